@@ -1,0 +1,153 @@
+//! Quantities. Integers with the unit in the type; operators only where physics allows.
+//! No `Default`: an absent reading is `Option::None`, never a believable zero.
+
+use core::fmt;
+use core::ops::{Add, Neg, Sub};
+
+/// Active power in watts. The sign convention belongs to the quantity measured:
+/// grid + import, battery + discharging, solar, load and charger ≥ 0, surplus signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Watts(pub i32);
+
+/// Current per phase in milliamperes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Milliamps(pub u32);
+
+/// Voltage, phase to neutral, in volts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Volts(pub u16);
+
+/// Energy in watt-hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WattHours(pub i64);
+
+/// A share in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Permille(pub u16);
+
+/// State of charge in percent, 0 … 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(pub u8);
+
+/// A point in time: milliseconds on a monotonic clock that starts somewhere. Never the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(pub u64);
+
+/// A span of time in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub u64);
+
+impl Watts {
+    /// No power.
+    pub const ZERO: Self = Self(0);
+    /// The larger of this and zero.
+    #[must_use]
+    pub const fn positive(self) -> Self {
+        if self.0 < 0 { Self(0) } else { self }
+    }
+}
+
+impl Milliamps {
+    /// No current: the charger is told not to charge.
+    pub const ZERO: Self = Self(0);
+    /// The lowest current the pilot signal of IEC 61851-1 can offer to a car (10 % duty cycle).
+    pub const PILOT_MIN: Self = Self(6_000);
+    /// Whole or tenth amperes as a setpoint in deciamperes, rounded down.
+    #[must_use]
+    pub const fn deciamps_floor(self) -> u32 {
+        self.0 / 100
+    }
+    /// `self` rounded down to a multiple of `step`; unchanged where `step` is zero.
+    #[must_use]
+    pub const fn floor_to(self, step: Self) -> Self {
+        if step.0 == 0 {
+            return self;
+        }
+        Self(self.0 - self.0 % step.0)
+    }
+}
+
+impl Millis {
+    /// A number of whole seconds.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1_000))
+    }
+}
+
+impl Tick {
+    /// Time passed since `earlier`; zero if `earlier` lies in the future.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
+    }
+    /// The tick `span` before this one, not below the clock's start.
+    #[must_use]
+    pub const fn before(self, span: Millis) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+}
+
+impl Add<Millis> for Tick {
+    type Output = Self;
+    fn add(self, span: Millis) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
+impl Add for Watts {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for Watts {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Neg for Watts {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(self.0.saturating_neg())
+    }
+}
+
+impl core::iter::Sum for Watts {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::ZERO, Add::add)
+    }
+}
+
+impl fmt::Display for Watts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} W", self.0)
+    }
+}
+
+impl fmt::Display for Milliamps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} A", self.0 / 1_000, self.0 % 1_000 / 100)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", self.0)
+    }
+}
+
+impl fmt::Display for WattHours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} Wh", self.0)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 % 1_000 == 0 { write!(f, "{} s", self.0 / 1_000) } else { write!(f, "{} ms", self.0) }
+    }
+}

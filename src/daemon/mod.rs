@@ -1,0 +1,3 @@
+//! The one loop, its clock, supervision, notification of systemd, and the orderly end.
+
+pub mod clock;

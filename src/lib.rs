@@ -1,0 +1,9 @@
+//! `surplusd` charges an electric car from the sun. In reading order:
+//! `config` (the file), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop), `sim` (everything simulated), `cli` (commands).
+
+pub mod charger;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod mqtt;
+pub mod sim;

@@ -1,0 +1,3 @@
+//! Arguments, exit codes.
+
+fn main() {}
