@@ -15,15 +15,25 @@
 
 extern crate alloc;
 
+mod band;
+mod budget;
+mod charger;
 mod config;
+mod controller;
+mod decide;
+mod history;
 mod reason;
+mod site;
+#[cfg(test)]
+mod testing;
 mod types;
 mod units;
 
 pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, Sampling, SolarPolicy};
+pub use controller::Controller;
 pub use reason::Reason;
 pub use types::{
-    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Order, Reading, SiteView,
-    Snapshot, Source, Vehicle, Wake,
+    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Order, Reading, Restore,
+    SiteView, Snapshot, Source, Vehicle, Wake,
 };
 pub use units::{Milliamps, Millis, Percent, Permille, Tick, Volts, WattHours, Watts};

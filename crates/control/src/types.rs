@@ -96,8 +96,23 @@ pub enum Input {
     Report(ChargerReport),
     /// A wish of the user.
     Command(Command),
+    /// What was kept from before a restart. To be told before the first report.
+    Restore(Restore),
     /// The configuration was read again.
     Reconfigure(Config),
+}
+
+/// What a charger's state was before a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restore {
+    /// Which charger.
+    pub charger: ChargerId,
+    /// The mode the user had chosen.
+    pub mode: Mode,
+    /// The current of mode `fixed` the user had chosen.
+    pub fixed: Milliamps,
+    /// How long ago it was stopped; `None`: long ago, or never.
+    pub stopped_ago: Option<Millis>,
 }
 
 /// A message of a source: watts, or percent for [`Source::BatterySoc`].

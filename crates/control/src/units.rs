@@ -148,6 +148,6 @@ impl fmt::Display for WattHours {
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 % 1_000 == 0 { write!(f, "{} s", self.0 / 1_000) } else { write!(f, "{} ms", self.0) }
+        if self.0.is_multiple_of(1_000) { write!(f, "{} s", self.0 / 1_000) } else { write!(f, "{} ms", self.0) }
     }
 }

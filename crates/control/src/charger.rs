@@ -1,0 +1,311 @@
+//! One charger as the controller sees it: what the user wants, what was decided, what the box says.
+
+use crate::config::{ChargerConfig, Config};
+use crate::history::PowerHistory;
+use crate::reason::Reason;
+use crate::types::{ChargerId, ChargerReport, ChargerView, Link, Mode, Vehicle};
+use crate::units::{Milliamps, Millis, Tick, Volts, Watts};
+use crate::{budget::Starts, config::SolarPolicy};
+
+/// Nominal voltage where none is measured.
+const NOMINAL: Volts = Volts(230);
+/// Measured voltages outside this are not the mains (an un-wired phase reads about 8 V).
+const MAINS: core::ops::RangeInclusive<u16> = 200..=260;
+/// A phase carries current from here on.
+const PHASE_CARRIES: Milliamps = Milliamps(1_000);
+/// Phases are counted while the strongest one carries at least this.
+const PHASES_COUNT_FROM: Milliamps = Milliamps(4_000);
+/// So many reports in a row must agree before the number of phases changes.
+const PHASES_AGREE: u8 = 5;
+/// Wake-up pulses per stay of a car.
+const WAKES_MAX: u8 = 2;
+/// A charge that was just allowed needs this long until current flows.
+const STARTUP: Millis = Millis::from_secs(60);
+
+/// Where the setpoint comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The box's setpoint has not been read yet: nothing is ordered.
+    Unread,
+    /// A charge was found running at start and has not been judged yet.
+    Adopted,
+    /// It was decided here.
+    Decided,
+}
+
+/// State of one charger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Charger {
+    pub(crate) id: ChargerId,
+    pub(crate) config: ChargerConfig,
+    pub(crate) mode: Mode,
+    pub(crate) fixed: Milliamps,
+    /// What was decided last; 0 is off.
+    pub(crate) setpoint: Milliamps,
+    pub(crate) reason: Reason,
+    pub(crate) report: Option<ChargerReport>,
+    pub(crate) history: PowerHistory,
+    pub(crate) starts: Starts,
+    pub(crate) started_at: Option<Tick>,
+    pub(crate) stopped_at: Option<Tick>,
+    pub(crate) written_at: Option<Tick>,
+    /// When it was last heard.
+    pub(crate) heard_at: Option<Tick>,
+    pub(crate) origin: Origin,
+    phases: u8,
+    phases_seen: (u8, u8),
+    charged_since_start: bool,
+    waiting_since: Option<Tick>,
+    wakes: u8,
+}
+
+impl Charger {
+    pub(crate) const fn new(id: ChargerId, config: ChargerConfig) -> Self {
+        Self {
+            id,
+            config,
+            mode: config.mode,
+            fixed: config.fixed,
+            setpoint: Milliamps::ZERO,
+            reason: Reason::Starting,
+            report: None,
+            history: PowerHistory::new(),
+            starts: Starts::new(),
+            started_at: None,
+            stopped_at: None,
+            written_at: None,
+            heard_at: None,
+            origin: Origin::Unread,
+            phases: config.phases,
+            phases_seen: (0, 0),
+            charged_since_start: false,
+            waiting_since: None,
+            wakes: 0,
+        }
+    }
+
+    /// Takes news of the box. A charge found running when its setpoint is first read is adopted as it is.
+    pub(crate) fn report(&mut self, report: ChargerReport, now: Tick) {
+        if matches!(report.link, Link::Online | Link::ReadOnly) {
+            self.heard_at = Some(now);
+        }
+        if let Some(power) = report.power {
+            self.history.push(report.at, power);
+        }
+        let merged = if matches!(report.link, Link::Offline | Link::Asleep) {
+            ChargerReport { box_max: self.box_max(), box_min: self.box_min(), ..report }
+        } else {
+            report
+        };
+        self.report = Some(merged);
+        self.count_phases(&merged);
+        self.follow_vehicle(&merged, now);
+        if self.origin == Origin::Unread && report.link == Link::Online {
+            self.adopt(&report, now);
+        }
+    }
+
+    fn adopt(&mut self, report: &ChargerReport, now: Tick) {
+        let Some(found) = report.setpoint else { return };
+        self.origin = Origin::Decided;
+        if report.vehicle == Vehicle::Charging && found >= self.min() {
+            self.setpoint = found.min(self.max()).floor_to(self.config.step);
+            self.started_at = Some(now);
+            self.origin = Origin::Adopted;
+            self.charged_since_start = true;
+        }
+    }
+
+    /// A car may use fewer phases than the box has; its currents tell. Voltages do not: they are there on every wired phase.
+    fn count_phases(&mut self, report: &ChargerReport) {
+        if report.vehicle == Vehicle::Absent {
+            self.phases = self.config.phases;
+            self.phases_seen = (0, 0);
+        }
+        let Some(currents) = report.currents else { return };
+        let strongest = currents.iter().max().copied().unwrap_or(Milliamps::ZERO);
+        if report.vehicle != Vehicle::Charging || strongest < PHASES_COUNT_FROM {
+            self.phases_seen = (0, 0);
+            return;
+        }
+        let carrying = currents.iter().filter(|current| **current >= PHASE_CARRIES).count();
+        let carrying = u8::try_from(carrying).unwrap_or(3);
+        let times = if self.phases_seen.0 == carrying { self.phases_seen.1.saturating_add(1) } else { 1 };
+        self.phases_seen = (carrying, times);
+        if times >= PHASES_AGREE {
+            self.phases = carrying;
+        }
+    }
+
+    fn follow_vehicle(&mut self, report: &ChargerReport, now: Tick) {
+        match report.vehicle {
+            Vehicle::Absent => {
+                self.wakes = 0;
+                self.waiting_since = None;
+            }
+            Vehicle::Charging => {
+                self.charged_since_start = true;
+                self.waiting_since = None;
+            }
+            Vehicle::Connected => {
+                self.waiting_since = self.waiting_since.or(Some(now));
+            }
+            Vehicle::Requesting | Vehicle::Unknown => {}
+        }
+    }
+
+    /// Whether a wake-up pulse is due: current has been offered, the car has not asked, and it has not charged since the start.
+    pub(crate) fn wake_due(&mut self, now: Tick) -> bool {
+        let (Some(after), Some(since), Some(started)) = (self.config.wake_after, self.waiting_since, self.started_at)
+        else {
+            return false;
+        };
+        let quiet = self.report.is_some_and(|report| {
+            report.link == Link::Online
+                && report.vehicle == Vehicle::Connected
+                && report.fault.is_none()
+                && !report.waking
+        });
+        let offered = self.setpoint > Milliamps::ZERO && now.since(started) >= after && now.since(since) >= after;
+        if !quiet || !offered || self.charged_since_start || self.wakes >= WAKES_MAX {
+            return false;
+        }
+        self.wakes += 1;
+        self.waiting_since = Some(now);
+        true
+    }
+
+    /// Puts a decision into force.
+    pub(crate) fn set(&mut self, setpoint: Milliamps, reason: Reason, now: Tick) {
+        assert!(
+            setpoint == Milliamps::ZERO || setpoint >= Milliamps::PILOT_MIN,
+            "a car cannot be offered less than 6 A"
+        );
+        self.reason = reason;
+        if setpoint == self.setpoint {
+            return;
+        }
+        if self.setpoint == Milliamps::ZERO {
+            self.started_at = Some(now);
+            self.starts.note(now);
+            self.charged_since_start = false;
+        } else if setpoint == Milliamps::ZERO {
+            self.stopped_at = Some(now);
+        }
+        self.setpoint = setpoint;
+        self.written_at = Some(now);
+    }
+
+    pub(crate) const fn on(&self) -> bool {
+        self.setpoint.0 > 0
+    }
+
+    /// Time left until it may start again.
+    pub(crate) fn min_off_left(&self, now: Tick, policy: &SolarPolicy) -> Option<Millis> {
+        left(self.stopped_at?, policy.min_off, now)
+    }
+
+    /// Time left until it may stop again.
+    pub(crate) fn min_on_left(&self, now: Tick, policy: &SolarPolicy) -> Option<Millis> {
+        left(self.started_at?, policy.min_on, now)
+    }
+
+    fn box_max(&self) -> Option<Milliamps> {
+        self.report.and_then(|report| report.box_max)
+    }
+
+    fn box_min(&self) -> Option<Milliamps> {
+        self.report.and_then(|report| report.box_min)
+    }
+
+    /// The highest current allowed.
+    pub(crate) fn max(&self) -> Milliamps {
+        self.box_max().map_or(self.config.max, |max| max.min(self.config.max)).floor_to(self.config.step)
+    }
+
+    /// The lowest current other than 0.
+    pub(crate) fn min(&self) -> Milliamps {
+        self.box_min().map_or(self.config.min, |min| min.max(self.config.min)).max(Milliamps::PILOT_MIN)
+    }
+
+    pub(crate) const fn phases(&self) -> u8 {
+        self.phases
+    }
+
+    /// Mains voltage as the box measures it, else the nominal one.
+    fn voltage(&self) -> i64 {
+        let measured = self.report.and_then(|report| report.voltages).unwrap_or([NOMINAL; 3]);
+        let wired = measured.iter().filter(|volts| MAINS.contains(&volts.0));
+        let (sum, count) = wired.fold((0, 0), |(sum, count), volts| (sum + i64::from(volts.0), count + 1));
+        if count == 0 { i64::from(NOMINAL.0) } else { sum / count }
+    }
+
+    /// What a current means in power.
+    pub(crate) fn power_of(&self, current: Milliamps) -> Watts {
+        let milliwatts = i64::from(current.0) * self.voltage() * i64::from(self.phases.max(1));
+        Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))
+    }
+
+    /// The current that draws at most `power`, within the charger's limits, rounded down.
+    pub(crate) fn current_for(&self, power: Watts) -> Milliamps {
+        let per_amp = self.voltage() * i64::from(self.phases.max(1));
+        let milliamps = i64::from(power.positive().0) * 1_000 / per_amp;
+        let current = Milliamps(u32::try_from(milliamps).unwrap_or(u32::MAX)).floor_to(self.config.step);
+        current.max(self.min()).min(self.max())
+    }
+
+    /// What it draws or, just allowed, is about to draw.
+    pub(crate) fn claimed(&self, now: Tick) -> Watts {
+        let charging = self.report.is_some_and(|report| report.vehicle == Vehicle::Charging);
+        let starting = self.started_at.is_some_and(|at| now.since(at) < STARTUP);
+        if self.on() && (charging || starting) { self.power_of(self.setpoint) } else { Watts::ZERO }
+    }
+
+    /// The most it may be drawing: its setpoint, or what it may still believe to be its setpoint.
+    pub(crate) fn may_draw(&self) -> Milliamps {
+        let told = self.report.and_then(|report| report.setpoint).unwrap_or(Milliamps::ZERO);
+        if self.on() || self.origin == Origin::Unread { self.setpoint.max(told) } else { self.setpoint }
+    }
+
+    /// What it drew at `at`; unknown counts as nothing, which leaves less surplus.
+    pub(crate) fn drew_at(&self, at: Tick) -> Watts {
+        self.history.at(at).unwrap_or(Watts::ZERO)
+    }
+
+    pub(crate) fn view(&self, now: Tick) -> ChargerView {
+        ChargerView {
+            mode: self.mode,
+            fixed: self.fixed,
+            setpoint: self.setpoint,
+            reason: self.reason,
+            report: self.report,
+            phases: self.phases,
+            starts: self.starts.count(now),
+        }
+    }
+
+    /// Takes a new configuration; the user's mode and what runs stay.
+    pub(crate) fn reconfigure(&mut self, config: ChargerConfig) {
+        if self.phases == self.config.phases {
+            self.phases = config.phases;
+        }
+        self.config = config;
+        self.fixed = self.fixed.max(config.min).min(config.max);
+    }
+}
+
+fn left(since: Tick, span: Millis, now: Tick) -> Option<Millis> {
+    let left = span.0.saturating_sub(now.since(since).0);
+    (left > 0).then_some(Millis(left))
+}
+
+/// The blind limit of a mode.
+pub(crate) const fn blind_limit(mode: Mode, config: &Config) -> Milliamps {
+    match mode {
+        Mode::Off => Milliamps::ZERO,
+        Mode::Solar => config.fail_safe.blind_solar,
+        Mode::Slow | Mode::SlowSolar => config.fail_safe.blind_slow,
+        Mode::Fast => config.fail_safe.blind_fast,
+        Mode::Fixed => config.fail_safe.blind_fixed,
+    }
+}

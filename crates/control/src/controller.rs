@@ -1,0 +1,350 @@
+//! The controller: takes facts and time, keeps the books, asks `decide` for each charger, and hands out orders.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use crate::band::Trend;
+use crate::budget::DrainBudget;
+use crate::charger::{Charger, Origin};
+use crate::config::Config;
+use crate::decide::{Pace, Situation, Trigger, decide};
+use crate::reason::Reason;
+use crate::site::{Sample, Site};
+use crate::types::{
+    Action, ChargerId, ChargerReport, Command, Input, Link, Mode, Order, Restore, SiteView, Snapshot, Source, Vehicle,
+    Wake,
+};
+use crate::units::{Milliamps, Millis, Percent, Tick, Watts};
+
+/// Orders are renewed this often: each renewal is a completed decision.
+const RENEW_EVERY: Millis = Millis::from_secs(1);
+/// An order holds this long. Ten missed decisions in a row are no hiccup.
+const ORDER_VALID: Millis = Millis::from_secs(10);
+/// Exporting more than this means the battery takes all it can.
+const EXPORTING: Watts = Watts(-100);
+/// What was learned of the battery's appetite holds this long.
+const APPETITE_HOLDS: Millis = Millis::from_secs(600);
+/// Within this of the start line, fresh samples matter.
+const NEAR_START: Watts = Watts(1_000);
+/// State of charge must fall this far below a line before the line counts as crossed back.
+const SOC_HYSTERESIS: u8 = 2;
+/// More than this many actions waiting means that the shell does not drain them.
+const ACTIONS_MAX: usize = 256;
+
+/// Decides which current each car may draw. See the crate's documentation for the contract.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    config: Config,
+    pub(crate) pace: Pace,
+    began: Tick,
+    now: Tick,
+    site: Site,
+    trend: Option<Trend>,
+    sample: Option<Sample>,
+    drain: DrainBudget,
+    battery_filled: bool,
+    appetite: Option<(Watts, Tick)>,
+    chargers: BTreeMap<ChargerId, Charger>,
+    renew_at: Tick,
+    refreshed_at: Option<Tick>,
+    actions: VecDeque<Action>,
+}
+
+impl Controller {
+    /// Begins at `now` without any knowledge of the site.
+    pub fn new(config: Config, now: Tick) -> Self {
+        let chargers = config.chargers.iter().map(|(id, charger)| (*id, Charger::new(*id, *charger))).collect();
+        Self {
+            pace: Pace::DEFAULT,
+            began: now,
+            now,
+            site: Site::new(),
+            trend: None,
+            sample: None,
+            drain: DrainBudget::new(config.battery.drain_budget),
+            battery_filled: false,
+            appetite: None,
+            chargers,
+            renew_at: now,
+            refreshed_at: None,
+            actions: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Takes a fact. Ticks never go back: an earlier `now` counts as the latest one seen.
+    pub fn handle(&mut self, input: Input, now: Tick) {
+        self.now = now.max(self.now);
+        self.settle();
+        match input {
+            Input::Reading(reading) => {
+                if let Some(sample) = self.site.reading(reading, self.now, &self.config) {
+                    self.take_sample(sample);
+                }
+            }
+            Input::Report(report) => self.report(report),
+            Input::Command(command) => self.command(command),
+            Input::Restore(restore) => self.restore(restore),
+            Input::Reconfigure(config) => self.reconfigure(config),
+        }
+    }
+
+    /// Takes the passing of time: call at the tick that [`Self::poll_timeout`] named, or later.
+    pub fn handle_timeout(&mut self, now: Tick) {
+        self.now = now.max(self.now);
+        self.settle();
+        if self.now >= self.renew_at {
+            self.renew_at = self.now + RENEW_EVERY;
+            self.decide_all(Trigger::Time);
+            self.wake_cars();
+            self.ask_for_samples();
+            for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
+                self.order(id);
+            }
+        }
+    }
+
+    /// When, and why, [`Self::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<(Tick, Wake)> {
+        match self.site.burst_deadline(&self.config) {
+            Some(settle) if settle < self.renew_at => Some((settle, Wake::Settle)),
+            Some(_) | None => Some((self.renew_at, Wake::Renew)),
+        }
+    }
+
+    /// The next thing to do; `None` when all is said.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What is known and decided.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            at: self.now,
+            site: self.site_view(),
+            chargers: self.chargers.iter().map(|(id, charger)| (*id, charger.view(self.now))).collect(),
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(sample) = self.site.timeout(self.now, &self.config) {
+            self.take_sample(sample);
+        }
+    }
+
+    /// One sample, once: the surplus is what the cars drew *at the sample's time* less what the site drew beyond the sun.
+    fn take_sample(&mut self, sample: Sample) {
+        let taken = sample.at.before(self.config.sampling.meter_age);
+        let cars: Watts = self.chargers.values().map(|charger| charger.drew_at(taken)).sum();
+        let surplus = cars - sample.net;
+        match self.trend.as_mut() {
+            Some(trend) => trend.sample(surplus, sample.at),
+            None => self.trend = Some(Trend::new(surplus, sample.at)),
+        }
+        self.count_drain(sample, taken);
+        if sample.grid.is_some_and(|grid| grid < EXPORTING) {
+            self.appetite = Some(((-sample.battery).positive(), sample.at));
+        }
+        self.sample = Some(sample);
+        for charger in self.chargers.values_mut().filter(|charger| charger.origin == Origin::Adopted) {
+            charger.origin = Origin::Decided;
+        }
+        self.decide_all(Trigger::Sample);
+    }
+
+    /// Only cars charging from the sun spend the battery's budget; who asked for `fast` gets it.
+    fn count_drain(&mut self, sample: Sample, taken: Tick) {
+        let on_sun = self.chargers.values().filter(|charger| charger.mode == Mode::Solar);
+        let cars: Watts = on_sun.map(|charger| charger.drew_at(taken)).sum();
+        self.drain.pass(sample.at, sample.battery.positive().min(cars));
+    }
+
+    fn report(&mut self, report: ChargerReport) {
+        let now = self.now;
+        let Some(charger) = self.chargers.get_mut(&report.charger) else { return };
+        let gist = |charger: &Charger| {
+            let seen = charger.report.map(|report| (report.link, report.vehicle, report.fault, report.box_max));
+            (seen, charger.origin == Origin::Unread, charger.phases())
+        };
+        let before = gist(charger);
+        charger.report(report, now);
+        let after = gist(charger);
+        if after != before {
+            self.decide_all(Trigger::Event);
+        }
+        if after.1 != before.1 {
+            self.order(report.charger);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let (only, change): (_, &dyn Fn(&mut Charger)) = match command {
+            Command::Mode { charger, mode } => (charger, &move |charger: &mut Charger| charger.mode = mode),
+            Command::FixedCurrent { charger, current } => (charger, &move |charger: &mut Charger| {
+                charger.fixed = current.max(charger.config.min).min(charger.config.max);
+            }),
+        };
+        for charger in self.chargers.values_mut().filter(|charger| only.is_none_or(|only| only == charger.id)) {
+            change(charger);
+        }
+        self.decide_all(Trigger::Event);
+    }
+
+    fn restore(&mut self, restore: Restore) {
+        let now = self.now;
+        let Some(charger) = self.chargers.get_mut(&restore.charger) else { return };
+        charger.mode = restore.mode;
+        charger.fixed = restore.fixed.max(charger.config.min).min(charger.config.max);
+        charger.stopped_at = restore.stopped_ago.map(|ago| now.before(ago));
+    }
+
+    fn reconfigure(&mut self, config: Config) {
+        self.chargers.retain(|id, _| config.chargers.contains_key(id));
+        for (id, charger) in &config.chargers {
+            self.chargers
+                .entry(*id)
+                .and_modify(|known| known.reconfigure(*charger))
+                .or_insert_with(|| Charger::new(*id, *charger));
+        }
+        if config.battery.drain_budget != self.config.battery.drain_budget {
+            self.drain.resize(config.battery.drain_budget);
+        }
+        if config.sources != self.config.sources {
+            self.site = Site::new();
+        }
+        self.config = config;
+        self.decide_all(Trigger::Event);
+    }
+
+    /// Decides for every charger in its order; each sees what those before it claim of the surplus, and what the others leave of the fuse.
+    fn decide_all(&mut self, trigger: Trigger) {
+        let soc = self.site.soc(self.now, &self.config);
+        let reserve = self.reserve(soc);
+        let battery_closed = self.drain.spent() || soc.is_some_and(|soc| soc <= self.config.battery.floor_soc);
+        let has_battery = self.config.sources.contains_key(&Source::Battery);
+        for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
+            let situation = Situation {
+                now: self.now,
+                trigger,
+                config: &self.config,
+                pace: self.pace,
+                began: self.began,
+                trend: self.trend.as_ref(),
+                soc,
+                battery_closed: has_battery && battery_closed,
+                reserve,
+                claimed: self.claimed_by_others(id),
+                site_left: self.site_left(id),
+            };
+            let Some(charger) = self.chargers.get(&id) else { continue };
+            let (setpoint, reason) = decide(charger, &situation);
+            let changed = setpoint != charger.setpoint;
+            if let Some(charger) = self.chargers.get_mut(&id) {
+                charger.set(setpoint, reason, self.now);
+            }
+            if changed {
+                self.order(id);
+            }
+        }
+    }
+
+    /// Sun that others have: all cars that do not charge from the sun (at what they draw), and those before this one.
+    fn claimed_by_others(&self, id: ChargerId) -> Watts {
+        let others = self.chargers.values().filter(|charger| charger.id != id);
+        others
+            .map(|other| match other.mode {
+                Mode::Slow | Mode::Fast | Mode::Fixed => other.drew_at(self.now),
+                Mode::Solar | Mode::SlowSolar if other.id < id => other.claimed(self.now),
+                Mode::Off | Mode::Solar | Mode::SlowSolar => Watts::ZERO,
+            })
+            .sum()
+    }
+
+    /// What the others' setpoints leave of the site's limit. A charger that is silent may still draw what it was told last.
+    fn site_left(&self, id: ChargerId) -> Milliamps {
+        let others = self.chargers.values().filter(|charger| charger.id != id);
+        let used = others.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
+        Milliamps(self.config.site_limit.0.saturating_sub(used))
+    }
+
+    /// Power kept for the battery while it comes first: what it can take, as far as that is known.
+    fn reserve(&mut self, soc: Option<Percent>) -> Watts {
+        let line = self.config.battery.priority_soc.0;
+        if line == 0 || !self.config.sources.contains_key(&Source::Battery) {
+            return Watts::ZERO;
+        }
+        let needed = if self.battery_filled { line.saturating_sub(SOC_HYSTERESIS) } else { line };
+        self.battery_filled = soc.is_some_and(|soc| soc.0 >= needed);
+        if self.battery_filled {
+            return Watts::ZERO;
+        }
+        let learned = self.appetite.filter(|(_, at)| self.now.since(*at) <= APPETITE_HOLDS);
+        learned.map_or(self.config.battery.max_charge, |(appetite, _)| appetite.min(self.config.battery.max_charge))
+    }
+
+    fn order(&mut self, id: ChargerId) {
+        let Some(charger) = self.chargers.get(&id) else { return };
+        let setpoint = (charger.origin != Origin::Unread).then_some(charger.setpoint);
+        assert!(self.actions.len() < ACTIONS_MAX, "actions must be drained after each call");
+        let order = Order { charger: id, setpoint, valid_until: self.now + ORDER_VALID };
+        self.actions.push_back(Action::Order(order));
+    }
+
+    fn wake_cars(&mut self) {
+        let now = self.now;
+        for charger in self.chargers.values_mut() {
+            if charger.wake_due(now) {
+                self.actions.push_back(Action::Wake(charger.id));
+            }
+        }
+    }
+
+    /// Fresh samples matter while a car follows the sun, and near the line where it would start.
+    fn ask_for_samples(&mut self) {
+        let Some(every) = self.config.sampling.refresh_every else { return };
+        let recent = |at: Option<Tick>| at.is_some_and(|at| self.now.since(at) < every);
+        if recent(self.refreshed_at) || recent(self.trend.as_ref().map(Trend::at)) {
+            return;
+        }
+        if self.chargers.values().any(matters) {
+            self.refreshed_at = Some(self.now);
+            self.actions.push_back(Action::Refresh);
+        }
+    }
+
+    fn site_view(&self) -> SiteView {
+        let power = |source| self.site.power(source);
+        let surplus = self.trend.as_ref().map(Trend::surplus);
+        SiteView {
+            grid: power(Source::Grid),
+            solar: power(Source::Solar),
+            battery: power(Source::Battery),
+            load: power(Source::Load),
+            soc: self.site.soc(self.now, &self.config),
+            house: power(Source::Solar).zip(surplus).map(|(solar, surplus)| solar - surplus),
+            surplus,
+            age: self.trend.as_ref().map(|trend| self.now.since(trend.at())),
+            imbalance: self.site.imbalance(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn trend_memory(&self) -> Option<(i64, i64)> {
+        self.trend.as_ref().map(Trend::memory)
+    }
+}
+
+fn matters(charger: &Charger) -> bool {
+    let plugged = charger.report.is_some_and(|report| {
+        report.link == Link::Online
+            && matches!(report.vehicle, Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging)
+    });
+    let near = if let Reason::TooLittleSun { surplus, start_at } = charger.reason {
+        surplus + NEAR_START >= start_at
+    } else {
+        charger.on() || charger.reason == Reason::NoData
+    };
+    plugged && near && matches!(charger.mode, Mode::Solar | Mode::SlowSolar)
+}
+
+#[cfg(test)]
+mod tests;

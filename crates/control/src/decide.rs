@@ -1,0 +1,293 @@
+//! From the situation to a setpoint and its reason, for one charger. Pure functions, top down.
+
+use crate::band::{Band, Lines, Trend};
+use crate::charger::{Charger, Origin, blind_limit};
+use crate::config::Config;
+use crate::reason::Reason;
+use crate::types::{Link, Mode, Vehicle};
+use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
+
+/// What brought the decision about. Starting, stopping and following the sun happen on news only, not by the mere passing of time:
+/// the same sample must not be acted on twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// A new sample of the site.
+    Sample,
+    /// A command, a car plugged in, a charger that answers again.
+    Event,
+    /// Time has passed.
+    Time,
+}
+
+/// How eagerly the setpoint follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Smaller rises are not worth a write; falls always are.
+    pub(crate) rise_min: Milliamps,
+    /// The same where samples come from a live meter.
+    pub(crate) rise_min_live: Milliamps,
+    /// Shortest time before a rise where samples come from a live meter.
+    pub(crate) rise_pause_live: Millis,
+}
+
+impl Pace {
+    /// Costs a tenth of a point against writing every change, and saves half of the writes.
+    pub(crate) const DEFAULT: Self =
+        Self { rise_min: Milliamps(200), rise_min_live: Milliamps(300), rise_pause_live: Millis::from_secs(5) };
+}
+
+/// Everything a decision rests on besides the charger itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Situation<'a> {
+    pub(crate) now: Tick,
+    pub(crate) trigger: Trigger,
+    pub(crate) config: &'a Config,
+    pub(crate) pace: Pace,
+    /// When the controller began.
+    pub(crate) began: Tick,
+    pub(crate) trend: Option<&'a Trend>,
+    pub(crate) soc: Option<Percent>,
+    /// Nothing may come from the battery on purpose: its budget is spent, or it is at its floor.
+    pub(crate) battery_closed: bool,
+    /// The battery is to be filled first, and this much is kept for it.
+    pub(crate) reserve: Watts,
+    /// What other chargers have claimed of the surplus.
+    pub(crate) claimed: Watts,
+    /// What other chargers leave of the site's limit.
+    pub(crate) site_left: Milliamps,
+}
+
+impl Situation<'_> {
+    /// Age of the last sample; without any, time since the start.
+    fn age(&self) -> Millis {
+        self.now.since(self.trend.map_or(self.began, Trend::at))
+    }
+}
+
+/// A decision.
+type Decision = (Milliamps, Reason);
+
+const fn off(reason: Reason) -> Decision {
+    (Milliamps::ZERO, reason)
+}
+
+/// What this charger may draw now, and why.
+pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    if let Some((setpoint, reason)) = blocked(charger, situation) {
+        return limited(charger, situation, (setpoint.min(held_at_most(charger, situation)), reason));
+    }
+    let (wish, reason) = match charger.mode {
+        Mode::Off => off(Reason::Off),
+        Mode::Solar => solar(charger, situation),
+        Mode::Slow => sighted(charger, situation, (charger.min(), Reason::Slow)),
+        Mode::SlowSolar => slow_solar(charger, situation),
+        Mode::Fast => sighted(charger, situation, (charger.max(), Reason::Fast)),
+        Mode::Fixed => {
+            let current = charger.fixed.floor_to(charger.config.step).max(charger.min()).min(charger.max());
+            sighted(charger, situation, (current, Reason::Fixed))
+        }
+    };
+    if wish > Milliamps::ZERO
+        && !charger.on()
+        && let Some(left) = charger.min_off_left(situation.now, &situation.config.solar)
+    {
+        return off(Reason::MinimumOff { left });
+    }
+    limited(charger, situation, (wish, reason))
+}
+
+/// What makes charging impossible whatever the mode. These stops bypass the minimum-on time.
+fn blocked(charger: &Charger, situation: &Situation<'_>) -> Option<Decision> {
+    let Some(report) = charger.report else { return Some(off(Reason::Starting)) };
+    match report.link {
+        Link::Starting => return Some(off(Reason::Starting)),
+        Link::ReadOnly => return Some(off(Reason::ReadOnly)),
+        Link::Asleep => return Some(off(Reason::Asleep)),
+        Link::Offline => return Some(unheard(charger, situation)),
+        Link::Online => {}
+    }
+    if charger.origin == Origin::Unread {
+        return Some(off(Reason::Starting));
+    }
+    if let Some(fault) = report.fault {
+        return Some(off(Reason::Fault(fault)));
+    }
+    match report.vehicle {
+        Vehicle::Absent => Some(off(Reason::NoVehicle)),
+        Vehicle::Unknown => Some((charger.setpoint, Reason::Starting)),
+        Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging => None,
+    }
+}
+
+/// A setpoint that is only held, because the charger cannot be judged now, obeys mode and age of the data all the same.
+fn held_at_most(charger: &Charger, situation: &Situation<'_>) -> Milliamps {
+    let age = situation.age();
+    let policy = &situation.config.fail_safe;
+    if charger.mode == Mode::Off || age > policy.stop_after {
+        let blind = blind_limit(charger.mode, situation.config).floor_to(charger.config.step);
+        if blind < charger.min() { Milliamps::ZERO } else { blind }
+    } else if charger.mode == Mode::Solar && age > policy.stale_after {
+        charger.min()
+    } else {
+        charger.max()
+    }
+}
+
+/// A charger that does not answer keeps its last setpoint for a while, so that a short silence does not cost a stop.
+fn unheard(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    let silence = charger.heard_at.map(|at| situation.now.since(at));
+    if charger.on() && silence.is_some_and(|silence| silence <= situation.config.fail_safe.stop_after) {
+        (charger.setpoint, Reason::Offline)
+    } else {
+        off(Reason::Offline)
+    }
+}
+
+/// No charger above what it and the site may carry.
+fn limited(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
+    if wish == Milliamps::ZERO {
+        return (wish, reason);
+    }
+    let limit = charger.max().min(situation.site_left).floor_to(charger.config.step);
+    if limit < charger.min() {
+        off(Reason::SiteLimit)
+    } else if wish > limit {
+        (limit, if limit < charger.max() { Reason::SiteLimit } else { reason })
+    } else {
+        (wish, reason)
+    }
+}
+
+/// Modes that do not need the sun go on without data, at their blind limit.
+fn sighted(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
+    let age = situation.age();
+    if age <= situation.config.fail_safe.stop_after {
+        return (wish, reason);
+    }
+    let limit = blind_limit(charger.mode, situation.config).floor_to(charger.config.step);
+    if limit < charger.min() {
+        off(Reason::Blind { age })
+    } else if wish > limit {
+        (limit, Reason::Blind { age })
+    } else {
+        (wish, reason)
+    }
+}
+
+fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    let age = situation.age();
+    let fresh = situation.trend.filter(|_| age <= situation.config.fail_safe.stale_after);
+    let Some(trend) = fresh else {
+        let reason = if situation.trend.is_some() { Reason::Stale { age } } else { Reason::NoData };
+        return sighted(charger, situation, (charger.min(), reason));
+    };
+    if situation.trigger == Trigger::Time && charger.on() {
+        return (charger.setpoint, charger.reason);
+    }
+    let surplus = available(trend, situation);
+    let current = follow(charger, situation, charger.current_for(surplus));
+    let enough = surplus >= charger.power_of(charger.min());
+    (current, if enough { Reason::Following { surplus } } else { Reason::SlowSolar { surplus } })
+}
+
+/// Surplus for this charger: what others have claimed, and what is kept for the battery, is not.
+fn available(trend: &Trend, situation: &Situation<'_>) -> Watts {
+    trend.surplus() - situation.claimed - situation.reserve
+}
+
+fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    let age = situation.age();
+    let policy = &situation.config.fail_safe;
+    let minimum = charger.setpoint.min(charger.min());
+    if age > policy.stop_after {
+        let blind = policy.blind_solar.floor_to(charger.config.step);
+        return if charger.on() && blind >= charger.min() {
+            (charger.setpoint.min(blind), Reason::Blind { age })
+        } else {
+            off(if situation.trend.is_some() { Reason::Blind { age } } else { Reason::NoData })
+        };
+    }
+    let Some(trend) = situation.trend else {
+        return match (charger.origin == Origin::Adopted, age > policy.stale_after) {
+            (false, _) => off(Reason::NoData),
+            (true, false) => (charger.setpoint, Reason::Adopted),
+            (true, true) => (minimum, Reason::Stale { age }),
+        };
+    };
+    if age > policy.stale_after {
+        return (minimum, Reason::Stale { age });
+    }
+    if situation.trigger == Trigger::Time {
+        return (charger.setpoint, charger.reason);
+    }
+    let lines = lines(charger, situation, trend);
+    if charger.on() { go_on(charger, situation, trend, lines) } else { start(charger, situation, trend, lines) }
+}
+
+fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Lines {
+    let policy = &situation.config.solar;
+    let share = if situation.battery_closed { Permille(1_000) } else { policy.min_share };
+    let minimum = charger.power_of(charger.min());
+    let band = Band::new(share, policy.start_cost, minimum, charger.phases());
+    band.lines(trend, situation.claimed + situation.reserve)
+}
+
+fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {
+    let surplus = available(trend, situation);
+    let current = follow(charger, situation, charger.current_for(surplus));
+    if lines.decision >= lines.stop_below {
+        let enough = surplus >= charger.power_of(charger.min());
+        let holding = Reason::Holding { surplus, stop_below: lines.stop_below };
+        return (current, if enough { Reason::Following { surplus } } else { holding });
+    }
+    if let Some(soc) = carries(charger, situation) {
+        return (current, Reason::BatteryCarries { soc });
+    }
+    if let Some(left) = charger.min_on_left(situation.now, &situation.config.solar) {
+        return (current, Reason::MinimumOn { left });
+    }
+    if situation.reserve > Watts::ZERO {
+        return off(Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc });
+    }
+    off(Reason::SunGone { surplus, stop_below: lines.stop_below })
+}
+
+/// Above `buffer-soc` the battery carries the car through a cloud; two points lower it lets go again. 100 means never.
+fn carries(charger: &Charger, situation: &Situation<'_>) -> Option<Percent> {
+    let buffer = situation.config.battery.buffer_soc.0;
+    let soc = situation.soc?;
+    let carried = matches!(charger.reason, Reason::BatteryCarries { .. });
+    let from = if carried { buffer.saturating_sub(2) } else { buffer };
+    (buffer < 100 && soc.0 >= from && !situation.battery_closed).then_some(soc)
+}
+
+fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {
+    let surplus = available(trend, situation);
+    if lines.decision < lines.start_at {
+        let without_reserve = lines.decision + situation.reserve >= lines.start_at;
+        return off(if situation.reserve > Watts::ZERO && without_reserve {
+            Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc }
+        } else {
+            Reason::TooLittleSun { surplus, start_at: lines.start_at }
+        });
+    }
+    let starts = charger.starts.count(situation.now);
+    if starts >= situation.config.solar.starts_per_day_max {
+        return off(Reason::StartsUsed { starts });
+    }
+    (charger.current_for(surplus), Reason::Following { surplus })
+}
+
+/// Down at once, up when it is worth a write.
+fn follow(charger: &Charger, situation: &Situation<'_>, target: Milliamps) -> Milliamps {
+    let now = charger.setpoint;
+    if now == Milliamps::ZERO {
+        return target;
+    }
+    let live = situation.trend.is_some_and(Trend::live);
+    let since = charger.written_at.map_or(Millis(u64::MAX), |at| situation.now.since(at));
+    let pace = situation.pace;
+    let rise = if live { pace.rise_min_live } else { pace.rise_min };
+    let worth = target.0.saturating_sub(now.0) >= rise.0 && (!live || since >= pace.rise_pause_live);
+    if target < now || worth { target } else { now }
+}

@@ -1,0 +1,67 @@
+//! What each charger drew, and when: so that a sample of the site is held against the charger's power of the same moment.
+
+use alloc::collections::VecDeque;
+
+use crate::units::{Millis, Tick, Watts};
+
+/// Readings kept; at one a second a little over a minute. At the bound the oldest goes.
+const ENTRIES_MAX: usize = 80;
+/// After this long without news the charger's power counts as unknown.
+const FORGET_AFTER: Millis = Millis::from_secs(60);
+
+/// The recent power of one charger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PowerHistory {
+    entries: VecDeque<(Tick, Watts)>,
+}
+
+impl PowerHistory {
+    pub(crate) const fn new() -> Self {
+        Self { entries: VecDeque::new() }
+    }
+
+    /// Notes what the charger drew at `at`.
+    pub(crate) fn push(&mut self, at: Tick, power: Watts) {
+        if self.entries.len() == ENTRIES_MAX {
+            self.entries.pop_front();
+        }
+        self.entries.push_back((at, power));
+    }
+
+    /// The power at `at`: the last reading taken by then, or the first there is. `None` when there has been no news for a minute.
+    pub(crate) fn at(&self, at: Tick) -> Option<Watts> {
+        let newest = self.entries.back()?;
+        if at.since(newest.0) > FORGET_AFTER {
+            return None;
+        }
+        self.entries.iter().rev().find(|entry| entry.0 <= at).or(self.entries.front()).map(|entry| entry.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_the_reading_of_that_moment() {
+        let mut history = PowerHistory::new();
+        assert_eq!(history.at(Tick(5)), None);
+        for (at, power) in [(1_000, 0), (2_000, 4_071), (3_000, 4_140)] {
+            history.push(Tick(at), Watts(power));
+        }
+        assert_eq!(history.at(Tick(2_999)), Some(Watts(4_071)));
+        assert_eq!(history.at(Tick(3_000)), Some(Watts(4_140)));
+        assert_eq!(history.at(Tick(63_000)), Some(Watts(4_140)));
+        assert_eq!(history.at(Tick(63_001)), None, "no news for over a minute");
+        assert_eq!(history.at(Tick(10)), Some(Watts(0)), "before the first reading: the first");
+    }
+
+    #[test]
+    fn is_bounded() {
+        let mut history = PowerHistory::new();
+        for at in 0..1_000 {
+            history.push(Tick(at), Watts(1));
+        }
+        assert_eq!(history.entries.len(), ENTRIES_MAX);
+    }
+}

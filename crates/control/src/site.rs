@@ -1,0 +1,190 @@
+//! From single messages to samples of the site.
+//!
+//! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for whoever subscribes later.
+//! So: silence of one topic is not staleness (any live message of a group proves the group alive); a stored value is not a
+//! measurement; and messages that come in one burst are one sample, which must not be counted twice.
+//!
+//! ```text
+//!           live value                     grid and battery have spoken, or `settle` is over
+//!  closed ─────────────▶ open (gathering) ──────────────────────────────────────────────────▶ open (sampled)
+//!     ▲                                                                                            │
+//!     └──────────── `settle` is over, or a source speaks a second time (then a new burst opens) ◀──┘
+//! ```
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{Config, GroupId};
+use crate::types::{Reading, Source};
+use crate::units::{Millis, Percent, Tick, Watts};
+
+/// Meters that disagree by no more than this (plus a twentieth of the largest) agree.
+const BALANCE_TOLERANCE: Watts = Watts(300);
+/// A disagreement is believed after this many samples in a row: one may be skew between meters.
+const IMBALANCE_SAMPLES: u8 = 3;
+
+/// The net draw of house and cars on everything that is not sun, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// When its first message came.
+    pub(crate) at: Tick,
+    /// `grid + battery`: what is drawn beyond the sun; negative is surplus going elsewhere.
+    pub(crate) net: Watts,
+    /// Battery power, 0 where there is no battery.
+    pub(crate) battery: Watts,
+    /// Grid power, where known.
+    pub(crate) grid: Option<Watts>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Burst {
+    since: Tick,
+    spoke: BTreeSet<Source>,
+    sampled: bool,
+}
+
+/// The newest value of each source, and the burst under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    values: BTreeMap<Source, i32>,
+    alive: BTreeMap<GroupId, Tick>,
+    burst: Option<Burst>,
+    imbalance: Option<Watts>,
+    imbalanced: u8,
+}
+
+impl Site {
+    pub(crate) const fn new() -> Self {
+        Self { values: BTreeMap::new(), alive: BTreeMap::new(), burst: None, imbalance: None, imbalanced: 0 }
+    }
+
+    /// Takes a message; returns a sample if this one completes it.
+    pub(crate) fn reading(&mut self, reading: Reading, now: Tick, config: &Config) -> Option<Sample> {
+        let group = *config.sources.get(&reading.source)?;
+        let Some(value) = reading.value else {
+            self.values.remove(&reading.source);
+            return None;
+        };
+        if reading.retained {
+            // It confirms what is held, or shows that something was missed: then nothing is known until the source speaks.
+            if self.values.get(&reading.source).is_some_and(|held| *held != value) {
+                self.values.remove(&reading.source);
+            }
+            return None;
+        }
+        self.values.insert(reading.source, value);
+        self.alive.insert(group, now);
+        let earlier = self.join_burst(reading.source, now, config);
+        earlier.or_else(|| self.sample_if_complete(now, config))
+    }
+
+    /// Time has passed; returns a sample if a burst has had its time.
+    pub(crate) fn timeout(&mut self, now: Tick, config: &Config) -> Option<Sample> {
+        if self.burst_deadline(config).is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        self.close_burst(now, config)
+    }
+
+    /// When the burst under way has had its time.
+    pub(crate) fn burst_deadline(&self, config: &Config) -> Option<Tick> {
+        self.burst.as_ref().map(|burst| burst.since + config.sampling.settle)
+    }
+
+    /// The newest value of a power source.
+    pub(crate) fn power(&self, source: Source) -> Option<Watts> {
+        self.values.get(&source).copied().map(Watts)
+    }
+
+    /// The newest state of charge, while its group is alive.
+    pub(crate) fn soc(&self, now: Tick, config: &Config) -> Option<Percent> {
+        let value = self.fresh(Source::BatterySoc, now, config.fail_safe.stop_after, config)?;
+        u8::try_from(value.clamp(0, 100)).ok().map(Percent)
+    }
+
+    /// What the meters disagree by, once it is believed.
+    pub(crate) const fn imbalance(&self) -> Option<Watts> {
+        self.imbalance
+    }
+
+    fn join_burst(&mut self, source: Source, now: Tick, config: &Config) -> Option<Sample> {
+        let belongs = self
+            .burst
+            .as_ref()
+            .is_some_and(|burst| now < burst.since + config.sampling.settle && !burst.spoke.contains(&source));
+        let finished = if belongs { None } else { self.close_burst(now, config) };
+        let burst = self.burst.get_or_insert_with(|| Burst { since: now, spoke: BTreeSet::new(), sampled: false });
+        burst.spoke.insert(source);
+        finished
+    }
+
+    fn close_burst(&mut self, now: Tick, config: &Config) -> Option<Sample> {
+        let burst = self.burst.take()?;
+        if burst.sampled { None } else { self.sample(burst.since, now, config) }
+    }
+
+    /// A burst is complete when grid and battery (if it is of the same group) have both spoken.
+    fn sample_if_complete(&mut self, now: Tick, config: &Config) -> Option<Sample> {
+        let burst = self.burst.as_ref()?;
+        let grid_group = config.sources.get(&Source::Grid)?;
+        let wants_battery = config.sources.get(&Source::Battery) == Some(grid_group);
+        let complete =
+            burst.spoke.contains(&Source::Grid) && (!wants_battery || burst.spoke.contains(&Source::Battery));
+        if burst.sampled || !complete {
+            return None;
+        }
+        let since = burst.since;
+        let sample = self.sample(since, now, config)?;
+        if let Some(burst) = self.burst.as_mut() {
+            burst.sampled = true;
+        }
+        Some(sample)
+    }
+
+    fn fresh(&self, source: Source, now: Tick, limit: Millis, config: &Config) -> Option<i32> {
+        let group = config.sources.get(&source)?;
+        let alive = self.alive.get(group).is_some_and(|at| now.since(*at) <= limit);
+        if alive { self.values.get(&source).copied() } else { None }
+    }
+
+    /// Two ways lead to the net draw: grid + battery, and load − solar. One stands in for the other; where both are there,
+    /// they are each other's witness, and if they keep disagreeing the one that leaves less surplus is believed.
+    fn sample(&mut self, at: Tick, now: Tick, config: &Config) -> Option<Sample> {
+        let fresh = |source| self.fresh(source, now, config.fail_safe.stale_after, config).map(Watts);
+        let has_battery = config.sources.contains_key(&Source::Battery);
+        let grid = fresh(Source::Grid);
+        let battery = if has_battery { fresh(Source::Battery) } else { Some(Watts::ZERO) };
+        let direct = grid.zip(battery).map(|(grid, battery)| grid + battery);
+        let solar = fresh(Source::Solar);
+        let load = fresh(Source::Load);
+        let indirect = load.zip(solar).map(|(load, solar)| load - solar);
+        self.judge_balance(direct, indirect, load);
+        let net = match (direct, indirect) {
+            (Some(direct), Some(indirect)) if self.imbalance.is_some() => direct.max(indirect),
+            (Some(direct), _) => direct,
+            (None, Some(indirect)) => indirect,
+            (None, None) => return None,
+        };
+        let battery = battery.or_else(|| grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
+        Some(Sample { at, net, battery, grid })
+    }
+
+    fn judge_balance(&mut self, direct: Option<Watts>, indirect: Option<Watts>, load: Option<Watts>) {
+        let Some((direct, indirect)) = direct.zip(indirect) else {
+            self.imbalance = None;
+            self.imbalanced = 0;
+            return;
+        };
+        let off = indirect - direct;
+        let largest =
+            [direct, indirect, load.unwrap_or(Watts::ZERO)].iter().map(|power| power.0.abs()).max().unwrap_or(0);
+        if off.0.abs() <= BALANCE_TOLERANCE.0 + largest / 20 {
+            self.imbalanced = 0;
+            self.imbalance = None;
+        } else {
+            self.imbalanced = self.imbalanced.saturating_add(1);
+            if self.imbalanced >= IMBALANCE_SAMPLES {
+                self.imbalance = Some(off);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A bench for the tests: a controller with one or more chargers, driven in virtual time, its orders collected.
+
+extern crate std;
+
+use alloc::collections::BTreeMap;
+use std::vec::Vec;
+
+use crate::*;
+
+pub(crate) const CAR: ChargerId = ChargerId(0);
+
+/// A site with grid, solar, battery and load in one group, and one charger on three phases.
+pub(crate) fn config() -> Config {
+    let charger = ChargerConfig {
+        max: Milliamps(16_000),
+        min: Milliamps(6_000),
+        step: Milliamps(100),
+        phases: 3,
+        mode: Mode::Solar,
+        fixed: Milliamps(8_000),
+        wake_after: Some(Millis::from_secs(300)),
+    };
+    Config {
+        sources: Source::ALL.into_iter().map(|source| (source, GroupId(0))).collect(),
+        sampling: Sampling {
+            settle: Millis(200),
+            meter_age: Millis(2_000),
+            refresh_every: Some(Millis::from_secs(10)),
+        },
+        battery: BatteryPolicy {
+            priority_soc: Percent(0),
+            buffer_soc: Percent(100),
+            floor_soc: Percent(20),
+            max_charge: Watts(5_000),
+            drain_budget: WattHours(3_000),
+        },
+        solar: SolarPolicy {
+            min_share: Permille(750),
+            start_cost: WattHours(300),
+            starts_per_day_max: 20,
+            min_on: Millis::from_secs(60),
+            min_off: Millis::from_secs(60),
+        },
+        fail_safe: FailSafe {
+            stale_after: Millis::from_secs(90),
+            stop_after: Millis::from_secs(300),
+            blind_solar: Milliamps(0),
+            blind_slow: Milliamps(6_000),
+            blind_fast: Milliamps(10_000),
+            blind_fixed: Milliamps(8_000),
+        },
+        site_limit: Milliamps(25_000),
+        chargers: BTreeMap::from([(CAR, charger)]),
+    }
+}
+
+/// What a box says that is well and charges `power` at `setpoint`.
+pub(crate) fn report(charger: ChargerId, at: Tick, vehicle: Vehicle, power: i32, setpoint: u32) -> ChargerReport {
+    ChargerReport {
+        link: Link::Online,
+        vehicle,
+        power: Some(Watts(power)),
+        currents: None,
+        voltages: Some([Volts(230); 3]),
+        setpoint: Some(Milliamps(setpoint)),
+        box_max: Some(Milliamps(16_000)),
+        box_min: Some(Milliamps(6_000)),
+        ..ChargerReport::silent(charger, at, Link::Online)
+    }
+}
+
+/// Drives a controller; time only goes on through [`Bench::run`].
+pub(crate) struct Bench {
+    pub(crate) controller: Controller,
+    pub(crate) now: Tick,
+    pub(crate) orders: BTreeMap<ChargerId, Order>,
+    pub(crate) others: Vec<Action>,
+}
+
+impl Bench {
+    pub(crate) fn new(config: Config) -> Self {
+        let controller = Controller::new(config, Tick(1_000));
+        Self { controller, now: Tick(1_000), orders: BTreeMap::new(), others: Vec::new() }
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.controller.poll_action() {
+            if let Action::Order(order) = action {
+                assert!(order.valid_until > self.now);
+                self.orders.insert(order.charger, order);
+            } else {
+                self.others.push(action);
+            }
+        }
+    }
+
+    pub(crate) fn tell(&mut self, input: Input) {
+        self.controller.handle(input, self.now);
+        self.drain();
+    }
+
+    /// Lets time pass, firing every deadline on the way.
+    pub(crate) fn run(&mut self, span: Millis) {
+        let end = self.now + span;
+        while let Some((due, _)) = self.controller.poll_timeout().filter(|(due, _)| *due <= end) {
+            self.now = due.max(self.now);
+            self.controller.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn secs(&mut self, secs: u64) {
+        self.run(Millis::from_secs(secs));
+    }
+
+    pub(crate) fn read(&mut self, source: Source, value: i32) {
+        self.tell(Input::Reading(Reading { source, value: Some(value), retained: false }));
+    }
+
+    /// One burst of all four powers, consistent, with this surplus and the charger drawing `cars`.
+    pub(crate) fn surplus(&mut self, surplus: i32, cars: i32) {
+        self.read(Source::Solar, surplus + 500);
+        self.read(Source::Battery, 0);
+        self.read(Source::Grid, cars - surplus);
+        self.read(Source::Load, 500 + cars);
+    }
+
+    pub(crate) fn says(&mut self, vehicle: Vehicle, power: i32, setpoint: u32) {
+        let report = report(CAR, self.now, vehicle, power, setpoint);
+        self.tell(Input::Report(report));
+    }
+
+    pub(crate) fn mode(&mut self, mode: Mode) {
+        self.tell(Input::Command(Command::Mode { charger: None, mode }));
+    }
+
+    pub(crate) fn setpoint(&self) -> u32 {
+        self.orders.get(&CAR).and_then(|order| order.setpoint).map_or(u32::MAX, |current| current.0)
+    }
+
+    pub(crate) fn reason(&self) -> &'static str {
+        self.controller.snapshot().chargers[&CAR].reason.code()
+    }
+
+    pub(crate) fn check(&self, setpoint: u32, reason: &str) {
+        assert_eq!((self.setpoint(), self.reason()), (setpoint, reason), "{:?}", self.controller.snapshot());
+    }
+
+    /// A box with a car that waits, heard.
+    pub(crate) fn plugged(config: Config) -> Self {
+        let mut bench = Self::new(config);
+        bench.says(Vehicle::Connected, 0, 0);
+        bench
+    }
+}

@@ -1,0 +1,238 @@
+//! What holds whatever comes in: random sequences of readings, reports, commands and silence, in virtual time.
+
+use std::collections::BTreeMap;
+
+use control::*;
+use proptest::prelude::*;
+
+const CHARGERS: u8 = 2;
+const STEP_MAX_MS: u64 = 40_000;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    Read(usize, Option<i32>, bool),
+    Report { charger: u8, link: Link, vehicle: Vehicle, fault: Option<Fault>, power: i32, setpoint: u32, box_max: u32 },
+    Mode(Option<u8>, usize),
+    Fixed(u32),
+    Reconfigure(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let link = prop_oneof![
+        8 => Just(Link::Online),
+        1 => Just(Link::Offline),
+        1 => Just(Link::Asleep),
+        1 => Just(Link::ReadOnly),
+        1 => Just(Link::Starting)
+    ];
+    let vehicle = prop_oneof![
+        1 => Just(Vehicle::Unknown),
+        1 => Just(Vehicle::Absent),
+        3 => Just(Vehicle::Connected),
+        1 => Just(Vehicle::Requesting),
+        6 => Just(Vehicle::Charging)
+    ];
+    let fault = prop_oneof![12 => Just(None), 1 => Just(Some(Fault::Locked)), 1 => Just(Some(Fault::Error))];
+    prop_oneof![
+        8 => (1..STEP_MAX_MS).prop_map(Step::Wait),
+        10 => (0..5_usize, prop::option::weighted(0.95, -12_000..12_000), prop::bool::weighted(0.05))
+            .prop_map(|(source, value, retained)| Step::Read(source, value, retained)),
+        6 => (0..CHARGERS, link, vehicle, fault, 0..12_000, 0..20_000_u32, prop_oneof![Just(16_000_u32), 0..20_000_u32])
+            .prop_map(|(charger, link, vehicle, fault, power, setpoint, box_max)| Step::Report {
+                charger, link, vehicle, fault, power, setpoint, box_max
+            }),
+        1 => (prop::option::of(0..CHARGERS), 0..6_usize).prop_map(|(charger, mode)| Step::Mode(charger, mode)),
+        1 => (0..40_000_u32).prop_map(Step::Fixed),
+        1 => (500..=1_000_u16).prop_map(Step::Reconfigure),
+    ]
+}
+
+fn config(share: u16) -> Config {
+    let charger = ChargerConfig {
+        max: Milliamps(16_000),
+        min: Milliamps(6_000),
+        step: Milliamps(100),
+        phases: 3,
+        mode: Mode::Solar,
+        fixed: Milliamps(8_000),
+        wake_after: Some(Millis::from_secs(300)),
+    };
+    Config {
+        sources: Source::ALL.into_iter().map(|source| (source, GroupId(0))).collect(),
+        sampling: Sampling {
+            settle: Millis(200),
+            meter_age: Millis(2_000),
+            refresh_every: Some(Millis::from_secs(10)),
+        },
+        battery: BatteryPolicy {
+            priority_soc: Percent(40),
+            buffer_soc: Percent(90),
+            floor_soc: Percent(20),
+            max_charge: Watts(5_000),
+            drain_budget: WattHours(2_000),
+        },
+        solar: SolarPolicy {
+            min_share: Permille(share),
+            start_cost: WattHours(300),
+            starts_per_day_max: 20,
+            min_on: Millis::from_secs(60),
+            min_off: Millis::from_secs(60),
+        },
+        fail_safe: FailSafe {
+            stale_after: Millis::from_secs(90),
+            stop_after: Millis::from_secs(300),
+            blind_solar: Milliamps(0),
+            blind_slow: Milliamps(6_000),
+            blind_fast: Milliamps(10_000),
+            blind_fixed: Milliamps(8_000),
+        },
+        site_limit: Milliamps(25_000),
+        chargers: (0..CHARGERS).map(|id| (ChargerId(id), charger)).collect(),
+    }
+}
+
+/// Judges every order against what is known, independently of how the controller came to it.
+struct Judge {
+    controller: Controller,
+    now: Tick,
+    setpoints: BTreeMap<ChargerId, u32>,
+    stopped: BTreeMap<ChargerId, Tick>,
+    box_max: BTreeMap<ChargerId, u32>,
+    modes: BTreeMap<ChargerId, Mode>,
+    live_at: Option<Tick>,
+    actions: Vec<Action>,
+}
+
+impl Judge {
+    fn new() -> Self {
+        let modes = (0..CHARGERS).map(|id| (ChargerId(id), Mode::Solar)).collect();
+        Self {
+            controller: Controller::new(config(750), Tick(1)),
+            now: Tick(1),
+            setpoints: BTreeMap::new(),
+            stopped: BTreeMap::new(),
+            box_max: BTreeMap::new(),
+            modes,
+            live_at: None,
+            actions: Vec::new(),
+        }
+    }
+
+    fn drain(&mut self) {
+        let mut turn = BTreeMap::new();
+        while let Some(action) = self.controller.poll_action() {
+            self.actions.push(action);
+            if let Action::Order(Order { charger, setpoint: Some(setpoint), valid_until }) = action {
+                assert!(valid_until > self.now);
+                turn.insert(charger, setpoint.0);
+                self.judge(charger, setpoint.0);
+            }
+        }
+        let sum: u32 = self.setpoints.values().sum();
+        assert!(sum <= 25_000, "the site's limit: {:?}", self.setpoints);
+    }
+
+    fn judge(&mut self, charger: ChargerId, setpoint: u32) {
+        assert!(setpoint == 0 || (6_000..=16_000).contains(&setpoint), "{setpoint} mA");
+        assert_eq!(setpoint % 100, 0);
+        let limit = self.box_max.get(&charger).copied().unwrap_or(16_000);
+        assert!(setpoint <= limit, "{setpoint} mA above the box's {limit} mA");
+        if self.modes[&charger] == Mode::Off {
+            assert_eq!(setpoint, 0, "off means 0");
+        }
+        let before = self.setpoints.insert(charger, setpoint).unwrap_or(0);
+        if before > 0 && setpoint == 0 {
+            self.stopped.insert(charger, self.now);
+        }
+        if before == 0
+            && setpoint > 0
+            && let Some(stopped) = self.stopped.get(&charger)
+        {
+            assert!(self.now.since(*stopped) >= Millis::from_secs(60), "started before the minimum-off time");
+        }
+        let silence = self.live_at.map(|at| self.now.since(at));
+        if self.modes[&charger] == Mode::Solar && silence.is_some_and(|silence| silence > Millis::from_secs(301)) {
+            assert_eq!(setpoint, 0, "blind: off");
+        } else if self.modes[&charger] == Mode::Solar && silence.is_some_and(|silence| silence > Millis::from_secs(91))
+        {
+            assert!(setpoint <= 6_000, "stale: not above the minimum");
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        let end = self.now + Millis(ms);
+        while let Some((due, _)) = self.controller.poll_timeout().filter(|(due, _)| *due <= end) {
+            assert!(due >= self.now || due.0 + 1 >= self.now.0);
+            self.now = due.max(self.now);
+            self.controller.handle_timeout(self.now);
+            self.drain();
+            let next = self.controller.poll_timeout().map(|(due, _)| due);
+            assert!(next > Some(self.now), "a deadline that is not cleared would spin");
+        }
+        self.now = end;
+    }
+
+    fn take(&mut self, step: &Step) {
+        let input = match *step {
+            Step::Wait(ms) => return self.wait(ms),
+            Step::Read(source, value, retained) => {
+                let source = Source::ALL[source];
+                let value = if source == Source::BatterySoc { value.map(|value| value.abs() % 101) } else { value };
+                if value.is_some() && !retained {
+                    self.live_at = Some(self.now);
+                }
+                Input::Reading(Reading { source, value, retained })
+            }
+            Step::Report { charger, link, vehicle, fault, power, setpoint, box_max } => {
+                let charger = ChargerId(charger);
+                if matches!(link, Link::Online | Link::ReadOnly | Link::Starting) {
+                    self.box_max.insert(charger, box_max);
+                }
+                let heard = ChargerReport {
+                    vehicle,
+                    fault,
+                    power: Some(Watts(power)),
+                    setpoint: Some(Milliamps(setpoint)),
+                    box_max: Some(Milliamps(box_max)),
+                    ..ChargerReport::silent(charger, self.now, link)
+                };
+                Input::Report(heard)
+            }
+            Step::Mode(charger, mode) => {
+                let charger = charger.map(ChargerId);
+                for (id, known) in &mut self.modes {
+                    if charger.is_none_or(|charger| charger == *id) {
+                        *known = Mode::ALL[mode];
+                    }
+                }
+                Input::Command(Command::Mode { charger, mode: Mode::ALL[mode] })
+            }
+            Step::Fixed(current) => {
+                Input::Command(Command::FixedCurrent { charger: None, current: Milliamps(current) })
+            }
+            Step::Reconfigure(share) => Input::Reconfigure(config(share)),
+        };
+        self.controller.handle(input, self.now);
+        self.drain();
+    }
+
+    fn play(steps: &[Step]) -> Vec<Action> {
+        let mut judge = Self::new();
+        for step in steps {
+            judge.take(step);
+        }
+        judge.actions
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_orders_are_safe_and_repeatable(steps in prop::collection::vec(step(), 1..250)) {
+        let once = Judge::play(&steps);
+        let again = Judge::play(&steps);
+        prop_assert_eq!(once, again);
+    }
+}
