@@ -1,3 +1,241 @@
-//! The one loop, its clock, supervision, notification of systemd, and the orderly end.
+//! The one loop: facts in, decisions out. It alone owns the controller; tasks own sockets and lines and speak to it over bounded
+//! channels. Everything that keeps something alive (the charger's watchdog, systemd's, each order's validity) is fed from a
+//! completed decision in here and from nowhere else, so that a loop that hangs lets everything fall to its safe state.
+//!
+//! Leaves out: reading files of configuration, signals and exit codes (`cli`), and how packets and frames move (`mqtt`, `charger`).
 
 pub mod clock;
+mod notify;
+mod outlet;
+mod state;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use control::{Command, Controller, Input, Restore, Snapshot};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::charger::bus::{Bus, BusCommand, BusEvent};
+use crate::config::{Config, LinkConfig};
+use crate::mqtt::command::Commands;
+use crate::mqtt::input::Inputs;
+use crate::mqtt::link::{self, Link, LinkSetup};
+use clock::Clock;
+use notify::Notifier;
+use outlet::Outlet;
+use state::{ChargerState, Saved, State, Uptime, Writer};
+
+/// Messages of the lines on their way to the loop; beyond it a line waits, and its orders lapse.
+const BUS_EVENTS: usize = 256;
+/// Taken in one turn before deciding is shown; more wait for the next turn.
+const TURN_MAX: usize = 256;
+/// An orderly end takes no longer than this for the lines, and the broker in the same time.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(2_500);
+
+/// What the shell tells the loop.
+#[derive(Debug)]
+pub enum Control {
+    /// End in good order.
+    Stop,
+    /// Take a new configuration.
+    Reload(Box<Config>),
+    /// A wish of the user from elsewhere than the broker.
+    Command(Command),
+}
+
+/// How the loop ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked; whether every charger confirmed its safe current.
+    Asked {
+        /// Every charger read back its safe current.
+        proven: bool,
+    },
+    /// Something that must not end has ended.
+    Broken {
+        /// What.
+        what: String,
+    },
+}
+
+/// What the loop is given besides its configuration.
+#[derive(Debug)]
+pub struct Wiring {
+    /// The clock of everything.
+    pub clock: Clock,
+    /// What the shell tells the loop; its end counts as [`Control::Stop`].
+    pub controls: mpsc::Receiver<Control>,
+    /// Gets every new snapshot.
+    pub snapshots: watch::Sender<Option<Snapshot>>,
+}
+
+/// Runs until it is told to stop or something breaks; in both cases the safe current was tried on every charger.
+///
+/// # Errors
+/// If the system gives no thread for a line or for the stored state.
+pub async fn run(config: Config, wiring: Wiring) -> std::io::Result<Ended> {
+    let mut daemon = Daemon::start(config, wiring)?;
+    let ended = daemon.turns().await;
+    if let Ended::Broken { what } = &ended {
+        error!(what = %what, "stopping: {what}");
+    }
+    let proven = daemon.shut_down().await;
+    Ok(match ended {
+        Ended::Asked { .. } => Ended::Asked { proven },
+        Ended::Broken { .. } => ended,
+    })
+}
+
+struct Daemon {
+    config: Config,
+    clock: Clock,
+    controls: mpsc::Receiver<Control>,
+    snapshots: watch::Sender<Option<Snapshot>>,
+    controller: Controller,
+    inputs: Inputs,
+    commands: Commands,
+    link: Link,
+    link_events: mpsc::Receiver<link::Event>,
+    link_up: bool,
+    buses: BTreeMap<LinkConfig, Bus>,
+    bus_sender: mpsc::Sender<BusEvent>,
+    bus_events: mpsc::Receiver<BusEvent>,
+    state: State,
+    writer: Writer,
+    saved: mpsc::Receiver<Saved>,
+    outlet: Outlet,
+    notifier: Notifier,
+    /// Wake-ups that wait until their lock is on the disk, with the generation to wait for.
+    wakes: Vec<(control::ChargerId, u64)>,
+}
+
+impl Daemon {
+    fn start(config: Config, wiring: Wiring) -> std::io::Result<Self> {
+        let clock = wiring.clock;
+        let mut state = state::load(&config.state_file);
+        let (writer, saved) = Writer::start(config.state_file.clone())?;
+        let now = clock.now();
+        let mut controller = Controller::new(config.control.clone(), now);
+        restore(&state, &config, &mut controller, now);
+        make_room(&mut state, &config);
+        let (bus_sender, bus_events) = mpsc::channel(BUS_EVENTS);
+        let (link, link_events) = open_link(&config, clock);
+        let mut daemon = Self {
+            inputs: Inputs::new(&config.inputs),
+            commands: Commands::new(&config.publish.base_topic, &names(&config)),
+            outlet: Outlet::new(config.publish.clone(), names(&config)),
+            notifier: Notifier::from_environment(),
+            controls: wiring.controls,
+            snapshots: wiring.snapshots,
+            controller,
+            link,
+            link_events,
+            link_up: false,
+            buses: BTreeMap::new(),
+            bus_sender,
+            bus_events,
+            state,
+            writer,
+            saved,
+            wakes: Vec::new(),
+            clock,
+            config,
+        };
+        daemon.open_buses()?;
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            "surplusd {} runs with {} charger(s)",
+            env!("CARGO_PKG_VERSION"),
+            daemon.config.chargers.len()
+        );
+        Ok(daemon)
+    }
+
+    /// Opens a bus for every line that has none.
+    fn open_buses(&mut self) -> std::io::Result<()> {
+        let mut lines: BTreeMap<LinkConfig, BTreeMap<_, _>> = BTreeMap::new();
+        for (id, setup) in &self.config.chargers {
+            let profile = crate::charger::profile::load(&setup.profile).map_err(std::io::Error::other)?;
+            let locked = self.state.get(&setup.name).is_some_and(|state| state.locked);
+            lines.entry(setup.link.clone()).or_default().insert(*id, (setup.clone(), profile, locked));
+        }
+        for (line, chargers) in lines {
+            if !self.buses.contains_key(&line) {
+                let bus = crate::charger::bus::spawn(line.clone(), chargers, self.clock, self.bus_sender.clone())?;
+                self.buses.insert(line, bus);
+            }
+        }
+        Ok(())
+    }
+
+    /// The safe current on every line and `offline` at the broker, side by side, within the limit.
+    async fn shut_down(mut self) -> bool {
+        self.notifier.stopping();
+        for bus in self.buses.values() {
+            bus.send(BusCommand::Shutdown);
+        }
+        let link = self.link.shutdown(SHUTDOWN_LIMIT);
+        let mut open: Vec<_> = self.config.chargers.keys().copied().collect();
+        let mut proven = true;
+        let lines = async {
+            while !open.is_empty() {
+                match self.bus_events.recv().await {
+                    Some(BusEvent::ShutDown { charger, proven: this }) => {
+                        proven &= this;
+                        open.retain(|id| *id != charger);
+                    }
+                    Some(BusEvent::Report(_) | BusEvent::Notice { .. } | BusEvent::Woken(_) | BusEvent::Ended) => {}
+                    None => break,
+                }
+            }
+            open.is_empty()
+        };
+        let (told, lines) = tokio::join!(link, tokio::time::timeout(SHUTDOWN_LIMIT, lines));
+        let all = lines.unwrap_or(false) && proven;
+        if !all {
+            warn!("not every charger confirmed its safe current; its own watchdog will see to it");
+        }
+        self.writer.save(&self.state);
+        let _ = tokio::time::timeout(Duration::from_millis(300), self.writer.flushed(&mut self.saved)).await;
+        info!(proven = all, offline_acknowledged = told, "ended");
+        all
+    }
+}
+
+/// Tells the controller what was before the restart.
+fn restore(state: &State, config: &Config, controller: &mut Controller, now: control::Tick) {
+    for (id, setup) in &config.chargers {
+        if let Some(kept) = state.get(&setup.name) {
+            let stopped_ago = kept.stopped.as_ref().and_then(Uptime::elapsed);
+            let restore = Restore { charger: *id, mode: kept.mode, fixed: kept.fixed, stopped_ago };
+            controller.handle(Input::Restore(restore), now);
+        }
+    }
+}
+
+/// Gives every configured charger its place in the stored state, and forgets the others.
+fn make_room(state: &mut State, config: &Config) {
+    state.retain(|name, _| config.chargers.values().any(|setup| setup.name == *name));
+    for (id, setup) in &config.chargers {
+        if let Some(limits) = config.control.chargers.get(id) {
+            state.entry(setup.name.clone()).or_insert_with(|| ChargerState::new(limits.mode, limits.fixed));
+        }
+    }
+}
+
+fn names(config: &Config) -> BTreeMap<control::ChargerId, String> {
+    config.chargers.iter().map(|(id, setup)| (*id, setup.name.clone())).collect()
+}
+
+fn open_link(config: &Config, clock: Clock) -> (Link, mpsc::Receiver<link::Event>) {
+    let base = &config.publish.base_topic;
+    let mut subscriptions: Vec<String> = Inputs::new(&config.inputs).topics().map(str::to_owned).collect();
+    subscriptions.extend(crate::mqtt::command::topics(base));
+    if config.mqtt.tls.is_none() {
+        warn!(host = %config.mqtt.host, "MQTT without TLS: anybody in the network can read along and send commands");
+    }
+    let setup = LinkSetup { mqtt: config.mqtt.clone(), status_topic: format!("{base}/status"), subscriptions };
+    link::spawn(setup, clock)
+}

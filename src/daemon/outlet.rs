@@ -1,0 +1,166 @@
+//! What leaves the loop for people: log lines on change, retained topics, the original controller's message.
+
+use std::collections::BTreeMap;
+
+use control::{ChargerId, ChargerView, Fault, Link as ChargerLink, Milliamps, Millis, Mode, Snapshot, Tick, Vehicle, WattHours, Watts};
+use tracing::{info, warn};
+
+use crate::config::PublishConfig;
+use crate::mqtt::link::Link;
+use crate::mqtt::state;
+
+/// The original controller publishes its charger's power this often.
+const CHARGER_POWER_EVERY: Millis = Millis::from_secs(30);
+/// Energy counters are stored this often while they move: a few hundred bytes, hardly any wear.
+const STORE_EVERY: Millis = Millis::from_secs(900);
+
+/// What makes a change worth saying at once.
+type Gist = (Mode, Milliamps, &'static str, Option<(ChargerLink, Vehicle, Option<Fault>)>);
+
+fn gist(view: &ChargerView) -> Gist {
+    let seen = view.report.map(|report| (report.link, report.vehicle, report.fault));
+    (view.mode, view.setpoint, view.reason.code(), seen)
+}
+
+/// Remembers what was said last.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    config: PublishConfig,
+    names: BTreeMap<ChargerId, String>,
+    said: BTreeMap<ChargerId, Gist>,
+    setpoints: BTreeMap<ChargerId, Milliamps>,
+    imbalance: bool,
+    was_up: bool,
+    stated_at: Option<Tick>,
+    power_at: Option<Tick>,
+    stored: Option<(Tick, BTreeMap<ChargerId, WattHours>)>,
+}
+
+impl Outlet {
+    pub(super) const fn new(config: PublishConfig, names: BTreeMap<ChargerId, String>) -> Self {
+        Self {
+            config,
+            names,
+            said: BTreeMap::new(),
+            setpoints: BTreeMap::new(),
+            imbalance: false,
+            was_up: false,
+            stated_at: None,
+            power_at: None,
+            stored: None,
+        }
+    }
+
+    pub(super) fn reconfigure(&mut self, config: PublishConfig, names: BTreeMap<ChargerId, String>) {
+        self.config = config;
+        self.names = names;
+        self.stated_at = None;
+    }
+
+    /// Whether this setpoint is a stop.
+    pub(super) fn stopped(&mut self, id: ChargerId, setpoint: Milliamps) -> bool {
+        let before = self.setpoints.insert(id, setpoint);
+        setpoint == Milliamps::ZERO && before.is_some_and(|before| before > Milliamps::ZERO)
+    }
+
+    /// Says what has changed; returns whether counters should be stored.
+    pub(super) fn show(
+        &mut self,
+        snapshot: &Snapshot,
+        energies: &BTreeMap<ChargerId, WattHours>,
+        now: Tick,
+        link: &Link,
+        link_up: bool,
+    ) -> bool {
+        let changed = self.log(snapshot);
+        let due = self.stated_at.is_none_or(|at| now.since(at) >= self.config.state_every);
+        if changed || due {
+            self.stated_at = Some(now);
+            for (topic, payload) in state::messages(&self.config.base_topic, &self.names, snapshot, energies) {
+                if let Err(error) = link.set_state(&topic, payload) {
+                    warn!(%error, topic, "cannot be published ({error})");
+                }
+            }
+        }
+        self.charger_power(snapshot, now, link, link_up);
+        self.store_due(energies, now)
+    }
+
+    /// One line for `systemctl status`.
+    pub(super) fn status_line(&self, snapshot: &Snapshot) -> String {
+        let charger = |(id, view): (&ChargerId, &ChargerView)| {
+            let name = self.names.get(id).map_or("?", String::as_str);
+            format!("{name}: {}, {}, {}", view.mode, view.setpoint, view.reason.code())
+        };
+        snapshot.chargers.iter().map(charger).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Each change of mode, setpoint, kind of reason or state of the charger is one line.
+    fn log(&mut self, snapshot: &Snapshot) -> bool {
+        let mut changed = false;
+        for (id, view) in &snapshot.chargers {
+            let new = gist(view);
+            if self.said.get(id) == Some(&new) {
+                continue;
+            }
+            changed = true;
+            let old = self.said.insert(*id, new);
+            if old.is_some_and(|old| (old.0, old.1, old.2) == (new.0, new.1, new.2)) {
+                continue;
+            }
+            let name = self.names.get(id).map_or("?", String::as_str);
+            let site = &snapshot.site;
+            info!(
+                charger = name,
+                mode = view.mode.name(),
+                setpoint_ma = view.setpoint.0,
+                reason = view.reason.code(),
+                grid_w = site.grid.map(|power| power.0),
+                solar_w = site.solar.map(|power| power.0),
+                battery_w = site.battery.map(|power| power.0),
+                house_w = site.house.map(|power| power.0),
+                surplus_w = site.surplus.map(|power| power.0),
+                "{name}: {} ({}): {}",
+                view.setpoint,
+                view.mode,
+                view.reason
+            );
+        }
+        let imbalance = snapshot.site.imbalance;
+        if imbalance.is_some() != self.imbalance {
+            self.imbalance = imbalance.is_some();
+            match imbalance {
+                Some(off) => warn!(
+                    off_w = off.0,
+                    "load is not solar + grid + battery: off by {off}; check topics, units and signs (the lower surplus counts meanwhile)"
+                ),
+                None => info!("load, solar, grid and battery agree again"),
+            }
+        }
+        changed
+    }
+
+    /// `{"chargeP": n, "unit": "W"}`, while there is a broker to hear it.
+    fn charger_power(&mut self, snapshot: &Snapshot, now: Tick, link: &Link, link_up: bool) {
+        let Some(topic) = &self.config.charger_power_topic else { return };
+        let first = link_up && !self.was_up;
+        self.was_up = link_up;
+        let due = self.power_at.is_none_or(|at| now.since(at) >= CHARGER_POWER_EVERY);
+        let powers: Option<Watts> = snapshot.chargers.values().map(|view| view.report.and_then(|report| report.power)).sum();
+        if let Some(power) = powers.filter(|_| link_up && (due || first)) {
+            self.power_at = Some(now);
+            let _ = link.publish(topic, state::charger_power(power));
+        }
+    }
+
+    fn store_due(&mut self, energies: &BTreeMap<ChargerId, WattHours>, now: Tick) -> bool {
+        let due = match &self.stored {
+            None => true,
+            Some((at, stored)) => now.since(*at) >= STORE_EVERY && stored != energies,
+        };
+        if due {
+            self.stored = Some((now, energies.clone()));
+        }
+        due
+    }
+}

@@ -1,0 +1,269 @@
+//! One turn of the loop: wait for something, take all that is there, act, show.
+
+use std::time::Duration;
+
+use control::{Action, ChargerId, Input, Tick};
+use tracing::{debug, info, warn};
+
+use super::state::{Saved, Uptime};
+use super::{Control, Daemon, Ended, TURN_MAX, make_room, names, open_link};
+use crate::charger::bus::{BusCommand, BusEvent};
+use crate::config::Config;
+use crate::mqtt::command::Commands;
+use crate::mqtt::input::Inputs;
+use crate::mqtt::link::Event;
+
+/// What woke the loop.
+enum Woken {
+    Control(Option<Control>),
+    Mqtt(Option<Event>),
+    Bus(Option<BusEvent>),
+    Saved(Option<Saved>),
+    Time,
+    LinkEnded,
+}
+
+impl Daemon {
+    /// Turns until told to stop, or until something that must not end has ended.
+    pub(super) async fn turns(&mut self) -> Ended {
+        loop {
+            let first = self.wait().await;
+            if let Some(ended) = self.take(first).await.or_else(|| self.take_the_rest()) {
+                return ended;
+            }
+            let now = self.clock.now();
+            if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
+                self.controller.handle_timeout(now);
+            }
+            let decided = self.act();
+            self.show(now, decided);
+        }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let due = self.controller.poll_timeout().map_or(self.clock.now(), |(due, _)| due);
+        tokio::select! {
+            biased;
+            control = self.controls.recv() => Woken::Control(control),
+            event = self.bus_events.recv() => Woken::Bus(event),
+            event = self.link_events.recv() => Woken::Mqtt(event),
+            saved = self.saved.recv() => Woken::Saved(saved),
+            () = self.clock.sleep_until(due) => Woken::Time,
+            () = self.link.ended() => Woken::LinkEnded,
+        }
+    }
+
+    async fn take(&mut self, woken: Woken) -> Option<Ended> {
+        let broken = |what: &str| Some(Ended::Broken { what: what.to_owned() });
+        match woken {
+            Woken::Control(None | Some(Control::Stop)) => return Some(Ended::Asked { proven: false }),
+            Woken::Control(Some(Control::Command(command))) => self.command(command),
+            Woken::Control(Some(Control::Reload(config))) => {
+                if let Err(error) = self.reload(*config).await {
+                    return broken(&format!("a line cannot be opened: {error}"));
+                }
+            }
+            Woken::Mqtt(Some(event)) => self.mqtt(event),
+            Woken::Bus(Some(event)) => return self.bus(event),
+            Woken::Saved(Some(saved)) => self.saved(saved),
+            Woken::Time => {}
+            Woken::Mqtt(None) | Woken::LinkEnded => return broken("the MQTT task has ended"),
+            Woken::Bus(None) => return broken("the lines have ended"),
+            Woken::Saved(None) => return broken("the thread of the stored state has ended"),
+        }
+        None
+    }
+
+    /// Takes what else is ready, so that a burst of messages is decided upon once.
+    fn take_the_rest(&mut self) -> Option<Ended> {
+        for _ in 0..TURN_MAX {
+            if let Ok(event) = self.bus_events.try_recv() {
+                if let Some(ended) = self.bus(event) {
+                    return Some(ended);
+                }
+            } else if let Ok(event) = self.link_events.try_recv() {
+                self.mqtt(event);
+            } else {
+                break;
+            }
+        }
+        None
+    }
+
+    fn mqtt(&mut self, event: Event) {
+        match event {
+            Event::Up => self.link_up = true,
+            Event::Down { .. } => self.link_up = false,
+            Event::SubscriptionRefused { .. } => {}
+            Event::Message { topic, payload, retained } => self.message(&topic, &payload, retained),
+        }
+    }
+
+    fn message(&mut self, topic: &str, payload: &[u8], retained: bool) {
+        let now = self.clock.now();
+        match self.commands.message(topic, payload, retained) {
+            Some(Ok(command)) => return self.command(command),
+            Some(Err(error)) => return warn!(%error, topic, "ignoring a command: {error}"),
+            None => {}
+        }
+        for reading in self.inputs.message(topic, payload, retained) {
+            debug!(source = reading.source.name(), value = ?reading.value, retained, "reading");
+            self.controller.handle(Input::Reading(reading), now);
+        }
+    }
+
+    fn command(&mut self, command: control::Command) {
+        match command {
+            control::Command::Mode { charger, mode } => {
+                info!(mode = %mode, "mode {mode} for {}", self.name_or_all(charger));
+            }
+            control::Command::FixedCurrent { charger, current } => {
+                info!(current = %current, "fixed current {current} for {}", self.name_or_all(charger));
+            }
+        }
+        self.controller.handle(Input::Command(command), self.clock.now());
+    }
+
+    fn bus(&mut self, event: BusEvent) -> Option<Ended> {
+        match event {
+            BusEvent::Report(report) => {
+                if let Some(energy) = report.energy
+                    && let Some(state) = self.config.chargers.get(&report.charger).and_then(|s| self.state.get_mut(&s.name))
+                {
+                    state.count(energy);
+                }
+                self.controller.handle(Input::Report(report), self.clock.now());
+            }
+            BusEvent::Notice { .. } | BusEvent::ShutDown { .. } => {}
+            BusEvent::Woken(charger) => self.lock(charger, false),
+            BusEvent::Ended => return Some(Ended::Broken { what: "the thread of a line has ended".to_owned() }),
+        }
+        None
+    }
+
+    fn lock(&mut self, charger: ChargerId, locked: bool) {
+        let name = self.name_or_all(Some(charger)).to_owned();
+        if let Some(state) = self.state.get_mut(&name) {
+            state.locked = locked;
+        }
+        let generation = self.writer.save(&self.state);
+        if locked {
+            self.wakes.push((charger, generation));
+        }
+    }
+
+    /// A wake-up pulse begins only when the lock is on the disk: whatever happens then, the next start unlocks.
+    fn saved(&mut self, saved: Saved) {
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
+        self.wakes = waiting;
+        for (charger, _) in ready {
+            if saved.ok {
+                self.tell(charger, BusCommand::Wake(charger));
+            } else {
+                warn!("not waking the car: the lock cannot be written down first");
+            }
+        }
+    }
+
+    fn tell(&self, charger: ChargerId, command: BusCommand) {
+        if let Some(bus) = self.config.chargers.get(&charger).and_then(|setup| self.buses.get(&setup.link)) {
+            bus.send(command);
+        }
+    }
+
+    /// Carries out what was decided; returns whether there was a decision.
+    fn act(&mut self) -> bool {
+        let mut decided = false;
+        while let Some(action) = self.controller.poll_action() {
+            match action {
+                Action::Order(order) => {
+                    decided = true;
+                    self.tell(order.charger, BusCommand::Order(order));
+                }
+                Action::Wake(charger) => {
+                    info!("waking the car at {}", self.name_or_all(Some(charger)));
+                    self.lock(charger, true);
+                }
+                Action::Refresh if self.link_up => {
+                    let topic = format!("{}/refresh", self.config.publish.base_topic);
+                    let _ = self.link.publish(&topic, "1");
+                }
+                Action::Refresh => {}
+            }
+        }
+        decided
+    }
+
+    /// Log, topics, stored state, systemd.
+    fn show(&mut self, now: Tick, decided: bool) {
+        let snapshot = self.controller.snapshot();
+        let mut store = false;
+        for (id, view) in &snapshot.chargers {
+            let Some(setup) = self.config.chargers.get(id) else { continue };
+            let Some(state) = self.state.get_mut(&setup.name) else { continue };
+            store |= state.mode != view.mode || state.fixed != view.fixed;
+            state.mode = view.mode;
+            state.fixed = view.fixed;
+            if self.outlet.stopped(*id, view.setpoint) {
+                state.stopped = Uptime::now();
+                store = true;
+            }
+        }
+        let energies = self.energies();
+        store |= self.outlet.show(&snapshot, &energies, now, &self.link, self.link_up);
+        if store {
+            self.writer.save(&self.state);
+        }
+        if decided {
+            self.notifier.decided(now, &self.outlet.status_line(&snapshot));
+        }
+        self.snapshots.send_replace(Some(snapshot));
+    }
+
+    fn energies(&self) -> std::collections::BTreeMap<ChargerId, control::WattHours> {
+        let energy = |setup: &crate::config::ChargerSetup| self.state.get(&setup.name).map(|state| state.energy);
+        self.config.chargers.iter().filter_map(|(id, setup)| Some((*id, energy(setup)?))).collect()
+    }
+
+    fn name_or_all(&self, charger: Option<ChargerId>) -> &str {
+        charger.and_then(|id| self.config.chargers.get(&id)).map_or("all chargers", |setup| &setup.name)
+    }
+
+    /// Takes a new configuration. What did not change goes on undisturbed; a changed line is closed (with its safe current) and opened
+    /// anew; a changed broker is left with a farewell.
+    async fn reload(&mut self, config: Config) -> std::io::Result<()> {
+        let moved = config.mqtt != self.config.mqtt
+            || config.inputs != self.config.inputs
+            || config.publish.base_topic != self.config.publish.base_topic;
+        let lines_changed = config.chargers != self.config.chargers;
+        if config.state_file != self.config.state_file {
+            warn!("a new state-file takes effect at the next start");
+        }
+        let old = std::mem::replace(&mut self.config, config);
+        self.config.state_file = old.state_file;
+        self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
+        make_room(&mut self.state, &self.config);
+        if lines_changed {
+            for bus in std::mem::take(&mut self.buses).into_values() {
+                bus.send(BusCommand::Shutdown);
+                if tokio::time::timeout(Duration::from_secs(2), bus.ended()).await.is_err() {
+                    warn!("a line did not end in time");
+                }
+            }
+            self.open_buses()?;
+        }
+        if moved {
+            self.inputs = Inputs::new(&self.config.inputs);
+            self.commands = Commands::new(&self.config.publish.base_topic, &names(&self.config));
+            let (link, events) = open_link(&self.config, self.clock);
+            let old = std::mem::replace(&mut self.link, link);
+            self.link_events = events;
+            self.link_up = false;
+            old.shutdown(Duration::from_secs(1)).await;
+        }
+        self.outlet.reconfigure(self.config.publish.clone(), names(&self.config));
+        info!("the configuration was read again");
+        Ok(())
+    }
+}
