@@ -1,1 +1,4 @@
-//! (being written)
+//! Commands, one file each. Nothing else prints.
+
+pub mod check;
+pub mod exit;

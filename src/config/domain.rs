@@ -139,6 +139,8 @@ pub struct PublishConfig {
     pub node_id: String,
     /// Prefix of every topic of ours, default `surplusd/<node-id>`.
     pub base_topic: String,
+    /// Where Home Assistant looks for devices, and says that it has started (`<prefix>/status`).
+    pub discovery_prefix: String,
     /// Topic of the original controller's `{"chargeP": n, "unit": "W"}` every 30 s; `None`: not published.
     pub charger_power_topic: Option<String>,
     /// Shortest time between two publications of unchanged state.

@@ -1,7 +1,192 @@
 //! The configuration file: strict, versioned, every finding with file, line, column, reason and remedy.
+//!
+//! ```text
+//! text ──toml──▶ tables ──serde──▶ file::File ──checks──▶ Config
+//!                  │ place of a key     │                    │
+//!                  └──────▶ report::Report: all findings ◀───┘
+//! ```
+//! Pure but for the files it names (secrets, certificates): it asks neither clock nor environment, opens no socket and no port,
+//! and prints nothing.
 
+mod chargers;
+mod checks;
 mod domain;
+mod file;
+mod finding;
+mod inputs;
+mod mqtt;
+mod names;
+mod report;
+mod secrets;
+mod site;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 pub use domain::{
     ChargerSetup, ClientAuth, Config, InputConfig, LinkConfig, MqttConfig, PublishConfig, Secret, TlsConfig, Unit,
 };
+pub use finding::{Finding, Severity};
+
+use checks::Surroundings;
+use file::File;
+use report::Report;
+
+/// The longest configuration file, in bytes.
+const FILE_MAX: u64 = 256 * 1024;
+/// Where relative state files go without systemd.
+const STATE_DIRECTORY: &str = "/var/lib/surplusd";
+
+/// What systemd says about directories.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `CREDENTIALS_DIRECTORY`: where `LoadCredential=` puts secrets.
+    pub credentials_directory: Option<PathBuf>,
+    /// `STATE_DIRECTORY`: where `StateDirectory=` lets us write.
+    pub state_directory: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Takes them from the process's environment, which `variable` looks up.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let directory = |name| {
+            let value = variable(name)?.into_string().ok()?;
+            // systemd separates several directories by colons; ours is the first.
+            let first = value.split(':').next().filter(|first| !first.is_empty())?;
+            Some(PathBuf::from(first))
+        };
+        Self {
+            credentials_directory: directory("CREDENTIALS_DIRECTORY"),
+            state_directory: directory("STATE_DIRECTORY"),
+        }
+    }
+}
+
+/// Whether the files that a configuration names are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Secrets are read, certificates looked at.
+    Read,
+    /// Nothing is opened and secrets are empty: for checking a configuration on another machine, never for running it.
+    Ignore,
+}
+
+/// What became of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// There is one if and only if no finding is an error.
+    pub config: Option<Config>,
+    /// In the order of the text.
+    pub findings: Vec<Finding>,
+    /// The file's text, to draw findings in; empty where it could not be read.
+    pub text: String,
+}
+
+impl Loaded {
+    /// Whether any finding is an error.
+    pub fn failed(&self) -> bool {
+        self.config.is_none()
+    }
+}
+
+/// Reads a configuration file and all that it names. `known_profiles` are the names of the charger profiles there are.
+pub fn load(path: &Path, environment: &Environment, known_profiles: &[&str]) -> Loaded {
+    load_with(path, environment, known_profiles, Files::Read)
+}
+
+/// [`load`], with or without opening the files that the configuration names.
+pub fn load_with(path: &Path, environment: &Environment, known_profiles: &[&str], files: Files) -> Loaded {
+    let unreadable = |message: String, remedy: &str| {
+        let finding = Finding {
+            severity: Severity::Error,
+            file: path.to_owned(),
+            line: 1,
+            column: 1,
+            span: 0..0,
+            path: String::new(),
+            message,
+            remedy: remedy.to_owned(),
+        };
+        Loaded { config: None, findings: vec![finding], text: String::new() }
+    };
+    let bytes = match secrets::read_at_most(path, FILE_MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return unreadable(format!("it is longer than {FILE_MAX} bytes"), "is this the file you meant?"),
+        Err(error) => return unreadable(format!("it cannot be read: {error}"), "name a file that can be read"),
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, path, environment, known_profiles, files),
+        Err(error) => {
+            let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count();
+            unreadable(format!("line {} is not text in UTF-8", line + 1), "save it as UTF-8")
+        }
+    }
+}
+
+/// Reads a configuration from `text`. `file` names it in findings, and relative names are looked for in its directory.
+pub fn parse(text: &str, file: &Path, environment: &Environment, known_profiles: &[&str], files: Files) -> Loaded {
+    let directory = file.parent().unwrap_or_else(|| Path::new(""));
+    let around = Surroundings { directory, environment, files, known_profiles };
+    let mut report = Report::parse(file, text);
+    let config = if report.failed() { None } else { interpret(&mut report, &around) };
+    let config = config.filter(|_| !report.failed());
+    Loaded { config, findings: report.into_findings(), text: text.to_owned() }
+}
+
+/// From tables and keys to the domain's configuration. Goes on after a finding, to find them all.
+fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
+    other_version(report)?;
+    let file = report.read()?;
+    if file.version.is_none() {
+        report.error("version", "the version of the file is missing", "begin it with `version = 1`");
+    }
+    let publish = mqtt::publish(report, &file.home_assistant, &file.publish);
+    let mqtt = mqtt::mqtt(report, &file.mqtt, &file.home_assistant.node_id, around);
+    let ours = publish.as_ref().map(|publish| publish.base_topic.as_str());
+    let sources = inputs::sources(report, &file, ours);
+    let site = site::site(report, &file.site);
+    let battery = site::battery(report, &file.battery);
+    let solar = site::solar(report, &file.solar);
+    let sampling = site::sampling(report, &file.sampling);
+    let safety = site::safety(report, &file.fail_safe, chargers::highest_current(&file.charger));
+    let chargers = chargers::chargers(report, &file.charger, site, safety, around);
+    let state_file = state_file(report, &file, around.environment);
+    let (sources, chargers) = (sources?, chargers?);
+    Some(Config {
+        mqtt: mqtt?,
+        inputs: sources.inputs,
+        control: control::Config {
+            sources: sources.groups,
+            sampling: sampling?,
+            battery: battery?,
+            solar: solar?,
+            fail_safe: safety?.fail_safe,
+            site_limit: site?.limit,
+            chargers: chargers.control,
+        },
+        chargers: chargers.setups,
+        publish: publish?,
+        state_file: state_file?,
+    })
+}
+
+/// Another version's keys mean something else, so nothing more is said of them.
+fn other_version(report: &mut Report) -> Option<()> {
+    let version = report.version().filter(|version| (version - file::VERSION).abs() > f64::EPSILON);
+    let Some(version) = version else { return Some(()) };
+    let message = format!("the file is of version {version}, this surplusd reads version {}", file::VERSION);
+    report.error("version", message, "see CHANGELOG.md for how to convert it, or install the surplusd it is for");
+    None
+}
+
+fn state_file(report: &mut Report, file: &File, environment: &Environment) -> Option<PathBuf> {
+    let name = Path::new(&file.state_file);
+    if name.file_name().is_none() || file.state_file.ends_with('/') {
+        report.error("state-file", "this does not name a file", "write it as \"/var/lib/surplusd/state.json\"");
+        return None;
+    }
+    let directory = environment.state_directory.as_deref().unwrap_or_else(|| Path::new(STATE_DIRECTORY));
+    Some(directory.join(name))
+}

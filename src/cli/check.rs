@@ -1,0 +1,136 @@
+//! `surplusd check`: says all that is wrong with a configuration, or what would be done with it. Touches no network and no bus.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use control::{ChargerConfig, ChargerId};
+
+use super::exit;
+use crate::config::{self, ChargerSetup, Config, Environment, Files, InputConfig, LinkConfig, Loaded, Severity, Unit};
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
+    pub config: PathBuf,
+    /// Do not open the passwords, certificates and keys that it names.
+    #[arg(long)]
+    pub no_files: bool,
+}
+
+/// Checks the file and writes all findings, then what would be done, to `out`; `styled` adds the colours of a terminal.
+/// Returns [`exit::OK`], also with warnings, or [`exit::CONFIGURATION`]; fails where `out` cannot be written to.
+pub fn run(
+    args: &Args,
+    environment: &Environment,
+    known_profiles: &[&str],
+    out: &mut dyn Write,
+    styled: bool,
+) -> io::Result<u8> {
+    let files = if args.no_files { Files::Ignore } else { Files::Read };
+    let loaded = config::load_with(&args.config, environment, known_profiles, files);
+    write_findings(&loaded, out, styled)?;
+    match &loaded.config {
+        Some(config) => {
+            summary(config, out)?;
+            Ok(exit::OK)
+        }
+        None => Ok(exit::CONFIGURATION),
+    }
+}
+
+/// Writes each finding as one line with the place in the text under it, and how many there are.
+pub fn write_findings(loaded: &Loaded, out: &mut dyn Write, styled: bool) -> io::Result<()> {
+    for finding in &loaded.findings {
+        writeln!(out, "{finding}")?;
+        let picture = finding.picture(&loaded.text, styled);
+        if !picture.is_empty() {
+            writeln!(out, "{picture}\n")?;
+        }
+    }
+    let count = |severity| loaded.findings.iter().filter(|finding| finding.severity == severity).count();
+    if !loaded.findings.is_empty() {
+        writeln!(out, "errors: {}, warnings: {}", count(Severity::Error), count(Severity::Warning))?;
+    }
+    Ok(())
+}
+
+/// What the daemon would do.
+fn summary(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    broker(config, out)?;
+    writeln!(out, "inputs:")?;
+    for (source, input) in &config.inputs {
+        writeln!(out, "  {:<12} {}", source.name(), input_text(input))?;
+    }
+    writeln!(out, "chargers (together at most {} per phase):", config.control.site_limit)?;
+    for (id, setup) in &config.chargers {
+        if let Some(limits) = config.control.chargers.get(id) {
+            charger(*id, setup, limits, out)?;
+        }
+    }
+    safety(config, out)?;
+    writeln!(out, "publishes under {}, state kept in {}", config.publish.base_topic, config.state_file.display())
+}
+
+fn broker(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    let mqtt = &config.mqtt;
+    let host = if mqtt.host.contains(':') { format!("[{}]", mqtt.host) } else { mqtt.host.clone() };
+    let trust = match &mqtt.tls {
+        None => "without TLS".to_owned(),
+        Some(tls) => {
+            let authority = match &tls.ca_file {
+                Some(file) => format!("the authority of {}", file.display()),
+                None => "the system's authorities".to_owned(),
+            };
+            let client = if tls.client_auth.is_some() { ", with a client certificate" } else { "" };
+            format!("with TLS, trusting {authority}{client}")
+        }
+    };
+    let login = match (&mqtt.username, &mqtt.password) {
+        (Some(_), Some(_)) => "user name and password",
+        (Some(_), None) => "user name without password",
+        (None, _) => "no user name",
+    };
+    writeln!(out, "broker: {host}:{} {trust}, {login}, client id {}", mqtt.port, mqtt.client_id)
+}
+
+fn input_text(input: &InputConfig) -> String {
+    let unit = match input.unit {
+        Unit::Watt => "W",
+        Unit::Kilowatt => "kW",
+        Unit::Percent => "%",
+    };
+    let pointer = input.pointer.as_ref().map(|pointer| format!(" at \"{pointer}\"")).unwrap_or_default();
+    let sign = if input.negate { ", sign reversed" } else { "" };
+    format!("{}{pointer} in {unit}{sign}", input.topics.join(" or "))
+}
+
+fn charger(id: ChargerId, setup: &ChargerSetup, limits: &ChargerConfig, out: &mut dyn Write) -> io::Result<()> {
+    let link = match &setup.link {
+        LinkConfig::Serial { path } => path.display().to_string(),
+        LinkConfig::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+        LinkConfig::Tcp { host, port } => format!("{host}:{port}"),
+    };
+    let number = u16::from(id.0) + 1;
+    let ChargerSetup { name, profile, unit, poll, .. } = setup;
+    let ChargerConfig { min, max, mode, phases, .. } = limits;
+    writeln!(out, "  {number}. {name}: {profile} at {link} unit {unit}, read every {poll}")?;
+    writeln!(out, "     {min} … {max} on {phases} phase(s), starts in mode {mode}")
+}
+
+fn safety(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    let fail_safe = &config.control.fail_safe;
+    writeln!(out, "safety:")?;
+    writeln!(out, "  data older than {}: not up, down to the minimum", fail_safe.stale_after)?;
+    writeln!(
+        out,
+        "  older than {}: solar {}, slow {}, fast {}, fixed {}",
+        fail_safe.stop_after, fail_safe.blind_solar, fail_safe.blind_slow, fail_safe.blind_fast, fail_safe.blind_fixed
+    )?;
+    for setup in config.chargers.values() {
+        let ChargerSetup { name, watchdog, safe_current, .. } = setup;
+        writeln!(out, "  {name}: silent for {watchdog}, it falls to {safe_current} by itself")?;
+    }
+    Ok(())
+}

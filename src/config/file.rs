@@ -1,0 +1,287 @@
+//! The file as it is written, version 1: tables, keys, defaults.
+//!
+//! Each default is written here and nowhere else; a test holds the reference file `config/surplusd.toml` to them.
+//! Every number is an `f64` and every word a `String`, so that a wrong one gets an answer in the user's words from the checks
+//! instead of one in serde's. There is no `flatten` and no `untagged`: both let misspelt keys pass. Values carry no span;
+//! [`super::report::Report`] finds the place of a value by its path.
+
+use serde::Deserialize;
+
+/// The version of the format that is read here.
+pub(super) const VERSION: f64 = 1.0;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct File {
+    pub(super) version: Option<f64>,
+    pub(super) state_file: String,
+    pub(super) mqtt: Mqtt,
+    pub(super) inputs: Inputs,
+    pub(super) site: Site,
+    pub(super) battery: Battery,
+    pub(super) solar: Solar,
+    pub(super) fail_safe: FailSafe,
+    pub(super) sampling: Sampling,
+    pub(super) charger: Vec<Charger>,
+    pub(super) home_assistant: HomeAssistant,
+    pub(super) publish: Publish,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            version: None,
+            state_file: "/var/lib/surplusd/state.json".to_owned(),
+            mqtt: Mqtt::default(),
+            inputs: Inputs::default(),
+            site: Site::default(),
+            battery: Battery::default(),
+            solar: Solar::default(),
+            fail_safe: FailSafe::default(),
+            sampling: Sampling::default(),
+            charger: Vec::new(),
+            home_assistant: HomeAssistant::default(),
+            publish: Publish::default(),
+        }
+    }
+}
+
+/// `[mqtt]`: the broker.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Mqtt {
+    pub(super) url: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) username_file: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) client_cert_file: Option<String>,
+    pub(super) client_key_file: Option<String>,
+    /// Absent: the node id.
+    pub(super) client_id: Option<String>,
+    pub(super) keep_alive_s: f64,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            url: None,
+            username: None,
+            username_file: None,
+            password_file: None,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            client_id: None,
+            keep_alive_s: 20.0,
+        }
+    }
+}
+
+/// `[inputs]`: where the site is measured.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Inputs {
+    pub(super) preset: String,
+    pub(super) base_topic: String,
+    pub(super) site_name: String,
+    pub(super) grid: Option<Input>,
+    pub(super) solar: Option<Input>,
+    pub(super) battery: Option<Input>,
+    pub(super) load: Option<Input>,
+    pub(super) battery_soc: Option<Input>,
+}
+
+impl Default for Inputs {
+    fn default() -> Self {
+        Self {
+            preset: "home-assistant-powerwall".to_owned(),
+            base_topic: "homeassistant".to_owned(),
+            site_name: "my_home".to_owned(),
+            grid: None,
+            solar: None,
+            battery: None,
+            load: None,
+            battery_soc: None,
+        }
+    }
+}
+
+/// One source; what is absent comes from the preset.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Input {
+    pub(super) topic: Option<String>,
+    pub(super) pointer: Option<String>,
+    pub(super) unit: Option<String>,
+    pub(super) positive: Option<String>,
+    pub(super) group: Option<String>,
+}
+
+/// `[site]`: the connection of the house.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Site {
+    pub(super) main_fuse_a: f64,
+    /// Absent: the main fuse.
+    pub(super) charger_limit_a: Option<f64>,
+    pub(super) phases: f64,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self { main_fuse_a: 25.0, charger_limit_a: None, phases: 3.0 }
+    }
+}
+
+/// `[battery]`: how home battery and car share the sun.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Battery {
+    pub(super) present: bool,
+    pub(super) priority_soc: f64,
+    pub(super) buffer_soc: f64,
+    pub(super) floor_soc: f64,
+    pub(super) max_charge_w: f64,
+    pub(super) drain_budget_wh: f64,
+}
+
+impl Default for Battery {
+    fn default() -> Self {
+        Self {
+            present: true,
+            priority_soc: 0.0,
+            buffer_soc: 100.0,
+            floor_soc: 20.0,
+            max_charge_w: 5_000.0,
+            drain_budget_wh: 3_000.0,
+        }
+    }
+}
+
+/// `[solar]`: the dials of mode `solar`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Solar {
+    pub(super) min_share: f64,
+    pub(super) start_cost_wh: f64,
+    pub(super) starts_per_day_max: f64,
+    pub(super) min_on_s: f64,
+    pub(super) min_off_s: f64,
+}
+
+impl Default for Solar {
+    fn default() -> Self {
+        Self { min_share: 0.75, start_cost_wh: 300.0, starts_per_day_max: 20.0, min_on_s: 60.0, min_off_s: 60.0 }
+    }
+}
+
+/// `[fail-safe]`: what happens when something dies.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct FailSafe {
+    pub(super) stale_after_s: f64,
+    pub(super) stop_after_s: f64,
+    pub(super) blind_current_a: f64,
+    pub(super) blind_current_slow_a: f64,
+    pub(super) blind_current_fast_a: f64,
+    pub(super) blind_current_fixed_a: f64,
+    pub(super) charger_watchdog_s: f64,
+    pub(super) charger_current_a: f64,
+}
+
+impl Default for FailSafe {
+    fn default() -> Self {
+        Self {
+            stale_after_s: 90.0,
+            stop_after_s: 300.0,
+            blind_current_a: 0.0,
+            blind_current_slow_a: 6.0,
+            blind_current_fast_a: 16.0,
+            blind_current_fixed_a: 16.0,
+            charger_watchdog_s: 30.0,
+            charger_current_a: 0.0,
+        }
+    }
+}
+
+/// `[sampling]`: how messages become samples.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Sampling {
+    pub(super) settle_ms: f64,
+    pub(super) meter_age_ms: f64,
+    pub(super) refresh_every_s: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { settle_ms: 200.0, meter_age_ms: 2_000.0, refresh_every_s: 10.0 }
+    }
+}
+
+/// `[[charger]]`: one wallbox.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Charger {
+    pub(super) name: Option<String>,
+    pub(super) profile: Option<String>,
+    pub(super) link: Option<String>,
+    pub(super) unit: f64,
+    pub(super) max_current_a: f64,
+    pub(super) phases: f64,
+    pub(super) mode: String,
+    pub(super) fixed_current_a: f64,
+    pub(super) poll_s: f64,
+    pub(super) standby: bool,
+    pub(super) wake_after_s: f64,
+}
+
+impl Default for Charger {
+    fn default() -> Self {
+        Self {
+            name: None,
+            profile: None,
+            link: None,
+            unit: 1.0,
+            max_current_a: 16.0,
+            phases: 3.0,
+            mode: "solar".to_owned(),
+            fixed_current_a: 6.0,
+            poll_s: 1.0,
+            standby: false,
+            wake_after_s: 300.0,
+        }
+    }
+}
+
+/// `[home-assistant]`: how Home Assistant finds us.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct HomeAssistant {
+    pub(super) discovery_prefix: String,
+    pub(super) node_id: String,
+}
+
+impl Default for HomeAssistant {
+    fn default() -> Self {
+        Self { discovery_prefix: "homeassistant".to_owned(), node_id: "surplusd".to_owned() }
+    }
+}
+
+/// `[publish]`: what is told to the broker.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Publish {
+    /// Absent: `surplusd/<node-id>`.
+    pub(super) base_topic: Option<String>,
+    pub(super) charger_power_topic: Option<String>,
+    pub(super) state_every_s: f64,
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self { base_topic: None, charger_power_topic: None, state_every_s: 10.0 }
+    }
+}

@@ -1,0 +1,236 @@
+//! The text with its findings: reading it into [`File`] without stopping at the first mistake, and finding the place of a key.
+//!
+//! serde stops at the first unknown key or wrong type. So the entry it stumbled over is reported, taken out, and reading starts
+//! again, until it passes. What was taken out is remembered, as its default must not give rise to findings of its own.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
+
+use super::file::File;
+use super::finding::{Finding, Severity, position};
+use super::names;
+
+/// Findings of one file at most; the last one says that there are more.
+const FINDINGS_MAX: usize = 100;
+
+/// The findings of one file, while it is read and checked.
+pub(super) struct Report<'t> {
+    file: PathBuf,
+    text: &'t str,
+    root: Spanned<DeTable<'t>>,
+    findings: Vec<Finding>,
+    /// Paths already reported: they, and all below them, are left alone.
+    broken: Vec<String>,
+}
+
+impl<'t> Report<'t> {
+    /// The text's tables, with a finding for each mistake in its syntax.
+    pub(super) fn parse(file: &Path, text: &'t str) -> Self {
+        let (root, mistakes) = DeTable::parse_recoverable(text);
+        let mut report = Self { file: file.to_owned(), text, root, findings: Vec::new(), broken: Vec::new() };
+        for mistake in mistakes {
+            let span = mistake.span().unwrap_or_else(|| text.len()..text.len());
+            let remedy = syntax_remedy(mistake.message());
+            report.push(Severity::Error, span, "", mistake.message().to_owned(), remedy.to_owned());
+        }
+        report
+    }
+
+    /// The version that the file says it is of, if it is a number.
+    pub(super) fn version(&self) -> Option<f64> {
+        let version = self.root.get_ref().get("version")?.get_ref();
+        let number = version.as_integer().map(DeInteger::as_str).or_else(|| version.as_float().map(DeFloat::as_str));
+        number?.parse().ok()
+    }
+
+    /// The text as tables and keys: a finding for each unknown key and each value of the wrong type, which are left out.
+    pub(super) fn read(&mut self) -> Option<File> {
+        let mut root = self.root.clone();
+        while self.findings.len() < FINDINGS_MAX {
+            let mistake = match File::deserialize(toml::Deserializer::from(root.clone())) {
+                Ok(file) => return Some(file),
+                Err(mistake) => mistake,
+            };
+            let span = mistake.span().unwrap_or_default();
+            let taken = take(root.get_mut(), &span, "");
+            let path = taken.clone().unwrap_or_default();
+            self.misread(&path, span, mistake.message());
+            // An error that belongs to no entry would come again for ever.
+            taken?;
+        }
+        None
+    }
+
+    /// Reports what serde said of the entry at `path`.
+    fn misread(&mut self, path: &str, span: Range<usize>, said: &str) {
+        let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
+        let (message, remedy) = if let Some(known) = said.strip_prefix("unknown field ") {
+            // serde lists what it knows in back quotes after the unknown one.
+            let known: Vec<&str> = known.split('`').skip(3).step_by(2).collect();
+            let near = names::nearest(key, known.iter().copied());
+            if let Some(near) = near {
+                let meant = if table.is_empty() { near.to_owned() } else { format!("{table}.{near}") };
+                self.broken.push(meant);
+            }
+            (format!("unknown key `{key}`"), unknown_remedy(key, near, &known))
+        } else {
+            wrong_type(key, said)
+        };
+        self.push(Severity::Error, span, path, message, remedy);
+        self.broken.push(path.to_owned());
+    }
+
+    /// Reports that the value at `path` keeps the daemon from running.
+    pub(super) fn error(&mut self, path: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.at(Severity::Error, path, message.into(), remedy.into());
+    }
+
+    /// Reports something about the value at `path` that the user should know.
+    pub(super) fn warning(&mut self, path: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.at(Severity::Warning, path, message.into(), remedy.into());
+    }
+
+    fn at(&mut self, severity: Severity, path: &str, message: String, remedy: String) {
+        if !self.broken(path) {
+            self.push(severity, self.locate(path).0, path, message, remedy);
+        }
+    }
+
+    fn push(&mut self, severity: Severity, span: Range<usize>, path: &str, message: String, remedy: String) {
+        let (message, remedy) = match self.findings.len() {
+            0..FINDINGS_MAX => (message, remedy),
+            FINDINGS_MAX => ("too many findings".to_owned(), "correct the ones above first".to_owned()),
+            _ => return,
+        };
+        let (line, column) = position(self.text, span.start);
+        let file = self.file.clone();
+        self.findings.push(Finding { severity, file, line, column, span, path: path.to_owned(), message, remedy });
+    }
+
+    /// Whether the user wrote this key.
+    pub(super) fn given(&self, path: &str) -> bool {
+        self.locate(path).1
+    }
+
+    /// Whether this key, or a table around it, could not be read and has been reported.
+    pub(super) fn broken(&self, path: &str) -> bool {
+        self.broken.iter().any(|broken| {
+            path.strip_prefix(broken.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// Whether the daemon would not run.
+    pub(super) fn failed(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// The findings in the order of the text.
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        let mut findings = self.findings;
+        findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
+        findings
+    }
+
+    /// The place of the value at `path`, or else of the nearest table around it that is there, and which of the two it is.
+    fn locate(&self, path: &str) -> (Range<usize>, bool) {
+        let mut place = 0..0;
+        let mut table = Some(self.root.get_ref());
+        for step in path.split('.') {
+            let (key, index) = match step.strip_suffix(']').and_then(|step| step.split_once('[')) {
+                Some((key, index)) => (key, index.parse::<usize>().ok()),
+                None => (step, None),
+            };
+            let Some(mut value) = table.and_then(|table| table.get(key)) else { return (place, false) };
+            if let Some(index) = index {
+                let Some(element) = value.get_ref().as_array().and_then(|array| array.get(index)) else {
+                    return (place, false);
+                };
+                value = element;
+            }
+            place = value.span();
+            table = value.get_ref().as_table();
+        }
+        (place, true)
+    }
+}
+
+/// Takes out the entry whose key or value has this span, and returns its path. An element of an array is emptied instead,
+/// as its neighbours must keep their numbers.
+fn take(table: &mut DeTable<'_>, span: &Range<usize>, prefix: &str) -> Option<String> {
+    let join = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+    for (key, value) in table.iter_mut() {
+        let path = join(key.get_ref());
+        // Deepest first: `[a.b]` gives `a` and `b` the same span.
+        match value.get_mut() {
+            DeValue::Table(inner) => {
+                if let Some(found) = take(inner, span, &path) {
+                    return Some(found);
+                }
+            }
+            DeValue::Array(array) => {
+                for (index, element) in array.iter_mut().enumerate() {
+                    let path = format!("{path}[{index}]");
+                    let element_span = element.span();
+                    match element.get_mut() {
+                        DeValue::Table(inner) => {
+                            if let Some(found) = take(inner, span, &path) {
+                                return Some(found);
+                            }
+                        }
+                        other if element_span == *span => {
+                            *other = DeValue::Table(DeTable::new());
+                            return Some(path);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let key = table.iter().find(|(key, value)| key.span() == *span || value.span() == *span)?.0.get_ref().to_string();
+    let path = join(&key);
+    table.remove(key.as_str());
+    Some(path)
+}
+
+/// What to do about an unknown key.
+fn unknown_remedy(key: &str, near: Option<&str>, known: &[&str]) -> String {
+    match (key, near) {
+        ("password", Some(_)) => "put the password into a file of its own and name that in `password-file`".to_owned(),
+        (_, Some(near)) => format!("did you mean `{near}`?"),
+        (_, None) => format!("the keys here are {}", known.join(", ")),
+    }
+}
+
+/// What is wrong, and what to do, where serde expected another type.
+fn wrong_type(key: &str, said: &str) -> (String, String) {
+    let Some((found, expected)) = said.strip_prefix("invalid type: ").and_then(|said| said.rsplit_once(", expected "))
+    else {
+        return (said.to_owned(), "see the reference file for how it is written".to_owned());
+    };
+    let found = if found == "map" { "table" } else { found };
+    let (expected, remedy) = match expected {
+        "f64" => ("a number", "write a plain number, without quotes and without a unit".to_owned()),
+        "a string" => ("a text", "put it in double quotes".to_owned()),
+        "a boolean" => ("true or false", "write true or false, without quotes".to_owned()),
+        "a sequence" => ("a list of tables", format!("write [[{key}]] with two brackets, once for each")),
+        _ => ("a table", format!("write [{key}] on a line of its own and its keys below, or `{key} = {{ … }}`")),
+    };
+    (format!("`{key}` must be {expected}, not {found}"), remedy)
+}
+
+/// What to do about a mistake in the syntax.
+fn syntax_remedy(message: &str) -> &'static str {
+    if message.starts_with("duplicate key") {
+        "each key and each [table] may be given only once"
+    } else if message.contains("string") || message.contains("quot") {
+        "texts stand in double quotes, on one line"
+    } else {
+        "see https://toml.io for how a value is written"
+    }
+}
