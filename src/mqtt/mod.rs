@@ -1,1 +1,11 @@
-//! (being written)
+//! Home Assistant and the user, over MQTT. In reading order: [`input`] (payload → reading), [`command`] (payload → wish),
+//! [`state`] (decision → topics), [`session`] (what is subscribed, what must be said again, back-off) and [`trouble`]
+//! (what went wrong, in plain words) are pure; [`link`] alone touches sockets and the MQTT client.
+
+pub mod command;
+mod decimal;
+pub mod input;
+pub mod link;
+pub mod session;
+pub mod state;
+pub mod trouble;

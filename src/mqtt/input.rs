@@ -1,0 +1,277 @@
+//! Payloads to readings. Pure: no client, no clock. A payload becomes a value or *no data*, never a believable 0 by mistake.
+//! Freshness is not judged here; the controller does that by group.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use control::{Reading, Source};
+use serde_json::Value;
+
+use super::decimal::Decimal;
+use crate::config::{InputConfig, Unit};
+
+#[cfg(test)]
+mod tests;
+
+/// Longer payloads are not looked into: no meter needs them.
+pub const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// Powers beyond this, in watts, are not those of a house.
+const MAX_POWER_W: i32 = 100_000;
+
+/// Meters of production and consumption read slightly below zero when nothing flows (inverter standby); in watts.
+const SLIGHTLY_NEGATIVE_W: i32 = -100;
+
+/// Why a payload is no data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rejection {
+    /// Home Assistant's `unavailable`.
+    Unavailable,
+    /// Home Assistant's `unknown`, `none`, or JSON `null`.
+    Unknown,
+    /// Nothing in it (a retained value was deleted).
+    Empty,
+    /// `nan` or `inf`.
+    NotFinite,
+    /// Text that is no number: with a unit, with a decimal comma, a word.
+    NotANumber,
+    /// Not UTF-8.
+    NotText,
+    /// Longer than [`MAX_PAYLOAD`].
+    TooLong,
+    /// A pointer is configured and the payload is not JSON.
+    NotJson,
+    /// The JSON has nothing at the pointer.
+    Missing,
+    /// The JSON has a bool, array or object at the pointer.
+    WrongType,
+    /// Not plausible: more than 100 kW, a charge outside 0 … 100 %, or production or consumption clearly below zero.
+    OutOfRange,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unavailable => "unavailable in Home Assistant",
+            Self::Unknown => "unknown in Home Assistant",
+            Self::Empty => "empty",
+            Self::NotFinite => "not a finite number",
+            Self::NotANumber => "not a plain number (no units, a point as decimal mark)",
+            Self::NotText => "not UTF-8 text",
+            Self::TooLong => "too long",
+            Self::NotJson => "not JSON, though a pointer is configured",
+            Self::Missing => "JSON without a value at the pointer",
+            Self::WrongType => "JSON with something else than a number at the pointer",
+            Self::OutOfRange => "outside of what is plausible (wrong unit or sign?)",
+        })
+    }
+}
+
+/// All sources and what is known of their topics.
+#[derive(Debug)]
+pub struct Inputs {
+    feeds: BTreeMap<String, Vec<Source>>,
+    sources: BTreeMap<Source, Feed>,
+    rejected: BTreeMap<(Source, Rejection), u64>,
+}
+
+#[derive(Debug)]
+struct Feed {
+    config: InputConfig,
+    /// The topic that last spoke live.
+    live_topic: Option<String>,
+    /// Rejected in a row.
+    bad: u64,
+    /// How often it turned bad, for the bound on logging.
+    outages: u64,
+}
+
+impl Inputs {
+    /// Inputs as configured.
+    pub fn new(configs: &BTreeMap<Source, InputConfig>) -> Self {
+        let mut feeds: BTreeMap<String, Vec<Source>> = BTreeMap::new();
+        for (source, config) in configs {
+            for topic in &config.topics {
+                let fed = feeds.entry(topic.clone()).or_default();
+                if !fed.contains(source) {
+                    fed.push(*source);
+                }
+            }
+        }
+        let sources = configs
+            .iter()
+            .map(|(source, config)| (*source, Feed { config: config.clone(), live_topic: None, bad: 0, outages: 0 }))
+            .collect();
+        Self { feeds, sources, rejected: BTreeMap::new() }
+    }
+
+    /// What to subscribe to, each topic once.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.feeds.keys().map(String::as_str)
+    }
+
+    /// How many payloads of each source were no data, by kind, since the start.
+    pub const fn rejected(&self) -> &BTreeMap<(Source, Rejection), u64> {
+        &self.rejected
+    }
+
+    /// The readings in a message; none if the topic is not one of ours.
+    ///
+    /// Where several topics serve one source (old and new entity names), the one that spoke live last counts: retained values
+    /// of the others are left-overs of renamed entities, and their `unavailable` says nothing of the source.
+    pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool) -> Vec<Reading> {
+        let Some(sources) = self.feeds.get(topic) else { return Vec::new() };
+        let text = Text::of(payload);
+        let mut readings = Vec::with_capacity(sources.len());
+        for source in sources {
+            let Some(feed) = self.sources.get_mut(source) else { continue };
+            let value = feed.value(*source, &text);
+            if let Err(kind) = value {
+                let count = self.rejected.entry((*source, kind)).or_default();
+                *count = count.saturating_add(1);
+            }
+            let elsewhere = feed.live_topic.as_deref().is_some_and(|live| live != topic);
+            if elsewhere && (retained || value.is_err()) {
+                continue;
+            }
+            if !retained && feed.live_topic.as_deref() != Some(topic) {
+                feed.live_topic = Some(topic.to_owned());
+            }
+            feed.log_edge(*source, topic, payload, value);
+            readings.push(Reading { source: *source, value: value.ok(), retained });
+        }
+        readings
+    }
+}
+
+impl Feed {
+    fn value(&self, source: Source, text: &Text<'_>) -> Result<i32, Rejection> {
+        let decimal = match &self.config.pointer {
+            None => text.number()?,
+            Some(pointer) => text.number_at(pointer)?,
+        };
+        let scale = match self.config.unit {
+            Unit::Watt | Unit::Percent => 0,
+            Unit::Kilowatt => 3,
+        };
+        let value = decimal.rounded(scale).ok_or(Rejection::OutOfRange)?;
+        plausible(source, if self.config.negate { value.saturating_neg() } else { value })
+    }
+
+    /// Says when a source stops giving data and when it gives some again. A source that blinks is said ever more rarely
+    /// (at the 1st, 2nd, 4th, 8th … outage), as some integrations blink at each poll.
+    fn log_edge(&mut self, source: Source, topic: &str, payload: &[u8], value: Result<i32, Rejection>) {
+        let name = source.name();
+        match value {
+            Err(kind) => {
+                if self.bad == 0 {
+                    self.outages = self.outages.saturating_add(1);
+                    if self.outages.is_power_of_two() {
+                        let shown = excerpt(payload);
+                        tracing::warn!(
+                            source = name,
+                            topic,
+                            outages = self.outages,
+                            "no data for {name}: {topic} says {shown}, {kind}"
+                        );
+                    }
+                }
+                self.bad = self.bad.saturating_add(1);
+            }
+            Ok(_) if self.bad > 0 => {
+                let bad = std::mem::take(&mut self.bad);
+                if self.outages.is_power_of_two() {
+                    tracing::info!(source = name, topic, bad, "{name} gives data again, after {bad} messages without");
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Keeps what can be, in watts or percent, after the sign has been put right.
+fn plausible(source: Source, value: i32) -> Result<i32, Rejection> {
+    let (range, value) = match source {
+        Source::Grid | Source::Battery => (-MAX_POWER_W..=MAX_POWER_W, value),
+        Source::Solar | Source::Load if (SLIGHTLY_NEGATIVE_W..0).contains(&value) => (0..=0, 0),
+        Source::Solar | Source::Load => (0..=MAX_POWER_W, value),
+        Source::BatterySoc => (0..=100, value),
+    };
+    if range.contains(&value) { Ok(value) } else { Err(Rejection::OutOfRange) }
+}
+
+/// A payload, decoded once for all sources it feeds.
+struct Text<'a> {
+    text: Result<&'a str, Rejection>,
+    json: std::cell::OnceCell<Option<Value>>,
+}
+
+impl<'a> Text<'a> {
+    fn of(payload: &'a [u8]) -> Self {
+        let text = if payload.len() > MAX_PAYLOAD {
+            Err(Rejection::TooLong)
+        } else {
+            std::str::from_utf8(payload).map(str::trim).map_err(|_| Rejection::NotText)
+        };
+        Self { text, json: std::cell::OnceCell::new() }
+    }
+
+    /// The payload itself as a number, JSON quotes or not.
+    fn number(&self) -> Result<Decimal, Rejection> {
+        number(unquoted(self.text?))
+    }
+
+    /// The number at a JSON pointer.
+    fn number_at(&self, pointer: &str) -> Result<Decimal, Rejection> {
+        let text = self.text?;
+        // Home Assistant says these words in place of the document, too.
+        if let Some(kind) = no_data_word(unquoted(text)) {
+            return Err(kind);
+        }
+        let json = self.json.get_or_init(|| serde_json::from_str(text).ok());
+        let json = json.as_ref().ok_or(Rejection::NotJson)?;
+        match json.pointer(pointer) {
+            None => Err(Rejection::Missing),
+            Some(Value::Null) => Err(Rejection::Unknown),
+            // The shortest text of a double is the decimal that was written, up to 15 digits.
+            Some(Value::Number(value)) => number(&value.to_string()),
+            Some(Value::String(text)) => number(text.trim()),
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(Rejection::WrongType),
+        }
+    }
+}
+
+fn number(text: &str) -> Result<Decimal, Rejection> {
+    match no_data_word(text) {
+        Some(kind) => Err(kind),
+        None => Decimal::parse(text).ok_or(Rejection::NotANumber),
+    }
+}
+
+fn no_data_word(text: &str) -> Option<Rejection> {
+    if text.is_empty() {
+        return Some(Rejection::Empty);
+    }
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if is(&["unavailable"]) {
+        Some(Rejection::Unavailable)
+    } else if is(&["unknown", "none", "null"]) {
+        Some(Rejection::Unknown)
+    } else if is(&["nan", "-nan", "+nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"]) {
+        Some(Rejection::NotFinite)
+    } else {
+        None
+    }
+}
+
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map_or(text, str::trim)
+}
+
+/// The start of a payload, safe to print.
+fn excerpt(payload: &[u8]) -> String {
+    const SHOWN: usize = 40;
+    let start = payload.get(..SHOWN).unwrap_or(payload);
+    let dots = if payload.len() > SHOWN { "…" } else { "" };
+    format!("{:?}{dots}", String::from_utf8_lossy(start))
+}

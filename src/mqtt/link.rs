@@ -1,0 +1,371 @@
+//! The only user of the MQTT client: carries packets between [`Session`] and one client per connection.
+//!
+//! rumqttc 0.25.1 is used as a transport for a single connection. Its own reconnecting loses what it had accepted, so each
+//! connection gets a new client and event loop; `poll()` is not cancel-safe, so it has a task of its own; and publishing may
+//! deadlock on its channel, so only `try_*` is used, with a window that is smaller than the channel.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use control::{Millis, Tick};
+use rumqttc::{Outgoing, Packet, SubscribeReasonCode};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::input::MAX_PAYLOAD;
+use super::session::{Action, Notice, PublishError, Session, Signal, Topics};
+use super::trouble::{DownKind, Trouble};
+use crate::config::MqttConfig;
+use crate::daemon::clock::Clock;
+
+mod classify;
+mod connection;
+
+use connection::Connection;
+
+/// Events on their way to the consumer; beyond it the reader waits.
+const EVENTS: usize = 64;
+/// Longest payload handed on; one byte more than any reader of ours accepts, so that it is seen as too long.
+const PAYLOAD_CUT: usize = MAX_PAYLOAD + 1;
+
+/// What the link connects to, and as what.
+#[derive(Debug, Clone)]
+pub struct LinkSetup {
+    /// The broker.
+    pub mqtt: MqttConfig,
+    /// Gets `online` and `offline`.
+    pub status_topic: String,
+    /// Subscribed with `QoS` 1 at each connection.
+    pub subscriptions: Vec<String>,
+}
+
+/// What comes from the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Connected; subscriptions and states are on their way.
+    Up,
+    /// Not connected. Comes at each failed attempt.
+    Down {
+        /// Which kind of trouble.
+        kind: DownKind,
+        /// Cause and remedy in plain words.
+        why: String,
+        /// Until the next attempt, in real time.
+        retry_in: Millis,
+    },
+    /// The broker refused these subscriptions (its access rules); the connection stays.
+    SubscriptionRefused {
+        /// As subscribed.
+        topics: Vec<String>,
+    },
+    /// A message of a subscribed topic.
+    Message {
+        /// Where.
+        topic: String,
+        /// What; cut after 64 KiB and a byte, which every reader takes for too long.
+        payload: Vec<u8>,
+        /// Stored by the broker at some earlier time.
+        retained: bool,
+    },
+}
+
+/// The handle of the link. Dropping it without [`Self::shutdown`] ends the connection without farewell: the last will speaks.
+#[derive(Debug)]
+pub struct Link {
+    shared: Arc<Shared>,
+    /// Aborts the task when dropped.
+    task: JoinSet<bool>,
+    alive: watch::Receiver<()>,
+}
+
+/// Locked only around calls of pure code, never across an await.
+#[derive(Debug)]
+struct Shared {
+    session: Mutex<Session>,
+    wake: Notify,
+    clock: Clock,
+}
+
+/// Starts the link. Network time-outs run in real time, whatever the speed of the clock.
+pub fn spawn(setup: LinkSetup, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
+    let topics = Topics { status: setup.status_topic.clone(), subscriptions: setup.subscriptions.clone() };
+    let session = Session::new(topics, fastrand::Rng::new(), real_now(clock));
+    let shared = Arc::new(Shared { session: Mutex::new(session), wake: Notify::new(), clock });
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let (alive_sender, alive) = watch::channel(());
+    let runner = Runner {
+        shared: Arc::clone(&shared),
+        setup,
+        connection: None,
+        waiting: VecDeque::new(),
+        waits_since: None,
+        events,
+    };
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let _alive = alive_sender;
+        runner.run().await
+    });
+    (Link { shared, task, alive }, receiver)
+}
+
+impl Link {
+    /// Sets the payload of a retained topic. Never blocks; said at once, or at the next connection, and again at each one after;
+    /// of several payloads that could not be said yet only the last is.
+    pub fn set_state(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
+        let result = self.shared.with(|session, _| session.set_state(topic, payload.into()));
+        self.shared.wake.notify_one();
+        result
+    }
+
+    /// Publishes an event (not retained). Never blocks; kept while there is no connection, up to 256, then the oldest goes.
+    /// At least once: it may arrive twice after a broken connection. An event that is worthless when late should only be
+    /// published while the link is up.
+    pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
+        let (result, dropped) = self.shared.with(|session, _| {
+            let before = session.dropped();
+            let result = session.publish(topic, payload.into());
+            (result, (session.dropped() != before).then_some(session.dropped()))
+        });
+        if let Some(dropped) = dropped.filter(|count| count.is_power_of_two()) {
+            tracing::warn!(dropped, "the queue for the broker is full: {dropped} old messages dropped so far");
+        }
+        self.shared.wake.notify_one();
+        result
+    }
+
+    /// Returns when the task has ended, which it should not before [`Self::shutdown`]. Cancel-safe.
+    pub async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
+    }
+
+    /// Says what is left, then `offline`, waits for its acknowledgement at most this long, and disconnects.
+    /// Returns whether the broker acknowledged it. Messages still coming in are discarded.
+    pub async fn shutdown(self, limit: Duration) -> bool {
+        let limit = Millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        self.shared.with(|session, now| session.end(limit, now));
+        self.shared.wake.notify_one();
+        let Self { mut task, .. } = self;
+        matches!(task.join_next().await, Some(Ok(true)))
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, work: impl FnOnce(&mut Session, Tick) -> T) -> T {
+        let now = real_now(self.clock);
+        work(&mut self.session.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+
+    /// Waits in real time.
+    async fn sleep_until(&self, tick: Option<Tick>) {
+        match tick {
+            Some(tick) => {
+                let speed = u64::from(self.clock.speed());
+                self.clock.sleep_until(Tick(tick.0.saturating_mul(speed))).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Milliseconds of real time: a broker does not get faster because a day is played faster.
+fn real_now(clock: Clock) -> Tick {
+    Tick(clock.now().0 / u64::from(clock.speed()))
+}
+
+/// The task.
+struct Runner {
+    shared: Arc<Shared>,
+    setup: LinkSetup,
+    connection: Option<Connection>,
+    /// For the consumer, in order; nothing more is read while it is not empty.
+    waiting: VecDeque<Event>,
+    waits_since: Option<Tick>,
+    events: mpsc::Sender<Event>,
+}
+
+/// What woke the task.
+enum Woken {
+    Packet(Result<rumqttc::Event, Trouble>),
+    Delivered,
+    ConsumerGone,
+    Outbox,
+    Time,
+}
+
+impl Runner {
+    async fn run(mut self) -> bool {
+        loop {
+            if self.waiting.is_empty() {
+                self.signal(Signal::Time);
+            }
+            self.act();
+            if let Some(acknowledged) = self.shared.with(|session, _| session.ended()) {
+                if let Some(connection) = self.connection.take() {
+                    connection.finish().await;
+                }
+                return acknowledged;
+            }
+            match self.wait().await {
+                Woken::Packet(Ok(packet)) => self.packet(packet),
+                Woken::Packet(Err(trouble)) => {
+                    self.connection = None;
+                    self.signal(Signal::Lost(trouble));
+                }
+                Woken::Delivered => self.delivered(),
+                Woken::ConsumerGone => self.waiting.clear(),
+                Woken::Outbox | Woken::Time => {}
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let deadline = self.shared.with(|session, _| session.poll_timeout());
+        let shared = Arc::clone(&self.shared);
+        if self.waiting.is_empty() {
+            tokio::select! {
+                biased;
+                packet = next_packet(self.connection.as_mut()) => Woken::Packet(packet),
+                () = shared.wake.notified() => Woken::Outbox,
+                () = shared.sleep_until(deadline) => Woken::Time,
+            }
+        } else {
+            // Time does not count against the broker while its answers are not read.
+            tokio::select! {
+                permit = self.events.reserve() => match permit {
+                    Ok(permit) => {
+                        if let Some(event) = self.waiting.pop_front() {
+                            permit.send(event);
+                        }
+                        Woken::Delivered
+                    }
+                    Err(_) => Woken::ConsumerGone,
+                },
+                () = shared.wake.notified() => Woken::Outbox,
+            }
+        }
+    }
+
+    /// Carries out all that the session wants.
+    fn act(&mut self) {
+        while let Some(action) = self.shared.with(Session::poll_action) {
+            let failed = match action {
+                Action::Connect => {
+                    self.connection = Some(Connection::open(&self.setup));
+                    Ok(())
+                }
+                Action::Subscribe(topics) => self.connection.as_ref().map_or(Ok(()), |line| line.subscribe(topics)),
+                Action::Publish { topic, payload, retain } => {
+                    self.connection.as_ref().map_or(Ok(()), |line| line.publish(topic, payload, retain))
+                }
+                Action::Disconnect => self.connection.as_ref().map_or(Ok(()), Connection::disconnect),
+                Action::Close => {
+                    self.connection = None;
+                    Ok(())
+                }
+                Action::Tell(notice) => {
+                    self.tell(notice);
+                    Ok(())
+                }
+            };
+            if let Err(trouble) = failed {
+                self.connection = None;
+                self.signal(Signal::Lost(trouble));
+            }
+        }
+        if self.shared.with(|session, _| session.is_ending()) {
+            self.waiting.clear();
+            self.waits_since = None;
+        }
+    }
+
+    fn packet(&mut self, event: rumqttc::Event) {
+        match event {
+            rumqttc::Event::Incoming(Packet::Publish(message)) => self.deliver(Event::Message {
+                topic: message.topic,
+                payload: message.payload.get(..PAYLOAD_CUT).unwrap_or(&message.payload).to_vec(),
+                retained: message.retain,
+            }),
+            rumqttc::Event::Incoming(Packet::ConnAck(_)) => self.signal(Signal::Connected),
+            rumqttc::Event::Incoming(Packet::PubAck(ack)) => self.signal(Signal::Acked(ack.pkid)),
+            rumqttc::Event::Incoming(Packet::SubAck(ack)) => {
+                let granted = ack.return_codes.iter().map(|code| *code != SubscribeReasonCode::Failure).collect();
+                self.signal(Signal::Subscribed(granted));
+            }
+            rumqttc::Event::Outgoing(Outgoing::Publish(packet)) => self.signal(Signal::Sent(packet)),
+            rumqttc::Event::Incoming(_) | rumqttc::Event::Outgoing(_) => {}
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.shared.with(|session, now| session.handle(signal, now));
+    }
+
+    fn deliver(&mut self, event: Event) {
+        if !self.waiting.is_empty() {
+            self.waiting.push_back(event);
+            return;
+        }
+        match self.events.try_send(event) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(event)) => {
+                self.waits_since = Some(real_now(self.shared.clock));
+                self.waiting.push_back(event);
+            }
+        }
+    }
+
+    fn delivered(&mut self) {
+        if self.waiting.is_empty()
+            && let Some(since) = self.waits_since.take()
+        {
+            self.shared.with(|session, now| session.handle(Signal::Stalled(now.since(since)), now));
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        let broker = format!("{}:{}", self.setup.mqtt.host, self.setup.mqtt.port);
+        match notice {
+            Notice::Up { outage, attempts, edge } => {
+                if edge {
+                    log_up(&broker, outage, attempts);
+                }
+                self.deliver(Event::Up);
+            }
+            Notice::Steady { outage, attempts } => log_up(&broker, outage, attempts),
+            Notice::Down { trouble, retry_in, edge } => {
+                let why = trouble.sentence();
+                if edge {
+                    tracing::warn!(%broker, kind = ?trouble.kind, "no connection to the broker {broker}: {why}; trying again");
+                } else {
+                    tracing::debug!(%broker, kind = ?trouble.kind, %retry_in, "still no connection to the broker");
+                }
+                self.deliver(Event::Down { kind: trouble.kind, why, retry_in });
+            }
+            Notice::Refused(topics) => {
+                let list = topics.join(", ");
+                tracing::warn!(%broker, "the broker {broker} refuses the subscription of {list}: check its access rules");
+                self.deliver(Event::SubscriptionRefused { topics });
+            }
+        }
+    }
+}
+
+fn log_up(broker: &str, outage: Millis, attempts: u32) {
+    let seconds = outage.0 / 1_000;
+    if attempts > 1 || seconds > 0 {
+        tracing::info!(broker, attempts, "connected to the broker {broker} after {seconds} s and {attempts} attempts");
+    } else {
+        tracing::info!(broker, "connected to the broker {broker}");
+    }
+}
+
+/// The next packet of the connection; without one, never.
+async fn next_packet(connection: Option<&mut Connection>) -> Result<rumqttc::Event, Trouble> {
+    match connection {
+        Some(connection) => connection.next().await,
+        None => std::future::pending().await,
+    }
+}

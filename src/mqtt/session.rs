@@ -1,0 +1,516 @@
+//! The conversation with the broker as a pure state machine: what is subscribed, what must be said again, when to try again.
+//! No sockets, no client, no clock: `link` (or a simulator) carries out its [`Action`]s and reports [`Signal`]s.
+//!
+//! ```text
+//!            ┌────────── back-off over ──────────┐
+//!            ▼                                   │
+//!  Waiting ─▶ Connecting ── Lost / too slow ──▶ Waiting
+//!                 │ Connected                    ▲
+//!                 ▼                              │
+//!                Up ─── Lost / no acknowledgement┘
+//!                 │ end()
+//!                 ▼
+//!               Ended (farewell acknowledged or not)
+//! ```
+//!
+//! Everything is published with `QoS` 1 and counts into one window. A state is the latest payload of a retained topic: newer ones
+//! replace older ones, and all of them are said again on each new connection. An event waits in a bounded queue until acknowledged
+//! and may arrive twice. Nothing relies on the client's or the broker's memory of earlier connections.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use control::{Millis, Tick};
+use thiserror::Error;
+
+use super::trouble::{DownKind, Trouble};
+
+mod backoff;
+#[cfg(test)]
+mod tests;
+
+use backoff::{Backoff, STABLE};
+
+/// Publications that may wait for their acknowledgement; brokers allow at least 20 (Mosquitto's `max_inflight_messages`).
+pub const WINDOW: usize = 16;
+/// Of these, how many may be events, so that a flood of events cannot keep states from being said.
+const EVENT_WINDOW: usize = WINDOW / 2;
+/// Events kept while there is no connection; beyond it the oldest is dropped and counted.
+pub const EVENTS_MAX: usize = 256;
+/// Topics with a state; more are refused.
+pub const STATES_MAX: usize = 512;
+/// Largest payload; the rest up to the packet limit of 256 KiB is for topic and header.
+pub const PAYLOAD_MAX: usize = 256 * 1024 - 1024;
+/// Longest topic in bytes, well below what fits beside the largest payload.
+const TOPIC_MAX: usize = 512;
+/// No acknowledgement for this long while some are due: the connection is given up.
+const ACK_LIMIT: Millis = Millis::from_secs(10);
+/// A connection that is not accepted within this is given up; longer than the client's own limit, which knows the reason.
+const CONNECT_LIMIT: Millis = Millis::from_secs(15);
+
+/// What the session is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// Gets `online` at each connection, and `offline` at the end or from the last will.
+    pub status: String,
+    /// Subscribed at each connection.
+    pub subscriptions: Vec<String>,
+}
+
+/// What happened on the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// The broker accepted the connection.
+    Connected,
+    /// The broker answered the subscription: for each topic whether it granted it.
+    Subscribed(Vec<bool>),
+    /// The oldest publication not yet reported here went out under this packet id.
+    Sent(u16),
+    /// The broker acknowledged this packet id.
+    Acked(u16),
+    /// The connection failed or ended.
+    Lost(Trouble),
+    /// Nothing was read for this long because the consumer was busy: not the broker's fault.
+    Stalled(Millis),
+    /// Time has passed.
+    Time,
+}
+
+/// What to do on the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Open a new connection.
+    Connect,
+    /// Subscribe to all of these in one packet, `QoS` 1.
+    Subscribe(Vec<String>),
+    /// Publish with `QoS` 1.
+    Publish {
+        /// Where.
+        topic: String,
+        /// What.
+        payload: Vec<u8>,
+        /// To be kept by the broker.
+        retain: bool,
+    },
+    /// Say good-bye, then close.
+    Disconnect,
+    /// Drop the connection at once.
+    Close,
+    /// Tell the consumer.
+    Tell(Notice),
+}
+
+/// News for the consumer and the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Connected.
+    Up {
+        /// How long it had been down, and attempts made.
+        outage: Millis,
+        /// Including the one that succeeded.
+        attempts: u32,
+        /// Worth a line in the log: not the next turn of a connection that comes and goes ([`Notice::Steady`] follows if it stays).
+        edge: bool,
+    },
+    /// A connection that came without a line in the log has lasted.
+    Steady {
+        /// As in the [`Notice::Up`] that went without.
+        outage: Millis,
+        /// Likewise.
+        attempts: u32,
+    },
+    /// Not connected.
+    Down {
+        /// Why.
+        trouble: Trouble,
+        /// Until the next attempt.
+        retry_in: Millis,
+        /// Worth a line in the log: the first of an outage, or another reason than before.
+        edge: bool,
+    },
+    /// The broker does not let us subscribe to these.
+    Refused(Vec<String>),
+}
+
+/// Why something will not be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PublishError {
+    /// The payload has more than [`PAYLOAD_MAX`] bytes.
+    #[error("the payload has {0} bytes, more than {PAYLOAD_MAX}")]
+    TooLarge(usize),
+    /// Empty, too long, or with a wildcard or a control character.
+    #[error("not a topic to publish to")]
+    Topic,
+    /// There are states on [`STATES_MAX`] topics already.
+    #[error("states on more than {STATES_MAX} topics")]
+    TooMany,
+}
+
+/// The session. See the module.
+#[derive(Debug)]
+pub struct Session {
+    topics: Topics,
+    phase: Phase,
+    states: BTreeMap<String, State>,
+    /// Topics of states to be said, each once, in the order in which they changed.
+    dirty: VecDeque<String>,
+    events: VecDeque<Queued>,
+    next_event: u64,
+    dropped: u64,
+    actions: VecDeque<Action>,
+    backoff: Backoff,
+    outage: Outage,
+    /// No farewell after this.
+    end_by: Option<Tick>,
+}
+
+#[derive(Debug)]
+struct State {
+    payload: Vec<u8>,
+    dirty: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    id: u64,
+    topic: String,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting { until: Tick },
+    Connecting { until: Tick },
+    Up(Live),
+    Ended { acknowledged: bool },
+}
+
+#[derive(Debug)]
+struct Live {
+    since: Tick,
+    /// The last sign that the broker keeps up, or when there was first something to acknowledge.
+    progress: Tick,
+    /// The log has no line about this connection yet: how long it had been down before, and attempts made.
+    unlogged: Option<(Millis, u32)>,
+    subscribing: bool,
+    birth_said: bool,
+    farewell_said: bool,
+    /// Published, packet id not known yet.
+    queued: VecDeque<What>,
+    /// Published, not acknowledged.
+    inflight: BTreeMap<u16, What>,
+    /// Events below this id went out on this connection.
+    events_said: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Birth,
+    State,
+    Event(u64),
+    Farewell,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Tick,
+    attempts: u32,
+    /// What the log last said of it.
+    told: Option<DownKind>,
+}
+
+impl Session {
+    /// A session that wants to connect at once. The seed makes the jitter of the back-off.
+    pub fn new(topics: Topics, random: fastrand::Rng, now: Tick) -> Self {
+        Self {
+            topics,
+            phase: Phase::Waiting { until: now },
+            states: BTreeMap::new(),
+            dirty: VecDeque::new(),
+            events: VecDeque::new(),
+            next_event: 0,
+            dropped: 0,
+            actions: VecDeque::new(),
+            backoff: Backoff::new(random),
+            outage: Outage { since: now, attempts: 0, told: None },
+            end_by: None,
+        }
+    }
+
+    /// Sets the payload of a retained topic; an older one that was not said yet is forgotten.
+    pub fn set_state(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
+        check(topic, &payload)?;
+        if let Some(state) = self.states.get_mut(topic) {
+            state.payload = payload;
+            if !std::mem::replace(&mut state.dirty, true) {
+                self.dirty.push_back(topic.to_owned());
+            }
+            return Ok(());
+        }
+        if self.states.len() >= STATES_MAX {
+            return Err(PublishError::TooMany);
+        }
+        self.states.insert(topic.to_owned(), State { payload, dirty: true });
+        self.dirty.push_back(topic.to_owned());
+        Ok(())
+    }
+
+    /// Queues an event. At the bound the oldest is dropped and counted.
+    pub fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
+        check(topic, &payload)?;
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        self.events.push_back(Queued { id: self.next_event, topic: topic.to_owned(), payload });
+        self.next_event = self.next_event.saturating_add(1);
+        Ok(())
+    }
+
+    /// Events dropped since the start because the queue was full.
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether the broker has accepted the connection.
+    pub const fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
+    /// The end: says what is left and then `offline`, and waits at most `limit` for the acknowledgement.
+    pub fn end(&mut self, limit: Millis, now: Tick) {
+        match self.phase {
+            Phase::Up(_) => self.end_by = Some(now + limit),
+            Phase::Waiting { .. } => self.phase = Phase::Ended { acknowledged: false },
+            Phase::Connecting { .. } => {
+                self.actions.push_back(Action::Close);
+                self.phase = Phase::Ended { acknowledged: false };
+            }
+            Phase::Ended { .. } => {}
+        }
+    }
+
+    /// Whether [`Self::end`] was called.
+    pub const fn is_ending(&self) -> bool {
+        self.end_by.is_some() || matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// After the end: whether the broker acknowledged the farewell.
+    pub const fn ended(&self) -> Option<bool> {
+        match self.phase {
+            Phase::Ended { acknowledged } => Some(acknowledged),
+            Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Up(_) => None,
+        }
+    }
+
+    /// Takes in what happened. Call [`Self::poll_action`] until it is empty afterwards.
+    pub fn handle(&mut self, signal: Signal, now: Tick) {
+        match signal {
+            Signal::Connected => self.connected(now),
+            Signal::Subscribed(granted) => self.subscribed(&granted, now),
+            Signal::Sent(packet) => {
+                if let Phase::Up(live) = &mut self.phase
+                    && let Some(what) = live.queued.pop_front()
+                {
+                    live.inflight.insert(packet, what);
+                }
+            }
+            Signal::Acked(packet) => self.acked(packet, now),
+            Signal::Lost(trouble) => self.lost(trouble, now),
+            Signal::Stalled(span) => {
+                if let Phase::Up(live) = &mut self.phase {
+                    live.progress = (live.progress + span).min(now);
+                }
+            }
+            Signal::Time => self.time(now),
+        }
+    }
+
+    /// When [`Signal::Time`] is due.
+    pub fn poll_timeout(&self) -> Option<Tick> {
+        match &self.phase {
+            Phase::Waiting { until } | Phase::Connecting { until } => Some(*until),
+            Phase::Up(live) => {
+                let ack = live.waits().then(|| live.progress + ACK_LIMIT);
+                let steady = live.unlogged.map(|_| live.since + STABLE);
+                [ack, steady, self.end_by].into_iter().flatten().min()
+            }
+            Phase::Ended { .. } => None,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self, now: Tick) -> Option<Action> {
+        self.actions.pop_front().or_else(|| self.next_publication(now))
+    }
+
+    fn connected(&mut self, now: Tick) {
+        if !matches!(self.phase, Phase::Connecting { .. }) {
+            return;
+        }
+        for (topic, state) in &mut self.states {
+            if !std::mem::replace(&mut state.dirty, true) {
+                self.dirty.push_back(topic.clone());
+            }
+        }
+        let (outage, attempts) = (now.since(self.outage.since), self.outage.attempts);
+        let edge = !self.backoff.is_flapping();
+        let subscribing = !self.topics.subscriptions.is_empty();
+        if subscribing {
+            self.actions.push_back(Action::Subscribe(self.topics.subscriptions.clone()));
+        }
+        self.phase = Phase::Up(Live {
+            since: now,
+            progress: now,
+            unlogged: (!edge).then_some((outage, attempts)),
+            subscribing,
+            birth_said: false,
+            farewell_said: false,
+            queued: VecDeque::new(),
+            inflight: BTreeMap::new(),
+            events_said: 0,
+        });
+        self.actions.push_back(Action::Tell(Notice::Up { outage, attempts, edge }));
+    }
+
+    fn subscribed(&mut self, granted: &[bool], now: Tick) {
+        let Phase::Up(live) = &mut self.phase else { return };
+        live.subscribing = false;
+        live.progress = now;
+        let refused = |at: usize| !granted.get(at).copied().unwrap_or(false);
+        let topics = self.topics.subscriptions.iter().enumerate();
+        let refused: Vec<String> = topics.filter(|(at, _)| refused(*at)).map(|(_, topic)| topic.clone()).collect();
+        if !refused.is_empty() {
+            self.actions.push_back(Action::Tell(Notice::Refused(refused)));
+        }
+    }
+
+    fn acked(&mut self, packet: u16, now: Tick) {
+        let Phase::Up(live) = &mut self.phase else { return };
+        let Some(what) = live.inflight.remove(&packet) else { return };
+        live.progress = now;
+        match what {
+            What::Birth | What::State => {}
+            What::Event(id) => {
+                if let Ok(at) = self.events.binary_search_by_key(&id, |event| event.id) {
+                    self.events.remove(at);
+                }
+            }
+            What::Farewell => {
+                self.actions.push_back(Action::Disconnect);
+                self.phase = Phase::Ended { acknowledged: true };
+            }
+        }
+    }
+
+    fn lost(&mut self, trouble: Trouble, now: Tick) {
+        match &self.phase {
+            Phase::Waiting { .. } | Phase::Ended { .. } => return,
+            Phase::Connecting { .. } => {}
+            Phase::Up(live) => {
+                self.backoff.lasted(now.since(live.since));
+                let told = if live.unlogged.is_some() { self.outage.told } else { None };
+                self.outage = Outage { since: now, attempts: 0, told };
+            }
+        }
+        if self.end_by.is_some() {
+            self.phase = Phase::Ended { acknowledged: false };
+            return;
+        }
+        let retry_in = self.backoff.next(trouble.kind);
+        let edge = self.outage.told != Some(trouble.kind);
+        self.outage.told = Some(trouble.kind);
+        self.phase = Phase::Waiting { until: now + retry_in };
+        self.actions.push_back(Action::Tell(Notice::Down { trouble, retry_in, edge }));
+    }
+
+    fn time(&mut self, now: Tick) {
+        if let Phase::Up(live) = &mut self.phase
+            && live.since + STABLE <= now
+            && let Some((outage, attempts)) = live.unlogged.take()
+        {
+            self.actions.push_back(Action::Tell(Notice::Steady { outage, attempts }));
+        }
+        match &self.phase {
+            Phase::Waiting { until } if *until <= now => {
+                self.outage.attempts = self.outage.attempts.saturating_add(1);
+                self.phase = Phase::Connecting { until: now + CONNECT_LIMIT };
+                self.actions.push_back(Action::Connect);
+            }
+            Phase::Connecting { until } if *until <= now => self.give_up(DownKind::TimedOut, now),
+            Phase::Up(_) if self.end_by.is_some_and(|by| by <= now) => {
+                self.actions.push_back(Action::Close);
+                self.phase = Phase::Ended { acknowledged: false };
+            }
+            Phase::Up(live) if live.waits() && live.progress + ACK_LIMIT <= now => self.give_up(DownKind::NoAck, now),
+            Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Up(_) | Phase::Ended { .. } => {}
+        }
+    }
+
+    fn give_up(&mut self, kind: DownKind, now: Tick) {
+        self.actions.push_back(Action::Close);
+        self.lost(Trouble::plain(kind), now);
+    }
+
+    /// Birth first, then events within their share of the window, then states in the order of their change, farewell last.
+    fn next_publication(&mut self, now: Tick) -> Option<Action> {
+        let Phase::Up(live) = &mut self.phase else { return None };
+        if live.unacknowledged() >= WINDOW || live.farewell_said {
+            return None;
+        }
+        if !live.waits() {
+            live.progress = now;
+        }
+        if !std::mem::replace(&mut live.birth_said, true) {
+            return Some(live.say(What::Birth, &self.topics.status, b"online".to_vec(), true));
+        }
+        if live.events_unacknowledged() < EVENT_WINDOW {
+            let at = self.events.partition_point(|event| event.id < live.events_said);
+            if let Some(event) = self.events.get(at) {
+                live.events_said = event.id.saturating_add(1);
+                return Some(live.say(What::Event(event.id), &event.topic, event.payload.clone(), false));
+            }
+        }
+        while let Some(topic) = self.dirty.pop_front() {
+            if let Some(state) = self.states.get_mut(&topic) {
+                state.dirty = false;
+                return Some(live.say(What::State, &topic, state.payload.clone(), true));
+            }
+        }
+        // The farewell waits for everything else, so that nothing of ours arrives after `offline`.
+        if self.end_by.is_some() && live.unacknowledged() == 0 {
+            live.farewell_said = true;
+            return Some(live.say(What::Farewell, &self.topics.status, b"offline".to_vec(), true));
+        }
+        None
+    }
+}
+
+impl Live {
+    fn unacknowledged(&self) -> usize {
+        self.queued.len() + self.inflight.len()
+    }
+
+    fn events_unacknowledged(&self) -> usize {
+        self.queued.iter().chain(self.inflight.values()).filter(|what| matches!(what, What::Event(_))).count()
+    }
+
+    fn waits(&self) -> bool {
+        self.subscribing || self.unacknowledged() > 0
+    }
+
+    fn say(&mut self, what: What, topic: &str, payload: Vec<u8>, retain: bool) -> Action {
+        self.queued.push_back(what);
+        Action::Publish { topic: topic.to_owned(), payload, retain }
+    }
+}
+
+fn check(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
+    if payload.len() > PAYLOAD_MAX {
+        return Err(PublishError::TooLarge(payload.len()));
+    }
+    let bad = |c: char| matches!(c, '+' | '#') || c.is_control();
+    if topic.is_empty() || topic.len() > TOPIC_MAX || topic.contains(bad) {
+        return Err(PublishError::Topic);
+    }
+    Ok(())
+}

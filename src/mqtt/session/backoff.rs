@@ -1,0 +1,53 @@
+//! How long to wait before the next attempt.
+//!
+//! The wait doubles from 0.2 s to 60 s and starts over only once a connection has lasted 30 s. Starting over at each acceptance
+//! would hammer a broker that accepts and closes at once (a second client with our id, a poison message); a restarted broker
+//! still gets us back within a second, as the connection before had lasted.
+
+use control::Millis;
+
+use crate::mqtt::trouble::DownKind;
+
+const FIRST_MS: u64 = 200;
+const LONGEST_MS: u64 = 60_000;
+/// Where somebody must change something first, 30 to 60 s from the first failure on.
+const LONG_MS: std::ops::RangeInclusive<u64> = 30_000..=LONGEST_MS;
+/// A connection that lasted this long was a good one.
+pub(super) const STABLE: Millis = Millis::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Backoff {
+    failures: u32,
+    flapping: bool,
+    random: fastrand::Rng,
+}
+
+impl Backoff {
+    pub(super) const fn new(random: fastrand::Rng) -> Self {
+        Self { failures: 0, flapping: false, random }
+    }
+
+    /// A connection ended after this time.
+    pub(super) fn lasted(&mut self, span: Millis) {
+        self.flapping = span < STABLE;
+        if !self.flapping {
+            self.failures = 0;
+        }
+    }
+
+    /// The last connection was a short one.
+    pub(super) const fn is_flapping(&self) -> bool {
+        self.flapping
+    }
+
+    /// The wait after a failure: the doubled step ± 25 %, so that many clients do not come back in step.
+    pub(super) fn next(&mut self, kind: DownKind) -> Millis {
+        let step =
+            FIRST_MS.saturating_mul(1_u64.checked_shl(self.failures.min(20)).unwrap_or(u64::MAX)).min(LONGEST_MS);
+        self.failures = self.failures.saturating_add(1);
+        if kind.needs_a_person() {
+            return Millis(self.random.u64(LONG_MS));
+        }
+        Millis(self.random.u64(step - step / 4..=(step + step / 4).min(LONGEST_MS)))
+    }
+}

@@ -1,0 +1,130 @@
+//! Certificates: what is trusted, and who we are. Files are read anew at each connection, so that renewed ones are picked up.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+
+use crate::config::TlsConfig;
+
+#[cfg(test)]
+mod tests;
+
+/// Larger files are not certificates.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// Why there is no TLS configuration. All of these need a person.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {cause}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A file is not PEM, or not the PEM expected.
+    #[error("{} holds no {expected} in PEM format ({cause})", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What should be in it.
+        expected: &'static str,
+        /// Why.
+        cause: pem::Error,
+    },
+    /// The authority's certificate cannot be used.
+    #[error("{} holds a certificate that cannot be trusted: {cause}", path.display())]
+    Root {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: rustls::Error,
+    },
+    /// Certificate and key do not fit each other, or the key's kind is not known.
+    #[error("certificate {} and key {} cannot be used together: {cause}", cert.display(), key.display())]
+    Identity {
+        /// Certificate file.
+        cert: PathBuf,
+        /// Key file.
+        key: PathBuf,
+        /// Why.
+        cause: rustls::Error,
+    },
+    /// The system has no trusted roots.
+    #[error("this system has no trusted root certificates: install ca-certificates or set ca-file")]
+    NoSystemRoots,
+    /// The TLS library itself.
+    #[error("TLS cannot be set up: {0}")]
+    Library(rustls::Error),
+}
+
+/// What a client needs to connect. Reads files: not for a task that must not block.
+pub fn client_config(tls: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match &tls.ca_file {
+        Some(path) => private_roots(path)?,
+        None => system_roots()?,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Library)?
+        .with_root_certificates(roots);
+    let Some(files) = &tls.client_auth else {
+        return Ok(Arc::new(builder.with_no_client_auth()));
+    };
+    let chain = certificates(&files.cert_file)?;
+    let key = private_key(&files.key_file)?;
+    let config = builder.with_client_auth_cert(chain, key).map_err(|cause| TlsError::Identity {
+        cert: files.cert_file.clone(),
+        key: files.key_file.clone(),
+        cause,
+    })?;
+    Ok(Arc::new(config))
+}
+
+/// The certificates in a PEM file, at least one, in the order of the file.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |cause| TlsError::Pem { path: path.to_owned(), expected: "certificate", cause };
+    let text = read(path)?;
+    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    if chain.is_empty() { Err(wrong(pem::Error::NoItemsFound)) } else { Ok(chain) }
+}
+
+/// The first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|cause| TlsError::Pem {
+        path: path.to_owned(),
+        expected: "private key (unencrypted)",
+        cause,
+    })
+}
+
+fn private_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|cause| TlsError::Root { path: path.to_owned(), cause })?;
+    }
+    Ok(roots)
+}
+
+/// The system's roots; single ones that cannot be read or used are left out.
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if usable == 0 { Err(TlsError::NoSystemRoots) } else { Ok(roots) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |cause| TlsError::Read { path: path.to_owned(), cause };
+    let mut text = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text)).map_err(failed)?;
+    Ok(text)
+}
