@@ -1,0 +1,289 @@
+//! Car, home battery and grid in steps of one second: the plant that everything is measured on. Pure arithmetic, no randomness.
+//!
+//! Floats are fine here: nothing is decided with them, and the energies must balance to a milliwatt-hour a step.
+//! Left out: reactive power, and everything faster than a second.
+
+/// Phase-to-neutral voltage that turns currents into power.
+pub const VOLTS: f64 = 230.0;
+
+/// From the moment a car is offered 6 A until current flows, in steps.
+const DEAD_TIME_S: u32 = 8;
+/// The current at which a charge begins, in amperes.
+const FIRST_AMPS: f64 = 5.9;
+/// How fast a car follows the pilot upwards, in amperes per second.
+const UP: f64 = 2.0;
+/// How fast it follows downwards.
+const DOWN: f64 = 4.0;
+/// The lowest current of IEC 61851-1.
+const PILOT_MIN: f64 = 6.0;
+
+/// What the car is like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CarOptions {
+    /// Phases it charges on, 1 … 3.
+    pub phases: u8,
+    /// Second of the simulation at which it is plugged in; `None`: it is there from the start.
+    pub arrives_s: Option<u32>,
+    /// Second at which it leaves; `None`: it stays.
+    pub leaves_s: Option<u32>,
+    /// Energy until it is full, in watt-hours; `None`: it is never full.
+    pub wants_wh: Option<f64>,
+    /// It does not ask for current until it has seen the pilot in state F and out of it again.
+    pub sleepy: bool,
+    /// The most it draws, in amperes per phase.
+    pub max_amps: f64,
+}
+
+impl CarOptions {
+    /// Plugged in all day, three phases, 16 A, never full.
+    pub const ALL_DAY: Self =
+        Self { phases: 3, arrives_s: None, leaves_s: None, wants_wh: None, sleepy: false, max_amps: 16.0 };
+}
+
+/// What the home battery is like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatteryOptions {
+    /// Watt-hours.
+    pub capacity_wh: f64,
+    /// Watts, in both directions.
+    pub max_w: f64,
+    /// Of charging and of discharging, each 0 … 1.
+    pub efficiency: f64,
+    /// Not discharged below this share, 0 … 1.
+    pub reserve: f64,
+    /// Share at the start, 0 … 1.
+    pub soc: f64,
+}
+
+impl BatteryOptions {
+    /// A Powerwall at half charge.
+    pub const POWERWALL: Self =
+        Self { capacity_wh: 13_500.0, max_w: 5_000.0, efficiency: 0.95, reserve: 0.20, soc: 0.50 };
+}
+
+/// What the wallbox shows to the car.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pilot {
+    /// Offered current per phase in tenths of an ampere; below 60 nothing is offered.
+    pub offer_deciamps: u32,
+    /// State F (−12 V): not available.
+    pub state_f: bool,
+    /// Phases that the wallbox connects, 1 … 3.
+    pub phases: u8,
+}
+
+/// What the car shows to the wallbox.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CarSignal {
+    /// It is plugged in.
+    pub plugged: bool,
+    /// It asks for current.
+    pub asks: bool,
+    /// What it draws on L1, L2, L3, in amperes.
+    pub amps: [f64; 3],
+}
+
+/// Energies since the start, in watt-hours.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ledger {
+    /// From the sun into the car.
+    pub solar_to_car_wh: f64,
+    /// From the grid into the car.
+    pub grid_to_car_wh: f64,
+    /// From the home battery into the car.
+    pub battery_to_car_wh: f64,
+    /// Into the car, from anywhere.
+    pub car_wh: f64,
+    /// Produced.
+    pub solar_wh: f64,
+    /// Used by the house without the car.
+    pub house_wh: f64,
+    /// Bought.
+    pub import_wh: f64,
+    /// Sold.
+    pub export_wh: f64,
+    /// Net out of the battery at its terminals.
+    pub battery_out_wh: f64,
+    /// Changes of the car's current from zero to more.
+    pub starts: u32,
+}
+
+/// Powers of the step just made, in watts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Flows {
+    /// ≥ 0.
+    pub solar_w: f64,
+    /// Without the car, ≥ 0.
+    pub house_w: f64,
+    /// ≥ 0.
+    pub car_w: f64,
+    /// + discharging.
+    pub battery_w: f64,
+    /// + import.
+    pub grid_w: f64,
+    /// Of the battery, 0 … 100; `None` without one.
+    pub soc_pct: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Battery {
+    options: BatteryOptions,
+    stored_wh: f64,
+    watts: f64,
+}
+
+/// The plant.
+#[derive(Debug, Clone)]
+pub struct Plant {
+    car: CarOptions,
+    battery: Option<Battery>,
+    elapsed_s: u32,
+    waited_s: u32,
+    amps: f64,
+    /// Seen in state F; a sleepy car asks once the pilot is back.
+    startled: bool,
+    awake: bool,
+    flows: Flows,
+    ledger: Ledger,
+}
+
+impl Plant {
+    /// A plant at second 0.
+    pub fn new(car: CarOptions, battery: Option<BatteryOptions>) -> Self {
+        let battery =
+            battery.map(|options| Battery { stored_wh: options.capacity_wh * options.soc, watts: 0.0, options });
+        Self {
+            awake: !car.sleepy,
+            car,
+            battery,
+            elapsed_s: 0,
+            waited_s: 0,
+            amps: 0.0,
+            startled: false,
+            flows: Flows { soc_pct: battery.map(|battery| battery.soc_pct()), ..Flows::default() },
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// One second passes, with this much sun and house load, and this pilot.
+    pub fn step(&mut self, solar_w: f64, house_w: f64, pilot: Pilot) -> Flows {
+        let was_charging = self.amps > 0.0;
+        self.step_car(pilot);
+        let car_w = self.amps * VOLTS * f64::from(self.phases(pilot));
+        let residual = house_w + car_w - solar_w;
+        let battery_w = self.battery.as_mut().map_or(0.0, |battery| battery.step(residual));
+        let grid_w = residual - battery_w;
+        self.flows =
+            Flows { solar_w, house_w, car_w, battery_w, grid_w, soc_pct: self.battery.as_ref().map(Battery::soc_pct) };
+        self.book(!was_charging && self.amps > 0.0);
+        self.elapsed_s = self.elapsed_s.saturating_add(1);
+        self.flows
+    }
+
+    /// What the wallbox sees of the car.
+    pub fn signal(&self, pilot: Pilot) -> CarSignal {
+        let mut amps = [0.0; 3];
+        for phase in amps.iter_mut().take(usize::from(self.phases(pilot))) {
+            *phase = self.amps;
+        }
+        CarSignal { plugged: self.plugged(), asks: self.asks(), amps }
+    }
+
+    /// Powers of the last step.
+    pub const fn flows(&self) -> Flows {
+        self.flows
+    }
+
+    /// Energies since the start.
+    pub const fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    /// Drives the car in or away, whatever its timetable said.
+    pub const fn set_plugged(&mut self, plugged: bool) {
+        self.car.arrives_s = if plugged { None } else { Some(u32::MAX) };
+        self.car.leaves_s = None;
+    }
+
+    fn plugged(&self) -> bool {
+        self.car.arrives_s.is_none_or(|at| self.elapsed_s >= at)
+            && self.car.leaves_s.is_none_or(|at| self.elapsed_s < at)
+    }
+
+    fn asks(&self) -> bool {
+        self.plugged() && self.awake && self.car.wants_wh.is_none_or(|wanted| self.ledger.car_wh < wanted)
+    }
+
+    fn phases(&self, pilot: Pilot) -> u8 {
+        self.car.phases.min(pilot.phases).min(3)
+    }
+
+    fn step_car(&mut self, pilot: Pilot) {
+        if !self.plugged() {
+            self.amps = 0.0;
+            self.waited_s = 0;
+            self.awake = !self.car.sleepy;
+            self.startled = false;
+            return;
+        }
+        if pilot.state_f {
+            self.startled = true;
+        } else if self.startled {
+            self.awake = true;
+        }
+        let offered = if pilot.state_f { 0.0 } else { f64::from(pilot.offer_deciamps) / 10.0 };
+        let target = offered.min(self.car.max_amps);
+        if target < PILOT_MIN || !self.asks() {
+            self.amps = 0.0;
+            self.waited_s = 0;
+        } else if self.waited_s < DEAD_TIME_S {
+            self.waited_s += 1;
+        } else if self.amps < target {
+            self.amps = if self.amps > 0.0 { (self.amps + UP).min(target) } else { FIRST_AMPS.min(target) };
+        } else {
+            self.amps = (self.amps - DOWN).max(target);
+        }
+    }
+
+    fn book(&mut self, started: bool) {
+        const HOURS: f64 = 1.0 / 3_600.0;
+        let Flows { solar_w, house_w, car_w, battery_w, grid_w, .. } = self.flows;
+        let from_grid = grid_w.max(0.0).min(car_w);
+        let from_battery = battery_w.max(0.0).min(car_w - from_grid);
+        let ledger = &mut self.ledger;
+        ledger.grid_to_car_wh += from_grid * HOURS;
+        ledger.battery_to_car_wh += from_battery * HOURS;
+        ledger.solar_to_car_wh += (car_w - from_grid - from_battery) * HOURS;
+        ledger.car_wh += car_w * HOURS;
+        ledger.solar_wh += solar_w * HOURS;
+        ledger.house_wh += house_w * HOURS;
+        ledger.import_wh += grid_w.max(0.0) * HOURS;
+        ledger.export_wh += (-grid_w).max(0.0) * HOURS;
+        ledger.battery_out_wh += battery_w * HOURS;
+        ledger.starts += u32::from(started);
+    }
+}
+
+impl Battery {
+    fn soc_pct(&self) -> f64 {
+        self.stored_wh / self.options.capacity_wh * 100.0
+    }
+
+    /// It tries to hold the grid at zero, with a time constant of two seconds.
+    fn step(&mut self, residual_w: f64) -> f64 {
+        let BatteryOptions { capacity_wh, max_w, efficiency, reserve, .. } = self.options;
+        let empty = self.stored_wh <= capacity_wh * reserve;
+        let full = self.stored_wh >= capacity_wh;
+        let mut want = residual_w.clamp(-max_w, max_w);
+        if (want > 0.0 && empty) || (want < 0.0 && full) {
+            want = 0.0;
+        }
+        self.watts += (want - self.watts) / 2.0;
+        let drawn = if self.watts > 0.0 { self.watts / efficiency } else { self.watts * efficiency };
+        self.stored_wh -= drawn / 3_600.0;
+        self.watts
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Puts a [`Wallbox`] behind a real pseudo-terminal, so that the daemon opens it like an RS-485 adapter.
+//!
+//! The port keeps the slave end open and takes the exclusive mark off it again and again: Linux leaves that mark on a pseudo-terminal even after
+//! the last close, and a daemon that was killed could then never open it again. Two programs at once are still kept apart, by the file lock
+//! that each of them takes. Left out: baud rate and parity, which a pseudo-terminal does not have.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use control::Tick;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio_serial::{SerialPort, SerialStream};
+
+use super::wallbox::Wallbox;
+use crate::daemon::clock::Clock;
+
+/// How often the exclusive mark is taken off, in real time.
+const UNMARK: Duration = Duration::from_millis(50);
+
+/// A wallbox at the end of a pseudo-terminal. Dropping it is pulling out the adapter for good.
+#[derive(Debug)]
+pub struct WallboxPort {
+    wallbox: Arc<Mutex<Wallbox>>,
+    clock: Clock,
+    link: Option<PathBuf>,
+    device: PathBuf,
+    /// One task while plugged in, none while not.
+    pump: JoinSet<()>,
+}
+
+impl WallboxPort {
+    /// Opens a pseudo-terminal, and points `link` at it where one is wanted: the link stays the same through [`WallboxPort::unplug`] and
+    /// [`WallboxPort::replug`], the device behind it does not. Must be called within a tokio runtime.
+    pub fn open(wallbox: Wallbox, clock: Clock, link: Option<PathBuf>) -> io::Result<Self> {
+        let mut port =
+            Self { wallbox: Arc::new(Mutex::new(wallbox)), clock, link, device: PathBuf::new(), pump: JoinSet::new() };
+        port.plug()?;
+        Ok(port)
+    }
+
+    /// What the daemon opens: the link, or the device where there is none.
+    pub fn path(&self) -> &Path {
+        self.link.as_deref().unwrap_or(&self.device)
+    }
+
+    /// The box itself, for faults and observation. Do not hold it across an `await`.
+    pub fn wallbox(&self) -> MutexGuard<'_, Wallbox> {
+        lock(&self.wallbox)
+    }
+
+    /// Another handle to the box.
+    pub fn share(&self) -> Arc<Mutex<Wallbox>> {
+        Arc::clone(&self.wallbox)
+    }
+
+    /// Pulls out the adapter: open devices fail, the link is gone. The box lives on. Waits until the device is closed.
+    pub async fn unplug(&mut self) {
+        if let Some(link) = &self.link {
+            // Missing is what is wanted.
+            std::fs::remove_file(link).ok();
+        }
+        self.pump.shutdown().await;
+    }
+
+    /// Puts it back: a new device, the same link. Pulls it out first where it is in.
+    pub async fn replug(&mut self) -> io::Result<()> {
+        self.unplug().await;
+        self.plug()
+    }
+
+    fn plug(&mut self) -> io::Result<()> {
+        let (master, slave) = SerialStream::pair()?;
+        let device = slave.name().map(PathBuf::from);
+        self.device = device.ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
+        if let Some(link) = &self.link {
+            std::fs::remove_file(link).ok();
+            std::os::unix::fs::symlink(&self.device, link)?;
+        }
+        let end = Pump { wallbox: Arc::clone(&self.wallbox), clock: self.clock, master, slave };
+        self.pump.spawn(end.run());
+        Ok(())
+    }
+}
+
+impl Drop for WallboxPort {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            std::fs::remove_file(link).ok();
+        }
+    }
+}
+
+fn lock(wallbox: &Mutex<Wallbox>) -> MutexGuard<'_, Wallbox> {
+    // A test that failed while it held the box says so itself.
+    wallbox.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Moves bytes between the box and its device.
+struct Pump {
+    wallbox: Arc<Mutex<Wallbox>>,
+    clock: Clock,
+    master: SerialStream,
+    slave: SerialStream,
+}
+
+impl Pump {
+    async fn run(mut self) {
+        let mut buffer = [0_u8; 256];
+        loop {
+            let due = self.send_due().await;
+            tokio::select! {
+                read = self.master.read(&mut buffer) => match read {
+                    Ok(length) if length > 0 => {
+                        let bytes = buffer.get(..length).unwrap_or(&[]);
+                        lock(&self.wallbox).bytes(self.clock.now().0, bytes);
+                    }
+                    // EIO: nobody holds the slave, which we do ourselves; wait as for anything passing.
+                    Ok(_) | Err(_) => tokio::time::sleep(UNMARK).await,
+                },
+                () = wait_until(self.clock, due) => {}
+                () = tokio::time::sleep(UNMARK) => {
+                    // Fails only where the kernel has no such mark, and then there is nothing to take off.
+                    self.slave.set_exclusive(false).ok();
+                }
+            }
+        }
+    }
+
+    /// Sends what is due; says when the next reply will be.
+    async fn send_due(&mut self) -> Option<Tick> {
+        loop {
+            let now_ms = self.clock.now().0;
+            let reply = {
+                let mut wallbox = lock(&self.wallbox);
+                match wallbox.poll_reply(now_ms) {
+                    Some(reply) => reply,
+                    None => return wallbox.next_reply_ms().map(Tick),
+                }
+            };
+            // A full pseudo-terminal that nobody reads must not stop the box.
+            tokio::time::timeout(UNMARK, self.master.write_all(&reply)).await.ok();
+        }
+    }
+}
+
+async fn wait_until(clock: Clock, due: Option<Tick>) {
+    match due {
+        Some(tick) => clock.sleep_until(tick).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::wallbox::WallboxOptions;
+
+    const STATE: [u8; 8] = [0x01, 0x04, 0x00, 0x05, 0x00, 0x01, 0x21, 0xcb];
+
+    fn open(path: &Path) -> tokio_serial::Result<SerialStream> {
+        SerialStream::open(&tokio_serial::new(path.display().to_string(), 19_200).parity(tokio_serial::Parity::Even))
+    }
+
+    async fn ask(line: &mut SerialStream) -> io::Result<[u8; 7]> {
+        let mut reply = [0; 7];
+        line.write_all(&STATE).await?;
+        tokio::time::timeout(Duration::from_secs(5), line.read_exact(&mut reply)).await??;
+        Ok(reply)
+    }
+
+    #[tokio::test]
+    async fn a_box_answers_through_its_device_and_survives_being_unplugged() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("rs485");
+        let clock = Clock::start(1);
+        let mut port = WallboxPort::open(Wallbox::new(WallboxOptions::default()), clock, Some(link.clone())).unwrap();
+        assert_eq!(port.path(), link);
+        let mut line = open(&link).unwrap();
+        assert_eq!(ask(&mut line).await.unwrap()[..5], [1, 4, 2, 0, 2]);
+        drop(line);
+        let mut line = open(&link).unwrap();
+        assert_eq!(ask(&mut line).await.unwrap()[..5], [1, 4, 2, 0, 2]);
+
+        port.unplug().await;
+        assert!(open(&link).is_err());
+        assert!(ask(&mut line).await.is_err());
+        drop(line);
+
+        port.replug().await.unwrap();
+        let mut line = open(&link).unwrap();
+        assert!(ask(&mut line).await.is_ok());
+        assert_eq!(port.wallbox().log().count(), 6, "three requests, three replies");
+        drop(port);
+        assert!(!link.exists());
+    }
+
+    #[tokio::test]
+    async fn the_exclusive_mark_is_taken_off() {
+        let port = WallboxPort::open(Wallbox::new(WallboxOptions::default()), Clock::start(1), None).unwrap();
+        let mut line = open(port.path()).unwrap();
+        ask(&mut line).await.unwrap();
+        // A killed daemon: its lock goes with it, the mark would stay.
+        drop(line);
+        tokio::time::sleep(2 * UNMARK).await;
+        assert!(open(port.path()).is_ok());
+    }
+}
