@@ -1,3 +1,44 @@
-//! Arguments, exit codes.
+//! Arguments and exit codes; everything else is in the library.
 
-fn main() {}
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use surplusd::cli::{check, demo, exit, probe, run};
+use surplusd::config::Environment;
+
+/// Charges an electric car from the sun.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Exit codes: 0 done, 2 wrong usage, 69 a needed service does not answer, 70 bug, 77 no permission, 78 wrong configuration.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run(run::Args),
+    /// Say all that is wrong with a configuration file, or what would be done with it.
+    Check(check::Args),
+    /// Watch it charge a simulated car: no hardware, no broker, no configuration needed.
+    Demo(demo::Args),
+    /// Read and name every register of a charger. Writes nothing.
+    Probe(probe::Args),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let environment = Environment::from_variables(|name| std::env::var_os(name));
+    let code = match arguments.command {
+        Command::Run(args) => run::run(&args, &environment),
+        Command::Check(args) => {
+            let known: Vec<&str> = surplusd::charger::profile::names().collect();
+            let styled = io::stdout().is_terminal();
+            check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
+        }
+        Command::Demo(args) => demo::run(&args),
+        Command::Probe(args) => probe::run(&args),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,99 @@
+//! `surplusd run`: the daemon. Reads the configuration, turns signals into messages to the loop, and its end into an exit code.
+
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{Level, error, info, warn};
+
+use super::{exit, logging};
+use crate::charger::profile;
+use crate::config::{self, Config, Environment, Severity};
+use crate::daemon::clock::Clock;
+use crate::daemon::{self, Control, Ended, Wiring};
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
+    pub config: PathBuf,
+}
+
+/// Runs until a signal ends it; returns the exit code.
+pub fn run(args: &Args, environment: &Environment) -> u8 {
+    logging::start(Level::INFO);
+    let Some(config) = read(&args.config, environment) else { return exit::CONFIGURATION };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "failed to start ({error})");
+            return exit::BUG;
+        }
+    };
+    runtime.block_on(serve(config, args.config.clone(), environment.clone()))
+}
+
+/// Reads the file; says what is wrong with it, one log line a finding.
+fn read(path: &Path, environment: &Environment) -> Option<Config> {
+    let known: Vec<&str> = profile::names().collect();
+    let loaded = config::load(path, environment, &known);
+    for finding in &loaded.findings {
+        match finding.severity {
+            Severity::Error => error!("{finding}"),
+            Severity::Warning => warn!("{finding}"),
+        }
+    }
+    if loaded.failed() {
+        error!("the configuration cannot be used; `surplusd check --config {}` shows more", path.display());
+    }
+    loaded.config
+}
+
+async fn serve(config: Config, path: PathBuf, environment: Environment) -> u8 {
+    let (sender, controls) = mpsc::channel(4);
+    let (snapshots, _) = watch::channel(None);
+    let wiring = Wiring { clock: Clock::start(1), controls, snapshots };
+    let signals = follow_signals(sender, path, environment);
+    let ended = tokio::select! {
+        ended = daemon::run(config, wiring) => ended,
+        error = signals => Err(error),
+    };
+    match ended {
+        Ok(Ended::Asked { .. }) => exit::OK,
+        Ok(Ended::Broken { .. }) => exit::BUG,
+        Err(error) => {
+            error!(%error, "failed to run ({error})");
+            exit::BUG
+        }
+    }
+}
+
+/// `SIGTERM` and `SIGINT` end, `SIGHUP` reads the configuration again; a bad file keeps the old one. Returns only if signals cannot be had.
+async fn follow_signals(sender: mpsc::Sender<Control>, path: PathBuf, environment: Environment) -> std::io::Error {
+    let signals = || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?));
+    let (mut terminate, mut interrupt, mut hangup) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => return error,
+    };
+    loop {
+        let control = tokio::select! {
+            _ = terminate.recv() => Control::Stop,
+            _ = interrupt.recv() => Control::Stop,
+            _ = hangup.recv() => match read(&path, &environment) {
+                Some(config) => Control::Reload(Box::new(config)),
+                None => {
+                    warn!("going on with the configuration in force");
+                    continue;
+                }
+            },
+        };
+        if matches!(control, Control::Stop) {
+            info!("asked to stop");
+        }
+        if sender.send(control).await.is_err() {
+            // The loop has ended already and returns its result.
+            std::future::pending::<()>().await;
+        }
+    }
+}
