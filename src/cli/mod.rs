@@ -1,1 +1,3 @@
-//! (being written)
+//! Commands. One file each; the only place that prints.
+
+pub mod probe;
