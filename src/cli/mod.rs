@@ -1,4 +1,8 @@
 //! Commands, one file each. Nothing else prints.
 
 pub mod check;
+pub mod demo;
 pub mod exit;
+pub mod logging;
+pub mod probe;
+pub mod run;

@@ -1,0 +1,305 @@
+//! Moves the operations of a [`Line`] through tokio-modbus, on a thread and runtime of its own: closing or flushing a serial
+//! port may block in the kernel, and must not hold up anything else. Decides nothing.
+//!
+//! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
+
+mod wire;
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use control::{ChargerId, ChargerReport, Order};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::driver::{Driver, Event, Input, Level, Notice};
+use super::line::{Done, Line, LineEvent, LineNotice};
+use super::profile::Profile;
+use crate::config::{ChargerSetup, LinkConfig};
+use crate::daemon::clock::Clock;
+pub use wire::Target;
+use wire::Wire;
+
+/// What a line is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusCommand {
+    /// The newest order of each charger wins.
+    Order(Order),
+    /// Wake the car at that charger.
+    Wake(ChargerId),
+    /// Safe current, read back, then silence and the end.
+    Shutdown,
+}
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusEvent {
+    /// News of a charger for the controller.
+    Report(ChargerReport),
+    /// News of a charger for people; already logged.
+    Notice {
+        /// Which charger.
+        charger: ChargerId,
+        /// What.
+        notice: Notice,
+    },
+    /// The charger is certainly not locked by a wake-up any more.
+    Woken(ChargerId),
+    /// A charger's shutdown has ended.
+    ShutDown {
+        /// Which charger.
+        charger: ChargerId,
+        /// Whether the safe current was read back.
+        proven: bool,
+    },
+    /// The last event.
+    Ended,
+}
+
+/// How the thread of a line ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusEnd {
+    /// After a shutdown.
+    Orderly,
+    /// A bug, with its message.
+    Panicked(String),
+}
+
+/// Handle of a running line. Dropping it without a shutdown makes the line shut down by itself.
+#[derive(Debug)]
+pub struct Bus {
+    wishes: watch::Sender<Wishes>,
+    over: oneshot::Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+    end: Option<BusEnd>,
+}
+
+/// All commands, merged: at most one order per charger, so it cannot grow.
+#[derive(Debug, Clone, Default)]
+struct Wishes {
+    orders: BTreeMap<ChargerId, Order>,
+    /// How often each was to be woken.
+    wakes: BTreeMap<ChargerId, u32>,
+    shutdown: bool,
+}
+
+impl Bus {
+    /// Tells the line something. Never blocks; an order replaces the charger's earlier one if that was not taken yet.
+    pub fn send(&self, command: BusCommand) {
+        self.wishes.send_modify(|wishes| match command {
+            BusCommand::Order(order) => {
+                wishes.orders.insert(order.charger, order);
+            }
+            BusCommand::Wake(charger) => {
+                let count = wishes.wakes.entry(charger).or_insert(0);
+                *count = count.wrapping_add(1);
+            }
+            BusCommand::Shutdown => wishes.shutdown = true,
+        });
+    }
+
+    /// Waits until the thread has ended, also by a panic. May be dropped and called again.
+    pub async fn ended(&mut self) -> BusEnd {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        // The sender is dropped when the thread's work ends, in whatever way; nothing is ever sent.
+        let _ = (&mut self.over).await;
+        let end = match self.thread.take().map(JoinHandle::join) {
+            Some(Err(panic)) => BusEnd::Panicked(message(&*panic)),
+            Some(Ok(())) | None => BusEnd::Orderly,
+        };
+        self.end.insert(end).clone()
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+/// Starts the thread of a line. Each charger comes with its setup, its profile, and whether it may have been left locked by an
+/// interrupted wake-up.
+///
+/// `events` is bounded: while it is full the line waits, its orders lapse, and the boxes fail safe. The receiver must go on
+/// receiving until [`BusEvent::Ended`].
+///
+/// Fails if the chargers' profiles want different settings of one line, if there are none, or if there is no thread to be had.
+pub fn spawn(
+    link: LinkConfig,
+    chargers: BTreeMap<ChargerId, (ChargerSetup, Arc<Profile>, bool)>,
+    clock: Clock,
+    events: mpsc::Sender<BusEvent>,
+) -> io::Result<Bus> {
+    let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned());
+    let mut defaults = chargers.values().map(|(_, profile, _)| profile.link);
+    let link_defaults = defaults.next().ok_or_else(|| invalid("a line needs a charger"))?;
+    if defaults.any(|other| other != link_defaults) {
+        return Err(invalid("the chargers on one line need the same line settings"));
+    }
+    let now = clock.now();
+    let mut names = BTreeMap::new();
+    let mut drivers = BTreeMap::new();
+    for (id, (setup, profile, unlock_first)) in chargers {
+        let mut driver = Driver::new(id, &setup, profile, now);
+        if unlock_first {
+            driver.handle(Input::Unlock, now);
+        }
+        names.insert(id, setup.name);
+        drivers.insert(id, driver);
+    }
+    let (wishes, inbox) = watch::channel(Wishes::default());
+    let (alive, over) = oneshot::channel::<()>();
+    let target = Target { link, defaults: link_defaults };
+    let worker = Worker {
+        line: Line::new(drivers, link_defaults, now),
+        name: target.to_string(),
+        target: Arc::new(target),
+        names,
+        clock,
+        events: Some(events),
+        inbox,
+        woken: BTreeMap::new(),
+        io: None,
+        wire: Some(Wire::Closed),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
+        let _alive = alive;
+        runtime.block_on(worker.run());
+    })?;
+    Ok(Bus { wishes, over, thread: Some(thread), end: None })
+}
+
+type Io = Pin<Box<dyn Future<Output = (Wire, Done)> + Send>>;
+
+struct Worker {
+    line: Line,
+    name: String,
+    target: Arc<Target>,
+    names: BTreeMap<ChargerId, String>,
+    clock: Clock,
+    /// `None` once nobody listens any more.
+    events: Option<mpsc::Sender<BusEvent>>,
+    inbox: watch::Receiver<Wishes>,
+    /// How many wishes to wake were taken.
+    woken: BTreeMap<ChargerId, u32>,
+    /// The operation under way; it has the wire.
+    io: Option<Io>,
+    wire: Option<Wire>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut commanded = true;
+        loop {
+            self.pass_events().await;
+            if self.line.ended() {
+                break;
+            }
+            let now = self.clock.now();
+            if self.io.is_none()
+                && let Some(op) = self.line.poll_op(now)
+            {
+                tracing::trace!(line = %self.name, ?op, "begin");
+                let wire = self.wire.take().unwrap_or(Wire::Closed);
+                self.io = Some(Box::pin(wire.perform(op, Arc::clone(&self.target), self.clock)));
+                continue;
+            }
+            let deadline = self.line.poll_timeout(now);
+            let clock = self.clock;
+            tokio::select! {
+                biased;
+                changed = self.inbox.changed(), if commanded => {
+                    commanded = changed.is_ok();
+                    self.take_wishes(!commanded);
+                }
+                (wire, done) = finish(&mut self.io) => {
+                    tracing::trace!(line = %self.name, ?done, "done");
+                    self.io = None;
+                    self.wire = Some(wire);
+                    self.line.handle(done, clock.now());
+                }
+                () = async { match deadline {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => pending().await,
+                } } => {}
+            }
+        }
+        // Close before saying so: whoever waits may want to open it.
+        self.io = None;
+        self.wire = None;
+        self.emit(BusEvent::Ended).await;
+    }
+
+    /// `alone`: the handle is gone, so nobody will ever command a shutdown.
+    fn take_wishes(&mut self, alone: bool) {
+        let now = self.clock.now();
+        let wishes = self.inbox.borrow_and_update().clone();
+        for (charger, order) in &wishes.orders {
+            self.line.tell(*charger, Input::Order(*order), now);
+        }
+        for (charger, count) in wishes.wakes {
+            if self.woken.insert(charger, count) != Some(count) {
+                self.line.tell(charger, Input::Wake, now);
+            }
+        }
+        if wishes.shutdown || alone {
+            self.line.shut_down(now);
+        }
+    }
+
+    async fn pass_events(&mut self) {
+        while let Some(event) = self.line.poll_event() {
+            match event {
+                LineEvent::Line(notice) => self.log_line(&notice),
+                LineEvent::Charger(charger, Event::Notice(notice)) => {
+                    self.log(charger, &notice);
+                    self.emit(BusEvent::Notice { charger, notice }).await;
+                }
+                LineEvent::Charger(_, Event::Report(report)) => self.emit(BusEvent::Report(report)).await,
+                LineEvent::Charger(charger, Event::Woken) => self.emit(BusEvent::Woken(charger)).await,
+                LineEvent::Charger(charger, Event::ShutDown { proven }) => {
+                    self.emit(BusEvent::ShutDown { charger, proven }).await;
+                }
+            }
+        }
+    }
+
+    async fn emit(&mut self, event: BusEvent) {
+        let Some(events) = &self.events else { return };
+        if events.send(event).await.is_err() {
+            // Whoever decides is gone.
+            self.events = None;
+            self.line.shut_down(self.clock.now());
+        }
+    }
+
+    fn log(&self, charger: ChargerId, notice: &Notice) {
+        let name = self.names.get(&charger).map_or("?", String::as_str);
+        match notice.level() {
+            Level::Debug => tracing::debug!(charger = name, "charger {name}: {notice}"),
+            Level::Info => tracing::info!(charger = name, "charger {name}: {notice}"),
+            Level::Warn => tracing::warn!(charger = name, "charger {name}: {notice}"),
+        }
+    }
+
+    fn log_line(&self, notice: &LineNotice) {
+        let name = &self.name;
+        match notice {
+            LineNotice::Up => tracing::info!(line = %name, "line {name} is open"),
+            LineNotice::Down(error) => tracing::warn!(line = %name, "line {name} cannot be used: {error}"),
+        }
+    }
+}
+
+/// The end of the operation under way; never if there is none.
+async fn finish(io: &mut Option<Io>) -> (Wire, Done) {
+    match io {
+        Some(io) => io.await,
+        None => pending().await,
+    }
+}

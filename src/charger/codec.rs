@@ -1,0 +1,193 @@
+//! Requests, outcomes, and whether an answer belongs to its request. Pure; frames and CRC are the transport's.
+//!
+//! The transport checks unit and function code only (tokio-modbus 0.17 compares lengths and echoes in debug builds at most),
+//! and RTU has no transaction id: what can be compared is compared here, in every build.
+
+use std::fmt;
+
+/// One request to one unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Modbus unit, 1 … 247.
+    pub unit: u8,
+    /// What is asked.
+    pub op: Operation,
+}
+
+/// The functions in use: 04, 03 and 06.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Function 04.
+    ReadInput {
+        /// First address.
+        addr: u16,
+        /// Number of registers, 1 … 125.
+        count: u16,
+    },
+    /// Function 03.
+    ReadHolding {
+        /// First address.
+        addr: u16,
+        /// Number of registers, 1 … 125.
+        count: u16,
+    },
+    /// Function 06.
+    WriteSingle {
+        /// Address.
+        addr: u16,
+        /// Value.
+        value: u16,
+    },
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.op {
+            Operation::ReadInput { addr, count } => write!(f, "unit {}: read input {addr}+{count}", self.unit),
+            Operation::ReadHolding { addr, count } => write!(f, "unit {}: read holding {addr}+{count}", self.unit),
+            Operation::WriteSingle { addr, value } => write!(f, "unit {}: write {addr} = {value}", self.unit),
+        }
+    }
+}
+
+/// A well-formed frame that came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Who answered.
+    pub unit: u8,
+    /// What.
+    pub body: Body,
+}
+
+/// Content of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Function 04.
+    Input(Vec<u16>),
+    /// Function 03.
+    Holding(Vec<u16>),
+    /// Function 06: the echo.
+    Written {
+        /// Echoed address.
+        addr: u16,
+        /// Echoed value.
+        value: u16,
+    },
+    /// The box declines, with the exception code.
+    Exception(u8),
+    /// Another function than any of ours.
+    Foreign,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As many registers as were asked for.
+    Registers(Vec<u16>),
+    /// The write was echoed. That does not prove that the box keeps the value.
+    Written,
+    /// Modbus exception code.
+    Exception(u8),
+    /// No usable answer: nothing is known.
+    Failed(Failure),
+}
+
+/// Why there is no usable answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// None in time.
+    Timeout,
+    /// Not an answer to this request.
+    Malformed(Flaw),
+    /// The line is not there any more.
+    Gone,
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Bytes that make no frame.
+    Frame,
+    /// Another unit answered.
+    Unit,
+    /// Another function was answered.
+    Function,
+    /// Another number of registers came.
+    Length,
+    /// Another address or value was echoed.
+    Echo,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "no answer in time",
+            Self::Malformed(Flaw::Frame) => "garbled bytes",
+            Self::Malformed(Flaw::Unit) => "another unit answered",
+            Self::Malformed(Flaw::Function) => "the answer is to another function",
+            Self::Malformed(Flaw::Length) => "the answer has another length than asked for",
+            Self::Malformed(Flaw::Echo) => "the write was echoed with another address or value",
+            Self::Gone => "the line is gone",
+        })
+    }
+}
+
+/// What `answer` means as the answer to `request`.
+pub fn check(request: &Request, answer: Answer) -> Outcome {
+    if answer.unit != request.unit {
+        return malformed(Flaw::Unit);
+    }
+    match (request.op, answer.body) {
+        (_, Body::Exception(code)) => Outcome::Exception(code),
+        (Operation::ReadInput { count, .. }, Body::Input(words))
+        | (Operation::ReadHolding { count, .. }, Body::Holding(words)) => {
+            if words.len() == usize::from(count) {
+                Outcome::Registers(words)
+            } else {
+                malformed(Flaw::Length)
+            }
+        }
+        (Operation::WriteSingle { addr, value }, Body::Written { addr: echoed_addr, value: echoed }) => {
+            if (echoed_addr, echoed) == (addr, value) { Outcome::Written } else { malformed(Flaw::Echo) }
+        }
+        (
+            Operation::ReadInput { .. } | Operation::ReadHolding { .. } | Operation::WriteSingle { .. },
+            Body::Input(_) | Body::Holding(_) | Body::Written { .. } | Body::Foreign,
+        ) => malformed(Flaw::Function),
+    }
+}
+
+const fn malformed(flaw: Flaw) -> Outcome {
+    Outcome::Failed(Failure::Malformed(flaw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: Request = Request { unit: 1, op: Operation::ReadInput { addr: 5, count: 2 } };
+    const WRITE: Request = Request { unit: 1, op: Operation::WriteSingle { addr: 261, value: 60 } };
+
+    fn answer(unit: u8, body: Body) -> Answer {
+        Answer { unit, body }
+    }
+
+    #[test]
+    fn accepts_only_the_answer_to_the_request() {
+        assert_eq!(check(&READ, answer(1, Body::Input(vec![7, 8]))), Outcome::Registers(vec![7, 8]));
+        assert_eq!(check(&READ, answer(2, Body::Input(vec![7, 8]))), malformed(Flaw::Unit));
+        assert_eq!(check(&READ, answer(1, Body::Input(vec![7]))), malformed(Flaw::Length));
+        assert_eq!(check(&READ, answer(1, Body::Input(vec![7, 8, 9]))), malformed(Flaw::Length));
+        assert_eq!(check(&READ, answer(1, Body::Holding(vec![7, 8]))), malformed(Flaw::Function));
+        assert_eq!(check(&READ, answer(1, Body::Foreign)), malformed(Flaw::Function));
+        assert_eq!(check(&READ, answer(1, Body::Exception(2))), Outcome::Exception(2));
+    }
+
+    #[test]
+    fn accepts_a_write_only_with_its_own_echo() {
+        assert_eq!(check(&WRITE, answer(1, Body::Written { addr: 261, value: 60 })), Outcome::Written);
+        assert_eq!(check(&WRITE, answer(1, Body::Written { addr: 261, value: 61 })), malformed(Flaw::Echo));
+        assert_eq!(check(&WRITE, answer(1, Body::Written { addr: 262, value: 60 })), malformed(Flaw::Echo));
+        assert_eq!(check(&WRITE, answer(1, Body::Holding(vec![60]))), malformed(Flaw::Function));
+    }
+}

@@ -1,0 +1,455 @@
+//! One charger: what to ask next, what an answer means, when a setpoint is proven. A pure state machine over requests,
+//! outcomes and ticks; it knows no bytes, no line and no other charger.
+//!
+//! ```text
+//!            3 failures, line down
+//!      ┌────────────────────────────────┐
+//!      ▼                                │
+//!  Connecting: layout → limits → measurements → setpoint → watchdog → fail-safe → standby → serial number
+//!      │ all answered                   │
+//!      ▼                                │
+//!  Running ─────────────────────────────┘
+//! ```
+//!
+//! What Running asks for is chosen anew each time from what is known ([`Driver::choose`]), so nothing is queued and nothing can be
+//! stale: a lower current first, then the lock, the settings, a higher current, checks, and measurements last.
+//!
+//! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has
+//! lapsed the driver writes the safe current, reads it back, and is silent. The box's own watchdog then does the rest.
+
+mod answers;
+mod connect;
+mod kept;
+mod notice;
+mod poll;
+mod pulse;
+mod setpoint;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use control::{ChargerId, ChargerReport, Link, Milliamps, Millis, Order, Tick};
+
+use super::codec::{Operation, Outcome, Request};
+use super::profile::{Layout, Profile, Register, Table};
+use crate::config::ChargerSetup;
+use connect::Step;
+use kept::Kept;
+pub use notice::{Level, Notice, Sign};
+use poll::Measured;
+use pulse::Pulse;
+use setpoint::Ending;
+
+/// Without any order the box is only read, and only this long: traffic feeds its watchdog.
+const GRACE: Millis = Millis::from_secs(60);
+/// The setpoint is read back this often although nothing suggests a change.
+const READBACK_EVERY: Millis = Millis::from_secs(10);
+/// The watchdog register is read this often: its default betrays a power cycle that nothing else does.
+const CHECK_EVERY: Millis = Millis::from_secs(60);
+/// Failures in a row after which the charger counts as unreachable.
+const FAILURES_MAX: u8 = 3;
+/// Pause after a single failure.
+const RETRY: Millis = Millis::from_secs(1);
+/// Pause between tries at a box that sleeps.
+const ASLEEP_RETRY: Millis = Millis::from_secs(5);
+/// Longest pause between tries at a box that should answer.
+const BACKOFF_MAX: Millis = Millis::from_secs(10);
+/// More events than one input can cause; at the bound the oldest are dropped, which only a caller that never polls can see.
+const EVENTS_MAX: usize = 64;
+
+/// What the driver is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// What the charger may draw, and until when. `setpoint: None` keeps what the box has.
+    Order(Order),
+    /// Wake the car.
+    Wake,
+    /// A wake-up may have been cut short by a crash: unlock before anything else.
+    Unlock,
+    /// Safe current, read back, then silence.
+    Shutdown,
+    /// How the outstanding request ended.
+    Outcome(Outcome),
+    /// The line cannot be opened, or was lost.
+    LineDown,
+    /// The line is there (again).
+    LineUp,
+    /// Time has passed.
+    Timeout,
+}
+
+/// What the driver says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// News for the controller.
+    Report(ChargerReport),
+    /// News for the log.
+    Notice(Notice),
+    /// The box is certainly not locked by a wake-up any more.
+    Woken,
+    /// Shutdown has ended; `proven` if the safe current was read back.
+    ShutDown {
+        /// Whether the safe current was read back.
+        proven: bool,
+    },
+}
+
+/// Why [`Driver::poll_timeout`] wants to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There is something to ask.
+    Due,
+    /// The pause after a failure ends.
+    Retry,
+    /// Measurements are due.
+    Poll,
+    /// The setpoint or the watchdog must be looked at again.
+    Check,
+    /// The order lapses.
+    Lapse,
+    /// The wake-up goes on.
+    Pulse,
+    /// The time for the shutdown is over.
+    Ending,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    Connect(Step),
+    Measure,
+    Read(Which),
+    Write(Which, u16),
+    WriteStandby(u16),
+    Lock,
+    Unlock,
+}
+
+/// The registers that are kept at a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Setpoint,
+    Watchdog,
+    FailSafe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Connecting(Step),
+    Running,
+}
+
+/// What is known of the standby register, which most boxes do not let us read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StandbyState {
+    Unwritten,
+    Done,
+}
+
+/// One charger.
+#[derive(Debug)]
+pub struct Driver {
+    id: ChargerId,
+    unit: u8,
+    poll_every: Millis,
+    /// Wanted raw value of the watchdog register.
+    watchdog_ms: u16,
+    safe_current: Milliamps,
+    standby_allowed: bool,
+    profile: Arc<Profile>,
+
+    link: Link,
+    stage: Stage,
+    line_up: bool,
+    outstanding: Option<Job>,
+    failures: u8,
+    backoff: Millis,
+    lost_at: Option<Tick>,
+    /// It has answered before.
+    met: bool,
+
+    order: Option<Order>,
+    grace_until: Tick,
+    /// The lapse was acted on; an order ends it.
+    lapsed: bool,
+    ending: Option<Ending>,
+
+    layout: Layout,
+    box_max: Milliamps,
+    box_min: Milliamps,
+    serial: Option<String>,
+    serial_tried: bool,
+    measured: Option<Measured>,
+    /// Last value of the counter that starts at 0 at power-on.
+    counter: Option<i64>,
+
+    setpoint: Kept,
+    watchdog: Kept,
+    fail_safe: Kept,
+    standby: StandbyState,
+    /// A power cycle was seen and not everything is restored.
+    restoring: bool,
+    /// The box does not keep what is written: no current until it is tried again then.
+    refused_until: Option<Tick>,
+    pulse: Pulse,
+
+    retry_at: Tick,
+    poll_at: Tick,
+    readback_at: Tick,
+    check_at: Tick,
+    events: VecDeque<Event>,
+}
+
+impl Driver {
+    /// A charger of which nothing is known. Its line counts as down until [`Input::LineUp`].
+    pub fn new(id: ChargerId, setup: &ChargerSetup, profile: Arc<Profile>, now: Tick) -> Self {
+        Self {
+            id,
+            unit: setup.unit,
+            poll_every: setup.poll.max(Millis(1)),
+            // 0 would switch the watchdog off.
+            watchdog_ms: u16::try_from(setup.watchdog.0.max(1)).unwrap_or(u16::MAX),
+            safe_current: setup.safe_current,
+            standby_allowed: setup.standby,
+            profile,
+            link: Link::Starting,
+            stage: Stage::Connecting(Step::Layout),
+            line_up: false,
+            outstanding: None,
+            failures: 0,
+            backoff: RETRY,
+            lost_at: None,
+            met: false,
+            order: None,
+            grace_until: now + GRACE,
+            lapsed: false,
+            ending: None,
+            layout: Layout(0),
+            box_max: Milliamps::ZERO,
+            box_min: Milliamps::ZERO,
+            serial: None,
+            serial_tried: false,
+            measured: None,
+            counter: None,
+            setpoint: Kept::new(),
+            watchdog: Kept::new(),
+            fail_safe: Kept::new(),
+            standby: StandbyState::Unwritten,
+            restoring: false,
+            refused_until: None,
+            pulse: Pulse::Idle,
+            retry_at: now,
+            poll_at: now,
+            readback_at: now,
+            check_at: now,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Tells it something.
+    pub fn handle(&mut self, input: Input, now: Tick) {
+        match input {
+            Input::Order(order) => self.take_order(order, now),
+            Input::Wake => self.start_pulse(),
+            Input::Unlock => self.pulse = Pulse::Unlock { before: None },
+            Input::Shutdown => self.start_ending(now),
+            Input::Outcome(outcome) => self.take_outcome(outcome, now),
+            Input::LineDown => self.line_down(now),
+            Input::LineUp => {
+                self.line_up = true;
+                self.retry_at = now;
+            }
+            Input::Timeout => {}
+        }
+        self.pass_time(now);
+    }
+
+    /// The next request, if there is one to make now. At most one is outstanding: answer it with [`Input::Outcome`].
+    pub fn poll_request(&mut self, now: Tick) -> Option<Request> {
+        self.pass_time(now);
+        let job = self.choose(now)?;
+        self.outstanding = Some(job);
+        Some(Request { unit: self.unit, op: self.operation(job) })
+    }
+
+    /// Whether the request it would make now lowers the current: that goes before other chargers' requests.
+    pub fn is_urgent(&self, now: Tick) -> bool {
+        match (self.choose(now), self.setpoint.known()) {
+            (Some(Job::Write(Which::Setpoint, raw)), Some(known)) => raw < known,
+            // A write has gone astray: what the box has must be known before it can be lowered.
+            (Some(Job::Read(Which::Setpoint)), None) => true,
+            (Some(_), _) => self.ending.is_some(),
+            (None, _) => false,
+        }
+    }
+
+    /// When to call next without any input, and why. `None` while a request is outstanding.
+    pub fn poll_timeout(&self, now: Tick) -> Option<(Tick, Why)> {
+        if self.outstanding.is_some() || self.ended() {
+            return None;
+        }
+        if self.choose(now).is_some() {
+            return Some((now, Why::Due));
+        }
+        let lapse = self.order.map_or(self.grace_until, |order| order.valid_until);
+        let awake = !self.lapsed && self.line_up;
+        let running = awake && self.stage == Stage::Running;
+        [
+            (awake, self.retry_at, Why::Retry),
+            (running, self.poll_at, Why::Poll),
+            (running, self.readback_at, Why::Check),
+            (running, self.check_at, Why::Check),
+            (!self.lapsed, lapse, Why::Lapse),
+            (self.pulse.deadline().is_some(), self.pulse.deadline().unwrap_or(now), Why::Pulse),
+            (self.ending.is_some(), self.ending_deadline().unwrap_or(now), Why::Ending),
+            (self.refused_until.is_some(), self.refused_until.unwrap_or(now), Why::Check),
+        ]
+        .into_iter()
+        .filter(|(applies, at, _)| *applies && *at > now)
+        .map(|(_, at, why)| (at, why))
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// The next thing it has to say; poll until `None` after every call.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether the shutdown has ended: it will ask nothing more.
+    pub fn ended(&self) -> bool {
+        matches!(self.ending, Some(Ending::Ended))
+    }
+
+    fn say(&mut self, event: Event) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.say(Event::Notice(notice));
+    }
+
+    /// What to ask now. The order of the tests is the order of importance.
+    fn choose(&self, now: Tick) -> Option<Job> {
+        if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at {
+            return None;
+        }
+        if let Stage::Connecting(step) = self.stage {
+            // A lock left over from a crash goes first, whatever else is known or not.
+            let job = if self.pulse.must_unlock() { Job::Unlock } else { Job::Connect(step) };
+            return (!self.lapsed || self.ending.is_some()).then_some(job);
+        }
+        let halted = self.lapsed || self.ending.is_some();
+        if let Some(job) = self.setpoint_job(false) {
+            return Some(job);
+        }
+        if self.pulse.wants_unlock(now, halted) {
+            return Some(Job::Unlock);
+        }
+        if halted {
+            return None;
+        }
+        if let Some(job) = self.settings_job() {
+            return Some(job);
+        }
+        if self.controllable() && self.readback_at <= now {
+            return Some(Job::Read(Which::Setpoint));
+        }
+        if self.controllable() && self.check_at <= now {
+            return Some(Job::Read(Which::Watchdog));
+        }
+        if let Some(job) = self.setpoint_job(true) {
+            return Some(job);
+        }
+        if self.pulse.wants_lock() {
+            return Some(Job::Lock);
+        }
+        (self.poll_at <= now).then_some(Job::Measure)
+    }
+
+    /// Whether the layout has the registers that set a current.
+    fn controllable(&self) -> bool {
+        self.layout >= self.profile.control_since
+    }
+
+    fn kept(&mut self, which: Which) -> &mut Kept {
+        match which {
+            Which::Setpoint => &mut self.setpoint,
+            Which::Watchdog => &mut self.watchdog,
+            Which::FailSafe => &mut self.fail_safe,
+        }
+    }
+
+    fn register(&self, which: Which) -> &Register {
+        match which {
+            Which::Setpoint => &self.profile.set_current.register,
+            Which::Watchdog => &self.profile.watchdog.register,
+            Which::FailSafe => &self.profile.fail_safe.register,
+        }
+    }
+
+    fn operation(&self, job: Job) -> Operation {
+        let profile = &self.profile;
+        match job {
+            Job::Connect(step) => self.connect_operation(step),
+            Job::Measure => self.measure_operation(),
+            Job::Read(which) => read(self.register(which)),
+            Job::Write(which, value) => {
+                let value = if which == Which::FailSafe || which == Which::Setpoint {
+                    self.never_forbidden(value)
+                } else {
+                    value
+                };
+                Operation::WriteSingle { addr: self.register(which).address, value }
+            }
+            Job::WriteStandby(value) => Operation::WriteSingle { addr: profile.standby.register.address, value },
+            Job::Lock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.locked },
+            Job::Unlock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.unlocked },
+        }
+    }
+
+    /// What passes time only: the lapse, the end of a shutdown, of a refusal, of a wake-up.
+    fn pass_time(&mut self, now: Tick) {
+        let until = self.order.map_or(self.grace_until, |order| order.valid_until);
+        if !self.lapsed && now >= until && self.ending.is_none() {
+            self.lapsed = true;
+            self.notice(Notice::Lapsed { safe: self.safe_current, ordered: self.order.is_some() });
+        }
+        if self.refused_until.is_some_and(|until| now >= until) {
+            self.refused_until = None;
+            self.setpoint.try_again();
+            self.watchdog.try_again();
+            self.fail_safe.try_again();
+        }
+        self.pulse.pass_time(now);
+        if (self.lapsed || self.ending.is_some()) && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
+            self.cancel_pulse();
+        }
+        self.pass_ending(now);
+    }
+
+    fn take_order(&mut self, order: Order, now: Tick) {
+        self.order = Some(order);
+        if self.lapsed && now < order.valid_until {
+            self.lapsed = false;
+            // Nobody looked meanwhile.
+            self.readback_at = now;
+            self.check_at = now;
+            self.poll_at = now;
+            self.notice(Notice::Resumed);
+        }
+    }
+}
+
+/// The request that reads a register.
+fn read(register: &Register) -> Operation {
+    let (addr, count) = (register.address, register.count());
+    match register.table {
+        Table::Input => Operation::ReadInput { addr, count },
+        Table::Holding => Operation::ReadHolding { addr, count },
+    }
+}

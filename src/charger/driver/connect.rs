@@ -1,0 +1,153 @@
+//! Making acquaintance: only reads, in a fixed order, each only where the layout has the register.
+
+use control::{Link, Milliamps, Tick};
+
+use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which, read};
+use crate::charger::codec::{Operation, Outcome};
+use crate::charger::profile::{Layout, Register};
+
+/// In the order in which they are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Layout,
+    Limits,
+    Measure,
+    Setpoint,
+    Watchdog,
+    FailSafe,
+    Standby,
+    Serial,
+}
+
+impl Step {
+    const fn next(self) -> Option<Self> {
+        match self {
+            Self::Layout => Some(Self::Limits),
+            Self::Limits => Some(Self::Measure),
+            Self::Measure => Some(Self::Setpoint),
+            Self::Setpoint => Some(Self::Watchdog),
+            Self::Watchdog => Some(Self::FailSafe),
+            Self::FailSafe => Some(Self::Standby),
+            Self::Standby => Some(Self::Serial),
+            Self::Serial => None,
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn connect_operation(&self, step: Step) -> Operation {
+        let measure = &self.profile.measure;
+        match step {
+            Step::Layout => read(&self.profile.layout),
+            Step::Limits => {
+                let count = measure.box_min.end().saturating_sub(measure.box_max.address);
+                Operation::ReadInput { addr: measure.box_max.address, count }
+            }
+            Step::Measure => self.measure_operation(),
+            Step::Setpoint => read(self.register(Which::Setpoint)),
+            Step::Watchdog => read(self.register(Which::Watchdog)),
+            Step::FailSafe => read(self.register(Which::FailSafe)),
+            Step::Standby => read(&self.profile.standby.register),
+            Step::Serial => read(&measure.serial),
+        }
+    }
+
+    /// Whether a step makes sense on this layout.
+    fn applies(&self, step: Step) -> bool {
+        let readable = |register: &Register| register.readable_since <= self.layout;
+        match step {
+            Step::Layout | Step::Limits | Step::Measure => true,
+            Step::Setpoint | Step::Watchdog | Step::FailSafe => self.controllable(),
+            Step::Standby => self.controllable() && readable(&self.profile.standby.register),
+            // For the log only: asked once, so that a box that is silent about it is not lost over it.
+            Step::Serial => !self.serial_tried && self.ending.is_none() && readable(&self.profile.measure.serial),
+        }
+    }
+
+    /// The answer to a step. Exceptions are answers too, except where nothing works without the value.
+    pub(super) fn connect_answer(&mut self, step: Step, outcome: &Outcome, now: Tick) {
+        let words = match outcome {
+            Outcome::Registers(words) => Some(words.as_slice()),
+            Outcome::Written | Outcome::Exception(_) | Outcome::Failed(_) => None,
+        };
+        let taken = match (step, words) {
+            (Step::Layout, Some(&[version])) => {
+                self.layout = Layout(version);
+                true
+            }
+            (Step::Limits, Some(words)) => self.take_limits(words),
+            (Step::Measure, Some(words)) => self.take_measurements(words, now),
+            (Step::Setpoint, _) => self.kept_answer(Which::Setpoint, words, now),
+            (Step::Watchdog, _) => self.kept_answer(Which::Watchdog, words, now),
+            (Step::FailSafe, _) => self.kept_answer(Which::FailSafe, words, now),
+            (Step::Standby, Some(&[raw])) => {
+                let done = raw == self.wanted_standby();
+                self.standby = if done { StandbyState::Done } else { StandbyState::Unwritten };
+                true
+            }
+            (Step::Serial, Some(words)) => {
+                self.serial = Some(Register::text(words)).filter(|text| !text.is_empty());
+                true
+            }
+            (Step::Standby | Step::Serial, _) => true,
+            (Step::Layout | Step::Limits | Step::Measure, _) => false,
+        };
+        if !taken {
+            self.failed(Job::Connect(step), None, now);
+            return;
+        }
+        self.failures = 0;
+        let mut next = step.next();
+        while let Some(step) = next.filter(|step| !self.applies(*step)) {
+            next = step.next();
+        }
+        match next {
+            Some(next) => {
+                self.serial_tried |= next == Step::Serial;
+                self.stage = Stage::Connecting(next);
+            }
+            None => self.connected(now),
+        }
+    }
+
+    fn take_limits(&mut self, words: &[u16]) -> bool {
+        let measure = &self.profile.measure;
+        let start = measure.box_max.address;
+        let limit = |register: &Register| {
+            let value = register.value(register.words(start, words)?)?;
+            u32::try_from(value).ok().map(Milliamps)
+        };
+        let (Some(max), Some(min)) = (limit(&measure.box_max), limit(&measure.box_min)) else { return false };
+        self.box_max = max;
+        self.box_min = min;
+        true
+    }
+
+    fn connected(&mut self, now: Tick) {
+        self.stage = Stage::Running;
+        self.backoff = super::RETRY;
+        self.poll_at = now + self.poll_every;
+        self.readback_at = now + super::READBACK_EVERY;
+        self.check_at = now + super::CHECK_EVERY;
+        let link = if self.controllable() { Link::Online } else { Link::ReadOnly };
+        let first = !std::mem::replace(&mut self.met, true);
+        self.link = link;
+        if let Some(lost_at) = self.lost_at.take() {
+            self.notice(Notice::Recovered { after: now.since(lost_at) });
+        }
+        if first {
+            self.notice(Notice::Connected {
+                layout: self.layout,
+                box_min: self.box_min,
+                box_max: self.box_max,
+                serial: self.serial.clone(),
+                setpoint: self.setpoint.known().map(|raw| self.profile.decode_current(raw)),
+            });
+            if link == Link::ReadOnly {
+                self.notice(Notice::ReadOnly { layout: self.layout, needed: self.profile.control_since });
+            }
+        }
+        let report = self.report(now);
+        self.say(Event::Report(report));
+    }
+}

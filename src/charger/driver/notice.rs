@@ -1,0 +1,186 @@
+//! What the log is told. Every notice is an edge: it is said when something begins, changes or ends.
+
+use std::fmt;
+
+use control::{Milliamps, Millis};
+
+use crate::charger::codec::Failure;
+use crate::charger::profile::Layout;
+
+/// News for the log; `Display` is the sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The charger answers for the first time.
+    Connected {
+        /// Its register layout.
+        layout: Layout,
+        /// Its own lowest current.
+        box_min: Milliamps,
+        /// Its own highest current.
+        box_max: Milliamps,
+        /// Item number, date and serial number, if it tells.
+        serial: Option<String>,
+        /// The setpoint it was found with.
+        setpoint: Option<Milliamps>,
+    },
+    /// The layout cannot be told a current.
+    ReadOnly {
+        /// What it has.
+        layout: Layout,
+        /// What it would need.
+        needed: Layout,
+    },
+    /// The box's state has changed.
+    State {
+        /// Code and meaning.
+        from: String,
+        /// Code and meaning.
+        to: String,
+    },
+    /// A new setpoint was read back.
+    SetpointProven {
+        /// The setpoint.
+        setpoint: Milliamps,
+    },
+    /// The box does not keep a register: no current until it is tried again.
+    Refused {
+        /// What the register is.
+        title: String,
+        /// Its address.
+        address: u16,
+        /// Raw value written.
+        wanted: u16,
+        /// Raw value read back; `None` where it cannot be read.
+        found: Option<u16>,
+    },
+    /// The box has lost its settings.
+    PowerCycle {
+        /// How that was seen.
+        sign: Sign,
+    },
+    /// After a power cycle everything is back in place.
+    Restored,
+    /// No order in time: safe current, then silence.
+    Lapsed {
+        /// The safe current.
+        safe: Milliamps,
+        /// There had been an order.
+        ordered: bool,
+    },
+    /// Orders come again.
+    Resumed,
+    /// The charger does not answer.
+    LinkLost {
+        /// How the last try ended; `None` where it answered uselessly.
+        failure: Option<Failure>,
+    },
+    /// It does not answer, as is to be expected of a box in standby.
+    Asleep,
+    /// It answers again.
+    Recovered {
+        /// How long it did not.
+        after: Millis,
+    },
+    /// The box is locked to wake the car.
+    WakeStarted,
+    /// It is unlocked again.
+    WakeEnded,
+    /// There is no way to wake the car now.
+    WakeImpossible,
+    /// A lock left over from before the start was taken back.
+    Unlocked,
+}
+
+/// How a power cycle shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// The counter of energy since power-on went back.
+    CounterBack,
+    /// The setpoint changed by itself.
+    SetpointChanged,
+    /// Watchdog or fail-safe changed by itself.
+    SettingsLost,
+}
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For those who look closely.
+    Debug,
+    /// Worth a line.
+    Info,
+    /// Somebody should look.
+    Warn,
+}
+
+impl Notice {
+    /// How much it matters.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::SetpointProven { .. } => Level::Debug,
+            Self::Connected { .. }
+            | Self::State { .. }
+            | Self::Restored
+            | Self::Resumed
+            | Self::Asleep
+            | Self::Recovered { .. }
+            | Self::WakeStarted
+            | Self::WakeEnded
+            | Self::Unlocked => Level::Info,
+            Self::ReadOnly { .. }
+            | Self::Refused { .. }
+            | Self::PowerCycle { .. }
+            | Self::Lapsed { .. }
+            | Self::LinkLost { .. }
+            | Self::WakeImpossible => Level::Warn,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { layout, box_min, box_max, serial, setpoint } => {
+                write!(f, "connected: register layout {layout}, box allows {box_min} to {box_max}")?;
+                if let Some(setpoint) = setpoint {
+                    write!(f, ", found at {setpoint}")?;
+                }
+                serial.as_ref().map_or(Ok(()), |serial| write!(f, ", {serial}"))
+            }
+            Self::ReadOnly { layout, needed } => write!(
+                f,
+                "can only be watched: register layout {layout} cannot be told a current, that needs {needed} (newer firmware)"
+            ),
+            Self::State { from, to } => write!(f, "state {from} → {to}"),
+            Self::SetpointProven { setpoint } => write!(f, "setpoint {setpoint} read back"),
+            Self::Refused { title, address, wanted, found: Some(found) } => {
+                write!(f, "register {address} ({title}) stays at {found} although {wanted} was written: no charging")
+            }
+            Self::Refused { title, address, wanted, found: None } => {
+                write!(f, "register {address} ({title}) cannot be proven to hold {wanted}: no charging")
+            }
+            Self::PowerCycle { sign } => {
+                let sign = match sign {
+                    Sign::CounterBack => "its energy counter started anew",
+                    Sign::SetpointChanged => "its setpoint changed by itself",
+                    Sign::SettingsLost => "its settings changed by themselves",
+                };
+                write!(f, "the box was probably without power ({sign}): restoring everything")
+            }
+            Self::Restored => f.write_str("all settings and the setpoint are restored"),
+            Self::Lapsed { safe, ordered: true } => {
+                write!(f, "no decision in time: down to the safe current of {safe}, then silence until the next one")
+            }
+            Self::Lapsed { ordered: false, .. } => f.write_str("no decision since the start: silent until there is one"),
+            Self::Resumed => f.write_str("decisions come again"),
+            Self::LinkLost { failure: Some(failure) } => write!(f, "does not answer: {failure}"),
+            Self::LinkLost { failure: None } => f.write_str("answers, but nothing that helps"),
+            Self::Asleep => f.write_str("sleeps until a car is plugged in"),
+            Self::Recovered { after } => write!(f, "answers again after {after}"),
+            Self::WakeStarted => f.write_str("locked for some seconds to wake the car"),
+            Self::WakeEnded => f.write_str("unlocked again"),
+            Self::WakeImpossible => f.write_str("the car cannot be woken now"),
+            Self::Unlocked => f.write_str("a lock left over from an interrupted wake-up was taken back"),
+        }
+    }
+}

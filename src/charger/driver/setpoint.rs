@@ -1,0 +1,127 @@
+//! The setpoint and the settings behind it: which value the box is to have, and what has to be asked or written for that.
+
+use control::{Millis, Tick};
+
+use super::kept::Need;
+use super::{Driver, Event, Job, Stage, StandbyState, Which};
+
+/// Longest time for the safe current at shutdown: systemd waits much longer, the user at a terminal does not.
+const ENDING_MAX: Millis = Millis::from_secs(4);
+
+/// The orderly end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Under { deadline: Tick },
+    Ended,
+}
+
+impl Driver {
+    /// The raw setpoint that the box is to have; `None` keeps what it has.
+    fn target(&self) -> Option<u16> {
+        if self.lapsed || self.ending.is_some() {
+            // Never up: a car that was told to wait does not start because its controller has died.
+            let safe = self.profile.encode_current(self.safe_current, self.box_max);
+            return Some(self.setpoint.known().map_or(safe, |known| known.min(safe)));
+        }
+        let current = self.order?.setpoint?;
+        if self.refused_until.is_some() {
+            return Some(self.profile.set_current.off);
+        }
+        Some(self.profile.encode_current(current, self.box_max))
+    }
+
+    /// What has to be done for the setpoint; `up` also allows to raise it.
+    pub(super) fn setpoint_job(&self, up: bool) -> Option<Job> {
+        // Before the first order nothing is written, and after a lapse only what an earlier order has left is undone.
+        if !self.controllable() || (self.order.is_none() && self.ending.is_none()) {
+            return None;
+        }
+        let want = self.target();
+        let need = want.or(self.setpoint.known()).map_or(Need::Read, |want| self.setpoint.need(want));
+        match (need, want) {
+            (Need::Read, _) => Some(Job::Read(Which::Setpoint)),
+            (Need::Write, Some(want)) => {
+                let raises = self.setpoint.known().is_some_and(|known| want > known);
+                let allowed = if raises { up && self.guarded() } else { true };
+                allowed.then_some(Job::Write(Which::Setpoint, want))
+            }
+            (Need::Write | Need::Nothing | Need::GaveUp, _) => None,
+        }
+    }
+
+    /// What has to be done for watchdog, fail-safe and standby. They come before any rise of the current.
+    pub(super) fn settings_job(&self) -> Option<Job> {
+        if !self.controllable() || self.order.is_none() {
+            return None;
+        }
+        let kept = [(Which::Watchdog, self.watchdog), (Which::FailSafe, self.fail_safe)];
+        for (which, kept) in kept {
+            let want = self.wanted(which);
+            match kept.need(want) {
+                Need::Read => return Some(Job::Read(which)),
+                Need::Write => return Some(Job::Write(which, want)),
+                Need::Nothing | Need::GaveUp => {}
+            }
+        }
+        (self.standby == StandbyState::Unwritten).then(|| Job::WriteStandby(self.wanted_standby()))
+    }
+
+    /// Whether the box is known to fall to the safe current by itself. No current is raised without that.
+    fn guarded(&self) -> bool {
+        self.watchdog.known() == Some(self.wanted(Which::Watchdog))
+            && self.fail_safe.known() == Some(self.wanted(Which::FailSafe))
+    }
+
+    /// The raw value that a setting is to have.
+    pub(super) fn wanted(&self, which: Which) -> u16 {
+        match which {
+            Which::Watchdog => self.watchdog_ms,
+            Which::FailSafe => self.profile.encode_current(self.safe_current, self.box_max),
+            Which::Setpoint => self.target().unwrap_or(self.profile.set_current.off),
+        }
+    }
+
+    pub(super) fn wanted_standby(&self) -> u16 {
+        let standby = &self.profile.standby;
+        if self.standby_allowed { standby.allowed } else { standby.forbidden }
+    }
+
+    /// The last gate before the wire: of currents only off or the range of the register, whatever the reasoning above was.
+    pub(super) fn never_forbidden(&self, raw: u16) -> u16 {
+        let set = &self.profile.set_current;
+        let allowed = raw == set.off || (set.min..=set.max).contains(&raw);
+        debug_assert!(allowed, "{raw} must never be sent");
+        if allowed { raw } else { set.off }
+    }
+
+    pub(super) fn start_ending(&mut self, now: Tick) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(Ending::Under { deadline: now + ENDING_MAX });
+        self.lapsed = false;
+        self.retry_at = now;
+        // What was read before does not prove anything about the end.
+        self.setpoint.try_again();
+    }
+
+    pub(super) const fn ending_deadline(&self) -> Option<Tick> {
+        match self.ending {
+            Some(Ending::Under { deadline }) => Some(deadline),
+            Some(Ending::Ended) | None => None,
+        }
+    }
+
+    pub(super) fn pass_ending(&mut self, now: Tick) {
+        let Some(deadline) = self.ending_deadline() else { return };
+        let idle = self.outstanding.is_none();
+        let running = self.stage == Stage::Running;
+        let reached = self.controllable() && self.setpoint.known().is_some_and(|known| Some(known) == self.target());
+        let hopeless = running && (!self.controllable() || self.setpoint.gave_up());
+        let unlocked = !self.pulse.wants_unlock(now, true);
+        if now >= deadline || !self.line_up || (idle && running && (reached || hopeless) && unlocked) {
+            self.ending = Some(Ending::Ended);
+            self.say(Event::ShutDown { proven: running && reached && idle });
+        }
+    }
+}

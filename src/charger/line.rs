@@ -1,0 +1,295 @@
+//! One line with several chargers: one request at a time, a gap before each, fair turns, and what happens when the line
+//! gets out of step or is gone. Pure: it says which operation is next and is told how that ended.
+//!
+//! ```text
+//!  Closed ──wait──▶ Open ─▶ Drain ─▶ Idle ◀──▶ Busy
+//!    ▲  ▲            │        │                 │ no answer, or not the answer: RTU has no transaction id, so an answer
+//!    │  └── failed ──┴────────┘                 │ that comes late would be taken for that of the next request
+//!    └── gone ─────────── Open ◀───────────────┘
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use control::{ChargerId, Millis, Tick};
+
+use super::codec::{Failure, Outcome, Request};
+use super::driver::{Driver, Event, Input};
+use super::profile::LinkDefaults;
+
+/// First pause before a lost line is opened again; doubles up to [`REOPEN_MAX`].
+const REOPEN_MIN: Millis = Millis::from_secs(1);
+/// Longest such pause.
+const REOPEN_MAX: Millis = Millis::from_secs(30);
+
+/// What the line wants done. One at a time; answer with [`Done`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// Close the line if it is open, and open it by its name.
+    Open,
+    /// Throw away what comes until nothing has come for that long.
+    Drain {
+        /// That long.
+        quiet: Millis,
+    },
+    /// Send a request and wait for its answer.
+    Send(Request, Millis),
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// The line is open.
+    Opened,
+    /// It cannot be opened.
+    OpenFailed(OpenError),
+    /// It has been quiet.
+    Drained,
+    /// It would not fall quiet, or was lost meanwhile.
+    DrainFailed(OpenError),
+    /// The request has ended.
+    Ended(Outcome),
+}
+
+/// Why a line cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// There is no such device.
+    Missing,
+    /// Another program has it.
+    Busy,
+    /// Not allowed to this user.
+    Denied,
+    /// Not a serial line.
+    NotATty,
+    /// It never falls quiet.
+    Noisy,
+    /// It was unplugged or closed.
+    Lost,
+    /// Anything else, in the system's words.
+    Other(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such device: is the adapter plugged in?"),
+            Self::Busy => f.write_str("another program has it open"),
+            Self::Denied => f.write_str("permission denied: the user must be in the group of the device (dialout)"),
+            Self::NotATty => f.write_str("this is not a serial line"),
+            Self::Noisy => f.write_str("it never falls quiet: is there another master on the line?"),
+            Self::Lost => f.write_str("it was lost"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// What the line says of itself, apart from its chargers. Edges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineNotice {
+    /// Open and quiet for the first time, or again.
+    Up,
+    /// Cannot be used; said once per reason.
+    Down(OpenError),
+}
+
+/// What comes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineEvent {
+    /// Of one charger.
+    Charger(ChargerId, Event),
+    /// Of the line.
+    Line(LineNotice),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// To be opened at that time.
+    Closed { at: Tick },
+    /// Being opened.
+    Opening,
+    /// Open, to be drained.
+    Opened,
+    /// Being drained.
+    Draining,
+    /// Free from that time on.
+    Idle { from: Tick },
+    /// A request of that charger is under way.
+    Busy(ChargerId),
+}
+
+/// One line.
+#[derive(Debug)]
+pub struct Line {
+    drivers: BTreeMap<ChargerId, Driver>,
+    link: LinkDefaults,
+    state: State,
+    pause: Millis,
+    /// Who had the last turn.
+    last: Option<ChargerId>,
+    /// As last said: `None` at the start, `Some(None)` up.
+    said: Option<Option<OpenError>>,
+    notices: VecDeque<LineNotice>,
+}
+
+impl Line {
+    /// A closed line, to be opened at once.
+    pub fn new(drivers: BTreeMap<ChargerId, Driver>, link: LinkDefaults, now: Tick) -> Self {
+        Self {
+            drivers,
+            link,
+            state: State::Closed { at: now },
+            pause: REOPEN_MIN,
+            last: None,
+            said: None,
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// Tells one charger something (never [`Input::Outcome`] or the line's own news). Unknown chargers are ignored.
+    pub fn tell(&mut self, charger: ChargerId, input: Input, now: Tick) {
+        if let Some(driver) = self.drivers.get_mut(&charger) {
+            driver.handle(input, now);
+        }
+    }
+
+    /// Tells every charger to go safe and be silent.
+    pub fn shut_down(&mut self, now: Tick) {
+        for driver in self.drivers.values_mut() {
+            driver.handle(Input::Shutdown, now);
+        }
+    }
+
+    /// Whether every charger has ended its shutdown.
+    pub fn ended(&self) -> bool {
+        self.drivers.values().all(Driver::ended)
+    }
+
+    /// The next operation, if there is one to begin now.
+    pub fn poll_op(&mut self, now: Tick) -> Option<Op> {
+        for driver in self.drivers.values_mut() {
+            driver.handle(Input::Timeout, now);
+        }
+        match self.state {
+            State::Closed { at } if now >= at && !self.ended() => {
+                self.state = State::Opening;
+                Some(Op::Open)
+            }
+            State::Opened => {
+                self.state = State::Draining;
+                Some(Op::Drain { quiet: self.link.quiet })
+            }
+            State::Idle { from } if now >= from => {
+                let charger = self.turn(now)?;
+                let request = self.drivers.get_mut(&charger)?.poll_request(now)?;
+                self.state = State::Busy(charger);
+                self.last = Some(charger);
+                Some(Op::Send(request, self.link.reply))
+            }
+            State::Closed { .. } | State::Opening | State::Draining | State::Idle { .. } | State::Busy(_) => None,
+        }
+    }
+
+    /// How the operation ended.
+    pub fn handle(&mut self, done: Done, now: Tick) {
+        match (self.state, done) {
+            (State::Opening, Done::Opened) => self.state = State::Opened,
+            (State::Draining, Done::Drained) => {
+                self.state = State::Idle { from: now };
+                self.pause = REOPEN_MIN;
+                self.say(None);
+                for driver in self.drivers.values_mut() {
+                    driver.handle(Input::LineUp, now);
+                }
+            }
+            (State::Opening, Done::OpenFailed(error)) | (State::Draining, Done::DrainFailed(error)) => {
+                self.lose(error, now);
+            }
+            (State::Busy(charger), Done::Ended(outcome)) => self.end_request(charger, outcome, now),
+            // Not what was asked for: begin anew rather than guess.
+            (
+                State::Closed { .. }
+                | State::Opening
+                | State::Opened
+                | State::Draining
+                | State::Idle { .. }
+                | State::Busy(_),
+                _,
+            ) => self.lose(OpenError::Lost, now),
+        }
+    }
+
+    /// When to call [`Line::poll_op`] next without any input; `None` while an operation is under way.
+    pub fn poll_timeout(&self, now: Tick) -> Option<Tick> {
+        let soonest = || self.drivers.values().filter_map(|driver| driver.poll_timeout(now)).map(|(at, _)| at).min();
+        if self.ended() {
+            return None;
+        }
+        match self.state {
+            // The chargers' own deadlines (lapses, the end of a shutdown) pass without a line too.
+            State::Closed { at } => Some(soonest().map_or(at, |soonest| soonest.min(at))),
+            State::Opened => Some(now),
+            State::Idle { from } => soonest().map(|at| at.max(from)),
+            State::Opening | State::Draining | State::Busy(_) => None,
+        }
+    }
+
+    /// The next news; poll until `None` after every call.
+    pub fn poll_event(&mut self) -> Option<LineEvent> {
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(LineEvent::Line(notice));
+        }
+        self.drivers
+            .iter_mut()
+            .find_map(|(charger, driver)| driver.poll_event().map(|event| LineEvent::Charger(*charger, event)))
+    }
+
+    /// Whose turn it is: a lower current first, else the next after the last.
+    fn turn(&self, now: Tick) -> Option<ChargerId> {
+        let urgent = self.drivers.iter().find(|(_, driver)| driver.is_urgent(now));
+        if let Some((charger, _)) = urgent {
+            return Some(*charger);
+        }
+        let wants = |charger: &&ChargerId| {
+            let due = self.drivers.get(charger).and_then(|driver| driver.poll_timeout(now));
+            due.is_some_and(|(at, _)| at <= now)
+        };
+        let after = self.drivers.keys().filter(|charger| self.last.is_none_or(|last| **charger > last));
+        after.chain(self.drivers.keys()).find(wants).copied()
+    }
+
+    fn end_request(&mut self, charger: ChargerId, outcome: Outcome, now: Tick) {
+        self.state = match outcome {
+            Outcome::Registers(_) | Outcome::Written | Outcome::Exception(_) => {
+                State::Idle { from: now + self.link.gap }
+            }
+            Outcome::Failed(Failure::Timeout | Failure::Malformed(_) | Failure::Gone) => State::Closed { at: now },
+        };
+        let gone = outcome == Outcome::Failed(Failure::Gone);
+        self.tell(charger, Input::Outcome(outcome), now);
+        if gone {
+            self.lose(OpenError::Lost, now);
+        }
+    }
+
+    fn lose(&mut self, error: OpenError, now: Tick) {
+        self.state = State::Closed { at: now + self.pause };
+        self.pause = Millis(self.pause.0.saturating_mul(2)).min(REOPEN_MAX);
+        self.say(Some(error));
+        for driver in self.drivers.values_mut() {
+            driver.handle(Input::LineDown, now);
+        }
+    }
+
+    /// Says how the line is, if that is news. At most a few notices are ever waiting: they are polled after every call.
+    fn say(&mut self, error: Option<OpenError>) {
+        if self.said.as_ref() == Some(&error) {
+            return;
+        }
+        self.notices.push_back(error.clone().map_or(LineNotice::Up, LineNotice::Down));
+        self.said = Some(error);
+    }
+}

@@ -1,0 +1,385 @@
+//! Register maps of chargers, as data: `config/chargers/*.toml`, embedded in the program.
+//!
+//! A profile says where things are, in which unit and since which register layout, which raw state means what, and which
+//! writes the box needs. What to do with that is the driver's. It expresses what Heidelberg needs (16-bit setpoint in a
+//! register of its own, one run of registers per poll); another box extends the file format, and `version` with it.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use control::{Fault, Milliamps, Millis, Vehicle};
+
+/// The embedded profiles by name, in alphabetical order.
+const CATALOG: [(&str, &str); 1] =
+    [("heidelberg-energy-control", include_str!("../../config/chargers/heidelberg-energy-control.toml"))];
+
+/// Names of all profiles.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CATALOG.iter().map(|(name, _)| *name)
+}
+
+/// The profile of that name.
+pub fn load(name: &str) -> Result<Arc<Profile>, ProfileError> {
+    let (name, text) =
+        CATALOG.iter().find(|(known, _)| *known == name).ok_or_else(|| ProfileError::Unknown(name.to_owned()))?;
+    Profile::parse(name, text).map(Arc::new)
+}
+
+/// Why a profile cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// There is none of that name.
+    #[error("no charger profile is named {0:?}; known: {list}", list = names().collect::<Vec<_>>().join(", "))]
+    Unknown(String),
+    /// The file is not what the format wants; line and column are in the text.
+    #[error("charger profile {name}: {text}")]
+    Syntax {
+        /// Which profile.
+        name: String,
+        /// What the parser says.
+        text: String,
+    },
+    /// The file contradicts itself.
+    #[error("charger profile {name}: {path}: {reason}")]
+    Invalid {
+        /// Which profile.
+        name: String,
+        /// Key path.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
+}
+
+/// Version of a box's register layout: hex digits as they stand in the layout register, `0x0107` is 1.0.7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Layout(pub u16);
+
+impl Layout {
+    /// The layout written as three numbers of one hex digit each (`1.0.7`).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut digits = text.split('.').map(|part| part.parse::<u16>().ok().filter(|digit| *digit < 16));
+        let (major, minor, patch) = (digits.next()??, digits.next()??, digits.next()??);
+        digits.next().is_none().then_some(Self(major << 8 | minor << 4 | patch))
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0 >> 8, self.0 >> 4 & 0xf, self.0 & 0xf)
+    }
+}
+
+/// Modbus tables; the function codes are 04 and 03.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Read-only registers, function 04.
+    Input,
+    /// Read by function 03, written by function 06.
+    Holding,
+}
+
+/// How registers make up a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One register.
+    U16,
+    /// One register, two's complement.
+    I16,
+    /// Two registers, high word first.
+    U32,
+    /// That many registers, two characters each, high byte first.
+    Text(u16),
+}
+
+/// Unit of a value after scaling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A bare number or an enumeration.
+    None,
+    /// A register layout.
+    Layout,
+    /// mA.
+    Milliampere,
+    /// V.
+    Volt,
+    /// VA; taken for watts, although it reads high at low currents.
+    VoltAmpere,
+    /// VAh; taken for watt-hours.
+    VoltAmpereHour,
+    /// ms.
+    Millisecond,
+    /// Thousandths of a degree Celsius.
+    MilliCelsius,
+}
+
+/// One register or run of registers with a meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Register {
+    /// Key in the profile.
+    pub name: String,
+    /// Table.
+    pub table: Table,
+    /// Address as on the wire, from 0.
+    pub address: u16,
+    /// Type.
+    pub kind: Kind,
+    /// Unit after scaling.
+    pub unit: Unit,
+    /// One count is this many units.
+    pub scale: u16,
+    /// First layout that has it.
+    pub since: Layout,
+    /// First layout that lets it be read, if later.
+    pub readable_since: Layout,
+    /// Takes function 06.
+    pub writable: bool,
+    /// For people.
+    pub title: String,
+    /// Where the vendor says so.
+    pub cite: String,
+    /// What some raw values mean.
+    pub values: BTreeMap<u16, String>,
+}
+
+impl Register {
+    /// Number of registers.
+    pub const fn count(&self) -> u16 {
+        match self.kind {
+            Kind::U16 | Kind::I16 => 1,
+            Kind::U32 => 2,
+            Kind::Text(length) => length,
+        }
+    }
+
+    /// The address behind it.
+    pub const fn end(&self) -> u16 {
+        self.address.saturating_add(self.count())
+    }
+
+    /// Its own registers in an answer that starts at address `start`; `None` where the answer does not hold all of them.
+    pub fn words<'a>(&self, start: u16, answer: &'a [u16]) -> Option<&'a [u16]> {
+        let from = usize::from(self.address.checked_sub(start)?);
+        answer.get(from..from + usize::from(self.count()))
+    }
+
+    /// The scaled value out of its own registers; `None` for text and for a wrong number of registers.
+    pub fn value(&self, words: &[u16]) -> Option<i64> {
+        let raw = match (self.kind, words) {
+            (Kind::U16, &[word]) => i64::from(word),
+            (Kind::I16, &[word]) => i64::from(word.cast_signed()),
+            (Kind::U32, &[high, low]) => i64::from(high) << 16 | i64::from(low),
+            (Kind::U16 | Kind::I16 | Kind::U32 | Kind::Text(_), _) => return None,
+        };
+        Some(raw * i64::from(self.scale))
+    }
+
+    /// The printable part of text registers, without padding.
+    pub fn text(words: &[u16]) -> String {
+        let bytes = words.iter().flat_map(|word| word.to_be_bytes());
+        let text: String = bytes.filter(|byte| (0x20..0x7f).contains(byte)).map(char::from).collect();
+        text.trim().to_owned()
+    }
+}
+
+/// Settings of the serial line and the pacing on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkDefaults {
+    /// Baud.
+    pub baud: u32,
+    /// Parity.
+    pub parity: Parity,
+    /// 1 or 2.
+    pub stop_bits: u8,
+    /// From the end of an answer to the next request.
+    pub gap: Millis,
+    /// How long to wait for an answer.
+    pub reply: Millis,
+    /// How long a line that was out of step must be silent before it is used again.
+    pub quiet: Millis,
+}
+
+/// Parity of the serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parity {
+    /// None.
+    None,
+    /// Even.
+    Even,
+    /// Odd.
+    Odd,
+}
+
+/// What a raw state means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The vendor's code.
+    pub code: String,
+    /// What it says of the car.
+    pub vehicle: Vehicle,
+    /// What keeps the box from working.
+    pub fault: Option<Fault>,
+    /// Reduced by temperature.
+    pub derated: bool,
+    /// For people.
+    pub title: String,
+}
+
+/// Registers that are read to know what happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measure {
+    /// Raw state, see [`Profile::states`].
+    pub state: Register,
+    /// Per phase.
+    pub currents: [Register; 3],
+    /// Per phase.
+    pub voltages: [Register; 3],
+    /// Total power.
+    pub power: Register,
+    /// Energy counters, best first.
+    pub energy: Vec<Register>,
+    /// The counter that starts at 0 when the box is switched on.
+    pub energy_since_power_on: Register,
+    /// Highest current set in the box.
+    pub box_max: Register,
+    /// Lowest current set in the box.
+    pub box_min: Register,
+    /// Text with the serial number.
+    pub serial: Register,
+    /// A phase below this many volts is not wired.
+    pub wired_from: u16,
+}
+
+/// How the current is set; raw values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetCurrent {
+    /// Where.
+    pub register: Register,
+    /// No charging.
+    pub off: u16,
+    /// Lowest other value.
+    pub min: u16,
+    /// Highest value.
+    pub max: u16,
+}
+
+/// A register that is programmed once, with the box's own default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Where.
+    pub register: Register,
+    /// Raw value after the box has lost its settings.
+    pub default: u16,
+}
+
+/// Whether the box may sleep; raw values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standby {
+    /// Where.
+    pub register: Register,
+    /// It may.
+    pub allowed: u16,
+    /// It may not.
+    pub forbidden: u16,
+}
+
+/// The remote lock; raw values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// Where.
+    pub register: Register,
+    /// Locked.
+    pub locked: u16,
+    /// Not locked.
+    pub unlocked: u16,
+    /// Shortest lock that wakes a car.
+    pub hold: Millis,
+}
+
+/// A register map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Key in the catalog.
+    pub name: String,
+    /// Product name.
+    pub title: String,
+    /// The vendor's document.
+    pub source: String,
+    /// Line settings and pacing.
+    pub link: LinkDefaults,
+    /// Every register, in the order of table and address.
+    pub registers: Vec<Register>,
+    /// Where the layout is read.
+    pub layout: Register,
+    /// First layout that can be told a current.
+    pub control_since: Layout,
+    /// First layout that keeps its settings (not the setpoint) without power.
+    pub settings_kept_since: Layout,
+    /// Measurements.
+    pub measure: Measure,
+    /// The setpoint.
+    pub set_current: SetCurrent,
+    /// The box's own watchdog, in milliseconds.
+    pub watchdog: Setting,
+    /// The current it falls to.
+    pub fail_safe: Setting,
+    /// Standby.
+    pub standby: Standby,
+    /// Remote lock.
+    pub lock: Lock,
+    /// Raw states.
+    pub states: BTreeMap<u16, State>,
+}
+
+impl Profile {
+    /// Reads a profile. `name` is only for messages and [`Profile::name`].
+    pub fn parse(name: &str, text: &str) -> Result<Self, ProfileError> {
+        file::parse(name, text)
+    }
+
+    /// The run of registers of a poll on that layout: first address and number.
+    pub fn poll_block(&self, layout: Layout) -> (u16, u16) {
+        let present = self.measure.polled().filter(|register| register.since <= layout);
+        let (start, end) = present.fold((u16::MAX, 0), |(start, end), register| {
+            (start.min(register.address), end.max(register.end()))
+        });
+        // The state is part of every layout, so the run is never empty.
+        (start.min(end), end.saturating_sub(start))
+    }
+
+    /// Lowest current other than off, highest current, and resolution of the setpoint.
+    pub fn current_range(&self) -> (Milliamps, Milliamps, Milliamps) {
+        let scale = u32::from(self.set_current.register.scale);
+        let amps = |raw: u16| Milliamps(u32::from(raw) * scale);
+        (amps(self.set_current.min), amps(self.set_current.max), Milliamps(scale))
+    }
+
+    /// The raw setpoint for a current: rounded down, `off` below the minimum, never above the register's or the box's maximum.
+    pub fn encode_current(&self, current: Milliamps, box_max: Milliamps) -> u16 {
+        let scale = u32::from(self.set_current.register.scale).max(1);
+        let counts = current.0.min(box_max.0) / scale;
+        let raw = u16::try_from(counts).unwrap_or(u16::MAX).min(self.set_current.max);
+        if raw < self.set_current.min { self.set_current.off } else { raw }
+    }
+
+    /// The current of a raw setpoint.
+    pub fn decode_current(&self, raw: u16) -> Milliamps {
+        Milliamps(u32::from(raw) * u32::from(self.set_current.register.scale))
+    }
+}
+
+impl Measure {
+    /// What a poll reads.
+    fn polled(&self) -> impl Iterator<Item = &Register> {
+        [&self.state, &self.power, &self.energy_since_power_on]
+            .into_iter()
+            .chain(&self.currents)
+            .chain(&self.voltages)
+            .chain(&self.energy)
+    }
+}
