@@ -4,6 +4,7 @@
 //! only the units of `control` and the clock are imported. What it leaves out: the dynamics of electricity faster than a second,
 //! and every feature of the imitated devices that `surplusd` has no use for.
 
+pub mod broker;
 pub mod frames;
 pub mod house;
 mod packets;

@@ -1,10 +1,12 @@
 //! Puts a [`Wallbox`] behind a real pseudo-terminal, so that the daemon opens it like an RS-485 adapter.
 //!
-//! The port keeps the slave end open and takes the exclusive mark off it again and again: Linux leaves that mark on a pseudo-terminal even after
-//! the last close, and a daemon that was killed could then never open it again. Two programs at once are still kept apart, by the file lock
-//! that each of them takes. Left out: baud rate and parity, which a pseudo-terminal does not have.
+//! The port does not hold the slave end itself, so it sees when the daemon closes it. Linux leaves the exclusive mark (TIOCEXCL) on a
+//! pseudo-terminal even after the last close, as long as its master lives, and then nobody but root could ever open it again. So where the
+//! mark is left behind, a new pseudo-terminal takes the place of the old one behind the link. Left out: baud rate and parity, which a
+//! pseudo-terminal does not have.
 
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +19,12 @@ use tokio_serial::{SerialPort, SerialStream};
 use super::wallbox::Wallbox;
 use crate::daemon::clock::Clock;
 
-/// How often the exclusive mark is taken off, in real time.
-const UNMARK: Duration = Duration::from_millis(50);
+/// How often it is looked for somebody at the other end while nobody is, in real time.
+const LOOK: Duration = Duration::from_millis(10);
+/// The longest that a write may take, in real time: a full pseudo-terminal that nobody reads must not stop the box.
+const WRITE_MAX: Duration = Duration::from_millis(50);
+/// `O_NOCTTY | O_NONBLOCK` as Linux has them on every machine but the oldest families.
+const OPEN_FLAGS: i32 = 0o400 | 0o4_000;
 
 /// A wallbox at the end of a pseudo-terminal. Dropping it is pulling out the adapter for good.
 #[derive(Debug)]
@@ -72,15 +78,10 @@ impl WallboxPort {
     }
 
     fn plug(&mut self) -> io::Result<()> {
-        let (master, slave) = SerialStream::pair()?;
-        let device = slave.name().map(PathBuf::from);
-        self.device = device.ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
-        if let Some(link) = &self.link {
-            std::fs::remove_file(link).ok();
-            std::os::unix::fs::symlink(&self.device, link)?;
-        }
-        let end = Pump { wallbox: Arc::clone(&self.wallbox), clock: self.clock, master, slave };
-        self.pump.spawn(end.run());
+        let (master, device) = terminal(self.link.as_deref())?;
+        self.device.clone_from(&device);
+        let (wallbox, clock, link) = (Arc::clone(&self.wallbox), self.clock, self.link.clone());
+        self.pump.spawn(Pump { wallbox, clock, link, master, device, anybody: false }.run());
         Ok(())
     }
 }
@@ -98,12 +99,27 @@ fn lock(wallbox: &Mutex<Wallbox>) -> MutexGuard<'_, Wallbox> {
     wallbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A new pseudo-terminal, with the link pointing at it.
+fn terminal(link: Option<&Path>) -> io::Result<(SerialStream, PathBuf)> {
+    let (master, slave) = SerialStream::pair()?;
+    let device = slave.name().map(PathBuf::from);
+    let device = device.ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
+    if let Some(link) = link {
+        std::fs::remove_file(link).ok();
+        symlink(&device, link)?;
+    }
+    Ok((master, device))
+}
+
 /// Moves bytes between the box and its device.
 struct Pump {
     wallbox: Arc<Mutex<Wallbox>>,
     clock: Clock,
+    link: Option<PathBuf>,
     master: SerialStream,
-    slave: SerialStream,
+    device: PathBuf,
+    /// Whether somebody has the device open, as far as is known.
+    anybody: bool,
 }
 
 impl Pump {
@@ -114,18 +130,31 @@ impl Pump {
             tokio::select! {
                 read = self.master.read(&mut buffer) => match read {
                     Ok(length) if length > 0 => {
+                        self.anybody = true;
                         let bytes = buffer.get(..length).unwrap_or(&[]);
                         lock(&self.wallbox).bytes(self.clock.now().0, bytes);
                     }
-                    // EIO: nobody holds the slave, which we do ourselves; wait as for anything passing.
-                    Ok(_) | Err(_) => tokio::time::sleep(UNMARK).await,
+                    // EIO: nobody has it open.
+                    Ok(_) | Err(_) => {
+                        self.anybody = false;
+                        self.clear_mark();
+                        tokio::time::sleep(LOOK).await;
+                    }
                 },
                 () = wait_until(self.clock, due) => {}
-                () = tokio::time::sleep(UNMARK) => {
-                    // Fails only where the kernel has no such mark, and then there is nothing to take off.
-                    self.slave.set_exclusive(false).ok();
-                }
             }
+        }
+    }
+
+    /// Puts a new pseudo-terminal behind the link where the old one bears the mark of somebody who is gone.
+    fn clear_mark(&mut self) {
+        let Some(link) = &self.link else { return };
+        let open = std::fs::OpenOptions::new().read(true).write(true).custom_flags(OPEN_FLAGS).open(&self.device);
+        if open.is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+            && let Ok((master, device)) = terminal(Some(link))
+        {
+            self.master = master;
+            self.device = device;
         }
     }
 
@@ -140,8 +169,10 @@ impl Pump {
                     None => return wallbox.next_reply_ms().map(Tick),
                 }
             };
-            // A full pseudo-terminal that nobody reads must not stop the box.
-            tokio::time::timeout(UNMARK, self.master.write_all(&reply)).await.ok();
+            // With nobody listening it is lost, as on a real line; it must not wait for the next to open the device.
+            if self.anybody {
+                tokio::time::timeout(WRITE_MAX, self.master.write_all(&reply)).await.ok();
+            }
         }
     }
 }
@@ -197,14 +228,26 @@ mod tests {
         assert!(!link.exists());
     }
 
+    /// Shows its point where the tests do not run as root, whom the mark does not stop.
     #[tokio::test]
-    async fn the_exclusive_mark_is_taken_off() {
-        let port = WallboxPort::open(Wallbox::new(WallboxOptions::default()), Clock::start(1), None).unwrap();
-        let mut line = open(port.path()).unwrap();
-        ask(&mut line).await.unwrap();
-        // A killed daemon: its lock goes with it, the mark would stay.
-        drop(line);
-        tokio::time::sleep(2 * UNMARK).await;
-        assert!(open(port.path()).is_ok());
+    async fn a_mark_left_behind_does_not_lock_the_port_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("rs485");
+        let wallbox = Wallbox::new(WallboxOptions::default());
+        let port = WallboxPort::open(wallbox, Clock::start(1), Some(link.clone())).unwrap();
+        for _ in 0..3 {
+            // As a daemon does that finds its device busy: it tries again.
+            let mut line = loop {
+                match open(port.path()) {
+                    Ok(line) => break line,
+                    Err(error) => assert_ne!(error.kind(), tokio_serial::ErrorKind::InvalidInput),
+                }
+                tokio::time::sleep(LOOK).await;
+            };
+            while ask(&mut line).await.is_err() {
+                line = open(port.path()).unwrap();
+            }
+            drop(line);
+        }
     }
 }

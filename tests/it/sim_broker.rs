@@ -1,0 +1,193 @@
+//! The simulated broker against the clients of Mosquitto, over TLS, and its faults.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use surplusd::sim::broker::{Broker, BrokerOptions, BrokerTls};
+use surplusd::sim::pki::Pki;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+struct Site {
+    _dir: TempDir,
+    pki: Pki,
+    broker: Broker,
+}
+
+impl Site {
+    async fn start(mutual: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::create(dir.path()).unwrap();
+        let tls = BrokerTls {
+            cert_file: pki.server_cert_file.clone(),
+            key_file: pki.server_key_file.clone(),
+            client_ca_file: mutual.then(|| pki.ca_file.clone()),
+        };
+        let broker = Broker::start(BrokerOptions { tls: Some(tls), ..BrokerOptions::plain() }).await.unwrap();
+        Self { _dir: dir, pki, broker }
+    }
+
+    fn command(&self, program: &str, host: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(["-h", host, "-p", &self.broker.port().to_string(), "--cafile"]).arg(&self.pki.ca_file);
+        command.args(["-V", "mqttv311"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn publish(&self, arguments: &[&str]) {
+        let output = self.command("mosquitto_pub", "localhost", arguments).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn subscribe(&self, arguments: &[&str]) -> Child {
+        self.command("mosquitto_sub", "localhost", arguments).spawn().unwrap()
+    }
+
+    async fn connected(&self, client: &str, present: bool) {
+        until(|| self.broker.clients().iter().any(|id| id == client) == present).await;
+    }
+}
+
+/// Waits for something that another program brings about.
+async fn until(mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("within ten seconds");
+}
+
+async fn text(child: Child) -> String {
+    let output: Output =
+        tokio::time::timeout(Duration::from_secs(10), child.wait_with_output()).await.unwrap().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mosquitto_clients_exchange_messages_over_tls() {
+    let site = Site::start(false).await;
+    let subscriber =
+        site.subscribe(&["-i", "sub", "-t", "a/+/c", "-t", "b/#", "-q", "1", "-C", "3", "-F", "%t %q %r %p"]);
+    site.connected("sub", true).await;
+    let mut heard = site.broker.listen("#");
+    // mosquitto_sub subscribes after it is connected: say it until it is heard.
+    site.publish(&["-t", "x/y", "-m", "unheard", "-q", "1"]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    site.publish(&["-t", "a/1/c", "-m", "one", "-q", "1"]).await;
+    site.publish(&["-t", "a/1/d", "-m", "not wanted", "-q", "0"]).await;
+    site.publish(&["-t", "b", "-m", "two", "-q", "0"]).await;
+    site.broker.publish("b/c/d", "three", false);
+    assert_eq!(text(subscriber).await, "a/1/c 1 0 one\nb 1 0 two\nb/c/d 1 0 three\n");
+    let topics: Vec<String> = std::iter::from_fn(|| heard.try_recv().ok()).map(|message| message.topic).collect();
+    assert_eq!(topics, ["x/y", "a/1/c", "a/1/d", "b", "b/c/d"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retained_messages_wait_for_subscribers_and_can_be_deleted() {
+    let site = Site::start(false).await;
+    site.publish(&["-t", "r/1", "-m", "kept", "-r", "-q", "1"]).await;
+    site.broker.publish("r/2", "kept too", true);
+    let large = "x".repeat(100_000);
+    site.publish(&["-t", "r/3", "-m", &large, "-r"]).await;
+    until(|| site.broker.retained("r/3").is_some()).await;
+    let output = text(site.subscribe(&["-t", "r/#", "-C", "3", "-F", "%t %r %l"])).await;
+    assert_eq!(output, "r/1 1 4\nr/2 1 8\nr/3 1 100000\n");
+    site.publish(&["-t", "r/1", "-n", "-r", "-q", "1"]).await;
+    assert_eq!(site.broker.retained("r/1"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wills_are_sent_on_unclean_ends_alone() {
+    let site = Site::start(false).await;
+    let with_will = ["-i", "mortal", "-t", "t", "--will-topic", "w", "--will-payload", "gone", "--will-retain"];
+    let mut child = site.subscribe(&with_will);
+    site.connected("mortal", true).await;
+    child.kill().await.unwrap();
+    until(|| site.broker.retained("w").as_deref() == Some(b"gone")).await;
+
+    site.broker.publish("w", "", true);
+    let child = site.subscribe(&[&with_will[..], &["-W", "1"]].concat());
+    site.connected("mortal", true).await;
+    text(child).await;
+    site.connected("mortal", false).await;
+    assert_eq!(site.broker.retained("w"), None, "it said goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_client_of_the_same_name_takes_over() {
+    let site = Site::start(false).await;
+    let mut first =
+        site.subscribe(&["-i", "twin", "-t", "t", "--will-topic", "w", "--will-payload", "pushed", "-r"][..6]);
+    site.connected("twin", true).await;
+    first.kill().await.unwrap();
+    let first =
+        site.subscribe(&["-i", "twin", "-t", "t", "--will-topic", "w", "--will-payload", "pushed", "--will-retain"]);
+    site.connected("twin", true).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    site.publish(&["-i", "twin", "-t", "x", "-m", "mine now", "-q", "1"]).await;
+    until(|| site.broker.retained("w").is_some()).await;
+    drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_and_deaf_are_what_clients_notice() {
+    let site = Site::start(false).await;
+    let subscriber = site.subscribe(&["-i", "sub", "-t", "t", "-q", "1", "-C", "1", "-W", "9"]);
+    site.connected("sub", true).await;
+    site.broker.cut_all();
+    site.connected("sub", false).await;
+    // mosquitto_sub comes back by itself, after a second.
+    site.connected("sub", true).await;
+    site.broker.set_deaf(true);
+    let stuck = site.command("mosquitto_pub", "localhost", &["-t", "t", "-m", "m", "-q", "1"]).spawn().unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(500), stuck.wait_with_output()).await;
+    assert!(waited.is_err(), "nobody answers");
+    site.broker.set_deaf(false);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    site.broker.publish("t", "after all", true);
+    assert_eq!(text(subscriber).await, "after all\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_checked_by_both_sides() {
+    let site = Site::start(true).await;
+    let refused =
+        site.command("mosquitto_pub", "localhost", &["-t", "t", "-m", "m", "-q", "1"]).output().await.unwrap();
+    assert!(!refused.status.success());
+    let cert = site.pki.client_cert_file.to_str().unwrap();
+    let key = site.pki.client_key_file.to_str().unwrap();
+    let arguments = ["-t", "t", "-m", "m", "-q", "1", "--cert", cert, "--key", key];
+    for host in ["localhost", "127.0.0.1"] {
+        let output = site.command("mosquitto_pub", host, &arguments).output().await.unwrap();
+        assert!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let stranger = tempfile::tempdir().unwrap();
+    let other = Pki::create(stranger.path()).unwrap();
+    let refused = Command::new("mosquitto_pub")
+        .args(["-h", "localhost", "-p", &site.broker.port().to_string(), "-t", "t", "-m", "m", "-q", "1"])
+        .arg("--cafile")
+        .arg(&other.ca_file)
+        .args(["--cert", cert, "--key", key])
+        .output()
+        .await
+        .unwrap();
+    assert!(!refused.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_wanted_where_one_is_set() {
+    let options = BrokerOptions { login: Some(("u".into(), "p".into())), ..BrokerOptions::plain() };
+    let broker = Broker::start(options).await.unwrap();
+    for (user, password, expected) in [("u", "p", true), ("u", "q", false)] {
+        let status = Command::new("mosquitto_pub")
+            .args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-u", user, "-P", password])
+            .args(["-t", "t", "-m", "m", "-q", "1"])
+            .stderr(Stdio::null())
+            .status()
+            .await
+            .unwrap();
+        assert_eq!(status.success(), expected);
+    }
+}
