@@ -9,7 +9,11 @@ use surplusd::config::Environment;
 
 /// Charges an electric car from the sun.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Exit codes: 0 done, 2 wrong usage, 69 a needed service does not answer, 70 bug, 77 no permission, 78 wrong configuration.")]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0 done, 2 wrong usage, 69 a needed service does not answer, 70 bug, 77 no permission, 78 wrong configuration."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

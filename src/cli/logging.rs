@@ -22,7 +22,9 @@ pub fn start(default: Level) {
         Some(Ok(targets)) => targets.clone(),
         Some(Err(_)) | None => usual(default),
     };
-    if under_journald() && let Ok(journal) = tracing_journald::layer() {
+    if under_journald()
+        && let Ok(journal) = tracing_journald::layer()
+    {
         // Levels as syslog means them; tracing-journald itself would file INFO under "notice".
         let journal = journal.with_field_prefix(None).with_syslog_identifier("surplusd".to_owned());
         let journal = journal.with_priority_mappings(PriorityMappings {

@@ -71,7 +71,8 @@ async fn serve(config: Config, path: PathBuf, environment: Environment) -> u8 {
 
 /// `SIGTERM` and `SIGINT` end, `SIGHUP` reads the configuration again; a bad file keeps the old one. Returns only if signals cannot be had.
 async fn follow_signals(sender: mpsc::Sender<Control>, path: PathBuf, environment: Environment) -> std::io::Error {
-    let signals = || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?));
+    let signals =
+        || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?));
     let (mut terminate, mut interrupt, mut hangup) = match signals() {
         Ok(signals) => signals,
         Err(error) => return error,

@@ -11,9 +11,11 @@ mod state;
 mod turn;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use control::{Command, Controller, Input, Restore, Snapshot};
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
@@ -77,7 +79,9 @@ pub struct Wiring {
 /// If the system gives no thread for a line or for the stored state.
 pub async fn run(config: Config, wiring: Wiring) -> std::io::Result<Ended> {
     let mut daemon = Daemon::start(config, wiring)?;
-    let ended = daemon.turns().await;
+    // A panic of the loop is an unexpected end like any other: the safe current is tried before the process ends.
+    let ended = AssertUnwindSafe(daemon.turns()).catch_unwind().await;
+    let ended = ended.unwrap_or_else(|_| Ended::Broken { what: "the loop panicked".to_owned() });
     if let Ended::Broken { what } = &ended {
         error!(what = %what, "stopping: {what}");
     }
@@ -109,6 +113,8 @@ struct Daemon {
     notifier: Notifier,
     /// Wake-ups that wait until their lock is on the disk, with the generation to wait for.
     wakes: Vec<(control::ChargerId, u64)>,
+    /// The newest state that has been dealt with.
+    stored: u64,
 }
 
 impl Daemon {
@@ -140,6 +146,7 @@ impl Daemon {
             writer,
             saved,
             wakes: Vec::new(),
+            stored: 0,
             clock,
             config,
         };
@@ -197,8 +204,15 @@ impl Daemon {
         if !all {
             warn!("not every charger confirmed its safe current; its own watchdog will see to it");
         }
-        self.writer.save(&self.state);
-        let _ = tokio::time::timeout(Duration::from_millis(300), self.writer.flushed(&mut self.saved)).await;
+        let newest = self.writer.save(&self.state);
+        let stored = async {
+            while self.stored < newest
+                && let Some(saved) = self.saved.recv().await
+            {
+                self.stored = saved.generation;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(300), stored).await;
         info!(proven = all, offline_acknowledged = told, "ended");
         all
     }

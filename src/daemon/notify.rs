@@ -6,7 +6,7 @@ use tracing::warn;
 
 /// Tells systemd how the service is doing.
 #[derive(Debug)]
-pub struct Notifier {
+pub(super) struct Notifier {
     /// Time between two signs of life; `None` where systemd does not watch.
     every: Option<Millis>,
     last: Option<Tick>,
@@ -16,14 +16,14 @@ pub struct Notifier {
 
 impl Notifier {
     /// Learns from the environment whether systemd watches, and how closely.
-    pub fn from_environment() -> Self {
-        let every = sd_notify::watchdog_enabled()
-            .map(|limit| Millis(u64::try_from(limit.as_millis() / 2).unwrap_or(u64::MAX)));
+    pub(super) fn from_environment() -> Self {
+        let every =
+            sd_notify::watchdog_enabled().map(|limit| Millis(u64::try_from(limit.as_millis() / 2).unwrap_or(u64::MAX)));
         Self { every, last: None, ready: false, status: String::new() }
     }
 
     /// A decision was completed: the only thing that feeds systemd's watchdog. The first one makes the service ready.
-    pub fn decided(&mut self, now: Tick, status: &str) {
+    pub(super) fn decided(&mut self, now: Tick, status: &str) {
         let due = self.every.is_some_and(|every| self.last.is_none_or(|last| now.since(last) >= every));
         if !self.ready {
             self.ready = true;
@@ -40,7 +40,7 @@ impl Notifier {
     }
 
     /// The service is about to end.
-    pub fn stopping(&mut self) {
+    pub(super) fn stopping(&mut self) {
         tell(&[NotifyState::Stopping]);
     }
 }

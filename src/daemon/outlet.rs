@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChargerId, ChargerView, Fault, Link as ChargerLink, Milliamps, Millis, Mode, Snapshot, Tick, Vehicle, WattHours, Watts};
+use control::{
+    ChargerId, ChargerView, Fault, Link as ChargerLink, Milliamps, Millis, Mode, Snapshot, Tick, Vehicle, WattHours,
+    Watts,
+};
 use tracing::{info, warn};
 
 use crate::config::PublishConfig;
@@ -146,7 +149,8 @@ impl Outlet {
         let first = link_up && !self.was_up;
         self.was_up = link_up;
         let due = self.power_at.is_none_or(|at| now.since(at) >= CHARGER_POWER_EVERY);
-        let powers: Option<Watts> = snapshot.chargers.values().map(|view| view.report.and_then(|report| report.power)).sum();
+        let powers: Option<Watts> =
+            snapshot.chargers.values().map(|view| view.report.and_then(|report| report.power)).sum();
         if let Some(power) = powers.filter(|_| link_up && (due || first)) {
             self.power_at = Some(now);
             let _ = link.publish(topic, state::charger_power(power));

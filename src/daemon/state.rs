@@ -40,14 +40,14 @@ struct Charger1 {
 /// A point in time that outlives the process but not the machine's uptime: never the wall clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Uptime {
+pub(super) struct Uptime {
     boot: String,
     seconds: u64,
 }
 
 impl Uptime {
     /// Now, or `None` where the kernel does not tell.
-    pub fn now() -> Option<Self> {
+    pub(super) fn now() -> Option<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let uptime = fs::read_to_string("/proc/uptime").ok()?;
         let seconds = uptime.split(['.', ' ']).next()?.parse().ok()?;
@@ -55,7 +55,7 @@ impl Uptime {
     }
 
     /// Time passed since then; `None` if the machine was restarted in between.
-    pub fn elapsed(&self) -> Option<Millis> {
+    pub(super) fn elapsed(&self) -> Option<Millis> {
         let now = Self::now().filter(|now| now.boot == self.boot)?;
         Some(Millis::from_secs(now.seconds.saturating_sub(self.seconds)))
     }
@@ -63,30 +63,30 @@ impl Uptime {
 
 /// What is kept of one charger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChargerState {
+pub(super) struct ChargerState {
     /// The mode the user chose.
-    pub mode: Mode,
+    pub(super) mode: Mode,
     /// The current of mode `fixed` the user chose.
-    pub fixed: Milliamps,
+    pub(super) fixed: Milliamps,
     /// Our own counter, which never goes back.
-    pub energy: WattHours,
+    pub(super) energy: WattHours,
     /// The box's counter when ours was last advanced.
-    pub energy_raw: Option<WattHours>,
+    pub(super) energy_raw: Option<WattHours>,
     /// When it was last stopped.
-    pub stopped: Option<Uptime>,
+    pub(super) stopped: Option<Uptime>,
     /// A wake-up pulse has locked the box, and may not have unlocked it.
-    pub locked: bool,
+    pub(super) locked: bool,
 }
 
 impl ChargerState {
     /// A charger never seen before.
-    pub const fn new(mode: Mode, fixed: Milliamps) -> Self {
+    pub(super) const fn new(mode: Mode, fixed: Milliamps) -> Self {
         Self { mode, fixed, energy: WattHours(0), energy_raw: None, stopped: None, locked: false }
     }
 
     /// Takes the box's counter. What it counted since the last time is added; a counter that went back (a mains failure loses what
     /// was not stored) adds nothing.
-    pub fn count(&mut self, raw: WattHours) {
+    pub(super) fn count(&mut self, raw: WattHours) {
         if let Some(before) = self.energy_raw {
             self.energy = WattHours(self.energy.0 + (raw.0 - before.0).max(0));
         } else if self.energy == WattHours(0) {
@@ -97,10 +97,10 @@ impl ChargerState {
 }
 
 /// What is kept, by the charger's name.
-pub type State = BTreeMap<String, ChargerState>;
+pub(super) type State = BTreeMap<String, ChargerState>;
 
 /// Reads the file; empty if there is none.
-pub fn load(path: &Path) -> State {
+pub(super) fn load(path: &Path) -> State {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return State::new(),
@@ -170,16 +170,16 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 
 /// A finished attempt to store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Saved {
+pub(super) struct Saved {
     /// Which [`Writer::save`] it answers; later ones answer earlier ones too.
-    pub generation: u64,
+    pub(super) generation: u64,
     /// Whether it is on the disk.
-    pub ok: bool,
+    pub(super) ok: bool,
 }
 
 /// Stores on a thread of its own; only the newest state counts.
 #[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     jobs: thread_channel::Sender<(u64, String)>,
     generation: u64,
     last: String,
@@ -190,7 +190,7 @@ impl Writer {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
+    pub(super) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
         let (jobs, inbox) = thread_channel::channel();
         let (told, saved) = mpsc::channel(16);
         thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &inbox, &told))?;
@@ -198,7 +198,7 @@ impl Writer {
     }
 
     /// Has the state stored, if it differs from the last one; returns the generation to wait for.
-    pub fn save(&mut self, state: &State) -> u64 {
+    pub(super) fn save(&mut self, state: &State) -> u64 {
         let text = render(state);
         if text != self.last {
             self.generation += 1;
@@ -206,15 +206,6 @@ impl Writer {
             self.last = text;
         }
         self.generation
-    }
-
-    /// Waits until the last state handed over has been dealt with.
-    pub async fn flushed(&self, saved: &mut mpsc::Receiver<Saved>) {
-        while let Some(done) = saved.recv().await {
-            if done.generation >= self.generation {
-                return;
-            }
-        }
     }
 }
 
@@ -264,7 +255,8 @@ mod tests {
     #[test]
     fn damage_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
-        for bad in ["", "{", "{\"version\":2,\"chargers\":{}}", "\u{0}\u{0}", "{\"version\":1,\"chargers\":{\"a\":{}}}"] {
+        for bad in ["", "{", "{\"version\":2,\"chargers\":{}}", "\u{0}\u{0}", "{\"version\":1,\"chargers\":{\"a\":{}}}"]
+        {
             let path = folder.path().join("state.json");
             fs::write(&path, bad).unwrap();
             assert!(load(&path).is_empty(), "{bad}");

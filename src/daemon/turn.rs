@@ -1,17 +1,23 @@
 //! One turn of the loop: wait for something, take all that is there, act, show.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use futures_util::future::select_all;
 
 use control::{Action, ChargerId, Input, Tick};
 use tracing::{debug, info, warn};
 
 use super::state::{Saved, Uptime};
 use super::{Control, Daemon, Ended, TURN_MAX, make_room, names, open_link};
-use crate::charger::bus::{BusCommand, BusEvent};
-use crate::config::Config;
+use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
+use crate::config::{Config, LinkConfig};
 use crate::mqtt::command::Commands;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::Event;
+
+/// A line that is closed gets this long for its safe current.
+const LINES_END: Duration = Duration::from_secs(3);
 
 /// What woke the loop.
 enum Woken {
@@ -21,6 +27,7 @@ enum Woken {
     Saved(Option<Saved>),
     Time,
     LinkEnded,
+    LineEnded(BusEnd),
 }
 
 impl Daemon {
@@ -28,9 +35,10 @@ impl Daemon {
     pub(super) async fn turns(&mut self) -> Ended {
         loop {
             let first = self.wait().await;
-            if let Some(ended) = self.take(first).await.or_else(|| self.take_the_rest()) {
+            if let Some(ended) = self.take(first).await {
                 return ended;
             }
+            self.take_the_rest();
             let now = self.clock.now();
             if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.controller.handle_timeout(now);
@@ -50,6 +58,7 @@ impl Daemon {
             saved = self.saved.recv() => Woken::Saved(saved),
             () = self.clock.sleep_until(due) => Woken::Time,
             () = self.link.ended() => Woken::LinkEnded,
+            end = first_end(&mut self.buses) => Woken::LineEnded(end),
         }
     }
 
@@ -64,30 +73,28 @@ impl Daemon {
                 }
             }
             Woken::Mqtt(Some(event)) => self.mqtt(event),
-            Woken::Bus(Some(event)) => return self.bus(event),
+            Woken::Bus(Some(event)) => self.bus(event),
             Woken::Saved(Some(saved)) => self.saved(saved),
             Woken::Time => {}
             Woken::Mqtt(None) | Woken::LinkEnded => return broken("the MQTT task has ended"),
             Woken::Bus(None) => return broken("the lines have ended"),
+            Woken::LineEnded(end) => return broken(&format!("the thread of a line has ended: {end:?}")),
             Woken::Saved(None) => return broken("the thread of the stored state has ended"),
         }
         None
     }
 
     /// Takes what else is ready, so that a burst of messages is decided upon once.
-    fn take_the_rest(&mut self) -> Option<Ended> {
+    fn take_the_rest(&mut self) {
         for _ in 0..TURN_MAX {
             if let Ok(event) = self.bus_events.try_recv() {
-                if let Some(ended) = self.bus(event) {
-                    return Some(ended);
-                }
+                self.bus(event);
             } else if let Ok(event) = self.link_events.try_recv() {
                 self.mqtt(event);
             } else {
                 break;
             }
         }
-        None
     }
 
     fn mqtt(&mut self, event: Event) {
@@ -124,21 +131,21 @@ impl Daemon {
         self.controller.handle(Input::Command(command), self.clock.now());
     }
 
-    fn bus(&mut self, event: BusEvent) -> Option<Ended> {
+    fn bus(&mut self, event: BusEvent) {
         match event {
             BusEvent::Report(report) => {
                 if let Some(energy) = report.energy
-                    && let Some(state) = self.config.chargers.get(&report.charger).and_then(|s| self.state.get_mut(&s.name))
+                    && let Some(state) =
+                        self.config.chargers.get(&report.charger).and_then(|s| self.state.get_mut(&s.name))
                 {
                     state.count(energy);
                 }
                 self.controller.handle(Input::Report(report), self.clock.now());
             }
-            BusEvent::Notice { .. } | BusEvent::ShutDown { .. } => {}
             BusEvent::Woken(charger) => self.lock(charger, false),
-            BusEvent::Ended => return Some(Ended::Broken { what: "the thread of a line has ended".to_owned() }),
+            // Notices are logged where they arise; the end of a line is noticed by its thread's end.
+            BusEvent::Notice { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
         }
-        None
     }
 
     fn lock(&mut self, charger: ChargerId, locked: bool) {
@@ -154,6 +161,7 @@ impl Daemon {
 
     /// A wake-up pulse begins only when the lock is on the disk: whatever happens then, the next start unlocks.
     fn saved(&mut self, saved: Saved) {
+        self.stored = saved.generation;
         let (ready, waiting): (Vec<_>, Vec<_>) =
             self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
         self.wakes = waiting;
@@ -221,7 +229,7 @@ impl Daemon {
         self.snapshots.send_replace(Some(snapshot));
     }
 
-    fn energies(&self) -> std::collections::BTreeMap<ChargerId, control::WattHours> {
+    fn energies(&self) -> BTreeMap<ChargerId, control::WattHours> {
         let energy = |setup: &crate::config::ChargerSetup| self.state.get(&setup.name).map(|state| state.energy);
         self.config.chargers.iter().filter_map(|(id, setup)| Some((*id, energy(setup)?))).collect()
     }
@@ -245,12 +253,7 @@ impl Daemon {
         self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         make_room(&mut self.state, &self.config);
         if lines_changed {
-            for bus in std::mem::take(&mut self.buses).into_values() {
-                bus.send(BusCommand::Shutdown);
-                if tokio::time::timeout(Duration::from_secs(2), bus.ended()).await.is_err() {
-                    warn!("a line did not end in time");
-                }
-            }
+            self.close_lines().await;
             self.open_buses()?;
         }
         if moved {
@@ -266,4 +269,35 @@ impl Daemon {
         info!("the configuration was read again");
         Ok(())
     }
+
+    /// Safe current on every line, and wait for them to end; what they still say is taken.
+    async fn close_lines(&mut self) {
+        let mut buses = std::mem::take(&mut self.buses);
+        for bus in buses.values() {
+            bus.send(BusCommand::Shutdown);
+        }
+        let ends = async {
+            for bus in buses.values_mut() {
+                bus.ended().await;
+            }
+        };
+        let taking = async {
+            while let Some(event) = self.bus_events.recv().await {
+                self.bus(event);
+            }
+        };
+        tokio::select! {
+            () = ends => {}
+            () = taking => {}
+            () = tokio::time::sleep(LINES_END) => warn!("a line did not end in time"),
+        }
+    }
+}
+
+/// The first of the lines to end.
+async fn first_end(buses: &mut BTreeMap<LinkConfig, Bus>) -> BusEnd {
+    if buses.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(buses.values_mut().map(|bus| Box::pin(bus.ended()))).await.0
 }

@@ -120,8 +120,7 @@ impl Driver {
         match outcome {
             Outcome::Written => {
                 let before = self.pulse.before();
-                self.pulse = before
-                    .map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
+                self.pulse = before.map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
                 self.poll_at = now;
                 self.notice(if before.is_some() { Notice::WakeEnded } else { Notice::Unlocked });
                 self.say(Event::Woken);
