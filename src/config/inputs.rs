@@ -192,7 +192,11 @@ fn unit(report: &mut Report, source: Source, input: &Input, path: &str) -> Optio
         (None, [(_, only)]) => Some(*only),
         // Wrong by a factor of a thousand is worse than one word more.
         (None, _) if input.topic.is_some() => {
-            report.error(path, "the unit is missing", "add `unit = \"W\"` or `unit = \"kW\"`, as the topic has it");
+            report.error(
+                &unit_path,
+                "the unit is missing",
+                "add `unit = \"W\"` or `unit = \"kW\"`, as the topic has it",
+            );
             None
         }
         // What the preset's topics carry.

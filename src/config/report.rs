@@ -50,7 +50,7 @@ impl<'t> Report<'t> {
     /// The text as tables and keys: a finding for each unknown key and each value of the wrong type, which are left out.
     pub(super) fn read(&mut self) -> Option<File> {
         let mut root = self.root.clone();
-        while self.findings.len() < FINDINGS_MAX {
+        while self.findings.len() <= FINDINGS_MAX {
             let mistake = match File::deserialize(toml::Deserializer::from(root.clone())) {
                 Ok(file) => return Some(file),
                 Err(mistake) => mistake,
@@ -213,12 +213,17 @@ fn wrong_type(key: &str, said: &str) -> (String, String) {
     else {
         return (said.to_owned(), "see the reference file for how it is written".to_owned());
     };
-    let found = if found == "map" { "table" } else { found };
+    let found = match found {
+        "map" => "table",
+        "sequence" => "list",
+        other => other,
+    };
     let (expected, remedy) = match expected {
         "f64" => ("a number", "write a plain number, without quotes and without a unit".to_owned()),
         "a string" => ("a text", "put it in double quotes".to_owned()),
         "a boolean" => ("true or false", "write true or false, without quotes".to_owned()),
         "a sequence" => ("a list of tables", format!("write [[{key}]] with two brackets, once for each")),
+        _ if key.ends_with(']') => ("a table", "write its keys below [[charger]] with two brackets".to_owned()),
         _ => ("a table", format!("write [{key}] on a line of its own and its keys below, or `{key} = {{ … }}`")),
     };
     (format!("`{key}` must be {expected}, not {found}"), remedy)
@@ -229,7 +234,7 @@ fn syntax_remedy(message: &str) -> &'static str {
     if message.starts_with("duplicate key") {
         "each key and each [table] may be given only once"
     } else if message.contains("string") || message.contains("quot") {
-        "texts stand in double quotes, on one line"
+        "a value must follow the =, and texts stand in double quotes on one line"
     } else {
         "see https://toml.io for how a value is written"
     }
