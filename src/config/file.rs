@@ -16,6 +16,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub(super) const VERSION: f64 = 1.0;
 
 /// The whole file.
+#[expect(clippy::struct_field_names, reason = "fields are named as the keys are")]
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct File {

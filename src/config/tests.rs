@@ -58,5 +58,5 @@ fn with_line(number: usize, line: &str) -> String {
 }
 
 fn lines(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| format!("{finding}\n")).collect()
+    findings.iter().fold(String::new(), |all, finding| all + &finding.to_string() + "\n")
 }

@@ -155,6 +155,13 @@ fn inputs() {
         ),
     ];
     check(cases, Severity::Error);
+    // What is published must not come back as a measurement.
+    let text = with_line(22, "charger-power-topic = \"home/charger/power\"").replace(
+        "[inputs]",
+        "[inputs]\nload = { topic = \"home/charger/power\", unit = \"W\", pointer = \"/chargeP\" }",
+    );
+    let found = lines(&read(&text).findings);
+    assert!(found.contains("5:18: error: \"home/charger/power\" is published by surplusd itself"), "{found}");
     let text = with_line(9, "present = false").replace("[inputs]", "[inputs]\nbattery = { unit = \"W\" }");
     let found = lines(&read(&text).findings);
     assert!(found.starts_with("test.toml:5:11: error: there is no home battery"), "{found}");
