@@ -134,3 +134,6 @@ fn safety(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ fn limits(report: &mut Report, path: &str, charger: &file::Charger, site: Option
         phases: phases?,
         mode: mode?,
         fixed: fixed?,
-        wake_after: wake_after?,
+        wake_after: wake_after.ok()?,
     })
 }
 

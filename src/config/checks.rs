@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use control::{Milliamps, Millis, Percent};
 
-use super::report::Report;
+use super::report::{Report, Reported};
 use super::{Environment, Files, names};
 
 /// The lowest current a charger can offer, in ampere: a duty cycle of 10 % (IEC 61851-1).
@@ -88,17 +88,18 @@ impl Report<'_> {
         path: &str,
         value: f64,
         range: RangeInclusive<f64>,
-    ) -> Option<Option<Millis>> {
+    ) -> Result<Option<Millis>, Reported> {
+        // Also takes -0.0, which TOML has.
         if value == 0.0 && !self.broken(path) {
-            return Some(None);
+            return Ok(None);
         }
         if !range.contains(&value) {
             let (min, max) = (range.start(), range.end());
             let remedy = format!("use 0 for never, or {min} to {max}");
             self.error(path, format!("{value} is out of range"), remedy);
-            return None;
+            return Err(Reported);
         }
-        self.seconds(path, value, range).map(Some)
+        self.seconds(path, value, range).map(Some).ok_or(Reported)
     }
 
     /// A span given in milliseconds.

@@ -5,26 +5,42 @@
 //! instead of one in serde's. There is no `flatten` and no `untagged`: both let misspelt keys pass. Values carry no span;
 //! [`super::report::Report`] finds the place of a value by its path.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// The version of the format that is read here.
 pub(super) const VERSION: f64 = 1.0;
 
 /// The whole file.
+#[expect(clippy::struct_field_names, reason = "fields are named as the keys are")]
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct File {
     pub(super) version: Option<f64>,
     pub(super) state_file: String,
+    #[serde(deserialize_with = "table")]
     pub(super) mqtt: Mqtt,
+    #[serde(deserialize_with = "table")]
     pub(super) inputs: Inputs,
+    #[serde(deserialize_with = "table")]
     pub(super) site: Site,
+    #[serde(deserialize_with = "table")]
     pub(super) battery: Battery,
+    #[serde(deserialize_with = "table")]
     pub(super) solar: Solar,
+    #[serde(deserialize_with = "table")]
     pub(super) fail_safe: FailSafe,
+    #[serde(deserialize_with = "table")]
     pub(super) sampling: Sampling,
+    #[serde(deserialize_with = "tables")]
     pub(super) charger: Vec<Charger>,
+    #[serde(deserialize_with = "table")]
     pub(super) home_assistant: HomeAssistant,
+    #[serde(deserialize_with = "table")]
     pub(super) publish: Publish,
 }
 
@@ -86,10 +102,15 @@ pub(super) struct Inputs {
     pub(super) preset: String,
     pub(super) base_topic: String,
     pub(super) site_name: String,
+    #[serde(deserialize_with = "some_table")]
     pub(super) grid: Option<Input>,
+    #[serde(deserialize_with = "some_table")]
     pub(super) solar: Option<Input>,
+    #[serde(deserialize_with = "some_table")]
     pub(super) battery: Option<Input>,
+    #[serde(deserialize_with = "some_table")]
     pub(super) load: Option<Input>,
+    #[serde(deserialize_with = "some_table")]
     pub(super) battery_soc: Option<Input>,
 }
 
@@ -283,5 +304,44 @@ pub(super) struct Publish {
 impl Default for Publish {
     fn default() -> Self {
         Self { base_topic: None, charger_power_topic: None, state_every_s: 10.0 }
+    }
+}
+
+/// A table. serde's derived structs would take a list as well, its values in the order of the fields: no key, no check.
+fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Table::deserialize(deserializer)?.0)
+}
+
+/// A table that may be absent.
+fn some_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    table(deserializer).map(Some)
+}
+
+/// A list of tables.
+fn tables<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let tables = Vec::<Table<T>>::deserialize(deserializer)?;
+    Ok(tables.into_iter().map(|table| table.0).collect())
+}
+
+/// What [`table`] reads.
+struct Table<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyTable<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyTable<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OnlyTable(PhantomData)).map(Self)
     }
 }

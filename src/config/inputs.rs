@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use control::{GroupId, Source};
 
-use super::domain::{InputConfig, Unit};
+use super::domain::{InputConfig, PublishConfig, Unit};
 use super::file::{File, Input, Inputs};
 use super::names;
 use super::report::Report;
@@ -25,8 +25,8 @@ pub(super) struct Sources {
     pub(super) groups: BTreeMap<Source, GroupId>,
 }
 
-/// `[inputs]`. `ours` is the prefix of the topics that we publish.
-pub(super) fn sources(report: &mut Report, file: &File, ours: Option<&str>) -> Option<Sources> {
+/// `[inputs]`. `ours` are the topics that we publish.
+pub(super) fn sources(report: &mut Report, file: &File, ours: Option<&PublishConfig>) -> Option<Sources> {
     let inputs = &file.inputs;
     let presets = [("home-assistant-powerwall", Preset::Powerwall), ("none", Preset::None)];
     let preset = report.choice("inputs.preset", &inputs.preset, &presets);
@@ -159,7 +159,7 @@ fn resolve(
     source: Source,
     input: &Input,
     preset: Vec<String>,
-    ours: Option<&str>,
+    ours: Option<&PublishConfig>,
 ) -> Option<InputConfig> {
     let path = format!("inputs.{}", source.name());
     let topic_path = format!("{path}.topic");
@@ -168,7 +168,7 @@ fn resolve(
         None => Some(preset),
     };
     for topic in topics.iter().flatten() {
-        if ours.is_some_and(|ours| names::is_within(topic, ours)) {
+        if ours.is_some_and(|ours| is_ours(topic, ours)) {
             report.error(&topic_path, format!("\"{topic}\" is published by surplusd itself"), "name the meter's topic");
         }
     }
@@ -179,6 +179,10 @@ fn resolve(
     let unit = unit(report, source, input, &path);
     let negate = sign(report, source, input.positive.as_deref(), &format!("{path}.positive"));
     Some(InputConfig { topics: topics?, pointer: input.pointer.clone(), unit: unit?, negate: negate? })
+}
+
+fn is_ours(topic: &str, ours: &PublishConfig) -> bool {
+    names::is_within(topic, &ours.base_topic) || ours.charger_power_topic.as_deref() == Some(topic)
 }
 
 fn unit(report: &mut Report, source: Source, input: &Input, path: &str) -> Option<Unit> {
@@ -192,7 +196,11 @@ fn unit(report: &mut Report, source: Source, input: &Input, path: &str) -> Optio
         (None, [(_, only)]) => Some(*only),
         // Wrong by a factor of a thousand is worse than one word more.
         (None, _) if input.topic.is_some() => {
-            report.error(path, "the unit is missing", "add `unit = \"W\"` or `unit = \"kW\"`, as the topic has it");
+            report.error(
+                &unit_path,
+                "the unit is missing",
+                "add `unit = \"W\"` or `unit = \"kW\"`, as the topic has it",
+            );
             None
         }
         // What the preset's topics carry.

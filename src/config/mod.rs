@@ -144,8 +144,7 @@ fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
     }
     let publish = mqtt::publish(report, &file.home_assistant, &file.publish);
     let mqtt = mqtt::mqtt(report, &file.mqtt, &file.home_assistant.node_id, around);
-    let ours = publish.as_ref().map(|publish| publish.base_topic.as_str());
-    let sources = inputs::sources(report, &file, ours);
+    let sources = inputs::sources(report, &file, publish.as_ref());
     let site = site::site(report, &file.site);
     let battery = site::battery(report, &file.battery);
     let solar = site::solar(report, &file.solar);

@@ -4,7 +4,7 @@ use super::checks::Surroundings;
 use super::domain::{ClientAuth, MqttConfig, PublishConfig, Secret, TlsConfig};
 use super::file::{HomeAssistant, Mqtt, Publish};
 use super::names;
-use super::report::Report;
+use super::report::{Report, Reported};
 use super::secrets::Pem;
 
 /// Names of ours are part of topics, and small clients take packets of 128 bytes, topic and payload together.
@@ -24,8 +24,9 @@ struct Broker {
 pub(super) fn mqtt(report: &mut Report, mqtt: &Mqtt, node_id: &str, around: &Surroundings) -> Option<MqttConfig> {
     let broker = broker(report, mqtt.url.as_deref());
     let username = username(report, mqtt, around);
-    let password = mqtt.password_file.as_deref().map(|name| report.secret("mqtt.password-file", name, true, around));
-    let named = report.given("mqtt.username") || report.given("mqtt.username-file");
+    let password =
+        none_or_right(mqtt.password_file.as_deref(), |name| report.secret("mqtt.password-file", name, true, around));
+    let named = ["mqtt.username", "mqtt.username-file"].iter().any(|key| report.given(key) || report.broken(key));
     if mqtt.password_file.is_some() && !named {
         let remedy = "add `username`: MQTT has no password without a user name";
         report.error("mqtt.password-file", "there is a password but no user name", remedy);
@@ -33,7 +34,8 @@ pub(super) fn mqtt(report: &mut Report, mqtt: &Mqtt, node_id: &str, around: &Sur
     if let (Some(key), None) = (given_of(report, &["mqtt.username", "mqtt.username-file"]), &mqtt.password_file) {
         report.warning(key, "there is a user name but no password", "add `password-file` if the broker wants one");
     }
-    let ca_file = mqtt.ca_file.as_deref().map(|name| report.pem("mqtt.ca-file", name, Pem::Certificate, around));
+    let ca_file =
+        none_or_right(mqtt.ca_file.as_deref(), |name| report.pem("mqtt.ca-file", name, Pem::Certificate, around));
     let client_auth = client_auth(report, mqtt, around);
     if broker.as_ref().is_some_and(|broker| !broker.tls) {
         for key in ["mqtt.ca-file", "mqtt.client-cert-file", "mqtt.client-key-file"] {
@@ -45,13 +47,13 @@ pub(super) fn mqtt(report: &mut Report, mqtt: &Mqtt, node_id: &str, around: &Sur
     let client_id = client_id(report, mqtt.client_id.as_deref(), node_id);
     let keep_alive_s = report.whole("mqtt.keep-alive-s", mqtt.keep_alive_s, 5.0..=120.0);
     let broker = broker?;
-    let (ca_file, client_auth) = (all_or_none(ca_file)?, client_auth?);
+    let (ca_file, client_auth) = (ca_file.ok()?, client_auth.ok()?);
     Some(MqttConfig {
         host: broker.host,
         port: broker.port,
         tls: broker.tls.then_some(TlsConfig { ca_file, client_auth }),
-        username: username?,
-        password: all_or_none(password)?,
+        username: username.ok()?,
+        password: password.ok()?,
         client_id: client_id?,
         keep_alive_s: keep_alive_s?,
     })
@@ -63,11 +65,8 @@ fn given_of(report: &Report, keys: &[&'static str]) -> Option<&'static str> {
 }
 
 /// What was given must be right; nothing given is right as well.
-fn all_or_none<T>(given: Option<Option<T>>) -> Option<Option<T>> {
-    match given {
-        None => Some(None),
-        Some(value) => value.map(Some),
-    }
+fn none_or_right<T>(given: Option<&str>, check: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Reported> {
+    given.map(|given| check(given).ok_or(Reported)).transpose()
 }
 
 fn broker(report: &mut Report, url: Option<&str>) -> Option<Broker> {
@@ -122,12 +121,12 @@ fn broker(report: &mut Report, url: Option<&str>) -> Option<Broker> {
     }
 }
 
-fn username(report: &mut Report, mqtt: &Mqtt, around: &Surroundings) -> Option<Option<Secret>> {
+fn username(report: &mut Report, mqtt: &Mqtt, around: &Surroundings) -> Result<Option<Secret>, Reported> {
     match (&mqtt.username, &mqtt.username_file) {
         (Some(_), Some(_)) => {
             let remedy = "leave one of `username` and `username-file` out";
             report.error("mqtt.username-file", "the user name is given twice", remedy);
-            None
+            Err(Reported)
         }
         (Some(name), None) if name.is_empty() || name.contains(char::is_control) => {
             report.error(
@@ -135,33 +134,33 @@ fn username(report: &mut Report, mqtt: &Mqtt, around: &Surroundings) -> Option<O
                 "the user name is empty or has control characters",
                 "write it, or leave the key out",
             );
-            None
+            Err(Reported)
         }
-        (Some(name), None) => Some(Some(Secret(name.clone()))),
-        (None, Some(file)) => report.secret("mqtt.username-file", file, false, around).map(Some),
-        (None, None) => Some(None),
+        (Some(name), None) => Ok(Some(Secret(name.clone()))),
+        (None, Some(file)) => report.secret("mqtt.username-file", file, false, around).map(Some).ok_or(Reported),
+        (None, None) => Ok(None),
     }
 }
 
-fn client_auth(report: &mut Report, mqtt: &Mqtt, around: &Surroundings) -> Option<Option<ClientAuth>> {
+fn client_auth(report: &mut Report, mqtt: &Mqtt, around: &Surroundings) -> Result<Option<ClientAuth>, Reported> {
     const CERT: &str = "mqtt.client-cert-file";
     const KEY: &str = "mqtt.client-key-file";
-    let cert = mqtt.client_cert_file.as_deref().map(|name| report.pem(CERT, name, Pem::Certificate, around));
-    let key = mqtt.client_key_file.as_deref().map(|name| report.pem(KEY, name, Pem::PrivateKey, around));
-    match (cert, key) {
-        (None, None) => Some(None),
-        (Some(cert), Some(key)) => Some(Some(ClientAuth { cert_file: cert?, key_file: key? })),
+    let cert = none_or_right(mqtt.client_cert_file.as_deref(), |name| report.pem(CERT, name, Pem::Certificate, around));
+    let key = none_or_right(mqtt.client_key_file.as_deref(), |name| report.pem(KEY, name, Pem::PrivateKey, around));
+    match (cert?, key?) {
+        (None, None) => Ok(None),
+        (Some(cert_file), Some(key_file)) => Ok(Some(ClientAuth { cert_file, key_file })),
         (Some(_), None) => {
             if !report.broken(KEY) {
                 report.error(CERT, "there is a client certificate but no key", "add `client-key-file`");
             }
-            None
+            Err(Reported)
         }
         (None, Some(_)) => {
             if !report.broken(CERT) {
                 report.error(KEY, "there is a client key but no certificate", "add `client-cert-file`");
             }
-            None
+            Err(Reported)
         }
     }
 }
@@ -198,8 +197,8 @@ pub(super) fn publish(report: &mut Report, home: &HomeAssistant, publish: &Publi
         let message = format!("\"{base}\" lies within \"{prefix}\", where Home Assistant looks for devices");
         report.error(place, message, "use a topic of its own, such as \"surplusd/house\"");
     }
-    let power = publish.charger_power_topic.as_deref().map(|topic| report.topic(POWER, topic));
-    if let (Some(Some(power)), Some(base)) = (&power, &base_topic)
+    let power = none_or_right(publish.charger_power_topic.as_deref(), |topic| report.topic(POWER, topic));
+    if let (Ok(Some(power)), Some(base)) = (&power, &base_topic)
         && names::is_within(power, base)
     {
         report.error(POWER, format!("\"{base}\" and all below it is used already"), "use a topic outside of it");
@@ -209,7 +208,7 @@ pub(super) fn publish(report: &mut Report, home: &HomeAssistant, publish: &Publi
         node_id: node_id?,
         base_topic: base_topic?,
         discovery_prefix: prefix?,
-        charger_power_topic: all_or_none(power)?,
+        charger_power_topic: power.ok()?,
         state_every: state_every?,
     })
 }

@@ -20,22 +20,36 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// How many characters must be inserted, removed or replaced to get from one word to the other (Levenshtein).
+/// How many characters must be inserted, removed, replaced or swapped with their neighbour to get from one word to the other
+/// (optimal string alignment).
 fn distance(from: &str, to: &str) -> usize {
     // Nobody's typing error is longer; bounds the work on hostile text.
     if from.len() > 64 {
         return usize::MAX;
     }
     let to: Vec<char> = to.chars().collect();
+    // Row i holds the distances of the first i characters of `from` to every beginning of `to`.
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=to.len()).collect();
+    let mut last = None;
     for (i, a) in from.chars().enumerate() {
         let mut next = vec![i + 1];
         let mut left = i + 1;
-        for ((b, diagonal), above) in to.iter().zip(&row).zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(a != *b)).min(above + 1).min(left + 1);
-            next.push(left);
+        for (j, b) in to.iter().enumerate() {
+            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX - 1);
+            let mut best = (at(&row, j) + usize::from(a != *b)).min(at(&row, j + 1) + 1).min(left + 1);
+            if let Some(k) = j.checked_sub(1)
+                && last == Some(*b)
+                && to.get(k) == Some(&a)
+            {
+                best = best.min(at(&before, k) + 1);
+            }
+            next.push(best);
+            left = best;
         }
+        before = row;
         row = next;
+        last = Some(a);
     }
     row.last().copied().unwrap_or(usize::MAX)
 }

@@ -17,6 +17,10 @@ use super::names;
 /// Findings of one file at most; the last one says that there are more.
 const FINDINGS_MAX: usize = 100;
 
+/// What is wrong with a value has been reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reported;
+
 /// The findings of one file, while it is read and checked.
 pub(super) struct Report<'t> {
     file: PathBuf,
@@ -33,7 +37,7 @@ impl<'t> Report<'t> {
         let (root, mistakes) = DeTable::parse_recoverable(text);
         let mut report = Self { file: file.to_owned(), text, root, findings: Vec::new(), broken: Vec::new() };
         for mistake in mistakes {
-            let span = mistake.span().unwrap_or_else(|| text.len()..text.len());
+            let span = mistake.span().unwrap_or(text.len()..text.len());
             let remedy = syntax_remedy(mistake.message());
             report.push(Severity::Error, span, "", mistake.message().to_owned(), remedy.to_owned());
         }
@@ -50,7 +54,7 @@ impl<'t> Report<'t> {
     /// The text as tables and keys: a finding for each unknown key and each value of the wrong type, which are left out.
     pub(super) fn read(&mut self) -> Option<File> {
         let mut root = self.root.clone();
-        while self.findings.len() < FINDINGS_MAX {
+        while self.findings.len() <= FINDINGS_MAX {
             let mistake = match File::deserialize(toml::Deserializer::from(root.clone())) {
                 Ok(file) => return Some(file),
                 Err(mistake) => mistake,
@@ -165,31 +169,23 @@ fn take(table: &mut DeTable<'_>, span: &Range<usize>, prefix: &str) -> Option<St
     for (key, value) in table.iter_mut() {
         let path = join(key.get_ref());
         // Deepest first: `[a.b]` gives `a` and `b` the same span.
-        match value.get_mut() {
-            DeValue::Table(inner) => {
-                if let Some(found) = take(inner, span, &path) {
-                    return Some(found);
-                }
+        if let DeValue::Table(inner) = value.get_mut() {
+            if let Some(found) = take(inner, span, &path) {
+                return Some(found);
             }
-            DeValue::Array(array) => {
-                for (index, element) in array.iter_mut().enumerate() {
-                    let path = format!("{path}[{index}]");
-                    let element_span = element.span();
-                    match element.get_mut() {
-                        DeValue::Table(inner) => {
-                            if let Some(found) = take(inner, span, &path) {
-                                return Some(found);
-                            }
-                        }
-                        other if element_span == *span => {
-                            *other = DeValue::Table(DeTable::new());
-                            return Some(path);
-                        }
-                        _ => {}
+        } else if let DeValue::Array(array) = value.get_mut() {
+            for (index, element) in array.iter_mut().enumerate() {
+                let path = format!("{path}[{index}]");
+                let here = element.span() == *span;
+                if let DeValue::Table(inner) = element.get_mut() {
+                    if let Some(found) = take(inner, span, &path) {
+                        return Some(found);
                     }
+                } else if here {
+                    *element.get_mut() = DeValue::Table(DeTable::new());
+                    return Some(path);
                 }
             }
-            _ => {}
         }
     }
     let key = table.iter().find(|(key, value)| key.span() == *span || value.span() == *span)?.0.get_ref().to_string();
@@ -213,12 +209,17 @@ fn wrong_type(key: &str, said: &str) -> (String, String) {
     else {
         return (said.to_owned(), "see the reference file for how it is written".to_owned());
     };
-    let found = if found == "map" { "table" } else { found };
+    let found = match found {
+        "map" => "table",
+        "sequence" => "list",
+        other => other,
+    };
     let (expected, remedy) = match expected {
         "f64" => ("a number", "write a plain number, without quotes and without a unit".to_owned()),
         "a string" => ("a text", "put it in double quotes".to_owned()),
         "a boolean" => ("true or false", "write true or false, without quotes".to_owned()),
         "a sequence" => ("a list of tables", format!("write [[{key}]] with two brackets, once for each")),
+        _ if key.ends_with(']') => ("a table", "write its keys below [[charger]] with two brackets".to_owned()),
         _ => ("a table", format!("write [{key}] on a line of its own and its keys below, or `{key} = {{ … }}`")),
     };
     (format!("`{key}` must be {expected}, not {found}"), remedy)
@@ -229,7 +230,7 @@ fn syntax_remedy(message: &str) -> &'static str {
     if message.starts_with("duplicate key") {
         "each key and each [table] may be given only once"
     } else if message.contains("string") || message.contains("quot") {
-        "texts stand in double quotes, on one line"
+        "a value must follow the =, and texts stand in double quotes on one line"
     } else {
         "see https://toml.io for how a value is written"
     }

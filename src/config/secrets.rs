@@ -89,12 +89,13 @@ impl Report<'_> {
                 None
             }
             Err(error) => {
-                let (fault, remedy) = match error.kind() {
-                    io::ErrorKind::NotFound => ("does not exist".to_owned(), "create it, or correct its name"),
-                    io::ErrorKind::PermissionDenied => {
-                        ("may not be read".to_owned(), "let the user that surplusd runs as read it")
-                    }
-                    _ => (format!("cannot be read: {error}"), "name a file that can be read"),
+                let kind = error.kind();
+                let (fault, remedy) = if kind == io::ErrorKind::NotFound {
+                    ("does not exist".to_owned(), "create it, or correct its name")
+                } else if kind == io::ErrorKind::PermissionDenied {
+                    ("may not be read".to_owned(), "let the user that surplusd runs as read it")
+                } else {
+                    (format!("cannot be read: {error}"), "name a file that can be read")
                 };
                 self.error(path, format!("{shown} {fault}"), remedy);
                 None

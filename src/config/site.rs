@@ -128,7 +128,7 @@ pub(super) fn sampling(report: &mut Report, sampling: &file::Sampling) -> Option
     let settle = report.millis("sampling.settle-ms", sampling.settle_ms, 0.0..=5_000.0);
     let meter_age = report.millis("sampling.meter-age-ms", sampling.meter_age_ms, 0.0..=60_000.0);
     let refresh_every = report.seconds_or_never("sampling.refresh-every-s", sampling.refresh_every_s, 1.0..=600.0);
-    Some(Sampling { settle: settle?, meter_age: meter_age?, refresh_every: refresh_every? })
+    Some(Sampling { settle: settle?, meter_age: meter_age?, refresh_every: refresh_every.ok()? })
 }
 
 /// `[fail-safe]`. `highest` is the largest current of any charger, in ampere.

@@ -1,1 +1,62 @@
 //! Tests of the configuration file.
+
+mod bad;
+mod files;
+mod good;
+mod reference;
+mod robust;
+
+use std::path::Path;
+
+use super::{Config, Environment, Files, Finding, Loaded, parse};
+
+/// Profile names as the caller would pass them.
+const PROFILES: [&str; 2] = ["heidelberg-energy-control", "amperfied-connect"];
+
+/// A small file without findings. The tests of bad files replace its lines.
+const BASE: &str = r#"version = 1
+[mqtt]
+url = "mqtts://broker.lan"
+[inputs]
+site-name = "my_home"
+[site]
+main-fuse-a = 25
+[battery]
+floor-soc = 20
+[solar]
+min-share = 0.75
+[fail-safe]
+stale-after-s = 90
+[[charger]]
+name = "carport"
+profile = "heidelberg-energy-control"
+link = "serial:///dev/surplusd-rs485"
+unit = 1
+[home-assistant]
+node-id = "surplusd"
+[publish]
+state-every-s = 10
+"#;
+
+fn read(text: &str) -> Loaded {
+    parse(text, Path::new("test.toml"), &Environment::default(), &PROFILES, Files::Ignore)
+}
+
+/// The configuration of a text that must have no findings.
+#[track_caller]
+fn good(text: &str) -> Config {
+    let loaded = read(text);
+    assert_eq!(lines(&loaded.findings), "");
+    loaded.config.expect("no finding is an error")
+}
+
+/// `BASE` with line `number` (from 1) replaced.
+fn with_line(number: usize, line: &str) -> String {
+    let mut lines: Vec<&str> = BASE.lines().collect();
+    lines[number - 1] = line;
+    lines.join("\n") + "\n"
+}
+
+fn lines(findings: &[Finding]) -> String {
+    findings.iter().fold(String::new(), |all, finding| all + &finding.to_string() + "\n")
+}

@@ -1,0 +1,69 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use super::{Args, exit, run};
+use crate::config::Environment;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    check: Args,
+}
+
+fn check(config: &Path, more: &[&str]) -> (u8, String) {
+    let line = ["check", "--config", config.to_str().expect("UTF-8")].into_iter().chain(more.iter().copied());
+    let args = Line::try_parse_from(line).expect("a valid command line").check;
+    let mut out = Vec::new();
+    let code = run(&args, &Environment::default(), &["heidelberg-energy-control"], &mut out, false).expect("memory");
+    (code, String::from_utf8(out).expect("UTF-8"))
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name)
+}
+
+#[test]
+fn a_good_file_is_summed_up() {
+    let (code, out) = check(&example("two-chargers.toml"), &["--no-files"]);
+    assert_eq!(code, exit::OK);
+    for line in [
+        "broker: homeassistant.local:8883 with TLS, trusting the authority of /etc/surplusd/certs/ca.crt, user name and password, client id surplusd",
+        "  battery-soc  homeassistant/sensor/powerwall_charge/state or homeassistant/sensor/my_home_charge/state in %",
+        "chargers (together at most 25.0 A per phase):",
+        "  2. garage: heidelberg-energy-control at /dev/surplusd-rs485 unit 2, read every 1 s",
+        "     6.0 A … 10.0 A on 1 phase(s), starts in mode slow+solar",
+        "  older than 300 s: solar 0.0 A, slow 6.0 A, fast 16.0 A, fixed 16.0 A",
+        "  carport: silent for 30 s, it falls to 0.0 A by itself",
+        "publishes under surplusd/surplusd, state kept in /var/lib/surplusd/state.json",
+    ] {
+        assert!(out.lines().any(|other| other == line), "{line:?} is not in:\n{out}");
+    }
+}
+
+#[test]
+fn a_bad_file_is_shown_with_its_places() {
+    let directory = tempfile::tempdir().expect("directory");
+    let file = directory.path().join("bad.toml");
+    let good = fs::read_to_string(example("json-inputs.toml")).expect("the example");
+    fs::write(&file, good.replace("mqtts://", "mqtt://").replace("stop-after-s = 120", "stop-after-s = 50"))
+        .expect("write");
+    let (code, out) = check(&file, &["--no-files"]);
+    assert_eq!(code, exit::CONFIGURATION);
+    assert!(out.starts_with(&format!("{}:8:7: warning: without TLS", file.display())), "{out}");
+    assert!(out.contains("bad.toml:26:16: error: data is stale after 60 s"), "{out}");
+    assert!(out.contains("26 | stop-after-s = 50\n"), "{out}");
+    assert!(out.ends_with("errors: 1, warnings: 1\n"), "{out}");
+    assert!(!out.contains("broker:"));
+    // Without the flag the password file is missed as well.
+    let (_, out) = check(&file, &[]);
+    assert!(out.contains("mqtt-password does not exist"), "{out}");
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let (code, out) = check(Path::new("/nonexistent/surplusd.toml"), &[]);
+    assert_eq!(code, exit::CONFIGURATION);
+    assert!(out.starts_with("/nonexistent/surplusd.toml:1:1: error: it cannot be read"), "{out}");
+}
