@@ -9,10 +9,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use control::{Millis, Tick};
 use rumqttc::{Outgoing, Packet, SubscribeReasonCode};
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -24,6 +24,8 @@ use crate::daemon::clock::Clock;
 
 mod classify;
 mod connection;
+#[cfg(test)]
+mod tests;
 
 use connection::Connection;
 
