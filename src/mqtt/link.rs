@@ -3,13 +3,16 @@
 //! rumqttc 0.25.1 is used as a transport for a single connection. Its own reconnecting loses what it had accepted, so each
 //! connection gets a new client and event loop; `poll()` is not cancel-safe, so it has a task of its own; and publishing may
 //! deadlock on its channel, so only `try_*` is used, with a window that is smaller than the channel.
+//!
+//! A consumer that does not read holds up the reader and with it, as the client has one task for both directions, what is sent
+//! and the pings: after one and a half keep-alives the broker closes the connection, and a new one is made when it reads again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use control::{Millis, Tick};
 use rumqttc::{Outgoing, Packet, SubscribeReasonCode};
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -21,6 +24,8 @@ use crate::daemon::clock::Clock;
 
 mod classify;
 mod connection;
+#[cfg(test)]
+mod tests;
 
 use connection::Connection;
 

@@ -20,15 +20,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use control::{Millis, Tick};
-use thiserror::Error;
 
 use super::trouble::{DownKind, Trouble};
 
 mod backoff;
+mod contract;
 #[cfg(test)]
 mod tests;
 
 use backoff::{Backoff, STABLE};
+pub use contract::{Action, Notice, PublishError, Signal, Topics};
 
 /// Publications that may wait for their acknowledgement; brokers allow at least 20 (Mosquitto's `max_inflight_messages`).
 pub const WINDOW: usize = 16;
@@ -46,104 +47,6 @@ const TOPIC_MAX: usize = 512;
 const ACK_LIMIT: Millis = Millis::from_secs(10);
 /// A connection that is not accepted within this is given up; longer than the client's own limit, which knows the reason.
 const CONNECT_LIMIT: Millis = Millis::from_secs(15);
-
-/// What the session is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topics {
-    /// Gets `online` at each connection, and `offline` at the end or from the last will.
-    pub status: String,
-    /// Subscribed at each connection.
-    pub subscriptions: Vec<String>,
-}
-
-/// What happened on the line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Signal {
-    /// The broker accepted the connection.
-    Connected,
-    /// The broker answered the subscription: for each topic whether it granted it.
-    Subscribed(Vec<bool>),
-    /// The oldest publication not yet reported here went out under this packet id.
-    Sent(u16),
-    /// The broker acknowledged this packet id.
-    Acked(u16),
-    /// The connection failed or ended.
-    Lost(Trouble),
-    /// Nothing was read for this long because the consumer was busy: not the broker's fault.
-    Stalled(Millis),
-    /// Time has passed.
-    Time,
-}
-
-/// What to do on the line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Open a new connection.
-    Connect,
-    /// Subscribe to all of these in one packet, `QoS` 1.
-    Subscribe(Vec<String>),
-    /// Publish with `QoS` 1.
-    Publish {
-        /// Where.
-        topic: String,
-        /// What.
-        payload: Vec<u8>,
-        /// To be kept by the broker.
-        retain: bool,
-    },
-    /// Say good-bye, then close.
-    Disconnect,
-    /// Drop the connection at once.
-    Close,
-    /// Tell the consumer.
-    Tell(Notice),
-}
-
-/// News for the consumer and the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// Connected.
-    Up {
-        /// How long it had been down, and attempts made.
-        outage: Millis,
-        /// Including the one that succeeded.
-        attempts: u32,
-        /// Worth a line in the log: not the next turn of a connection that comes and goes ([`Notice::Steady`] follows if it stays).
-        edge: bool,
-    },
-    /// A connection that came without a line in the log has lasted.
-    Steady {
-        /// As in the [`Notice::Up`] that went without.
-        outage: Millis,
-        /// Likewise.
-        attempts: u32,
-    },
-    /// Not connected.
-    Down {
-        /// Why.
-        trouble: Trouble,
-        /// Until the next attempt.
-        retry_in: Millis,
-        /// Worth a line in the log: the first of an outage, or another reason than before.
-        edge: bool,
-    },
-    /// The broker does not let us subscribe to these.
-    Refused(Vec<String>),
-}
-
-/// Why something will not be published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PublishError {
-    /// The payload has more than [`PAYLOAD_MAX`] bytes.
-    #[error("the payload has {0} bytes, more than {PAYLOAD_MAX}")]
-    TooLarge(usize),
-    /// Empty, too long, or with a wildcard or a control character.
-    #[error("not a topic to publish to")]
-    Topic,
-    /// There are states on [`STATES_MAX`] topics already.
-    #[error("states on more than {STATES_MAX} topics")]
-    TooMany,
-}
 
 /// The session. See the module.
 #[derive(Debug)]

@@ -1,1 +1,161 @@
+use std::collections::BTreeMap;
 
+use control::{
+    ChargerId, ChargerReport, ChargerView, Link, Milliamps, Mode, Percent, Reason, SiteView, Snapshot, Tick, Vehicle,
+    Volts, WattHours, Watts,
+};
+use serde_json::Value;
+
+use super::{charger_power, messages};
+
+/// The longest of everything.
+fn widest_view(report: bool) -> ChargerView {
+    let mut report = report.then(|| ChargerReport::silent(ChargerId(0), Tick(1_000), Link::ReadOnly));
+    if let Some(report) = &mut report {
+        report.vehicle = Vehicle::Requesting;
+        report.power = Some(Watts(-100_000));
+        report.currents = Some([Milliamps(16_040), Milliamps(0), Milliamps(5_999)]);
+        report.voltages = Some([Volts(230); 3]);
+        report.energy = Some(WattHours(264_900));
+    }
+    ChargerView {
+        mode: Mode::SlowSolar,
+        fixed: Milliamps(16_000),
+        setpoint: Milliamps(31_990),
+        reason: Reason::TooLittleSun { surplus: Watts(-1234), start_at: Watts(4140) },
+        report,
+        phases: 3,
+        starts: 2,
+    }
+}
+
+fn snapshot(chargers: u8, known: bool) -> Snapshot {
+    let watts = |value| known.then_some(Watts(value));
+    Snapshot {
+        at: Tick(5_500),
+        site: SiteView {
+            grid: watts(-100_000),
+            solar: watts(100_000),
+            battery: watts(-100_000),
+            load: watts(100_000),
+            soc: known.then_some(Percent(100)),
+            house: watts(100_000),
+            surplus: watts(-100_000),
+            age: known.then_some(control::Millis(29_999)),
+            imbalance: None,
+        },
+        chargers: (0..chargers).map(|id| (ChargerId(id), widest_view(known))).collect(),
+    }
+}
+
+fn names(count: u8) -> BTreeMap<ChargerId, String> {
+    (0..count).map(|id| (ChargerId(id), format!("{id}-{}", "n".repeat(30)))).collect()
+}
+
+fn find<'a>(messages: &'a [(String, String)], topic: &str) -> Option<&'a str> {
+    messages.iter().find(|(at, _)| at == topic).map(|(_, payload)| payload.as_str())
+}
+
+#[test]
+fn the_document_is_stable() {
+    let names = BTreeMap::from([(ChargerId(0), "carport".to_owned())]);
+    let energies = BTreeMap::from([(ChargerId(0), WattHours(12_345))]);
+    let out = messages("s/h", &names, &snapshot(1, true), &energies);
+    let golden = concat!(
+        r#"{"age_s":29,"battery_soc_percent":100,"battery_w":-100000,"charger_w":-100000,"chargers":{"carport":{"#,
+        r#""box_energy_wh":264900,"box_max_a":null,"box_min_a":null,"box_setpoint_a":null,"currents_a":[16.0,0.0,5.9],"#,
+        r#""derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","mode":"slow+solar","#,
+        r#""phases":3,"power_w":-100000,"#,
+        r#""reason":{"code":"too-little-sun","text":"-1234 W of sun, starts at 4140 W"},"report_age_s":4,"#,
+        r#""setpoint_a":31.9,"starts_24h":2,"vehicle":"requesting","voltages_v":[230,230,230],"waking":false}},"#,
+        r#""grid_w":-100000,"house_w":100000,"imbalance_w":null,"load_w":100000,"solar_w":100000,"#,
+        r#""surplus_w":-100000,"version":1}"#,
+    );
+    assert_eq!(find(&out, "s/h/state"), Some(golden));
+    assert_eq!(find(&out, "s/h/reason"), Some("-1234 W of sun, starts at 4140 W"));
+    for (leaf, want) in [
+        ("mode", "slow+solar"),
+        ("setpoint", "31.9"),
+        ("charger", "-100000"),
+        ("grid", "-100000"),
+        ("solar", "100000"),
+        ("battery", "-100000"),
+        ("house", "100000"),
+        ("surplus", "-100000"),
+        ("soc", "100"),
+        ("vehicle", "requesting"),
+    ] {
+        assert_eq!(find(&out, &format!("s/h/state/{leaf}")), Some(want), "{leaf}");
+    }
+    assert_eq!(out.len(), 12, "one charger has no topics of its own");
+}
+
+#[test]
+fn what_is_not_known_is_never_zero() {
+    let out = messages("s", &names(1), &snapshot(1, false), &BTreeMap::new());
+    let document: Value = serde_json::from_str(find(&out, "s/state").expect("state")).expect("JSON");
+    for key in [
+        "grid_w",
+        "solar_w",
+        "battery_w",
+        "load_w",
+        "house_w",
+        "surplus_w",
+        "battery_soc_percent",
+        "age_s",
+        "charger_w",
+    ] {
+        assert_eq!(document.get(key), Some(&Value::Null), "{key}");
+    }
+    let charger = &document["chargers"][&names(1)[&ChargerId(0)]];
+    for key in ["power_w", "energy_wh", "currents_a", "fault", "box_setpoint_a"] {
+        assert_eq!(charger.get(key), Some(&Value::Null), "{key}");
+    }
+    for leaf in ["charger", "grid", "solar", "battery", "house", "surplus", "soc", "vehicle"] {
+        assert_eq!(find(&out, &format!("s/state/{leaf}")), Some("unknown"), "{leaf}");
+    }
+}
+
+#[test]
+fn several_chargers_have_topics_of_their_own() {
+    let names = BTreeMap::from([(ChargerId(0), "a".to_owned()), (ChargerId(1), "b".to_owned())]);
+    let mut both = snapshot(2, true);
+    if let Some(view) = both.chargers.get_mut(&ChargerId(1)) {
+        view.mode = Mode::Off;
+        view.reason = Reason::Off;
+        view.report = None;
+    }
+    let out = messages("s", &names, &both, &BTreeMap::new());
+    assert_eq!(find(&out, "s/state/mode"), Some("slow+solar"), "of the first");
+    assert_eq!(find(&out, "s/state/a/mode"), Some("slow+solar"));
+    assert_eq!(find(&out, "s/state/b/mode"), Some("off"));
+    assert_eq!(find(&out, "s/state/a/charger"), Some("-100000"));
+    assert_eq!(find(&out, "s/state/b/charger"), Some("unknown"));
+    assert_eq!(find(&out, "s/state/charger"), Some("unknown"), "a sum with an unknown part is unknown");
+    assert_eq!(find(&out, "s/reason/b"), Some("switched off"));
+    assert_eq!(find(&out, "s/reason"), find(&out, "s/reason/a"));
+}
+
+/// MQTT 3.1.1, section 3.3: one byte, remaining length, topic with its length, packet id (`QoS` 1), payload.
+fn packet_size(topic: &str, payload: &str) -> usize {
+    let rest = 2 + topic.len() + 2 + payload.len();
+    rest + 1 + if rest < 128 { 1 } else { 2 }
+}
+
+#[test]
+fn single_values_fit_in_128_bytes() {
+    let base = "b".repeat(64);
+    for known in [true, false] {
+        for chargers in [0, 1, 2] {
+            let out = messages(&base, &names(chargers), &snapshot(chargers, known), &BTreeMap::new());
+            for (topic, payload) in out.iter().filter(|(topic, _)| topic.starts_with(&format!("{base}/state/"))) {
+                assert!(packet_size(topic, payload) <= 128, "{topic} {payload}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_original_controllers_payload() {
+    assert_eq!(charger_power(Watts(4140)), r#"{"chargeP": 4140, "unit": "W"}"#);
+}

@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Event, LinkSetup, spawn};
+use crate::config::MqttConfig;
+use crate::daemon::clock::Clock;
+use crate::mqtt::trouble::DownKind;
+
+fn nobody_there() -> LinkSetup {
+    LinkSetup {
+        mqtt: MqttConfig {
+            host: "127.0.0.1".to_owned(),
+            port: 1, // tcpmux: nobody has it
+            tls: None,
+            username: None,
+            password: None,
+            client_id: "t".to_owned(),
+            keep_alive_s: 5,
+        },
+        status_topic: "t/status".to_owned(),
+        subscriptions: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_unexpected_end_of_the_task_is_seen() {
+    let (mut link, mut events) = spawn(nobody_there(), Clock::start(1));
+    assert!(timeout(Duration::from_millis(20), link.ended()).await.is_err(), "it lives");
+    link.task.abort_all();
+    assert!(timeout(Duration::from_secs(10), link.ended()).await.is_ok());
+    while let Some(event) = events.recv().await {
+        assert!(matches!(event, Event::Down { .. }), "and the channel ends: {event:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_faster_clock_does_not_hurry_the_network() {
+    let clock = Clock::start(1_000);
+    let (_link, mut events) = spawn(nobody_there(), clock);
+    let mut waits = Vec::new();
+    while waits.len() < 3 {
+        let event = timeout(Duration::from_secs(10), events.recv()).await.expect("in time").expect("it lives");
+        let Event::Down { kind: DownKind::Refused, retry_in, .. } = event else { panic!("{event:?}") };
+        waits.push((clock.now(), retry_in));
+    }
+    for pair in waits.windows(2) {
+        let [(before, wait), (after, _)] = pair else { panic!("two") };
+        assert!(after.since(*before).0 >= wait.0 * 1_000, "waited {wait} of real time");
+    }
+}
