@@ -5,7 +5,9 @@
 //! and every feature of the imitated devices that `surplusd` has no use for.
 
 pub mod broker;
+pub mod demo;
 pub mod frames;
+pub mod home_assistant;
 pub mod house;
 mod packets;
 pub mod pki;
