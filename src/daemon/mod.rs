@@ -33,8 +33,10 @@ use state::{ChargerState, Saved, State, Uptime, Writer};
 const BUS_EVENTS: usize = 256;
 /// Taken in one turn before deciding is shown; more wait for the next turn.
 const TURN_MAX: usize = 256;
-/// An orderly end takes no longer than this for the lines, and the broker in the same time.
-const SHUTDOWN_LIMIT: Duration = Duration::from_millis(2_500);
+/// An orderly end takes no longer than this for the lines, and in the same time …
+const LINES_LIMIT: Duration = Duration::from_millis(2_400);
+/// … for the broker's acknowledgement; its closing handshake may take a second more.
+const BROKER_LIMIT: Duration = Duration::from_millis(1_400);
 
 /// What the shell tells the loop.
 #[derive(Debug)]
@@ -183,7 +185,7 @@ impl Daemon {
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);
         }
-        let link = self.link.shutdown(SHUTDOWN_LIMIT);
+        let link = self.link.shutdown(BROKER_LIMIT);
         let mut open: Vec<_> = self.config.chargers.keys().copied().collect();
         let mut proven = true;
         let lines = async {
@@ -199,7 +201,7 @@ impl Daemon {
             }
             open.is_empty()
         };
-        let (told, lines) = tokio::join!(link, tokio::time::timeout(SHUTDOWN_LIMIT, lines));
+        let (told, lines) = tokio::join!(link, tokio::time::timeout(LINES_LIMIT, lines));
         let all = lines.unwrap_or(false) && proven;
         if !all {
             warn!("not every charger confirmed its safe current; its own watchdog will see to it");

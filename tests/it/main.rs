@@ -1,6 +1,14 @@
 //! Integration tests in one binary: the parts and the built program against real counterparts on the loopback interface.
 
+#[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
 mod mosquitto;
+#[cfg(test)]
 mod mqtt;
+#[cfg(test)]
 mod sim_broker;

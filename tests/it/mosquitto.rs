@@ -24,6 +24,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// A broker; killed when dropped.
 pub(crate) struct Broker {
     pub(crate) port: u16,
+    /// A plain listener for the tests themselves, whatever the other one demands.
+    pub(crate) door: u16,
     folder: TempDir,
     child: Option<Child>,
 }
@@ -33,7 +35,7 @@ impl Broker {
     pub(crate) async fn start(listener: &str) -> Self {
         for _ in 0..10 {
             let folder = tempfile::tempdir().expect("scratch folder");
-            let mut broker = Self { port: free_port(), folder, child: None };
+            let mut broker = Self { port: free_port(), door: free_port(), folder, child: None };
             broker.configure(listener);
             if broker.launch().await {
                 return broker;
@@ -52,7 +54,9 @@ impl Broker {
         let v6 = format!("listener {} ::1\n{listener}", self.port);
         let v6 = if has_ipv6() { v6 } else { String::new() };
         let head = "per_listener_settings true\npersistence false\nuser root\nlog_type all\nlog_dest stderr\n";
-        std::fs::write(self.folder.path().join("mosquitto.conf"), format!("{head}{v4}{v6}")).expect("configuration");
+        let door = format!("listener {} 127.0.0.1\nallow_anonymous true\n", self.door);
+        std::fs::write(self.folder.path().join("mosquitto.conf"), format!("{head}{door}{v4}{v6}"))
+            .expect("configuration");
     }
 
     /// Ends it at once, as a power cut does.

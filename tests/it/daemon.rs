@@ -1,0 +1,189 @@
+//! The built program from end to end.
+
+use std::time::Duration;
+
+use surplusd::sim::registers::Layout;
+use surplusd::sim::wallbox::WallboxOptions;
+use tokio::net::UnixDatagram;
+use tokio::time::{Instant, timeout};
+
+use crate::house::{BASE, House, sample};
+use crate::mosquitto::SOON;
+
+/// The daemon is up and the box is set up; then 6.9 kW of sun.
+async fn charging() -> (House, crate::mosquitto::Peer) {
+    let house = House::running().await;
+    let mut peer = house.peer().await;
+    peer.expect(&format!("{BASE}/status"), "online").await;
+    house.until("watchdog programmed", |wallbox| wallbox.registers().watchdog_ms == 4_000).await;
+    house.until("no standby", |wallbox| wallbox.registers().standby == 4).await;
+    peer.expect(&format!("{BASE}/state/vehicle"), "connected").await;
+    sample(&peer, 6_900, 0);
+    house.setpoint(100).await;
+    (house, peer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sun_in_current_out_and_a_clean_end() {
+    let (mut house, mut peer) = charging().await;
+    peer.expect(&format!("{BASE}/state/setpoint"), "10.0").await;
+    peer.expect(&format!("{BASE}/state/mode"), "solar").await;
+    peer.expect(&format!("{BASE}/reason"), "following 6900 W of sun").await;
+    peer.expect(&format!("{BASE}/state/vehicle"), "charging").await;
+    house.signal("TERM");
+    let asked = Instant::now();
+    let status = house.ended().await;
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(status.code(), Some(0), "{}", house.log());
+    assert_eq!(house.port.wallbox().registers().setpoint, 0);
+    peer.expect(&format!("{BASE}/status"), "offline").await;
+    house.assert_well_behaved();
+    assert!(house.port.wallbox().writes()[&258] == 1, "the standby register is in EEPROM");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_originals_message() {
+    let (_house, mut peer) = charging().await;
+    peer.expect("home/charger/power", r#"{"chargeP": 0, "unit": "W"}"#).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_steer_and_the_mode_survives() {
+    let (mut house, mut peer) = charging().await;
+    peer.publish(&format!("{BASE}/set/mode"), "fast", false);
+    house.setpoint(160).await;
+    peer.publish(&format!("{BASE}/set/current"), "8.5", false);
+    peer.publish(&format!("{BASE}/set/carport/mode"), "fixed", false);
+    house.setpoint(85).await;
+    peer.publish(&format!("{BASE}/set/mode"), "sideways", false);
+    house.logged("unknown mode").await;
+    house.signal("TERM");
+    assert_eq!(house.ended().await.code(), Some(0));
+    peer.publish(&format!("{BASE}/set/mode"), "off", true);
+    house.start();
+    peer.expect(&format!("{BASE}/state/mode"), "fixed").await;
+    house.logged("ignoring the retained command").await;
+    assert!(house.log().contains("too soon to start again"), "minimum-off survives a restart:\n{}", house.log());
+    house.setpoint(85).await;
+    house.assert_well_behaved();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_while_charging_lets_the_box_fail_safe() {
+    let (mut house, _peer) = charging().await;
+    house.kill_9().await;
+    house.until("the box's own watchdog", |wallbox| wallbox.bus_lost() && wallbox.allowed_deciamps() == 0).await;
+    house.start();
+    house.until("back on the bus", |wallbox| !wallbox.bus_lost()).await;
+    house.assert_well_behaved();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_adopts_the_charge_without_a_jump() {
+    let (mut house, mut peer) = charging().await;
+    peer.expect(&format!("{BASE}/state/vehicle"), "charging").await;
+    house.kill_9().await;
+    let before = house.port.wallbox().writes()[&261];
+    house.start();
+    house.logged("keeping the charge found running").await;
+    sample(&peer, 6_900, 6_900);
+    house.logged("following 6900 W of sun").await;
+    let wallbox = house.port.wallbox();
+    assert_eq!((wallbox.registers().setpoint, wallbox.bus_lost()), (100, false));
+    assert_eq!(wallbox.writes()[&261], before, "nothing had to be written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_stops_is_noticed() {
+    let (house, _peer) = charging().await;
+    house.setpoint(60).await;
+    house.setpoint(0).await;
+    assert!(house.log().contains("old: not up, down to the minimum"), "{}", house.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_dies_and_comes_back_finds_everything_again() {
+    let (mut house, _old) = charging().await;
+    house.broker.restart().await;
+    let mut peer = house.peer().await;
+    peer.expect(&format!("{BASE}/status"), "online").await;
+    peer.expect(&format!("{BASE}/state/mode"), "solar").await;
+    sample(&peer, 8_280, 6_900);
+    house.setpoint(120).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_is_no_data() {
+    let (house, peer) = charging().await;
+    for payload in ["unavailable", "unknown", "", "nan", "inf", "3,2", "12 kW", "\u{fffd}", "none"] {
+        peer.publish("homeassistant/sensor/powerwall_site_now/state", payload, false);
+    }
+    peer.publish("homeassistant/sensor/powerwall_site_now/state", vec![0xff, 0xfe], false);
+    peer.publish("homeassistant/sensor/powerwall_site_now/state", vec![b'1'; 1_000_000], false);
+    house.setpoint(60).await;
+    sample(&peer, 6_900, 4_140);
+    house.setpoint(100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_a_good_file_and_keeps_out_a_bad_one() {
+    let (house, peer) = charging().await;
+    peer.publish(&format!("{BASE}/set/mode"), "fast", false);
+    house.setpoint(160).await;
+    house.configure(12);
+    house.signal("HUP");
+    house.setpoint(120).await;
+    house.logged("the configuration was read again").await;
+    let text = std::fs::read_to_string(house.config_file()).unwrap();
+    std::fs::write(house.config_file(), text.replace("max-current-a = 12", "max-current-a = 3")).unwrap();
+    house.signal("HUP");
+    house.logged("going on with the configuration in force").await;
+    assert_eq!(house.port.wallbox().registers().setpoint, 120);
+    house.assert_well_behaved();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_configuration_is_78() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.extra = "current-max = 3\n".to_owned();
+    house.configure(16);
+    house.start();
+    assert_eq!(house.ended().await.code(), Some(78));
+    assert!(house.log().contains("current-max"), "{}", house.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_box_is_only_read() {
+    let mut house = House::build(WallboxOptions { layout: Layout::V1_0_4, ..WallboxOptions::default() }).await;
+    house.start();
+    let mut peer = house.peer().await;
+    peer.expect(&format!("{BASE}/reason"), "the charger's firmware cannot be told a current").await;
+    assert!(house.port.wallbox().writes().keys().all(|register| *register != 261));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_and_its_watchdog_fed() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    let path = house.folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let path = path.display().to_string();
+    house.start_with(&[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "1000000")]);
+    let mut told = String::new();
+    let mut hear = async |wanted: &str, count: usize| {
+        let heard = async {
+            while told.matches(wanted).count() < count {
+                let mut buffer = [0; 1_024];
+                let length = socket.recv(&mut buffer).await.unwrap();
+                told += &String::from_utf8_lossy(&buffer[..length]);
+                told.push('\n');
+            }
+        };
+        assert!(timeout(SOON, heard).await.is_ok(), "{wanted}: {told}");
+    };
+    hear("READY=1", 1).await;
+    hear("WATCHDOG=1", 3).await;
+    hear("STATUS=carport: solar", 1).await;
+    house.signal("TERM");
+    hear("STOPPING=1", 1).await;
+    assert_eq!(house.ended().await.code(), Some(0));
+}

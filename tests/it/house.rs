@@ -1,0 +1,223 @@
+//! A whole household for the tests: the built program, a real Mosquitto with TLS and client certificates, and a simulated wallbox on a
+//! pseudo-terminal with a car that takes what it is offered.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use surplusd::daemon::clock::Clock;
+use surplusd::sim::plant::CarSignal;
+use surplusd::sim::port::WallboxPort;
+use surplusd::sim::wallbox::{Wallbox, WallboxOptions};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::mosquitto::{Broker, Peer, Pki, SOON, Validity};
+
+pub(crate) const BASE: &str = "surplusd/surplusd";
+/// How often the simulated box and car move on.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Everything around the daemon, and the daemon.
+pub(crate) struct House {
+    pub(crate) broker: Broker,
+    pub(crate) pki: Pki,
+    pub(crate) port: WallboxPort,
+    pub(crate) folder: TempDir,
+    pub(crate) daemon: Option<Child>,
+    plugged: tokio::sync::watch::Sender<bool>,
+    clock: Clock,
+    /// Cleared to add or change keys; `{…}` are filled in.
+    pub(crate) extra: String,
+    _car: JoinSet<()>,
+}
+
+impl House {
+    /// A house with this box and a car plugged in; the daemon is not started yet.
+    pub(crate) async fn build(options: WallboxOptions) -> Self {
+        let folder = tempfile::tempdir().expect("scratch folder");
+        let clock = Clock::start(1);
+        let link = folder.path().join("rs485");
+        let port = WallboxPort::open(Wallbox::new(options), clock, Some(link)).expect("pseudo-terminal");
+        let pki = Pki::new();
+        pki.issue_client();
+        let listener = pki.listener(&["localhost", "127.0.0.1"], Validity::Now) + "require_certificate true\n";
+        let broker = Broker::start(&listener).await;
+        let (plugged, is_plugged) = tokio::sync::watch::channel(true);
+        let shared = port.share();
+        let mut car = JoinSet::new();
+        car.spawn(async move {
+            loop {
+                {
+                    let mut wallbox = shared.lock().expect("whole");
+                    let plugged = *is_plugged.borrow();
+                    let offered = if plugged { f64::from(wallbox.allowed_deciamps()) / 10.0 } else { 0.0 };
+                    let signal = CarSignal { plugged, asks: plugged, amps: [offered; 3] };
+                    wallbox.tick(clock.now().0, signal);
+                }
+                tokio::time::sleep(STEP).await;
+            }
+        });
+        Self { broker, pki, port, folder, daemon: None, plugged, clock, extra: String::new(), _car: car }
+    }
+
+    /// A house with an ordinary box and the daemon running.
+    pub(crate) async fn running() -> Self {
+        let mut house = Self::build(WallboxOptions::default()).await;
+        house.start();
+        house
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join("surplusd.toml")
+    }
+
+    /// Writes the configuration; `max` is the charger's highest current.
+    pub(crate) fn configure(&self, max: u32) {
+        let show = |path: &Path| path.display().to_string();
+        let text = format!(
+            r#"
+version = 1
+state-file = "{state}"
+[mqtt]
+url = "mqtts://localhost:{port}"
+ca-file = "{ca}"
+client-cert-file = "{cert}"
+client-key-file = "{key}"
+keep-alive-s = 5
+[solar]
+min-on-s = 0
+min-off-s = 30
+[fail-safe]
+stale-after-s = 5
+stop-after-s = 10
+charger-watchdog-s = 4
+[publish]
+charger-power-topic = "home/charger/power"
+state-every-s = 1
+[[charger]]
+name = "carport"
+profile = "heidelberg-energy-control"
+link = "serial://{link}"
+poll-s = 0.3
+max-current-a = {max}
+{extra}"#,
+            state = show(&self.folder.path().join("state.json")),
+            port = self.broker.port,
+            ca = show(&self.pki.ca()),
+            cert = show(&self.pki.path("client.crt")),
+            key = show(&self.pki.path("client.key")),
+            link = show(self.port.path()),
+            extra = self.extra,
+        );
+        std::fs::write(self.config_file(), text).expect("configuration");
+    }
+
+    /// Starts the daemon; its log goes to `log` in the folder.
+    pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    pub(crate) fn start_with(&mut self, variables: &[(&str, &str)]) {
+        if !self.config_file().exists() {
+            self.configure(16);
+        }
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_surplusd"));
+        command.args(["run", "--config"]).arg(self.config_file()).stderr(log.expect("log file")).stdin(Stdio::null());
+        command.envs(variables.iter().copied()).kill_on_drop(true);
+        self.daemon = Some(command.spawn().expect("the built program"));
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().and_then(Child::id).expect("running")
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let done = std::process::Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(done.expect("kill is there").success());
+    }
+
+    /// Waits for the daemon's end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("running");
+        timeout(SOON, daemon.wait()).await.expect("it ends").expect("our child")
+    }
+
+    /// Kills it as a power cut does.
+    pub(crate) async fn kill_9(&mut self) {
+        self.signal("KILL");
+        assert_eq!(self.ended().await.signal(), Some(9));
+    }
+
+    pub(crate) fn plug(&self, plugged: bool) {
+        self.plugged.send_replace(plugged);
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now().0
+    }
+
+    /// Waits until the box is as wished; what it is instead is shown with the daemon's log.
+    pub(crate) async fn until(&self, what: &str, wish: impl Fn(&Wallbox) -> bool) {
+        let reached = async {
+            while !wish(&self.port.wallbox()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(SOON, reached).await.is_err() {
+            panic!("{what}: {:?}, state {}\n{}", self.registers(), self.port.wallbox().state(), self.log());
+        }
+    }
+
+    fn registers(&self) -> surplusd::sim::registers::Settings {
+        self.port.wallbox().registers()
+    }
+
+    /// Waits until register 261 is so many tenths of an ampere.
+    pub(crate) async fn setpoint(&self, deciamps: u16) {
+        self.until(&format!("setpoint {deciamps}"), |wallbox| wallbox.registers().setpoint == deciamps).await;
+    }
+
+    /// Waits for a line of the daemon's log.
+    pub(crate) async fn logged(&self, text: &str) {
+        let reached = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(timeout(SOON, reached).await.is_ok(), "{text:?} is not in the log:\n{}", self.log());
+    }
+
+    pub(crate) async fn peer(&self) -> Peer {
+        Peer::watch(self.broker.door).await
+    }
+
+    /// Nothing was ever written that no master may write, and no request came while an answer was due.
+    pub(crate) fn assert_well_behaved(&self) {
+        let wallbox = self.port.wallbox();
+        assert_eq!(wallbox.last_forbidden(), None, "{}", self.log());
+        assert_eq!(wallbox.overlaps(), 0, "{}", self.log());
+    }
+}
+
+/// Publishes the house as Home Assistant does: this much surplus while the car draws `car` watts.
+pub(crate) fn sample(peer: &Peer, surplus: i32, car: i32) {
+    let kilowatts =
+        |watts: i32| format!("{}{}.{:03}", if watts < 0 { "-" } else { "" }, watts.abs() / 1000, watts.abs() % 1000);
+    let publish = |name: &str, watts: i32| {
+        peer.publish(&format!("homeassistant/sensor/powerwall_{name}_now/state"), kilowatts(watts), true);
+    };
+    publish("solar", surplus + 400);
+    publish("load", car + 400);
+    publish("battery", 0);
+    publish("site", car - surplus);
+}
