@@ -1,1 +1,3 @@
-//! (being written)
+//! Commands, one file each. Nothing else prints.
+
+pub mod demo;
