@@ -92,12 +92,11 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
         () = time_is_up(args.minutes) => None,
         interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
     };
-    let result = match ended {
-        Some(result) => result,
-        None => {
-            stop.send_replace(true);
-            tokio::time::timeout(END_MAX, daemon).await.context("the daemon did not end when it was told to")?
-        }
+    let result = if let Some(result) = ended {
+        result
+    } else {
+        stop.send_replace(true);
+        tokio::time::timeout(END_MAX, daemon).await.context("the daemon did not end when it was told to")?
     };
     let last = world.stop().await;
     view.close()?;

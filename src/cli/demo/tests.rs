@@ -53,6 +53,21 @@ async fn the_daemon_gets_a_world_that_is_gone_afterwards() {
     assert!(!config_file.exists() && !Path::new(&link).exists());
 }
 
+/// An hour of the world in a minute, in virtual time.
+#[tokio::test(start_paused = true)]
+async fn the_daemon_is_told_when_the_time_is_up() {
+    let args = parse(&["--minutes", "1", "--speed", "60"]).unwrap();
+    let mut lasted = 0;
+    demo(&args, async |mut run: DemoRun| {
+        run.stop.wait_for(|stop| *stop).await?;
+        lasted = run.clock.now().0;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!((3_600_000..3_620_000).contains(&lasted), "{lasted}");
+}
+
 #[tokio::test]
 async fn a_failure_of_the_daemon_is_told() {
     let args = parse(&[]).unwrap();

@@ -12,7 +12,7 @@ use crate::sim::demo::WorldView;
 /// How often the terminal is redrawn, in real time.
 const REDRAW: Duration = Duration::from_millis(250);
 /// Width of a bar, and the power of a full one.
-const BAR: usize = 24;
+const BAR: u16 = 24;
 const BAR_W: f64 = 12_000.0;
 /// Ends what is left of a line on a terminal.
 const CLEAR_LINE: &str = "\x1b[K";
@@ -155,8 +155,8 @@ fn frame(world: &WorldView, snapshot: Option<&Snapshot>, speed: u32) -> Vec<Stri
 
 fn row(name: &str, watts: f64, rest: &str) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the width of a bar")]
-    let full = (watts.abs() / BAR_W * BAR as f64).round().clamp(0.0, BAR as f64) as usize;
-    let bar = format!("{}{}", "█".repeat(full), "·".repeat(BAR - full));
+    let full = (watts.abs() / BAR_W * f64::from(BAR)).round().clamp(0.0, f64::from(BAR)) as usize;
+    let bar = format!("{}{}", "█".repeat(full), "·".repeat(usize::from(BAR) - full));
     format!("{name:<8}{bar} {:>6.0} W   {rest}", tidy(watts))
 }
 
