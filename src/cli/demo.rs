@@ -1,8 +1,241 @@
-//! (being written)
-/// Arguments.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {}
-/// Runs.
-pub fn run(_args: &Args) -> u8 {
-    0
+//! `surplusd demo`: the real daemon in a simulated world, with a view of what it does.
+//!
+//! Needs no hardware and no broker: it makes its own, in a private directory that is removed at the end. What it leaves out: the network
+//! (everything is on 127.0.0.1) and a page for a browser.
+
+mod view;
+
+use std::fs::DirBuilder;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::Context;
+use control::{Mode, Snapshot};
+use tokio::sync::watch;
+
+use self::view::View;
+use crate::daemon::clock::Clock;
+use crate::sim::demo::{World, WorldOptions, WorldView};
+use crate::sim::plant::BatteryOptions;
+use crate::sim::wallbox::WallboxOptions;
+use crate::sim::weather::Weather;
+
+/// Runs the daemon in a simulated house: sun, battery, car, wallbox and broker.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// End after so many minutes of real time (without it: on Ctrl-C)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub minutes: Option<u32>,
+    /// How many times as fast as life
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub speed: u32,
+    /// Time of day at which the world begins
+    #[arg(long, default_value = "10:00", value_name = "HH:MM", value_parser = time_of_day)]
+    pub start: u32,
+    /// The kind of day: clear, hazy, broken or overcast
+    #[arg(long, default_value = "broken", value_parser = weather)]
+    pub weather: Weather,
+    /// A house without a home battery
+    #[arg(long)]
+    pub no_battery: bool,
+    /// Another seed, another day
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The charging mode: off, solar, slow, slow+solar, fast or fixed
+    #[arg(long, default_value = "solar", value_parser = mode)]
+    pub mode: Mode,
+    /// Reserved for a status page, which this version does not have: accepted, and nothing listens there
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
 }
+
+/// What the daemon is given to run on.
+#[derive(Debug)]
+pub struct DemoRun {
+    /// Its configuration, a file like any other.
+    pub config_file: PathBuf,
+    /// The clock that the world runs on.
+    pub clock: Clock,
+    /// Where it shows what it has decided.
+    pub snapshots: watch::Sender<Option<Snapshot>>,
+    /// Becomes `true` when it is to end in an orderly way.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// How long the daemon may take to end, in real time.
+const END_MAX: Duration = Duration::from_secs(15);
+/// Up to this speed the wallbox takes the time that a real one takes; above, the machine's own timers are too coarse for it.
+const LIFELIKE_SPEED_MAX: u32 = 10;
+
+/// Plays the demo: starts a world, runs `run` in it, and shows both until the time is up, Ctrl-C, or the daemon's own end.
+pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let dir = PrivateDir::create().context("failed to make a private directory for the demo")?;
+    let clock = Clock::start(args.speed);
+    let world =
+        World::start(world_options(args), &dir.0, clock).await.context("failed to start the simulated world")?;
+    let config_file = dir.0.join("surplusd.toml");
+    std::fs::write(&config_file, config_text(args, &world, &dir.0)).context("failed to write the configuration")?;
+
+    let mut out = io::stdout();
+    writeln!(out, "{}", introduction(args, &world, &config_file))?;
+    let (snapshots, decided) = watch::channel(None);
+    let (stop, stopped) = watch::channel(false);
+    let mut view = View::new(io::stdout(), io::stdout().is_terminal(), args.speed);
+    // The one place where the daemon is started.
+    let mut daemon = pin!(run(DemoRun { config_file, clock, snapshots, stop: stopped }));
+    let ended = tokio::select! {
+        result = &mut daemon => Some(result),
+        shown = view.show(world.view(), decided) => { shown?; None }
+        () = time_is_up(args.minutes) => None,
+        interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
+    };
+    let result = if let Some(result) = ended {
+        result
+    } else {
+        stop.send_replace(true);
+        tokio::time::timeout(END_MAX, daemon).await.context("the daemon did not end when it was told to")?
+    };
+    let last = world.stop().await;
+    view.close()?;
+    writeln!(out, "{}", summary(&last))?;
+    result.context("the daemon failed")
+}
+
+async fn time_is_up(minutes: Option<u32>) {
+    match minutes {
+        Some(minutes) => tokio::time::sleep(Duration::from_secs(60) * minutes).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn world_options(args: &Args) -> WorldOptions {
+    let lifelike = args.speed <= LIFELIKE_SPEED_MAX;
+    let wallbox = WallboxOptions::default();
+    WorldOptions {
+        seed: args.seed,
+        weather: args.weather,
+        start_s: args.start,
+        battery: (!args.no_battery).then_some(BatteryOptions::POWERWALL),
+        wallbox: WallboxOptions {
+            reply_delay_ms: if lifelike { wallbox.reply_delay_ms } else { 0 },
+            line_time: lifelike,
+            // The pieces of a frame arrive in real time.
+            gap_ms: wallbox.gap_ms * u64::from(args.speed),
+            ..wallbox
+        },
+        ..WorldOptions::default()
+    }
+}
+
+/// What a household would write, for this world.
+fn config_text(args: &Args, world: &World, dir: &Path) -> String {
+    format!(
+        r#"# The demo's configuration: a file like any other, for `surplusd check` as well.
+version = 1
+state-file = "{state}"
+
+[mqtt]
+url = "mqtts://127.0.0.1:{port}"
+ca-file = "{ca}"
+
+[inputs]
+preset = "home-assistant-powerwall"
+base-topic = "homeassistant"
+
+[battery]
+present = {battery}
+
+[[charger]]
+name = "carport"
+profile = "heidelberg-energy-control"
+link = "serial://{serial}"
+mode = "{mode}"
+
+[home-assistant]
+node-id = "demo"
+"#,
+        state = dir.join("state.json").display(),
+        port = world.broker_port(),
+        ca = world.ca_file().display(),
+        battery = !args.no_battery,
+        serial = world.serial_path().display(),
+        mode = args.mode,
+    )
+}
+
+fn introduction(args: &Args, world: &World, config_file: &Path) -> String {
+    let mut text = format!(
+        "A simulated house on a {} day from {}, {} times as fast as life. Configuration: {}\n\
+         Look in with: mosquitto_sub -h 127.0.0.1 -p {} --cafile {} -v -t '#'",
+        args.weather.name(),
+        view::clock_time(args.start),
+        args.speed,
+        config_file.display(),
+        world.broker_port(),
+        world.ca_file().display(),
+    );
+    if let Some(address) = &args.listen {
+        text.push_str("\nThere is no status page in this version: nothing listens on ");
+        text.push_str(address);
+        text.push('.');
+    }
+    text
+}
+
+fn summary(last: &WorldView) -> String {
+    let ledger = last.ledger;
+    let share = if ledger.car_wh > 0.0 { ledger.solar_to_car_wh / ledger.car_wh * 100.0 } else { 0.0 };
+    format!(
+        "Until {}: {:.2} kWh into the car, {:.2} from the sun ({share:.0} %), {:.2} from the grid, {:.2} from the home battery; {} {}.",
+        view::clock_time(last.time_of_day_s),
+        ledger.car_wh / 1_000.0,
+        ledger.solar_to_car_wh / 1_000.0,
+        ledger.grid_to_car_wh / 1_000.0,
+        ledger.battery_to_car_wh / 1_000.0,
+        ledger.starts,
+        if ledger.starts == 1 { "start" } else { "starts" },
+    )
+}
+
+fn time_of_day(text: &str) -> Result<u32, String> {
+    let parsed = text.split_once(':').and_then(|(hours, minutes)| {
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+        let (hours, minutes) = (number(hours)?, number(minutes)?);
+        (hours < 24 && minutes < 60).then_some(hours * 3_600 + minutes * 60)
+    });
+    parsed.ok_or_else(|| "write it as HH:MM, for instance 10:00".to_owned())
+}
+
+fn weather(text: &str) -> Result<Weather, String> {
+    Weather::from_name(text).ok_or_else(|| format!("one of {}", Weather::ALL.map(Weather::name).join(", ")))
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::from_name(text).ok_or_else(|| format!("one of {}", Mode::ALL.map(Mode::name).join(", ")))
+}
+
+/// A directory that only we can read; removed with all that is in it.
+struct PrivateDir(PathBuf);
+
+impl PrivateDir {
+    fn create() -> io::Result<Self> {
+        let name = format!("surplusd-demo-{:016x}", fastrand::u64(..));
+        let path = std::env::temp_dir().join(name);
+        // Fails where it exists already: nobody can have prepared it for us.
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        // What is left is a throw-away key in the temporary directory.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests;

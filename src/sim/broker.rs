@@ -1,8 +1,8 @@
 //! A small MQTT 3.1.1 broker with or without TLS, for the demo and for fault tests.
 //!
-//! Retained messages, wills, wildcards, QoS 0 and 1, take-over of a client identifier. Left out: sessions that outlive their connection (each
-//! greeting is answered with "no session present"), redelivery (a QoS 1 message is sent once), QoS 2 (a client that sends one is
-//! disconnected, a subscription to it is granted QoS 1), and access rules beyond one user name and password.
+//! Retained messages, wills, wildcards, `QoS` 0 and 1, take-over of a client identifier. Left out: sessions that outlive their connection (each
+//! greeting is answered with "no session present"), redelivery (a `QoS` 1 message is sent once), `QoS` 2 (a client that sends one is
+//! disconnected, a subscription to it is granted `QoS` 1), and access rules beyond one user name and password.
 
 mod connection;
 mod state;

@@ -1,7 +1,7 @@
-//! The packets of MQTT 3.1.1 (OASIS standard, 2014) that a broker reads and writes, QoS 0 and 1 only.
+//! The packets of MQTT 3.1.1 (OASIS standard, 2014) that a broker reads and writes, `QoS` 0 and 1 only.
 //!
 //! Written by hand rather than with the client's library: what the broker judges must not be what it is made of, and the library's
-//! functions want a buffer type of a crate that is not ours. Left out: QoS 2, MQTT 5.
+//! functions want a buffer type of a crate that is not ours. Left out: `QoS` 2, MQTT 5.
 
 /// Longest packet taken from a client; longer ends its connection.
 const PACKET_MAX: usize = 1 << 20;
@@ -12,7 +12,7 @@ pub(super) struct Publish {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
     pub(super) retain: bool,
-    /// `None`: QoS 0. `Some`: QoS 1 with this packet identifier.
+    /// `None`: `QoS` 0. `Some`: `QoS` 1 with this packet identifier.
     pub(super) id: Option<u16>,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Connect {
     pub(super) clean: bool,
     pub(super) keep_alive_s: u16,
     pub(super) client_id: String,
-    /// The last will. Its QoS does not matter here: it is handed on like any message.
+    /// The last will. Its `QoS` does not matter here: it is handed on like any message.
     pub(super) will: Option<Publish>,
     pub(super) username: Option<String>,
     pub(super) password: Option<Vec<u8>>,
@@ -183,7 +183,7 @@ pub(super) fn puback(id: u16) -> Vec<u8> {
     vec![0x40, 2, a, b]
 }
 
-/// SUBACK with one code for each filter: the granted QoS, or 0x80.
+/// SUBACK with one code for each filter: the granted `QoS`, or 0x80.
 pub(super) fn suback(id: u16, codes: &[u8]) -> Vec<u8> {
     let mut body = id.to_be_bytes().to_vec();
     body.extend_from_slice(codes);

@@ -205,36 +205,36 @@ mod tests {
     #[tokio::test]
     async fn a_box_answers_through_its_device_and_survives_being_unplugged() {
         let dir = tempfile::tempdir().unwrap();
-        let link = dir.path().join("rs485");
+        let stable = dir.path().join("rs485");
         let clock = Clock::start(1);
-        let mut port = WallboxPort::open(Wallbox::new(WallboxOptions::default()), clock, Some(link.clone())).unwrap();
-        assert_eq!(port.path(), link);
-        let mut line = open(&link).unwrap();
+        let mut port = WallboxPort::open(Wallbox::new(WallboxOptions::default()), clock, Some(stable.clone())).unwrap();
+        assert_eq!(port.path(), stable);
+        let mut line = open(&stable).unwrap();
         assert_eq!(ask(&mut line).await.unwrap()[..5], [1, 4, 2, 0, 2]);
         drop(line);
-        let mut line = open(&link).unwrap();
+        let mut line = open(&stable).unwrap();
         assert_eq!(ask(&mut line).await.unwrap()[..5], [1, 4, 2, 0, 2]);
 
         port.unplug().await;
-        assert!(open(&link).is_err());
+        assert!(open(&stable).is_err());
         assert!(ask(&mut line).await.is_err());
         drop(line);
 
         port.replug().await.unwrap();
-        let mut line = open(&link).unwrap();
+        let mut line = open(&stable).unwrap();
         assert!(ask(&mut line).await.is_ok());
         assert_eq!(port.wallbox().log().count(), 6, "three requests, three replies");
         drop(port);
-        assert!(!link.exists());
+        assert!(!stable.exists());
     }
 
     /// Shows its point where the tests do not run as root, whom the mark does not stop.
     #[tokio::test]
     async fn a_mark_left_behind_does_not_lock_the_port_for_ever() {
         let dir = tempfile::tempdir().unwrap();
-        let link = dir.path().join("rs485");
+        let stable = dir.path().join("rs485");
         let wallbox = Wallbox::new(WallboxOptions::default());
-        let port = WallboxPort::open(wallbox, Clock::start(1), Some(link.clone())).unwrap();
+        let port = WallboxPort::open(wallbox, Clock::start(1), Some(stable.clone())).unwrap();
         for _ in 0..3 {
             // As a daemon does that finds its device busy: it tries again.
             let mut line = loop {

@@ -55,13 +55,11 @@ impl Layout {
     pub fn has_input(self, register: u16) -> bool {
         match register {
             4..=13 | 100 | 101 => true,
-            14..=16 | 102..=133 => self >= Self::V1_0_4,
-            17 | 18 => self >= Self::V1_0_7,
+            14..=16 | 102..=133 | 300..=318 => self >= Self::V1_0_4,
+            // 203 is there since 1.0.5.
+            17 | 18 | 203 => self >= Self::V1_0_7,
             19 | 20 => self.is_connect(),
             200 => self >= Self::V1_0_3,
-            // Since 1.0.5.
-            203 => self >= Self::V1_0_7,
-            300..=318 => self >= Self::V1_0_4,
             // Error memory; the connect series has other things there.
             500..=819 => self >= Self::V1_0_4 && !self.is_connect(),
             _ => false,

@@ -42,7 +42,7 @@ pub struct WallboxOptions {
     pub setpoint_default: u16,
     /// L1, L2, L3 to neutral in volts; some 8 V where nothing is connected.
     pub voltages: [u16; 3],
-    /// Registers 17/18 at the start, in VAh.
+    /// Registers 17/18 at the start, in volt-ampere hours.
     pub installed_vah: u32,
     /// Time to think before a reply, in milliseconds.
     pub reply_delay_ms: u64,
@@ -423,9 +423,8 @@ impl Wallbox {
 
     /// Register 14: apparent power.
     fn volt_amps(&self) -> u16 {
-        let [a, b, c] = self.deciamps();
-        let [u, v, w] = self.options.voltages;
-        let deci = u32::from(a) * u32::from(u) + u32::from(b) * u32::from(v) + u32::from(c) * u32::from(w);
+        let products = self.deciamps().into_iter().zip(self.options.voltages);
+        let deci: u32 = products.map(|(deciamps, volts)| u32::from(deciamps) * u32::from(volts)).sum();
         u16::try_from(deci / 10).unwrap_or(u16::MAX)
     }
 

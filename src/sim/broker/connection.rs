@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             1
         } else if connect.client_id.is_empty() && !connect.clean {
             2
-        } else if !self.shared.login.as_ref().is_none_or(|(user, pass)| login == Some((user, pass.as_bytes()))) {
+        } else if self.shared.login.as_ref().is_some_and(|(user, pass)| login != Some((user, pass.as_bytes()))) {
             4
         } else {
             0

@@ -184,7 +184,8 @@ impl Wallbox {
     /// The next reply, once it is due.
     pub fn poll_reply(&mut self, now_ms: u64) -> Option<Vec<u8>> {
         self.advance(now_ms);
-        let (_, frame) = self.line.queue.pop_front_if(|(due_ms, _)| *due_ms <= now_ms)?;
+        self.next_reply_ms().filter(|due_ms| *due_ms <= now_ms)?;
+        let (_, frame) = self.line.queue.pop_front()?;
         self.line.record(now_ms, LogKind::Reply, frame.clone());
         Some(frame)
     }
