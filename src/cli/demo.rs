@@ -14,10 +14,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use control::{Mode, Snapshot};
-use tokio::sync::watch;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 
 use self::view::View;
+use super::exit;
+use crate::charger::profile;
+use crate::config::{self, Environment};
 use crate::daemon::clock::Clock;
+use crate::daemon::{self, Control, Ended, Wiring};
 use crate::sim::demo::{World, WorldOptions, WorldView};
 use crate::sim::plant::BatteryOptions;
 use crate::sim::wallbox::WallboxOptions;
@@ -65,6 +70,45 @@ pub struct DemoRun {
     pub stop: watch::Receiver<bool>,
 }
 
+/// Runs the demo with the real daemon; returns the exit code.
+pub fn run(args: &Args) -> u8 {
+    super::logging::start(tracing::Level::WARN);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.context("failed to start").and_then(|runtime| runtime.block_on(demo(args, daemon)));
+    match result {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            // Where even this cannot be said, the exit code still is.
+            writeln!(io::stderr(), "surplusd demo: {error:#}").ok();
+            exit::BUG
+        }
+    }
+}
+
+/// The real daemon, as `surplusd run` has it.
+async fn daemon(run: DemoRun) -> anyhow::Result<()> {
+    let known: Vec<&str> = profile::names().collect();
+    let loaded = config::load(&run.config_file, &Environment::default(), &known);
+    let first = loaded.findings.first().map(ToString::to_string).unwrap_or_default();
+    let config = loaded.config.with_context(|| format!("the demo's own configuration is wrong: {first}"))?;
+    let (sender, controls) = mpsc::channel(1);
+    let mut stop = run.stop;
+    let stopping = async {
+        // An error means that the demo itself is gone, which is a reason to stop as well.
+        stop.wait_for(|stop| *stop).await.ok();
+        sender.send(Control::Stop).await.ok();
+        std::future::pending::<()>().await;
+    };
+    let wiring = Wiring { clock: run.clock, controls, snapshots: run.snapshots };
+    tokio::select! {
+        ended = daemon::run(config, wiring) => match ended? {
+            Ended::Asked { .. } => Ok(()),
+            Ended::Broken { what } => Err(anyhow::anyhow!(what)),
+        },
+        () = stopping => Ok(()),
+    }
+}
+
 /// How long the daemon may take to end, in real time.
 const END_MAX: Duration = Duration::from_secs(15);
 /// Up to this speed the wallbox takes the time that a real one takes; above, the machine's own timers are too coarse for it.
@@ -83,6 +127,7 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
     writeln!(out, "{}", introduction(args, &world, &config_file))?;
     let (snapshots, decided) = watch::channel(None);
     let (stop, stopped) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
     let mut view = View::new(io::stdout(), io::stdout().is_terminal(), args.speed);
     // The one place where the daemon is started.
     let mut daemon = pin!(run(DemoRun { config_file, clock, snapshots, stop: stopped }));
@@ -90,6 +135,7 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
         result = &mut daemon => Some(result),
         shown = view.show(world.view(), decided) => { shown?; None }
         () = time_is_up(args.minutes) => None,
+        _ = terminate.recv() => None,
         interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
     };
     let result = if let Some(result) = ended {

@@ -176,7 +176,7 @@ impl World {
     /// Ends it, and says how it was at the end.
     pub async fn stop(mut self) -> WorldView {
         self.task.shutdown().await;
-        self.port.unplug().await;
+        self.port.unplug();
         *self.view.borrow()
     }
 }

@@ -5,24 +5,24 @@
 //! mark is left behind, a new pseudo-terminal takes the place of the old one behind the link. Left out: baud rate and parity, which a
 //! pseudo-terminal does not have.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use control::Tick;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
-use tokio_serial::{SerialPort, SerialStream};
+use serialport::{SerialPort, TTYPort};
 
 use super::wallbox::Wallbox;
 use crate::daemon::clock::Clock;
 
 /// How often it is looked for somebody at the other end while nobody is, in real time.
 const LOOK: Duration = Duration::from_millis(10);
-/// The longest that a write may take, in real time: a full pseudo-terminal that nobody reads must not stop the box.
-const WRITE_MAX: Duration = Duration::from_millis(50);
+/// The longest wait for bytes or for room, in real time: then it is looked whether the adapter was pulled out.
+const WAIT_MAX: Duration = Duration::from_millis(20);
 /// `O_NOCTTY | O_NONBLOCK` as Linux has them on every machine but the oldest families.
 const OPEN_FLAGS: i32 = 0o400 | 0o4_000;
 
@@ -33,16 +33,21 @@ pub struct WallboxPort {
     clock: Clock,
     link: Option<PathBuf>,
     device: PathBuf,
-    /// One task while plugged in, none while not.
-    pump: JoinSet<()>,
+    /// One thread while plugged in, none while not.
+    pump: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    pulled: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl WallboxPort {
     /// Opens a pseudo-terminal, and points `link` at it where one is wanted: the link stays the same through [`WallboxPort::unplug`] and
-    /// [`WallboxPort::replug`], the device behind it does not. Must be called within a tokio runtime.
+    /// [`WallboxPort::replug`], the device behind it does not.
     pub fn open(wallbox: Wallbox, clock: Clock, link: Option<PathBuf>) -> io::Result<Self> {
-        let mut port =
-            Self { wallbox: Arc::new(Mutex::new(wallbox)), clock, link, device: PathBuf::new(), pump: JoinSet::new() };
+        let mut port = Self { wallbox: Arc::new(Mutex::new(wallbox)), clock, link, device: PathBuf::new(), pump: None };
         port.plug()?;
         Ok(port)
     }
@@ -63,34 +68,38 @@ impl WallboxPort {
     }
 
     /// Pulls out the adapter: open devices fail, the link is gone. The box lives on. Waits until the device is closed.
-    pub async fn unplug(&mut self) {
+    pub fn unplug(&mut self) {
         if let Some(link) = &self.link {
             // Missing is what is wanted.
             std::fs::remove_file(link).ok();
         }
-        self.pump.shutdown().await;
+        if let Some(running) = self.pump.take() {
+            running.pulled.store(true, Ordering::Relaxed);
+            running.thread.join().ok();
+        }
     }
 
     /// Puts it back: a new device, the same link. Pulls it out first where it is in.
-    pub async fn replug(&mut self) -> io::Result<()> {
-        self.unplug().await;
+    pub fn replug(&mut self) -> io::Result<()> {
+        self.unplug();
         self.plug()
     }
 
     fn plug(&mut self) -> io::Result<()> {
         let (master, device) = terminal(self.link.as_deref())?;
         self.device.clone_from(&device);
+        let pulled = Arc::new(AtomicBool::new(false));
         let (wallbox, clock, link) = (Arc::clone(&self.wallbox), self.clock, self.link.clone());
-        self.pump.spawn(Pump { wallbox, clock, link, master, device, anybody: false }.run());
+        let pump = Pump { wallbox, clock, link, master, device, anybody: false, pulled: Arc::clone(&pulled) };
+        let thread = thread::Builder::new().name("wallbox".to_owned()).spawn(move || pump.run())?;
+        self.pump = Some(Running { pulled, thread });
         Ok(())
     }
 }
 
 impl Drop for WallboxPort {
     fn drop(&mut self) {
-        if let Some(link) = &self.link {
-            std::fs::remove_file(link).ok();
-        }
+        self.unplug();
     }
 }
 
@@ -100,8 +109,8 @@ fn lock(wallbox: &Mutex<Wallbox>) -> MutexGuard<'_, Wallbox> {
 }
 
 /// A new pseudo-terminal, with the link pointing at it.
-fn terminal(link: Option<&Path>) -> io::Result<(SerialStream, PathBuf)> {
-    let (master, slave) = SerialStream::pair()?;
+fn terminal(link: Option<&Path>) -> io::Result<(TTYPort, PathBuf)> {
+    let (master, slave) = TTYPort::pair()?;
     let device = slave.name().map(PathBuf::from);
     let device = device.ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
     if let Some(link) = link {
@@ -116,32 +125,35 @@ struct Pump {
     wallbox: Arc<Mutex<Wallbox>>,
     clock: Clock,
     link: Option<PathBuf>,
-    master: SerialStream,
+    master: TTYPort,
     device: PathBuf,
     /// Whether somebody has the device open, as far as is known.
     anybody: bool,
+    /// The adapter has been pulled out.
+    pulled: Arc<AtomicBool>,
 }
 
 impl Pump {
-    async fn run(mut self) {
+    fn run(mut self) {
         let mut buffer = [0_u8; 256];
-        loop {
-            let due = self.send_due().await;
-            tokio::select! {
-                read = self.master.read(&mut buffer) => match read {
-                    Ok(length) if length > 0 => {
-                        self.anybody = true;
-                        let bytes = buffer.get(..length).unwrap_or(&[]);
-                        lock(&self.wallbox).bytes(self.clock.now().0, bytes);
-                    }
-                    // EIO: nobody has it open.
-                    Ok(_) | Err(_) => {
-                        self.anybody = false;
-                        self.clear_mark();
-                        tokio::time::sleep(LOOK).await;
-                    }
-                },
-                () = wait_until(self.clock, due) => {}
+        while !self.pulled.load(Ordering::Relaxed) {
+            let due = self.send_due();
+            let wait = due.map_or(WAIT_MAX, |tick| self.clock.real(tick.since(self.clock.now())).min(WAIT_MAX));
+            // A wait of 0 would be for ever.
+            self.master.set_timeout(wait.max(Duration::from_millis(1))).ok();
+            match self.master.read(&mut buffer) {
+                Ok(length) if length > 0 => {
+                    self.anybody = true;
+                    let bytes = buffer.get(..length).unwrap_or(&[]);
+                    lock(&self.wallbox).bytes(self.clock.now().0, bytes);
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                // EIO: nobody has it open.
+                Ok(_) | Err(_) => {
+                    self.anybody = false;
+                    self.clear_mark();
+                    thread::sleep(LOOK);
+                }
             }
         }
     }
@@ -159,7 +171,7 @@ impl Pump {
     }
 
     /// Sends what is due; says when the next reply will be.
-    async fn send_due(&mut self) -> Option<Tick> {
+    fn send_due(&mut self) -> Option<Tick> {
         loop {
             let now_ms = self.clock.now().0;
             let reply = {
@@ -171,21 +183,18 @@ impl Pump {
             };
             // With nobody listening it is lost, as on a real line; it must not wait for the next to open the device.
             if self.anybody {
-                tokio::time::timeout(WRITE_MAX, self.master.write_all(&reply)).await.ok();
+                self.master.set_timeout(WAIT_MAX).ok();
+                self.master.write_all(&reply).ok();
             }
         }
     }
 }
 
-async fn wait_until(clock: Clock, due: Option<Tick>) {
-    match due {
-        Some(tick) => clock.sleep_until(tick).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_serial::SerialStream;
+
     use super::*;
     use crate::sim::wallbox::WallboxOptions;
 
@@ -197,8 +206,8 @@ mod tests {
 
     async fn ask(line: &mut SerialStream) -> io::Result<[u8; 7]> {
         let mut reply = [0; 7];
-        line.write_all(&STATE).await?;
-        tokio::time::timeout(Duration::from_secs(5), line.read_exact(&mut reply)).await??;
+        AsyncWriteExt::write_all(line, &STATE).await?;
+        tokio::time::timeout(Duration::from_secs(5), AsyncReadExt::read_exact(line, &mut reply)).await??;
         Ok(reply)
     }
 
@@ -215,12 +224,12 @@ mod tests {
         let mut line = open(&stable).unwrap();
         assert_eq!(ask(&mut line).await.unwrap()[..5], [1, 4, 2, 0, 2]);
 
-        port.unplug().await;
+        port.unplug();
         assert!(open(&stable).is_err());
         assert!(ask(&mut line).await.is_err());
         drop(line);
 
-        port.replug().await.unwrap();
+        port.replug().unwrap();
         let mut line = open(&stable).unwrap();
         assert!(ask(&mut line).await.is_ok());
         assert_eq!(port.wallbox().log().count(), 6, "three requests, three replies");

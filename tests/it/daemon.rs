@@ -17,7 +17,7 @@ async fn charging() -> (House, crate::mosquitto::Peer) {
     peer.expect(&format!("{BASE}/status"), "online").await;
     house.until("watchdog programmed", |wallbox| wallbox.registers().watchdog_ms == 4_000).await;
     house.until("no standby", |wallbox| wallbox.registers().standby == 4).await;
-    peer.expect(&format!("{BASE}/state/vehicle"), "connected").await;
+    peer.expect(&format!("{BASE}/state/vehicle"), "requesting").await;
     sample(&peer, 6_900, 0);
     house.setpoint(100).await;
     (house, peer)

@@ -80,9 +80,9 @@ async fn a_power_cut_of_the_box_costs_it_nothing_but_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_adapter_is_pulled_out_and_put_back() {
     let (mut house, peer) = fast(0).await;
-    house.port.unplug().await;
+    house.port.unplug();
     house.until("its own watchdog", surplusd::sim::wallbox::Wallbox::bus_lost).await;
-    house.port.replug().await.unwrap();
+    house.port.replug().unwrap();
     house.until("taken back", |wallbox| !wallbox.bus_lost()).await;
     works_again(&house, &peer).await;
 }
