@@ -3,6 +3,7 @@
 //!
 //! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
 
+mod once;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use super::line::{Done, Line, LineEvent, LineNotice};
 use super::profile::Profile;
 use crate::config::{ChargerSetup, LinkConfig};
 use crate::daemon::clock::Clock;
-pub use wire::Target;
-use wire::Wire;
+pub use once::OneShot;
+use wire::{Target, Wire};
 
 /// What a line is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

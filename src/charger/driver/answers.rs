@@ -54,7 +54,12 @@ impl Driver {
             // Some boxes do not have the register; then there is nothing to forbid.
             Job::WriteStandby(_) => self.standby = StandbyState::Done,
             Job::Lock => self.lock_answer(&outcome, now),
-            Job::Unlock => self.unlock_answer(&outcome, now),
+            Job::Unlock => {
+                if !self.unlock_answer(&outcome, now) {
+                    self.failed(job, None, now);
+                    return;
+                }
+            }
         }
         self.failures = 0;
         self.finish_restore();
@@ -148,7 +153,9 @@ impl Driver {
         match job {
             Job::Write(which, _) => self.kept(which).forget(),
             Job::Lock => self.lock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now),
-            Job::Unlock => self.unlock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now),
+            Job::Unlock => {
+                self.unlock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now);
+            }
             Job::Connect(_) | Job::Measure | Job::Read(_) | Job::WriteStandby(_) => {}
         }
         self.readback_at = now;
