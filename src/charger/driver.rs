@@ -74,7 +74,7 @@ pub enum Input {
     Outcome(Outcome),
     /// The line cannot be opened, or was lost.
     LineDown,
-    /// The line is there (again).
+    /// The line is open and quiet; may be said again while it is.
     LineUp,
     /// Time has passed.
     Timeout,
@@ -258,8 +258,10 @@ impl Driver {
             Input::Outcome(outcome) => self.take_outcome(outcome, now),
             Input::LineDown => self.line_down(now),
             Input::LineUp => {
-                self.line_up = true;
-                self.retry_at = now;
+                // A line that was only made usable again after a failure does not shorten the pause after that failure.
+                if !std::mem::replace(&mut self.line_up, true) {
+                    self.retry_at = now;
+                }
             }
             Input::Timeout => {}
         }
