@@ -345,9 +345,8 @@ impl Profile {
     /// The run of registers of a poll on that layout: first address and number.
     pub fn poll_block(&self, layout: Layout) -> (u16, u16) {
         let present = self.measure.polled().filter(|register| register.since <= layout);
-        let (start, end) = present.fold((u16::MAX, 0), |(start, end), register| {
-            (start.min(register.address), end.max(register.end()))
-        });
+        let (start, end) = present
+            .fold((u16::MAX, 0), |(start, end), register| (start.min(register.address), end.max(register.end())));
         // The state is part of every layout, so the run is never empty.
         (start.min(end), end.saturating_sub(start))
     }

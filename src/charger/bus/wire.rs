@@ -84,8 +84,7 @@ impl Wire {
                 };
                 let outcome = ask(&mut session, request, real(reply)).await;
                 // After a failure the session may pair the next request with this one's answer: never use it again.
-                let wire =
-                    if matches!(outcome, Outcome::Failed(_)) { Self::Closed } else { Self::Ready(session) };
+                let wire = if matches!(outcome, Outcome::Failed(_)) { Self::Closed } else { Self::Ready(session) };
                 (wire, Done::Ended(outcome))
             }
         }
@@ -135,9 +134,9 @@ fn serial_error(error: &tokio_serial::Error) -> OpenError {
         tokio_serial::ErrorKind::Unknown if text.contains("typewriter") || text.contains("ioctl") => OpenError::NotATty,
         // ENXIO and ENODEV: the name is still there, the adapter is not.
         tokio_serial::ErrorKind::Unknown if text.contains("No such device") => OpenError::Missing,
-        tokio_serial::ErrorKind::Unknown
-        | tokio_serial::ErrorKind::InvalidInput
-        | tokio_serial::ErrorKind::Io(_) => OpenError::Other(text),
+        tokio_serial::ErrorKind::Unknown | tokio_serial::ErrorKind::InvalidInput | tokio_serial::ErrorKind::Io(_) => {
+            OpenError::Other(text)
+        }
     }
 }
 

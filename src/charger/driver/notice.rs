@@ -171,7 +171,9 @@ impl fmt::Display for Notice {
             Self::Lapsed { safe, ordered: true } => {
                 write!(f, "no decision in time: down to the safe current of {safe}, then silence until the next one")
             }
-            Self::Lapsed { ordered: false, .. } => f.write_str("no decision since the start: silent until there is one"),
+            Self::Lapsed { ordered: false, .. } => {
+                f.write_str("no decision since the start: silent until there is one")
+            }
             Self::Resumed => f.write_str("decisions come again"),
             Self::LinkLost { failure: Some(failure) } => write!(f, "does not answer: {failure}"),
             Self::LinkLost { failure: None } => f.write_str("answers, but nothing that helps"),

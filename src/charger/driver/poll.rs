@@ -85,12 +85,13 @@ impl Driver {
             let [first, second, third] = registers.each_ref().map(|register| self.value(register, words));
             Some([first?, second?, third?])
         };
-        let currents = three(&measure.currents)
-            .map(|values| values.map(|value| Milliamps(u32::try_from(value).unwrap_or(0))));
+        let currents =
+            three(&measure.currents).map(|values| values.map(|value| Milliamps(u32::try_from(value).unwrap_or(0))));
         // A phase that is not wired picks up a few volts from its neighbours.
         let voltages = three(&measure.voltages).map(|values| {
             let wired = |value: &i64| *value >= i64::from(measure.wired_from);
-            values.map(|value| Volts(Some(value).filter(wired).and_then(|value| u16::try_from(value).ok()).unwrap_or(0)))
+            values
+                .map(|value| Volts(Some(value).filter(wired).and_then(|value| u16::try_from(value).ok()).unwrap_or(0)))
         });
         let power = self
             .value(&measure.power, words)

@@ -18,11 +18,22 @@ const SETTLE_MAX: Millis = Millis::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pulse {
     Idle,
-    Lock { before: Vehicle },
-    Held { before: Vehicle, until: Tick },
+    Lock {
+        before: Vehicle,
+    },
+    Held {
+        before: Vehicle,
+        until: Tick,
+    },
     /// `locked`: the lock was echoed, so the register is there.
-    Unlock { before: Option<Vehicle>, locked: bool },
-    Settling { before: Vehicle, until: Tick },
+    Unlock {
+        before: Option<Vehicle>,
+        locked: bool,
+    },
+    Settling {
+        before: Vehicle,
+        until: Tick,
+    },
 }
 
 impl Pulse {
@@ -124,8 +135,7 @@ impl Driver {
         let locked = matches!(self.pulse, Pulse::Held { .. } | Pulse::Unlock { locked: true, .. });
         match outcome {
             Outcome::Written => {
-                self.pulse =
-                    before.map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
+                self.pulse = before.map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
                 self.poll_at = now;
                 self.notice(if before.is_some() { Notice::WakeEnded } else { Notice::Unlocked });
                 self.say(Event::Woken);

@@ -216,7 +216,11 @@ fn what_cannot_be_proven_means_no_current() {
         rig.amps(10);
         rig.run(Millis(30_000));
         assert_eq!(rig.report().fault, Some(Fault::Refused));
-        assert!(rig.fake.writes.iter().all(|(_, address, value)| *address != 261 || *value == 0), "{:?}", rig.fake.writes);
+        assert!(
+            rig.fake.writes.iter().all(|(_, address, value)| *address != 261 || *value == 0),
+            "{:?}",
+            rig.fake.writes
+        );
         assert!(rig.fake.count_writes(257).max(rig.fake.count_writes(262)) <= 3);
         let refused = rig.notices().iter().filter(|notice| matches!(notice, Notice::Refused { .. })).count();
         assert_eq!(refused, 1, "said once");

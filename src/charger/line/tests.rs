@@ -36,18 +36,16 @@ impl Rig {
             safe_current: Milliamps(0),
             standby: false,
         };
-        let driver = |unit: &u8| (ChargerId(*unit), Driver::new(ChargerId(*unit), &setup(*unit), profile.clone(), Tick(1)));
+        let driver =
+            |unit: &u8| (ChargerId(*unit), Driver::new(ChargerId(*unit), &setup(*unit), profile.clone(), Tick(1)));
         let line = Line::new(units.iter().map(driver).collect(), profile.link, Tick(1));
         let boxes = units.iter().map(|unit| (*unit, FakeBox::new(0x107))).collect();
         Self { line, boxes, now: Tick(1), ops: vec![], events: vec![], spoil: VecDeque::new(), open: None }
     }
 
     fn order(&mut self, unit: u8, amps: u32, span: Millis) {
-        let order = Order {
-            charger: ChargerId(unit),
-            setpoint: Some(Milliamps(amps * 1_000)),
-            valid_until: self.now + span,
-        };
+        let order =
+            Order { charger: ChargerId(unit), setpoint: Some(Milliamps(amps * 1_000)), valid_until: self.now + span };
         self.line.tell(ChargerId(unit), Input::Order(order), self.now);
     }
 
@@ -214,7 +212,8 @@ fn a_shutdown_ends_with_and_without_a_line() {
         }
         assert!(rig.line.ended());
         rig.events.extend(std::iter::from_fn(|| rig.line.poll_event()));
-        let proven = |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::ShutDown { proven }) if *proven != lost);
+        let proven =
+            |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::ShutDown { proven }) if *proven != lost);
         assert_eq!(rig.events.iter().filter(proven).count(), 2);
         assert_eq!((rig.line.poll_op(rig.now), rig.line.poll_timeout(rig.now)), (None, None));
     }

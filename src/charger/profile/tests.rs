@@ -49,7 +49,8 @@ fn a_poll_reads_what_the_layout_has() {
 fn currents_round_down_and_the_forbidden_range_is_off() {
     let profile = heidelberg();
     let box_max = Milliamps(16_000);
-    for (milliamps, raw) in [(0, 0), (5_999, 0), (6_000, 60), (6_099, 60), (10_050, 100), (16_000, 160), (32_000, 160)] {
+    for (milliamps, raw) in [(0, 0), (5_999, 0), (6_000, 60), (6_099, 60), (10_050, 100), (16_000, 160), (32_000, 160)]
+    {
         assert_eq!(profile.encode_current(Milliamps(milliamps), box_max), raw, "{milliamps} mA");
     }
     assert_eq!(profile.encode_current(Milliamps(16_000), Milliamps(8_000)), 80);

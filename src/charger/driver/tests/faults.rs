@@ -184,7 +184,11 @@ fn a_lapse_in_the_middle_of_a_pulse_unlocks_before_the_silence() {
     rig.tell(Input::Wake);
     rig.run(Millis(500));
     assert_eq!(rig.fake.holding[&259], 0);
-    rig.tell(Input::Order(Order { charger: ID, setpoint: Some(Milliamps(10_000)), valid_until: rig.now + Millis(1_000) }));
+    rig.tell(Input::Order(Order {
+        charger: ID,
+        setpoint: Some(Milliamps(10_000)),
+        valid_until: rig.now + Millis(1_000),
+    }));
     rig.order = None;
     rig.run(Millis(3_000));
     assert_eq!((rig.fake.holding[&259], rig.fake.holding[&261]), (1, 0));
