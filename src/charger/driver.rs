@@ -150,6 +150,7 @@ enum StandbyState {
 
 /// One charger.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 pub struct Driver {
     id: ChargerId,
     unit: u8,
@@ -255,7 +256,7 @@ impl Driver {
             Input::Wake => self.start_pulse(),
             Input::Unlock => self.pulse = Pulse::Unlock { before: None, locked: false },
             Input::Shutdown => self.start_ending(now),
-            Input::Outcome(outcome) => self.take_outcome(outcome, now),
+            Input::Outcome(outcome) => self.take_outcome(&outcome, now),
             Input::LineDown => self.line_down(now),
             Input::LineUp => {
                 // A line that was only made usable again after a failure does not shorten the pause after that failure.

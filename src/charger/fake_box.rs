@@ -90,7 +90,7 @@ impl FakeBox {
         self.writes.iter().filter(|(_, written, _)| *written == address).count()
     }
 
-    pub(crate) fn answer(&mut self, request: &Request, now: Tick) -> Outcome {
+    pub(crate) fn answer(&mut self, request: Request, now: Tick) -> Outcome {
         if self.silent {
             return Outcome::Failed(Failure::Timeout);
         }

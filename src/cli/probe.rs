@@ -28,7 +28,7 @@ const SCAN_REPLY: Millis = Millis(200);
 /// Read and name every register of a wallbox. Reads only; stop the daemon first, as a line has one master.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Serial device, or tcp://HOST[:PORT] for Modbus TCP.
+    /// Serial device, or `tcp://HOST[:PORT]` for Modbus TCP.
     #[arg(long, value_parser = parse_port)]
     port: Port,
     /// Modbus unit: the address switch of the box.

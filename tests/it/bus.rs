@@ -1,4 +1,5 @@
 //! The real bus on a pseudo-terminal: the test plays the box, byte for byte.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -157,13 +158,10 @@ impl Rig {
 }
 
 fn report(link: Link, amps: Option<u32>) -> impl Fn(&BusEvent) -> Option<ChargerReport> {
-    move |event| match event {
-        BusEvent::Report(report)
-            if report.link == link && amps.is_none_or(|amps| report.setpoint == Some(Milliamps(amps * 1_000))) =>
-        {
-            Some(*report)
-        }
-        _ => None,
+    move |event| {
+        let BusEvent::Report(report) = event else { return None };
+        let setpoint = amps.map(|amps| Milliamps(amps * 1_000));
+        (report.link == link && (amps.is_none() || report.setpoint == setpoint)).then_some(*report)
     }
 }
 
@@ -303,10 +301,11 @@ async fn an_answer_that_comes_late_is_never_taken_for_the_next() {
     timeout(LIMIT, late).await.unwrap();
     rig.order(12);
     let seen = player
-        .until(&mut rig.events, |event| match event {
-            BusEvent::Report(report) if report.setpoint != Some(Milliamps(10_000)) => Some(*report),
-            BusEvent::Notice { notice: Notice::PowerCycle { .. }, .. } => panic!("the late answer was believed"),
-            _ => None,
+        .until(&mut rig.events, |event| {
+            let power_cycle = matches!(event, BusEvent::Notice { notice: Notice::PowerCycle { .. }, .. });
+            assert!(!power_cycle, "the late answer was believed");
+            let BusEvent::Report(report) = event else { return None };
+            (report.setpoint != Some(Milliamps(10_000))).then_some(*report)
         })
         .await;
     assert_eq!(seen.setpoint, Some(Milliamps(12_000)));

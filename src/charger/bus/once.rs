@@ -21,9 +21,9 @@ pub struct OneShot {
 impl OneShot {
     /// Opens the line and waits until it is quiet.
     pub async fn open(link: LinkConfig, defaults: LinkDefaults, clock: Clock) -> Result<Self, OpenError> {
-        let mut line = Self { target: Arc::new(Target { link, defaults }), clock, wire: Wire::Closed };
-        line.reopen().await?;
-        Ok(line)
+        let mut new = Self { target: Arc::new(Target { link, defaults }), clock, wire: Wire::Closed };
+        new.reopen().await?;
+        Ok(new)
     }
 
     /// Asks for registers and waits for the answer at most `reply`. After a failure the line is made usable again first.
@@ -38,10 +38,10 @@ impl OneShot {
         }
         self.clock.sleep(self.target.defaults.gap).await;
         match self.perform(Op::Send(request, reply)).await {
-            Done::Ended(Outcome::Failed(Failure::Gone)) => Err(OpenError::Lost),
-            Done::Ended(outcome) => Ok(outcome),
             Done::OpenFailed(error) | Done::DrainFailed(error) => Err(error),
-            Done::Opened | Done::Drained => Err(OpenError::Lost),
+            // Not an end of a request; the line is not to be trusted.
+            Done::Opened | Done::Drained | Done::Ended(Outcome::Failed(Failure::Gone)) => Err(OpenError::Lost),
+            Done::Ended(outcome) => Ok(outcome),
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Rig {
     pub(super) now: Tick,
     pub(super) events: Vec<Event>,
     /// Keeps this ordered, as the controller does.
-    pub(super) order: Option<Option<Milliamps>>,
+    pub(super) order: Option<Order>,
 }
 
 impl Rig {
@@ -57,8 +57,9 @@ impl Rig {
     }
 
     pub(super) fn order(&mut self, setpoint: Option<Milliamps>) {
-        self.order = Some(setpoint);
-        self.tell(Input::Order(Order { charger: ID, setpoint, valid_until: self.now + Millis(10_000) }));
+        let order = Order { charger: ID, setpoint, valid_until: self.now + Millis(10_000) };
+        self.order = Some(order);
+        self.tell(Input::Order(order));
     }
 
     pub(super) fn amps(&mut self, amps: u32) {
@@ -70,12 +71,12 @@ impl Rig {
         let end = self.now + span;
         let mut renew = self.now;
         while self.now < end {
-            if let Some(setpoint) = self.order.filter(|_| self.now >= renew) {
-                self.order(setpoint);
+            if let Some(order) = self.order.filter(|_| self.now >= renew) {
+                self.order(order.setpoint);
                 renew = self.now + Millis(3_000);
             }
             if let Some(request) = self.driver.poll_request(self.now) {
-                let outcome = self.fake.answer(&request, self.now);
+                let outcome = self.fake.answer(request, self.now);
                 let silent = matches!(outcome, Outcome::Failed(_));
                 self.now = self.now + if silent { TIMEOUT } else { TURN };
                 self.tell(Input::Outcome(outcome));
@@ -89,8 +90,10 @@ impl Rig {
     }
 
     pub(super) fn notices(&self) -> Vec<&Notice> {
-        let notice = |event| if let &Event::Notice(ref notice) = event { Some(notice) } else { None };
-        self.events.iter().filter_map(notice).collect()
+        self.events
+            .iter()
+            .filter_map(|event| if let Event::Notice(notice) = event { Some(notice) } else { None })
+            .collect()
     }
 
     pub(super) fn report(&self) -> ChargerReport {

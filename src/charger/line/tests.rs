@@ -60,14 +60,15 @@ impl Rig {
         let (done, took) = match op {
             Op::Open => (self.open.clone().map_or(Done::Opened, Done::OpenFailed), Millis(1)),
             Op::Drain { quiet } => (Done::Drained, quiet),
-            Op::Send(request, reply) => match self.spoil.pop_front() {
-                Some(failure) => (Done::Ended(Outcome::Failed(failure)), reply),
-                None => {
-                    let outcome = self.boxes.get_mut(&request.unit).unwrap().answer(&request, self.now);
+            Op::Send(request, reply) => {
+                if let Some(failure) = self.spoil.pop_front() {
+                    (Done::Ended(Outcome::Failed(failure)), reply)
+                } else {
+                    let outcome = self.boxes.get_mut(&request.unit).unwrap().answer(request, self.now);
                     let silent = matches!(outcome, Outcome::Failed(_));
                     (Done::Ended(outcome), if silent { reply } else { Millis(40) })
                 }
-            },
+            }
         };
         self.now = self.now + took;
         self.line.handle(done, self.now);

@@ -83,10 +83,8 @@ fn mistakes_are_refused_with_their_place() {
         ("stop-bits = 1", "stop-bits = 3", "link.stop-bits"),
         ("since = \"1.0.0\"", "since = \"1.0\"", "register.layout"),
     ] {
-        match edited(from, to).unwrap_err() {
-            ProfileError::Invalid { path: found, .. } => assert_eq!(found, path, "{to}"),
-            error => panic!("{to}: {error}"),
-        }
+        let error = edited(from, to).unwrap_err();
+        assert!(matches!(&error, ProfileError::Invalid { path: found, .. } if found == path), "{to}: {error}");
     }
     // A hole in the polled run: the temperature, register 9, moved away.
     let hole = edited("address = 9\n", "address = 40\n").unwrap_err();
