@@ -10,6 +10,7 @@ use control::{ChargerId, ChargerReport, Link, Milliamps, Millis, Order};
 use surplusd::charger::bus::{self, Bus, BusCommand, BusEnd, BusEvent, OneShot};
 use surplusd::charger::codec::{Failure, Flaw, Operation, Outcome, Request};
 use surplusd::charger::driver::Notice;
+use surplusd::charger::line::OpenError;
 use surplusd::charger::profile;
 use surplusd::config::{ChargerSetup, LinkConfig};
 use surplusd::daemon::clock::Clock;
@@ -390,7 +391,6 @@ async fn a_dropped_handle_shuts_the_line_down() {
 
 #[tokio::test]
 async fn two_masters_cannot_have_one_port() {
-    use surplusd::charger::line::OpenError;
     let player = Player::new();
     let _first = one_shot(&player).await;
     let defaults = profile::load("heidelberg-energy-control").unwrap().link;
@@ -399,4 +399,97 @@ async fn two_masters_cannot_have_one_port() {
     assert_eq!(open("/dev/surplusd-no-such-port".into()).await.err(), Some(OpenError::Missing));
     let file = tempfile::NamedTempFile::new().unwrap();
     assert_eq!(open(file.path().to_owned()).await.err(), Some(OpenError::NotATty));
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_is_thrown_away() {
+    let mut player = Player::new();
+    let mut line = one_shot(&player).await;
+    let frame = "01 03 01 01 00 01 d4 36";
+    let good = ["01 03 02 3a 98 ab 4e"];
+    assert_eq!(ask(&mut line, &mut player, holding(257), frame, &good).await, Outcome::Registers(vec![15_000]));
+    player.send(&framed(vec![1, 3, 2, 0, 60])).await;
+    assert_eq!(ask(&mut line, &mut player, holding(257), frame, &good).await, Outcome::Registers(vec![15_000]));
+}
+
+#[tokio::test]
+async fn a_line_that_is_never_quiet_belongs_to_somebody_else() {
+    let mut player = Player::new();
+    let babble = async {
+        loop {
+            player.master.write_all(&[0x55]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let path = player.slave.name().unwrap();
+    let defaults = profile::load("heidelberg-energy-control").unwrap().link;
+    let open = OneShot::open(LinkConfig::Serial { path: path.into() }, defaults, Clock::start(4));
+    tokio::select! {
+        opened = timeout(LIMIT, open) => assert_eq!(opened.unwrap().err(), Some(OpenError::Noisy)),
+        () = babble => {}
+    }
+}
+
+#[tokio::test]
+async fn modbus_tcp_reads_and_notices_a_closed_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let link = LinkConfig::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+    let defaults = profile::load("heidelberg-energy-control").unwrap().link;
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 12];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(request[2..], [0, 0, 0, 6, 1, 4, 0, 4, 0, 1]);
+        let mut reply = request[..2].to_vec();
+        reply.extend([0, 0, 0, 5, 1, 4, 2, 1, 7]);
+        stream.write_all(&reply).await.unwrap();
+        stream.read_exact(&mut request).await.unwrap();
+    };
+    let client = async {
+        let mut master = OneShot::open(link.clone(), defaults, Clock::start(4)).await.unwrap();
+        let request = Request { unit: 1, op: input(4, 1) };
+        assert_eq!(master.ask(request, Millis(500)).await, Ok(Outcome::Registers(vec![0x107])));
+        assert_eq!(master.ask(request, Millis(500)).await, Err(OpenError::Lost));
+    };
+    tokio::join!(serve, client);
+    drop(listener);
+    let refused = OneShot::open(link, defaults, Clock::start(4)).await.err();
+    assert!(matches!(refused, Some(OpenError::Other(_))), "{refused:?}");
+}
+
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    probe: surplusd::cli::probe::Args,
+}
+
+/// Runs `surplusd probe` with those arguments while the player answers; returns its exit code as text.
+async fn probe(player: Option<&mut Player>, args: &[&str]) -> String {
+    let cli = <Cli as clap::Parser>::try_parse_from([&["probe"], args].concat()).unwrap();
+    let run = tokio::task::spawn_blocking(move || format!("{:?}", surplusd::cli::probe::run(&cli.probe).unwrap()));
+    let play = async {
+        match player {
+            Some(player) => loop {
+                player.serve_one().await;
+            },
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        code = timeout(LIMIT, run) => code.unwrap().unwrap(),
+        () = play => unreachable!("the player plays for ever"),
+    }
+}
+
+#[tokio::test]
+async fn probe_reads_everything_and_writes_nothing() {
+    let code = |code: u8| format!("{:?}", std::process::ExitCode::from(code));
+    let mut player = Player::new();
+    let path = player.path().to_string_lossy().into_owned();
+    assert_eq!(probe(Some(&mut player), &["--port", &path]).await, code(0));
+    assert!(player.log.len() > 15, "{}", player.log.len());
+    assert!(player.log.iter().all(|frame| matches!(frame[1], 3 | 4)));
+    assert!(!player.log.iter().any(|frame| frame[1] == 3 && matches!(frame[3], 2 | 3)), "258 and 259 on layout 1.0.7");
+    assert_eq!(probe(None, &["--port", &path, "--unit", "3"]).await, code(69));
+    assert_eq!(probe(None, &["--port", "/dev/surplusd-no-such-port"]).await, code(69));
 }
