@@ -11,7 +11,7 @@
 //!  Running ─────────────────────────────┘
 //! ```
 //!
-//! What Running asks for is chosen anew each time from what is known ([`Driver::choose`]), so nothing is queued and nothing can be
+//! What Running asks for is chosen anew each time from what is known (`Driver::choose`), so nothing is queued and nothing can be
 //! stale: a lower current first, then the lock, the settings, a higher current, checks, and measurements last.
 //!
 //! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has

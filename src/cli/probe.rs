@@ -164,7 +164,7 @@ async fn table(
                 Outcome::Written => String::new(),
             }
         };
-        let _ = writeln!(text, "  {place:<12} {:<52} {shown}", register.title);
+        let _ = writeln!(text, "  {place:<12} {:<68} {shown}", register.title);
     }
     Ok(values)
 }
