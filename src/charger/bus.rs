@@ -3,6 +3,7 @@
 //!
 //! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
 
+mod once;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use super::line::{Done, Line, LineEvent, LineNotice};
 use super::profile::Profile;
 use crate::config::{ChargerSetup, LinkConfig};
 use crate::daemon::clock::Clock;
-pub use wire::Target;
-use wire::Wire;
+pub use once::OneShot;
+use wire::{Target, Wire};
 
 /// What a line is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,5 +302,35 @@ async fn finish(io: &mut Option<Io>) -> (Wire, Done) {
     match io {
         Some(io) => io.await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_thread_is_seen_and_stays_seen() {
+        let (wishes, _) = watch::channel(Wishes::default());
+        let (alive, over) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _alive = alive;
+            panic!("a bug in unit {}", 7);
+        });
+        let mut bus = Bus { wishes, over, thread: Some(thread), end: None };
+        let expected = BusEnd::Panicked("a bug in unit 7".to_owned());
+        assert_eq!(bus.ended().await, expected);
+        assert_eq!(bus.ended().await, expected);
+        // Nobody reads it any more, and still nothing blocks.
+        bus.send(BusCommand::Shutdown);
+    }
+
+    #[test]
+    fn a_line_needs_chargers() {
+        let (events, _) = mpsc::channel(1);
+        let link = LinkConfig::Tcp { host: "localhost".to_owned(), port: 502 };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let clock = runtime.block_on(async { Clock::start(1) });
+        assert_eq!(spawn(link, BTreeMap::new(), clock, events).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -11,7 +11,7 @@
 //!  Running ─────────────────────────────┘
 //! ```
 //!
-//! What Running asks for is chosen anew each time from what is known ([`Driver::choose`]), so nothing is queued and nothing can be
+//! What Running asks for is chosen anew each time from what is known (`Driver::choose`), so nothing is queued and nothing can be
 //! stale: a lower current first, then the lock, the settings, a higher current, checks, and measurements last.
 //!
 //! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has
@@ -74,7 +74,7 @@ pub enum Input {
     Outcome(Outcome),
     /// The line cannot be opened, or was lost.
     LineDown,
-    /// The line is there (again).
+    /// The line is open and quiet; may be said again while it is.
     LineUp,
     /// Time has passed.
     Timeout,
@@ -150,6 +150,7 @@ enum StandbyState {
 
 /// One charger.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 pub struct Driver {
     id: ChargerId,
     unit: u8,
@@ -253,13 +254,15 @@ impl Driver {
         match input {
             Input::Order(order) => self.take_order(order, now),
             Input::Wake => self.start_pulse(),
-            Input::Unlock => self.pulse = Pulse::Unlock { before: None },
+            Input::Unlock => self.pulse = Pulse::Unlock { before: None, locked: false },
             Input::Shutdown => self.start_ending(now),
-            Input::Outcome(outcome) => self.take_outcome(outcome, now),
+            Input::Outcome(outcome) => self.take_outcome(&outcome, now),
             Input::LineDown => self.line_down(now),
             Input::LineUp => {
-                self.line_up = true;
-                self.retry_at = now;
+                // A line that was only made usable again after a failure does not shorten the pause after that failure.
+                if !std::mem::replace(&mut self.line_up, true) {
+                    self.retry_at = now;
+                }
             }
             Input::Timeout => {}
         }

@@ -1,1 +1,130 @@
+<<<<<<< HEAD
 
+=======
+//! A wallbox for the tests of this module: registers, layouts, the watchdog, losing power. Only what the vendor's table says; it does
+//! not share the driver's view of it.
+
+use std::collections::BTreeMap;
+
+use control::{Millis, Tick};
+
+use super::codec::{Failure, Operation, Outcome, Request};
+
+/// Energy counter since power-on.
+const POWER_ON_COUNTER: u16 = 16;
+
+#[derive(Debug, Clone)]
+pub(crate) struct FakeBox {
+    pub(crate) layout: u16,
+    pub(crate) input: BTreeMap<u16, u16>,
+    pub(crate) holding: BTreeMap<u16, u16>,
+    /// Does not answer.
+    pub(crate) silent: bool,
+    /// Echoes writes of these and keeps what it has.
+    pub(crate) stubborn: Vec<u16>,
+    /// Answers exception 2 to these.
+    pub(crate) missing: Vec<u16>,
+    /// Every write that reached it.
+    pub(crate) writes: Vec<(Tick, u16, u16)>,
+    /// Every request that reached it.
+    pub(crate) requests: Vec<(Tick, Operation)>,
+    fed: Tick,
+}
+
+impl FakeBox {
+    pub(crate) fn new(layout: u16) -> Self {
+        let mut input = BTreeMap::new();
+        let end = if layout >= 0x107 {
+            18
+        } else if layout >= 0x104 {
+            16
+        } else {
+            13
+        };
+        input.insert(4, layout);
+        input.extend((5..=end).map(|address| (address, 0)));
+        input.extend([(5, 2), (9, 210), (10, 230), (11, 231), (12, 232), (13, 1), (100, 16), (101, 6)]);
+        if layout >= 0x104 {
+            input.extend((102..134).map(|address| (address, 0x4142)));
+        }
+        let mut new = Self {
+            layout,
+            input,
+            holding: BTreeMap::new(),
+            silent: false,
+            stubborn: vec![],
+            missing: vec![],
+            writes: vec![],
+            requests: vec![],
+            fed: Tick(0),
+        };
+        new.defaults();
+        new
+    }
+
+    fn defaults(&mut self) {
+        if self.layout >= 0x107 {
+            self.holding.extend([(257, 15_000), (258, 0), (259, 1), (261, 160), (262, 0)]);
+        }
+    }
+
+    /// Loses power for a moment. From 1.0.8 on only the setpoint is lost.
+    pub(crate) fn power_cycle(&mut self) {
+        let kept = self.holding.clone();
+        self.defaults();
+        if self.layout >= 0x108 {
+            self.holding.extend(kept.into_iter().filter(|(address, _)| *address != 261));
+        }
+        self.input.insert(POWER_ON_COUNTER, 0);
+    }
+
+    pub(crate) fn state(&mut self, raw: u16) {
+        self.input.insert(5, raw);
+    }
+
+    /// The current it would offer at that time, in 0.1 A: the setpoint, or the fail-safe once the watchdog has run out.
+    pub(crate) fn offers(&self, now: Tick) -> u16 {
+        let limit = u64::from(self.holding[&257]);
+        let expired = limit > 0 && now.since(self.fed) > Millis(limit);
+        if expired { self.holding[&262] } else { self.holding[&261] }
+    }
+
+    pub(crate) fn count_writes(&self, address: u16) -> usize {
+        self.writes.iter().filter(|(_, written, _)| *written == address).count()
+    }
+
+    pub(crate) fn answer(&mut self, request: Request, now: Tick) -> Outcome {
+        if self.silent {
+            return Outcome::Failed(Failure::Timeout);
+        }
+        self.fed = now;
+        self.requests.push((now, request.op));
+        match request.op {
+            Operation::ReadInput { addr, count } => read(&self.input, &self.missing, addr, count),
+            Operation::ReadHolding { addr, count } => {
+                if self.layout < 0x108 && (addr..addr + count).any(|address| matches!(address, 258 | 259)) {
+                    return Outcome::Exception(2);
+                }
+                read(&self.holding, &self.missing, addr, count)
+            }
+            Operation::WriteSingle { addr, value } => {
+                self.writes.push((now, addr, value));
+                if self.missing.contains(&addr) || !self.holding.contains_key(&addr) {
+                    return Outcome::Exception(2);
+                }
+                if !self.stubborn.contains(&addr) {
+                    self.holding.insert(addr, value);
+                }
+                Outcome::Written
+            }
+        }
+    }
+}
+
+fn read(table: &BTreeMap<u16, u16>, missing: &[u16], addr: u16, count: u16) -> Outcome {
+    let words: Option<Vec<u16>> = (addr..addr + count)
+        .map(|address| table.get(&address).copied().filter(|_| !missing.contains(&address)))
+        .collect();
+    words.map_or(Outcome::Exception(2), Outcome::Registers)
+}
+>>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71

@@ -130,8 +130,8 @@ pub struct Line {
     pause: Millis,
     /// Who had the last turn.
     last: Option<ChargerId>,
-    /// As last said: `None` at the start, `Some(None)` up.
-    said: Option<Option<OpenError>>,
+    /// What was said last.
+    said: Option<LineNotice>,
     notices: VecDeque<LineNotice>,
 }
 
@@ -200,7 +200,7 @@ impl Line {
             (State::Draining, Done::Drained) => {
                 self.state = State::Idle { from: now };
                 self.pause = REOPEN_MIN;
-                self.say(None);
+                self.say(LineNotice::Up);
                 for driver in self.drivers.values_mut() {
                     driver.handle(Input::LineUp, now);
                 }
@@ -278,18 +278,17 @@ impl Line {
     fn lose(&mut self, error: OpenError, now: Tick) {
         self.state = State::Closed { at: now + self.pause };
         self.pause = Millis(self.pause.0.saturating_mul(2)).min(REOPEN_MAX);
-        self.say(Some(error));
+        self.say(LineNotice::Down(error));
         for driver in self.drivers.values_mut() {
             driver.handle(Input::LineDown, now);
         }
     }
 
     /// Says how the line is, if that is news. At most a few notices are ever waiting: they are polled after every call.
-    fn say(&mut self, error: Option<OpenError>) {
-        if self.said.as_ref() == Some(&error) {
-            return;
+    fn say(&mut self, notice: LineNotice) {
+        if self.said.as_ref() != Some(&notice) {
+            self.notices.push_back(notice.clone());
+            self.said = Some(notice);
         }
-        self.notices.push_back(error.clone().map_or(LineNotice::Up, LineNotice::Down));
-        self.said = Some(error);
     }
 }

@@ -110,7 +110,7 @@ pub enum Unit {
     Volt,
     /// VA; taken for watts, although it reads high at low currents.
     VoltAmpere,
-    /// VAh; taken for watt-hours.
+    /// `VAh`; taken for watt-hours.
     VoltAmpereHour,
     /// ms.
     Millisecond,

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! probe
 
 /// stub
@@ -6,4 +7,308 @@ pub struct Args {}
 /// stub
 pub fn run(_: &Args) -> u8 {
     0
+=======
+//! `surplusd probe`: reads and names every register that the profile knows, and says in plain words what the box can do.
+//! It only reads.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use control::Millis;
+
+use crate::charger::bus::OneShot;
+use crate::charger::codec::{Operation, Outcome, Request};
+use crate::charger::line::OpenError;
+use crate::charger::profile::{self, Kind, Layout, Profile, Register, Table, Unit};
+use crate::config::LinkConfig;
+use crate::daemon::clock::Clock;
+
+/// Nothing answers, or the line cannot be used.
+const UNAVAILABLE: u8 = 69;
+/// The line may not be opened.
+const PERMISSION: u8 = 77;
+/// Units that the address switch of a box can be set to.
+const UNITS: std::ops::RangeInclusive<u8> = 1..=15;
+/// How long to wait for each unit while scanning: a box answers within a few tens of milliseconds.
+const SCAN_REPLY: Millis = Millis(200);
+
+/// Read and name every register of a wallbox. Reads only; stop the daemon first, as a line has one master.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Serial device, or `tcp://HOST[:PORT]` for Modbus TCP.
+    #[arg(long, value_parser = parse_port)]
+    port: Port,
+    /// Modbus unit: the address switch of the box.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=247), conflicts_with = "scan")]
+    unit: u8,
+    /// Look for boxes at units 1 to 15.
+    #[arg(long)]
+    scan: bool,
+    /// Register map.
+    #[arg(long, default_value = "heidelberg-energy-control")]
+    profile: String,
+}
+
+#[derive(Debug, Clone)]
+struct Port(LinkConfig);
+
+fn parse_port(text: &str) -> Result<Port, String> {
+    let Some(rest) = text.strip_prefix("tcp://") else {
+        let path = text.strip_prefix("serial://").unwrap_or(text);
+        return Ok(Port(LinkConfig::Serial { path: path.into() }));
+    };
+    // [::1]:502, [::1], host:502, host
+    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+    };
+    if host.is_empty() {
+        return Err("a host is missing after tcp://".to_owned());
+    }
+    let port = port.map_or(Ok(502), u16::from_str).map_err(|_| "the port must be a number up to 65535".to_owned())?;
+    Ok(Port(LinkConfig::Tcp { host: host.to_owned(), port }))
+}
+
+/// Runs the command. Prints to standard output; hints go to standard error.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command of the user, at a terminal")]
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let profile = profile::load(&args.profile)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start")?;
+    match runtime.block_on(probe(args, &profile)) {
+        Ok(Found { text, any: true }) => {
+            print!("{text}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Found { text, any: false }) => {
+            print!("{text}");
+            eprint!("{HINTS}");
+            Ok(ExitCode::from(UNAVAILABLE))
+        }
+        Err(error) => {
+            eprintln!("failed to use the line: {error}");
+            Ok(ExitCode::from(if error == OpenError::Denied { PERMISSION } else { UNAVAILABLE }))
+        }
+    }
+}
+
+const HINTS: &str = "\
+Nothing answers. What it usually is:
+  - A and B are swapped at one end of the cable.
+  - DIP switch S5/4 of the box is ON: then it is a leader and does not listen. It must be OFF.
+  - The address (DIP switch S4, binary, S4/4 counts 1) is another one: try --scan.
+  - The box sleeps: without a car it goes into standby after some minutes. Plug a car in, or switch the box off and on.
+  - Another master is on the line, for instance a running surplusd: a line has one master.
+  - No 120 ohm resistors at the two ends of a long cable.
+";
+
+struct Found {
+    text: String,
+    any: bool,
+}
+
+async fn probe(args: &Args, profile: &Arc<Profile>) -> Result<Found, OpenError> {
+    let mut line = OneShot::open(args.port.0.clone(), profile.link, Clock::start(1)).await?;
+    let mut found = Found { text: String::new(), any: false };
+    let units = if args.scan { UNITS } else { args.unit..=args.unit };
+    let reply = if args.scan { SCAN_REPLY } else { profile.link.reply };
+    for unit in units {
+        let request = Request { unit, op: read(&profile.layout) };
+        match line.ask(request, reply).await? {
+            Outcome::Registers(words) => {
+                found.any = true;
+                let layout = Layout(words.first().copied().unwrap_or(0));
+                let _ = writeln!(found.text, "unit {unit}: {}, register layout {layout}", profile.title);
+                let values = table(&mut line, unit, profile, layout, &mut found.text).await?;
+                summary(profile, layout, &values, &mut found.text);
+            }
+            Outcome::Exception(code) => {
+                found.any = true;
+                let _ = writeln!(
+                    found.text,
+                    "unit {unit}: answers, but has no layout register (exception {code}): not a {}?",
+                    profile.title
+                );
+            }
+            Outcome::Failed(failure) => {
+                let _ = writeln!(found.text, "unit {unit}: {failure}");
+            }
+            Outcome::Written => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The raw registers of those that could be read, by name.
+type Values = std::collections::BTreeMap<String, Vec<u16>>;
+
+async fn table(
+    line: &mut OneShot,
+    unit: u8,
+    profile: &Profile,
+    layout: Layout,
+    text: &mut String,
+) -> Result<Values, OpenError> {
+    let mut values = Values::new();
+    for register in &profile.registers {
+        let place = match register.table {
+            Table::Input => format!("input {}", register.address),
+            Table::Holding => format!("holding {}", register.address),
+        };
+        let shown = if register.since > layout {
+            format!("not on this layout, comes with {}", register.since)
+        } else if register.readable_since > layout {
+            format!("there, but cannot be read before layout {}", register.readable_since)
+        } else {
+            match line.ask(Request { unit, op: read(register) }, profile.link.reply).await? {
+                Outcome::Registers(words) => {
+                    let shown = show(profile, register, &words);
+                    values.insert(register.name.clone(), words);
+                    shown
+                }
+                Outcome::Exception(2) => "the box says that it has no such register (exception 2)".to_owned(),
+                Outcome::Exception(code) => format!("the box declines (exception {code})"),
+                Outcome::Failed(failure) => failure.to_string(),
+                Outcome::Written => String::new(),
+            }
+        };
+        let _ = writeln!(text, "  {place:<12} {:<68} {shown}", register.title);
+    }
+    Ok(values)
+}
+
+fn read(register: &Register) -> Operation {
+    let (addr, count) = (register.address, register.count());
+    match register.table {
+        Table::Input => Operation::ReadInput { addr, count },
+        Table::Holding => Operation::ReadHolding { addr, count },
+    }
+}
+
+/// Value with unit, meaning, and the raw registers.
+fn show(profile: &Profile, register: &Register, words: &[u16]) -> String {
+    if matches!(register.kind, Kind::Text(_)) {
+        return format!("{:?}", Register::text(words));
+    }
+    let Some(value) = register.value(words) else { return "not understood".to_owned() };
+    let mut shown = match register.unit {
+        Unit::None => value.to_string(),
+        Unit::Layout => Layout(words.first().copied().unwrap_or(0)).to_string(),
+        Unit::Milliampere => format!("{} A", thousandths(value)),
+        Unit::MilliCelsius => format!("{} °C", thousandths(value)),
+        Unit::Volt => format!("{value} V"),
+        Unit::VoltAmpere => format!("{value} VA"),
+        Unit::VoltAmpereHour => format!("{value} VAh"),
+        Unit::Millisecond => format!("{value} ms"),
+    };
+    let raw = words.first().copied().unwrap_or(0);
+    let state = (register.name == profile.measure.state.name).then(|| profile.states.get(&raw)).flatten();
+    if let Some(state) = state {
+        let _ = write!(shown, " = {}, {}", state.code, state.title);
+    } else if let Some(meaning) = register.values.get(&raw) {
+        let _ = write!(shown, ", {meaning}");
+    }
+    let hex: Vec<String> = words.iter().map(|word| format!("{word:04x}")).collect();
+    let _ = write!(shown, "  [{}]", hex.join(" "));
+    shown
+}
+
+fn thousandths(value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    let value = value.unsigned_abs();
+    format!("{sign}{}.{}", value / 1_000, value % 1_000 / 100)
+}
+
+/// The box in plain words.
+fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String) {
+    let value = |register: &Register| register.value(values.get(&register.name)?);
+    let mut say = |sentence: String| {
+        let _ = writeln!(text, "  → {sentence}");
+    };
+    if layout < profile.control_since {
+        say(format!(
+            "It can be watched but not controlled: layout {layout} has no register for the current, that needs {}.",
+            profile.control_since
+        ));
+        return;
+    }
+    match value(&profile.set_current.register) {
+        Some(current) => say(format!("It can be controlled; it may draw {} A now.", thousandths(current))),
+        None => say("Its register for the current could not be read: it cannot be controlled safely.".to_owned()),
+    }
+    match value(&profile.watchdog.register) {
+        Some(0) => say("Its watchdog is switched off; surplusd will set it.".to_owned()),
+        Some(limit) => say(format!("Its watchdog acts after {} s without any request.", thousandths(limit))),
+        None => say("Its watchdog could not be read: surplusd will not let it charge.".to_owned()),
+    }
+    match value(&profile.fail_safe.register) {
+        Some(0) => say("It then stops charging and locks (state F).".to_owned()),
+        Some(current) => say(format!("It then goes on charging with {} A.", thousandths(current))),
+        None => say("Its fail-safe current could not be read: surplusd will not let it charge.".to_owned()),
+    }
+    if layout < profile.settings_kept_since {
+        say(format!("It forgets all settings without power (kept from layout {} on).", profile.settings_kept_since));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile() -> Arc<Profile> {
+        profile::load("heidelberg-energy-control").unwrap()
+    }
+
+    fn find<'a>(profile: &'a Profile, name: &str) -> &'a Register {
+        profile.registers.iter().find(|register| register.name == name).unwrap()
+    }
+
+    #[test]
+    fn ports_are_devices_or_tcp() {
+        let serial = |path: &str| LinkConfig::Serial { path: path.into() };
+        let tcp = |host: &str, port| LinkConfig::Tcp { host: host.to_owned(), port };
+        for (text, link) in [
+            ("/dev/ttyUSB0", serial("/dev/ttyUSB0")),
+            ("serial:///dev/surplusd-rs485", serial("/dev/surplusd-rs485")),
+            ("tcp://box", tcp("box", 502)),
+            ("tcp://box:1502", tcp("box", 1502)),
+            ("tcp://[::1]:1502", tcp("::1", 1502)),
+            ("tcp://[::1]", tcp("::1", 502)),
+        ] {
+            assert_eq!(parse_port(text).unwrap().0, link, "{text}");
+        }
+        assert!(parse_port("tcp://").is_err());
+        assert!(parse_port("tcp://box:70000").is_err());
+    }
+
+    #[test]
+    fn values_are_shown_with_unit_meaning_and_raw() {
+        let profile = profile();
+        let show = |name: &str, words: &[u16]| show(&profile, find(&profile, name), words);
+        assert_eq!(show("state", &[7]), "7 = C2, charging  [0007]");
+        assert_eq!(show("max-current", &[0]), "0.0 A, no charging  [0000]");
+        assert_eq!(show("max-current", &[105]), "10.5 A  [0069]");
+        assert_eq!(show("temperature", &[0xff6f]), "-14.5 °C  [ff6f]");
+        assert_eq!(show("energy-total", &[0x31, 0xdde9]), "3268073 VAh  [0031 dde9]");
+        assert_eq!(show("layout", &[0x107]), "1.0.7  [0107]");
+        assert_eq!(show("logistic-string", &[0x4142; 32]), format!("{:?}", "AB".repeat(32)));
+    }
+
+    #[test]
+    fn the_summary_says_what_can_be_done() {
+        let profile = profile();
+        let mut text = String::new();
+        summary(&profile, Layout(0x103), &Values::new(), &mut text);
+        assert!(text.contains("not controlled") && text.contains("1.0.7"), "{text}");
+        text.clear();
+        let values = [("max-current", 60), ("watchdog", 15_000), ("fail-safe-current", 0)];
+        let values = values.into_iter().map(|(name, word)| (name.to_owned(), vec![word])).collect();
+        summary(&profile, Layout(0x107), &values, &mut text);
+        for part in ["6.0 A now", "15.0 s", "state F", "forgets"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+>>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71
 }

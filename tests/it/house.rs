@@ -36,8 +36,9 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A house with this box and a car plugged in; the daemon is not started yet.
+    /// A house with this box at 230 V and a car plugged in; the daemon is not started yet.
     pub(crate) async fn build(options: WallboxOptions) -> Self {
+        let options = WallboxOptions { voltages: [230; 3], ..options };
         let folder = tempfile::tempdir().expect("scratch folder");
         let clock = Clock::start(1);
         let link = folder.path().join("rs485");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -191,7 +192,9 @@ impl Pki {
         let certificate = params.signed_by(&key, &self.issuer).expect("certificate");
         let write = |file: &Path, text: String| std::fs::write(file, text).expect("file");
         write(&self.path(&format!("{name}.crt")), certificate.pem());
-        write(&self.path(&format!("{name}.key")), key.serialize_pem());
+        let key_file = self.path(&format!("{name}.key"));
+        write(&key_file, key.serialize_pem());
+        std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).expect("our own file");
     }
 }
 

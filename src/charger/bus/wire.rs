@@ -32,11 +32,11 @@ const DRAIN_MAX: u32 = 10;
 
 /// Where a line goes and how it is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// Which line.
-    pub link: LinkConfig,
+    pub(crate) link: LinkConfig,
     /// Its settings.
-    pub defaults: LinkDefaults,
+    pub(crate) defaults: LinkDefaults,
 }
 
 impl fmt::Display for Target {

@@ -14,24 +14,24 @@ use crate::charger::codec::{Failure, Outcome};
 const REFUSED_PAUSE: Millis = Millis::from_secs(600);
 
 impl Driver {
-    pub(super) fn take_outcome(&mut self, outcome: Outcome, now: Tick) {
+    pub(super) fn take_outcome(&mut self, outcome: &Outcome, now: Tick) {
         let Some(job) = self.outstanding.take() else { return };
         if job == Job::Connect(Step::Serial) {
             // Not worth losing a charger over.
-            self.connect_answer(Step::Serial, &outcome, now);
+            self.connect_answer(Step::Serial, outcome, now);
             return;
         }
         if let Outcome::Failed(failure) = outcome {
-            self.failed(job, Some(failure), now);
+            self.failed(job, Some(*failure), now);
             return;
         }
-        let words = match &outcome {
+        let words = match outcome {
             Outcome::Registers(words) => Some(words.as_slice()),
             Outcome::Written | Outcome::Exception(_) | Outcome::Failed(_) => None,
         };
         match job {
             Job::Connect(step) => {
-                self.connect_answer(step, &outcome, now);
+                self.connect_answer(step, outcome, now);
                 return;
             }
             Job::Measure => {
@@ -44,7 +44,7 @@ impl Driver {
                 self.kept_answer(which, words, now);
             }
             Job::Write(which, value) => {
-                if outcome == Outcome::Written {
+                if *outcome == Outcome::Written {
                     self.kept(which).written(value);
                 } else {
                     self.kept(which).declined();
@@ -53,8 +53,13 @@ impl Driver {
             }
             // Some boxes do not have the register; then there is nothing to forbid.
             Job::WriteStandby(_) => self.standby = StandbyState::Done,
-            Job::Lock => self.lock_answer(&outcome, now),
-            Job::Unlock => self.unlock_answer(&outcome, now),
+            Job::Lock => self.lock_answer(outcome, now),
+            Job::Unlock => {
+                if !self.unlock_answer(outcome, now) {
+                    self.failed(job, None, now);
+                    return;
+                }
+            }
         }
         self.failures = 0;
         self.finish_restore();
@@ -148,7 +153,9 @@ impl Driver {
         match job {
             Job::Write(which, _) => self.kept(which).forget(),
             Job::Lock => self.lock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now),
-            Job::Unlock => self.unlock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now),
+            Job::Unlock => {
+                self.unlock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now);
+            }
             Job::Connect(_) | Job::Measure | Job::Read(_) | Job::WriteStandby(_) => {}
         }
         self.readback_at = now;

@@ -18,10 +18,22 @@ const SETTLE_MAX: Millis = Millis::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pulse {
     Idle,
-    Lock { before: Vehicle },
-    Held { before: Vehicle, until: Tick },
-    Unlock { before: Option<Vehicle> },
-    Settling { before: Vehicle, until: Tick },
+    Lock {
+        before: Vehicle,
+    },
+    Held {
+        before: Vehicle,
+        until: Tick,
+    },
+    /// `locked`: the lock was echoed, so the register is there.
+    Unlock {
+        before: Option<Vehicle>,
+        locked: bool,
+    },
+    Settling {
+        before: Vehicle,
+        until: Tick,
+    },
 }
 
 impl Pulse {
@@ -53,7 +65,7 @@ impl Pulse {
     pub(super) const fn before(self) -> Option<Vehicle> {
         match self {
             Self::Held { before, .. } | Self::Settling { before, .. } => Some(before),
-            Self::Unlock { before } => before,
+            Self::Unlock { before, .. } => before,
             Self::Idle | Self::Lock { .. } => None,
         }
     }
@@ -74,7 +86,8 @@ impl Pulse {
     /// The link was lost: whether the lock has arrived is not known, and neither is whether the box still has it.
     pub(super) const fn link_lost(&mut self) {
         match *self {
-            Self::Lock { before } | Self::Held { before, .. } => *self = Self::Unlock { before: Some(before) },
+            Self::Lock { before } => *self = Self::Unlock { before: Some(before), locked: false },
+            Self::Held { before, .. } => *self = Self::Unlock { before: Some(before), locked: true },
             Self::Settling { .. } => *self = Self::Idle,
             Self::Idle | Self::Unlock { .. } => {}
         }
@@ -112,26 +125,35 @@ impl Driver {
                 self.notice(Notice::WakeStarted);
             }
             Outcome::Exception(_) | Outcome::Registers(_) => self.cancel_pulse(),
-            Outcome::Failed(_) => self.pulse = Pulse::Unlock { before: Some(before) },
+            Outcome::Failed(_) => self.pulse = Pulse::Unlock { before: Some(before), locked: false },
         }
     }
 
-    pub(super) fn unlock_answer(&mut self, outcome: &Outcome, now: Tick) {
+    /// False if it has to be tried again.
+    pub(super) fn unlock_answer(&mut self, outcome: &Outcome, now: Tick) -> bool {
+        let before = self.pulse.before();
+        let locked = matches!(self.pulse, Pulse::Held { .. } | Pulse::Unlock { locked: true, .. });
         match outcome {
             Outcome::Written => {
+<<<<<<< HEAD
                 let before = self.pulse.before();
+=======
+>>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71
                 self.pulse = before.map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
                 self.poll_at = now;
                 self.notice(if before.is_some() { Notice::WakeEnded } else { Notice::Unlocked });
                 self.say(Event::Woken);
+                true
             }
-            // A box without that register cannot be locked by it.
-            Outcome::Exception(_) | Outcome::Registers(_) => {
+            // Illegal function or address: a box without that register cannot be locked by it.
+            Outcome::Exception(1 | 2) if !locked => {
                 self.pulse = Pulse::Idle;
                 self.say(Event::Woken);
+                true
             }
-            Outcome::Failed(_) => {
-                self.pulse = Pulse::Unlock { before: self.pulse.before() };
+            Outcome::Exception(_) | Outcome::Registers(_) | Outcome::Failed(_) => {
+                self.pulse = Pulse::Unlock { before, locked };
+                false
             }
         }
     }

@@ -1,1 +1,225 @@
+<<<<<<< HEAD
 
+=======
+//! The line with one or two chargers, in virtual time; operations are carried out by the test.
+
+use std::collections::BTreeMap;
+
+use control::{Link, Milliamps, Order};
+
+use super::*;
+use crate::charger::codec::{Flaw, Operation};
+use crate::charger::fake_box::FakeBox;
+use crate::charger::profile;
+use crate::config::{ChargerSetup, LinkConfig};
+
+struct Rig {
+    line: Line,
+    boxes: BTreeMap<u8, FakeBox>,
+    now: Tick,
+    /// Every operation with the time at which it began and ended.
+    ops: Vec<(Tick, Tick, Op)>,
+    events: Vec<LineEvent>,
+    /// What the next sends end with instead.
+    spoil: VecDeque<Failure>,
+    /// What opening ends with.
+    open: Option<OpenError>,
+}
+
+impl Rig {
+    fn new(units: &[u8]) -> Self {
+        let profile = profile::load("heidelberg-energy-control").unwrap();
+        let setup = |unit| ChargerSetup {
+            name: format!("box-{unit}"),
+            profile: profile.name.clone(),
+            link: LinkConfig::Serial { path: "/dev/null".into() },
+            unit,
+            poll: Millis(1_000),
+            watchdog: Millis(30_000),
+            safe_current: Milliamps(0),
+            standby: false,
+        };
+        let driver =
+            |unit: &u8| (ChargerId(*unit), Driver::new(ChargerId(*unit), &setup(*unit), profile.clone(), Tick(1)));
+        let line = Line::new(units.iter().map(driver).collect(), profile.link, Tick(1));
+        let boxes = units.iter().map(|unit| (*unit, FakeBox::new(0x107))).collect();
+        Self { line, boxes, now: Tick(1), ops: vec![], events: vec![], spoil: VecDeque::new(), open: None }
+    }
+
+    fn order(&mut self, unit: u8, amps: u32, span: Millis) {
+        let order =
+            Order { charger: ChargerId(unit), setpoint: Some(Milliamps(amps * 1_000)), valid_until: self.now + span };
+        self.line.tell(ChargerId(unit), Input::Order(order), self.now);
+    }
+
+    fn step(&mut self, end: Tick) {
+        let Some(op) = self.line.poll_op(self.now) else {
+            let next = self.line.poll_timeout(self.now).unwrap_or(end);
+            assert!(next > self.now, "asks to be called at once and then has nothing to do");
+            self.now = next.min(end);
+            return;
+        };
+        let began = self.now;
+        let (done, took) = match op {
+            Op::Open => (self.open.clone().map_or(Done::Opened, Done::OpenFailed), Millis(1)),
+            Op::Drain { quiet } => (Done::Drained, quiet),
+            Op::Send(request, reply) => {
+                if let Some(failure) = self.spoil.pop_front() {
+                    (Done::Ended(Outcome::Failed(failure)), reply)
+                } else {
+                    let outcome = self.boxes.get_mut(&request.unit).unwrap().answer(request, self.now);
+                    let silent = matches!(outcome, Outcome::Failed(_));
+                    (Done::Ended(outcome), if silent { reply } else { Millis(40) })
+                }
+            }
+        };
+        self.now = self.now + took;
+        self.line.handle(done, self.now);
+        self.ops.push((began, self.now, op));
+        self.events.extend(std::iter::from_fn(|| self.line.poll_event()));
+    }
+
+    fn run(&mut self, span: Millis) {
+        let end = self.now + span;
+        while self.now < end {
+            self.step(end);
+        }
+    }
+
+    fn sends(&self) -> Vec<(Tick, Tick, Request)> {
+        let send = |(began, ended, op): &(Tick, Tick, Op)| {
+            if let Op::Send(request, _) = op { Some((*began, *ended, *request)) } else { None }
+        };
+        self.ops.iter().filter_map(send).collect()
+    }
+
+    fn line_notices(&self) -> Vec<LineNotice> {
+        let notice = |event: &LineEvent| if let LineEvent::Line(notice) = event { Some(notice.clone()) } else { None };
+        self.events.iter().filter_map(notice).collect()
+    }
+}
+
+#[test]
+fn it_opens_waits_for_quiet_and_keeps_the_gap() {
+    let mut rig = Rig::new(&[1]);
+    rig.run(Millis(10_000));
+    assert_eq!(rig.ops[0].2, Op::Open);
+    assert_eq!(rig.ops[1].2, Op::Drain { quiet: Millis(300) });
+    let sends = rig.sends();
+    assert!(sends.len() > 10);
+    for pair in sends.windows(2) {
+        assert!(pair[1].0.since(pair[0].1) >= Millis(100), "{pair:?}");
+    }
+    assert_eq!(rig.line_notices(), [LineNotice::Up]);
+}
+
+#[test]
+fn after_a_useless_answer_it_reopens_and_waits_for_quiet_before_anything_else() {
+    for failure in [Failure::Timeout, Failure::Malformed(Flaw::Length)] {
+        let mut rig = Rig::new(&[1]);
+        rig.run(Millis(5_000));
+        let before = rig.ops.len();
+        rig.spoil = [failure].into();
+        rig.run(Millis(5_000));
+        let kinds: Vec<Op> = rig.ops[before..].iter().map(|(_, _, op)| *op).take(3).collect();
+        assert!(matches!(kinds[0], Op::Send(..)));
+        assert_eq!(kinds[1..], [Op::Open, Op::Drain { quiet: Millis(300) }]);
+        assert_eq!(rig.line_notices(), [LineNotice::Up], "no news: the line is not lost");
+    }
+}
+
+#[test]
+fn an_exception_does_not_poison_the_line() {
+    let mut rig = Rig::new(&[1]);
+    rig.boxes.get_mut(&1).unwrap().missing = vec![102];
+    rig.run(Millis(10_000));
+    assert_eq!(rig.ops.iter().filter(|(_, _, op)| *op == Op::Open).count(), 1);
+}
+
+#[test]
+fn chargers_take_turns_and_one_that_is_dead_does_not_hold_up_the_other() {
+    let mut rig = Rig::new(&[1, 2]);
+    rig.run(Millis(20_000));
+    let turns = |rig: &Rig, unit| rig.sends().iter().filter(|(_, _, request)| request.unit == unit).count();
+    let (first, second) = (turns(&rig, 1), turns(&rig, 2));
+    assert!(first.abs_diff(second) <= 2, "{first} and {second}");
+    rig.boxes.get_mut(&1).unwrap().silent = true;
+    rig.ops.clear();
+    rig.run(Millis(30_000));
+    assert!(turns(&rig, 2) > 15, "{}", turns(&rig, 2));
+    assert!((3..=12).contains(&turns(&rig, 1)), "{}", turns(&rig, 1));
+}
+
+#[test]
+fn a_lower_current_goes_first_whoever_has_the_turn() {
+    let mut rig = Rig::new(&[1, 2]);
+    for unit in [1, 2] {
+        rig.order(unit, 16, Millis(60_000));
+    }
+    rig.run(Millis(10_000));
+    // Both have something to ask, and whoever had the last turn, the one to be lowered is next.
+    for unit in [1_u8, 2] {
+        rig.now = rig.now + Millis(5_000);
+        rig.order(unit, 6, Millis(60_000));
+        let Some(Op::Send(request, _)) = rig.line.poll_op(rig.now) else { panic!("nothing to send") };
+        assert_eq!(request, Request { unit, op: Operation::WriteSingle { addr: 261, value: 60 } });
+        rig.line.handle(Done::Ended(Outcome::Written), rig.now);
+        rig.now = rig.now + Millis(100);
+        rig.boxes.get_mut(&unit).unwrap().holding.insert(261, 60);
+        rig.run(Millis(1_000));
+    }
+}
+
+#[test]
+fn a_lost_line_is_tried_with_growing_pauses_and_said_once() {
+    let mut rig = Rig::new(&[1]);
+    rig.order(1, 10, Millis(3_600_000));
+    rig.run(Millis(5_000));
+    rig.events.clear();
+    rig.ops.clear();
+    rig.spoil = [Failure::Gone].into();
+    rig.open = Some(OpenError::Missing);
+    rig.run(Millis(200_000));
+    let opens: Vec<Tick> = rig.ops.iter().filter(|(_, _, op)| *op == Op::Open).map(|(began, ..)| *began).collect();
+    let pauses: Vec<u64> = opens.windows(2).map(|pair| pair[1].since(pair[0]).0 / 1_000).collect();
+    assert_eq!(pauses[..6], [2, 4, 8, 16, 30, 30]);
+    assert_eq!(rig.line_notices(), [LineNotice::Down(OpenError::Lost), LineNotice::Down(OpenError::Missing)]);
+    let offline = |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::Report(report)) if report.link == Link::Offline);
+    assert_eq!(rig.events.iter().filter(offline).count(), 1);
+    // Plugged in again, it goes on with the standing order.
+    rig.open = None;
+    rig.boxes.get_mut(&1).unwrap().power_cycle();
+    rig.run(Millis(40_000));
+    assert_eq!(rig.line_notices().last(), Some(&LineNotice::Up));
+    assert_eq!(rig.boxes[&1].holding[&261], 100);
+}
+
+#[test]
+fn a_shutdown_ends_with_and_without_a_line() {
+    for lost in [false, true] {
+        let mut rig = Rig::new(&[1, 2]);
+        for unit in [1, 2] {
+            rig.order(unit, 16, Millis(60_000));
+        }
+        rig.run(Millis(10_000));
+        if lost {
+            rig.open = Some(OpenError::Missing);
+            rig.spoil = [Failure::Gone].into();
+            rig.run(Millis(5_000));
+        }
+        rig.line.shut_down(rig.now);
+        for _ in 0..60 {
+            if !rig.line.ended() {
+                let end = rig.now + Millis(100);
+                rig.step(end);
+            }
+        }
+        assert!(rig.line.ended());
+        rig.events.extend(std::iter::from_fn(|| rig.line.poll_event()));
+        let proven =
+            |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::ShutDown { proven }) if *proven != lost);
+        assert_eq!(rig.events.iter().filter(proven).count(), 2);
+        assert_eq!((rig.line.poll_op(rig.now), rig.line.poll_timeout(rig.now)), (None, None));
+    }
+}
+>>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71

@@ -265,7 +265,7 @@ impl Builder<'_> {
             table,
             address: spec.address,
             kind,
-            unit: unit(spec.unit),
+            unit: unit(spec.unit.as_ref()),
             scale: spec.scale,
             since,
             readable_since,
@@ -376,7 +376,7 @@ impl Builder<'_> {
     }
 }
 
-const fn unit(spec: Option<UnitSpec>) -> Unit {
+const fn unit(spec: Option<&UnitSpec>) -> Unit {
     match spec {
         None => Unit::None,
         Some(UnitSpec::Layout) => Unit::Layout,

@@ -1,0 +1,64 @@
+//! A line for one-shot commands: open, ask, look at the answer. Reads only, repeats nothing.
+
+use std::sync::Arc;
+
+use control::Millis;
+
+use super::wire::{Target, Wire};
+use crate::charger::codec::{Failure, Operation, Outcome, Request};
+use crate::charger::line::{Done, Op, OpenError};
+use crate::charger::profile::LinkDefaults;
+use crate::config::LinkConfig;
+use crate::daemon::clock::Clock;
+
+/// An open line that nobody else uses.
+pub struct OneShot {
+    target: Arc<Target>,
+    clock: Clock,
+    wire: Wire,
+}
+
+impl OneShot {
+    /// Opens the line and waits until it is quiet.
+    pub async fn open(link: LinkConfig, defaults: LinkDefaults, clock: Clock) -> Result<Self, OpenError> {
+        let mut new = Self { target: Arc::new(Target { link, defaults }), clock, wire: Wire::Closed };
+        new.reopen().await?;
+        Ok(new)
+    }
+
+    /// Asks for registers and waits for the answer at most `reply`. After a failure the line is made usable again first.
+    /// A write is not carried out: it ends as [`Failure::Gone`].
+    pub async fn ask(&mut self, request: Request, reply: Millis) -> Result<Outcome, OpenError> {
+        match request.op {
+            Operation::ReadInput { .. } | Operation::ReadHolding { .. } => {}
+            Operation::WriteSingle { .. } => return Ok(Outcome::Failed(Failure::Gone)),
+        }
+        if matches!(self.wire, Wire::Closed) {
+            self.reopen().await?;
+        }
+        self.clock.sleep(self.target.defaults.gap).await;
+        match self.perform(Op::Send(request, reply)).await {
+            Done::OpenFailed(error) | Done::DrainFailed(error) => Err(error),
+            // Not an end of a request; the line is not to be trusted.
+            Done::Opened | Done::Drained | Done::Ended(Outcome::Failed(Failure::Gone)) => Err(OpenError::Lost),
+            Done::Ended(outcome) => Ok(outcome),
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<(), OpenError> {
+        for op in [Op::Open, Op::Drain { quiet: self.target.defaults.quiet }] {
+            match self.perform(op).await {
+                Done::OpenFailed(error) | Done::DrainFailed(error) => return Err(error),
+                Done::Opened | Done::Drained | Done::Ended(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, op: Op) -> Done {
+        let wire = std::mem::replace(&mut self.wire, Wire::Closed);
+        let (wire, done) = wire.perform(op, Arc::clone(&self.target), self.clock).await;
+        self.wire = wire;
+        done
+    }
+}
