@@ -1,6 +1,6 @@
 //! Arguments and exit codes; everything else is in the library.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -42,7 +42,12 @@ fn main() -> ExitCode {
             check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
         }
         Command::Demo(args) => demo::run(&args),
-        Command::Probe(args) => probe::run(&args),
+        Command::Probe(args) => {
+            return probe::run(&args).unwrap_or_else(|error| {
+                let _ = writeln!(io::stderr(), "surplusd probe: {error:#}");
+                ExitCode::from(exit::UNAVAILABLE)
+            });
+        }
     };
     ExitCode::from(code)
 }

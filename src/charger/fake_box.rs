@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! A wallbox for the tests of this module: registers, layouts, the watchdog, losing power. Only what the vendor's table says; it does
 //! not share the driver's view of it.
 
@@ -127,4 +124,3 @@ fn read(table: &BTreeMap<u16, u16>, missing: &[u16], addr: u16, count: u16) -> O
         .collect();
     words.map_or(Outcome::Exception(2), Outcome::Registers)
 }
->>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71

@@ -1,13 +1,3 @@
-<<<<<<< HEAD
-//! probe
-
-/// stub
-#[derive(Debug, clap::Args)]
-pub struct Args {}
-/// stub
-pub fn run(_: &Args) -> u8 {
-    0
-=======
 //! `surplusd probe`: reads and names every register that the profile knows, and says in plain words what the box can do.
 //! It only reads.
 
@@ -310,5 +300,4 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
->>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71
 }

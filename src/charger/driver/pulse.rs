@@ -135,10 +135,6 @@ impl Driver {
         let locked = matches!(self.pulse, Pulse::Held { .. } | Pulse::Unlock { locked: true, .. });
         match outcome {
             Outcome::Written => {
-<<<<<<< HEAD
-                let before = self.pulse.before();
-=======
->>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71
                 self.pulse = before.map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
                 self.poll_at = now;
                 self.notice(if before.is_some() { Notice::WakeEnded } else { Notice::Unlocked });

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! The driver against a fake box, in virtual time.
 
 mod faults;
@@ -351,4 +348,3 @@ fn a_one_phase_connect_box_is_read_as_captured() {
     assert_eq!(report.energy, Some(WattHours(3_615)));
     assert_eq!(report.power, Some(Watts(1)));
 }
->>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! The line with one or two chargers, in virtual time; operations are carried out by the test.
 
 use std::collections::BTreeMap;
@@ -222,4 +219,3 @@ fn a_shutdown_ends_with_and_without_a_line() {
         assert_eq!((rig.line.poll_op(rig.now), rig.line.poll_timeout(rig.now)), (None, None));
     }
 }
->>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71

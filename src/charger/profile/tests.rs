@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 use super::*;
 
 fn heidelberg() -> Arc<Profile> {
@@ -93,4 +90,3 @@ fn mistakes_are_refused_with_their_place() {
     let hole = edited("address = 9\n", "address = 40\n").unwrap_err();
     assert!(hole.to_string().contains("hole"), "{hole}");
 }
->>>>>>> 370e03e8d5760b3bee47f8a6829b2b718408ab71
