@@ -182,6 +182,7 @@ impl Daemon {
     /// The safe current on every line and `offline` at the broker, side by side, within the limit.
     async fn shut_down(mut self) -> bool {
         self.notifier.stopping();
+        self.note_stops();
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);
         }
@@ -217,6 +218,20 @@ impl Daemon {
         let _ = tokio::time::timeout(Duration::from_millis(300), stored).await;
         info!(proven = all, offline_acknowledged = told, "ended");
         all
+    }
+}
+
+impl Daemon {
+    /// Ending stops every charge that runs; the minimum-off time counts from here, also after a restart.
+    fn note_stops(&mut self) {
+        for (id, view) in &self.controller.snapshot().chargers {
+            let name = self.config.chargers.get(id).map(|setup| &setup.name);
+            if let Some(state) = name.and_then(|name| self.state.get_mut(name))
+                && view.setpoint > control::Milliamps::ZERO
+            {
+                state.stopped = Uptime::now();
+            }
+        }
     }
 }
 

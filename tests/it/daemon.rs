@@ -12,7 +12,13 @@ use crate::mosquitto::SOON;
 
 /// The daemon is up and the box is set up; then 6.9 kW of sun.
 async fn charging() -> (House, crate::mosquitto::Peer) {
-    let house = House::running().await;
+    charging_with(120).await
+}
+
+async fn charging_with(stop_after_s: u32) -> (House, crate::mosquitto::Peer) {
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.stop_after_s = stop_after_s;
+    house.start();
     let mut peer = house.peer().await;
     peer.expect(&format!("{BASE}/status"), "online").await;
     house.until("watchdog programmed", |wallbox| wallbox.registers().watchdog_ms == 4_000).await;
@@ -95,7 +101,7 @@ async fn a_restart_adopts_the_charge_without_a_jump() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_stops_is_noticed() {
-    let (house, _peer) = charging().await;
+    let (house, _peer) = charging_with(10).await;
     house.setpoint(60).await;
     house.setpoint(0).await;
     assert!(house.log().contains("old: not up, down to the minimum"), "{}", house.log());

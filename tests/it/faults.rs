@@ -40,7 +40,8 @@ async fn answers_that_are_wrong_late_or_missing() {
         let requests = house.port.wallbox().log().count();
         house.port.wallbox().fault(fault.clone(), Some(2));
         house.until(&format!("{fault:?} is met"), |wallbox| wallbox.log().count() > requests + 8).await;
-        assert_eq!(house.port.wallbox().registers().setpoint, 160, "{fault:?}");
+        let kept = house.port.wallbox().registers().setpoint;
+        assert_eq!(kept, 160, "{fault:?}\n{}", house.log());
     }
     works_again(&house, &peer).await;
 }

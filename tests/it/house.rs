@@ -4,6 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use surplusd::daemon::clock::Clock;
@@ -18,6 +19,8 @@ use tokio::time::timeout;
 use crate::mosquitto::{Broker, Peer, Pki, SOON, Validity};
 
 pub(crate) const BASE: &str = "surplusd/surplusd";
+/// Time enough for the box's recovery and the minimum-off time after it.
+const LONG: Duration = Duration::from_secs(75);
 /// How often the simulated box and car move on.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -30,8 +33,10 @@ pub(crate) struct House {
     pub(crate) daemon: Option<Child>,
     plugged: tokio::sync::watch::Sender<bool>,
     clock: Clock,
-    /// Cleared to add or change keys; `{…}` are filled in.
+    /// More keys for the charger's table.
     pub(crate) extra: String,
+    /// `fail-safe.stop-after-s`.
+    pub(crate) stop_after_s: u32,
     _car: JoinSet<()>,
 }
 
@@ -53,7 +58,7 @@ impl House {
         car.spawn(async move {
             loop {
                 {
-                    let mut wallbox = shared.lock().expect("whole");
+                    let mut wallbox = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     let plugged = *is_plugged.borrow();
                     let offered = if plugged { f64::from(wallbox.allowed_deciamps()) / 10.0 } else { 0.0 };
                     let signal = CarSignal { plugged, asks: plugged, amps: [offered; 3] };
@@ -62,14 +67,18 @@ impl House {
                 tokio::time::sleep(STEP).await;
             }
         });
-        Self { broker, pki, port, folder, daemon: None, plugged, clock, extra: String::new(), _car: car }
-    }
-
-    /// A house with an ordinary box and the daemon running.
-    pub(crate) async fn running() -> Self {
-        let mut house = Self::build(WallboxOptions::default()).await;
-        house.start();
-        house
+        Self {
+            broker,
+            pki,
+            port,
+            folder,
+            daemon: None,
+            plugged,
+            clock,
+            extra: String::new(),
+            stop_after_s: 120,
+            _car: car,
+        }
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {
@@ -94,7 +103,7 @@ min-on-s = 0
 min-off-s = 30
 [fail-safe]
 stale-after-s = 5
-stop-after-s = 10
+stop-after-s = {stop_after}
 charger-watchdog-s = 4
 [publish]
 charger-power-topic = "home/charger/power"
@@ -112,6 +121,7 @@ max-current-a = {max}
             cert = show(&self.pki.path("client.crt")),
             key = show(&self.pki.path("client.key")),
             link = show(self.port.path()),
+            stop_after = self.stop_after_s,
             extra = self.extra,
         );
         std::fs::write(self.config_file(), text).expect("configuration");
@@ -174,7 +184,7 @@ max-current-a = {max}
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if timeout(SOON, reached).await.is_err() {
+        if timeout(LONG, reached).await.is_err() {
             panic!("{what}: {:?}, state {}\n{}", self.registers(), self.port.wallbox().state(), self.log());
         }
     }
