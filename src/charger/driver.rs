@@ -254,7 +254,7 @@ impl Driver {
         match input {
             Input::Order(order) => self.take_order(order, now),
             Input::Wake => self.start_pulse(),
-            Input::Unlock => self.pulse = Pulse::Unlock { before: None, locked: false },
+            Input::Unlock => self.pulse.unlock(),
             Input::Shutdown => self.start_ending(now),
             Input::Outcome(outcome) => self.take_outcome(&outcome, now),
             Input::LineDown => self.line_down(now),

@@ -83,11 +83,20 @@ impl Pulse {
         }
     }
 
+    /// Unlock as soon as possible. What is known of a pulse under way stays known.
+    pub(super) const fn unlock(&mut self) {
+        *self = match *self {
+            Self::Held { before, .. } => Self::Unlock { before: Some(before), locked: true },
+            Self::Lock { before } => Self::Unlock { before: Some(before), locked: false },
+            Self::Idle | Self::Settling { .. } => Self::Unlock { before: None, locked: false },
+            Self::Unlock { .. } => return,
+        };
+    }
+
     /// The link was lost: whether the lock has arrived is not known, and neither is whether the box still has it.
     pub(super) const fn link_lost(&mut self) {
         match *self {
-            Self::Lock { before } => *self = Self::Unlock { before: Some(before), locked: false },
-            Self::Held { before, .. } => *self = Self::Unlock { before: Some(before), locked: true },
+            Self::Lock { .. } | Self::Held { .. } => self.unlock(),
             Self::Settling { .. } => *self = Self::Idle,
             Self::Idle | Self::Unlock { .. } => {}
         }

@@ -277,3 +277,17 @@ fn shutdown_that_cannot_be_proven_ends_all_the_same() {
         assert!(rig.driver.ended());
     }
 }
+
+#[test]
+fn a_lock_that_was_written_is_taken_back_even_if_that_is_declined_at_first() {
+    let mut rig = Rig::charging_at(0x107, 10);
+    rig.tell(Input::Wake);
+    rig.run(Millis(500));
+    rig.fake.missing = vec![259];
+    rig.tell(Input::Unlock);
+    rig.run(Millis(5_000));
+    assert_eq!((rig.fake.holding[&259], rig.said(&Event::Woken)), (0, 0));
+    rig.fake.missing.clear();
+    rig.run(Millis(15_000));
+    assert_eq!((rig.fake.holding[&259], rig.said(&Event::Woken)), (1, 1));
+}

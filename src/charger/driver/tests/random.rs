@@ -21,7 +21,9 @@ enum Move {
 }
 
 fn moves() -> impl Strategy<Value = Vec<(Move, u64)>> {
-    let register = || prop_oneof![Just(257_u16), Just(258), Just(259), Just(261), Just(262)];
+    // The lock cannot be read back before layout 1.0.8: its echo must do, so the box is not made to lie about that one.
+    let kept = prop_oneof![Just(257_u16), Just(258), Just(261), Just(262)];
+    let any_register = prop_oneof![Just(257_u16), Just(258), Just(259), Just(261), Just(262)];
     let one = prop_oneof![
         6 => (0..40_000_u32).prop_map(Move::Order),
         1 => Just(Move::Keep),
@@ -29,8 +31,8 @@ fn moves() -> impl Strategy<Value = Vec<(Move, u64)>> {
         2 => any::<bool>().prop_map(Move::Silent),
         1 => Just(Move::PowerCycle),
         2 => (0..13_u16).prop_map(Move::State),
-        1 => prop::option::of(register()).prop_map(Move::Stubborn),
-        1 => prop::option::of(register()).prop_map(Move::Missing),
+        1 => prop::option::of(kept).prop_map(Move::Stubborn),
+        1 => prop::option::of(any_register).prop_map(Move::Missing),
         1 => Just(Move::Wake),
         1 => Just(Move::Unlock),
         1 => any::<bool>().prop_map(Move::Line),
