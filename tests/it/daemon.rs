@@ -69,7 +69,8 @@ async fn commands_steer_and_the_mode_survives() {
     house.start();
     peer.expect(&format!("{BASE}/state/mode"), "fixed").await;
     house.logged("ignoring the retained command").await;
-    assert!(house.log().contains("too soon to start again"), "minimum-off survives a restart:\n{}", house.log());
+    // The minimum-off time survives a restart.
+    house.logged("too soon to start again").await;
     house.setpoint(85).await;
     house.assert_well_behaved();
 }
@@ -120,13 +121,14 @@ async fn a_broker_that_dies_and_comes_back_finds_everything_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_no_data() {
-    let (house, peer) = charging().await;
+    let (house, mut peer) = charging().await;
     for payload in ["unavailable", "unknown", "", "nan", "inf", "3,2", "12 kW", "\u{fffd}", "none"] {
         peer.publish("homeassistant/sensor/powerwall_site_now/state", payload, false);
     }
     peer.publish("homeassistant/sensor/powerwall_site_now/state", vec![0xff, 0xfe], false);
     peer.publish("homeassistant/sensor/powerwall_site_now/state", vec![b'1'; 1_000_000], false);
     house.setpoint(60).await;
+    peer.expect(&format!("{BASE}/state/charger"), "4140").await;
     sample(&peer, 6_900, 4_140);
     house.setpoint(100).await;
 }

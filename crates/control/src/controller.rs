@@ -19,6 +19,8 @@ use crate::units::{Milliamps, Millis, Percent, Tick, Watts};
 const RENEW_EVERY: Millis = Millis::from_secs(1);
 /// An order holds this long. Ten missed decisions in a row are no hiccup.
 const ORDER_VALID: Millis = Millis::from_secs(10);
+/// Cars whose power moves by no more than this around a sample are steady.
+const STEADY: Watts = Watts(150);
 /// Exporting more than this means the battery takes all it can.
 const EXPORTING: Watts = Watts(-100);
 /// What was learned of the battery's appetite holds this long.
@@ -39,7 +41,8 @@ pub struct Controller {
     now: Tick,
     site: Site,
     trend: Option<Trend>,
-    sample: Option<Sample>,
+    /// What the house drew by the last sample.
+    house: Option<Watts>,
     drain: DrainBudget,
     battery_filled: bool,
     appetite: Option<(Watts, Tick)>,
@@ -59,7 +62,7 @@ impl Controller {
             now,
             site: Site::new(),
             trend: None,
-            sample: None,
+            house: None,
             drain: DrainBudget::new(config.battery.drain_budget),
             battery_filled: false,
             appetite: None,
@@ -134,8 +137,9 @@ impl Controller {
     /// One sample, once: the surplus is what the cars drew *at the sample's time* less what the site drew beyond the sun.
     fn take_sample(&mut self, sample: Sample) {
         let taken = sample.at.before(self.config.sampling.meter_age);
-        let cars: Watts = self.chargers.values().map(|charger| charger.drew_at(taken)).sum();
+        let cars = self.cars_at(&sample, taken);
         let surplus = cars - sample.net;
+        self.house = sample.solar.map(|solar| solar - surplus);
         match self.trend.as_mut() {
             Some(trend) => trend.sample(surplus, sample.at),
             None => self.trend = Some(Trend::new(surplus, sample.at)),
@@ -144,11 +148,22 @@ impl Controller {
         if sample.grid.is_some_and(|grid| grid < EXPORTING) {
             self.appetite = Some(((-sample.battery).positive(), sample.at));
         }
-        self.sample = Some(sample);
         for charger in self.chargers.values_mut().filter(|charger| charger.origin == Origin::Adopted) {
             charger.origin = Origin::Decided;
         }
         self.decide_all(Trigger::Sample);
+    }
+
+    /// What the cars drew when the meters were read. While they are on the move a second more or less matters: of all they drew around
+    /// then, what leaves the house nearest to what it was before is most likely.
+    fn cars_at(&self, sample: &Sample, taken: Tick) -> Watts {
+        let from = taken.before(self.config.sampling.meter_age);
+        let ranges = self.chargers.values().map(|charger| charger.drew_between(from, sample.at));
+        let (low, high) = ranges.fold((Watts::ZERO, Watts::ZERO), |sum, range| (sum.0 + range.0, sum.1 + range.1));
+        match (sample.solar, self.house) {
+            (Some(solar), Some(house)) if high - low > STEADY => (solar + sample.net - house).max(low).min(high),
+            (Some(_) | None, _) => self.chargers.values().map(|charger| charger.drew_at(taken)).sum(),
+        }
     }
 
     /// Only cars charging from the sun spend the battery's budget; who asked for `fast` gets it.
@@ -320,7 +335,7 @@ impl Controller {
             battery: power(Source::Battery),
             load: power(Source::Load),
             soc: self.site.soc(self.now, &self.config),
-            house: power(Source::Solar).zip(surplus).map(|(solar, surplus)| solar - surplus),
+            house: self.house,
             surplus,
             age: self.trend.as_ref().map(|trend| self.now.since(trend.at())),
             imbalance: self.site.imbalance(),

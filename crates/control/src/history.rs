@@ -36,6 +36,13 @@ impl PowerHistory {
         }
         self.entries.iter().rev().find(|entry| entry.0 <= at).or(self.entries.front()).map(|entry| entry.1)
     }
+
+    /// The least and the most drawn between `from` and `to`, both included as of [`Self::at`].
+    pub(crate) fn range(&self, from: Tick, to: Tick) -> Option<(Watts, Watts)> {
+        let first = self.at(from)?;
+        let within = self.entries.iter().filter(|entry| from < entry.0 && entry.0 <= to).map(|entry| entry.1);
+        Some(within.fold((first, first), |(low, high), power| (low.min(power), high.max(power))))
+    }
 }
 
 #[cfg(test)]
@@ -54,6 +61,17 @@ mod tests {
         assert_eq!(history.at(Tick(63_000)), Some(Watts(4_140)));
         assert_eq!(history.at(Tick(63_001)), None, "no news for over a minute");
         assert_eq!(history.at(Tick(10)), Some(Watts(0)), "before the first reading: the first");
+    }
+
+    #[test]
+    fn knows_what_was_drawn_within_a_while() {
+        let mut history = PowerHistory::new();
+        for (at, power) in [(1_000, 0), (2_000, 4_071), (3_000, 4_140)] {
+            history.push(Tick(at), Watts(power));
+        }
+        assert_eq!(history.range(Tick(1_500), Tick(2_500)), Some((Watts(0), Watts(4_071))));
+        assert_eq!(history.range(Tick(2_000), Tick(9_000)), Some((Watts(4_071), Watts(4_140))));
+        assert_eq!(history.range(Tick(99_000), Tick(99_500)), None);
     }
 
     #[test]

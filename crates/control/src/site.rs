@@ -33,6 +33,8 @@ pub(crate) struct Sample {
     pub(crate) battery: Watts,
     /// Grid power, where known.
     pub(crate) grid: Option<Watts>,
+    /// Production, where known.
+    pub(crate) solar: Option<Watts>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +167,7 @@ impl Site {
             (None, None) => return None,
         };
         let battery = battery.or_else(|| grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
-        Some(Sample { at, net, battery, grid })
+        Some(Sample { at, net, battery, grid, solar })
     }
 
     fn judge_balance(&mut self, direct: Option<Watts>, indirect: Option<Watts>, load: Option<Watts>) {

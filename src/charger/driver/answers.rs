@@ -13,6 +13,9 @@ use crate::charger::codec::{Failure, Outcome};
 /// A box that refuses is tried again after this long.
 const REFUSED_PAUSE: Millis = Millis::from_secs(600);
 
+/// Illegal function, address and value: asking again does not change them (Modbus application protocol 1.1b3, section 7).
+const LASTING_EXCEPTIONS: std::ops::RangeInclusive<u8> = 1..=3;
+
 impl Driver {
     pub(super) fn take_outcome(&mut self, outcome: &Outcome, now: Tick) {
         let Some(job) = self.outstanding.take() else { return };
@@ -23,6 +26,11 @@ impl Driver {
         }
         if let Outcome::Failed(failure) = outcome {
             self.failed(job, Some(*failure), now);
+            return;
+        }
+        if matches!(outcome, Outcome::Exception(code) if !LASTING_EXCEPTIONS.contains(code)) {
+            // Device failure, busy and the like pass: try again, as after no answer.
+            self.failed(job, None, now);
             return;
         }
         let words = match outcome {

@@ -139,6 +139,22 @@ fn the_car_is_counted_at_the_samples_time() {
     assert_eq!(bench.controller.snapshot().site.house, Some(Watts(500)));
 }
 
+/// The car starts while the meters are read: what it drew then is anything between nothing and all; the house tells.
+#[test]
+fn while_the_car_moves_the_house_tells_what_it_drew() {
+    for drew in [0, 4_140, 6_900] {
+        let mut bench = Bench::plugged(config());
+        bench.surplus(6_900, 0);
+        bench.secs(27);
+        bench.says(Vehicle::Charging, 4_140, 10_000);
+        bench.secs(1);
+        bench.says(Vehicle::Charging, 6_900, 10_000);
+        bench.surplus(6_500, drew);
+        let site = bench.controller.snapshot().site;
+        assert_eq!((site.surplus, site.house), (Some(Watts(6_500)), Some(Watts(500))), "it drew {drew}");
+    }
+}
+
 #[test]
 fn one_burst_is_one_sample() {
     let mut bench = Bench::plugged(config());
