@@ -42,8 +42,9 @@ const VOLATILITY_TAU: Millis = Millis::from_secs(900);
 const VOLATILITY_TICK: Millis = Millis::from_secs(28);
 /// A longer pause counts as this long.
 const VOLATILITY_STEP_MAX: Millis = Millis::from_secs(60);
-/// Samples closer together than this come from a live meter.
-const LIVE_BELOW: Millis = Millis::from_secs(10);
+/// So many samples in a row, each this close to the one before, come from a live meter: then a small rise can wait for the next.
+const LIVE_SAMPLES: u8 = 3;
+const LIVE_PAUSE: Millis = Millis::from_secs(3);
 /// The start cost to which the constants above refer.
 const REFERENCE_START_COST_WH: i64 = 100;
 
@@ -56,7 +57,8 @@ pub(crate) struct Trend {
     volatility_mw: i64,
     volatility_sample: Watts,
     volatility_at: Tick,
-    live: bool,
+    /// Samples in a row that came within [`LIVE_PAUSE`].
+    quick: u8,
 }
 
 impl Trend {
@@ -69,7 +71,7 @@ impl Trend {
             volatility_mw: 0,
             volatility_sample: surplus,
             volatility_at: at,
-            live: false,
+            quick: 0,
         }
     }
 
@@ -78,7 +80,7 @@ impl Trend {
         let pause = at.since(self.at);
         let surplus_mw = 1_000 * i64::from(surplus.0);
         self.mean_mw += relax(surplus_mw - self.mean_mw, pause, MEAN_TAU);
-        self.live = pause < LIVE_BELOW;
+        self.quick = if pause <= LIVE_PAUSE { self.quick.saturating_add(1) } else { 0 };
         self.at = at;
         self.sample = surplus;
         let since = at.since(self.volatility_at);
@@ -103,7 +105,7 @@ impl Trend {
 
     /// Whether samples come so fast that small rises can wait a little.
     pub(crate) const fn live(&self) -> bool {
-        self.live
+        self.quick >= LIVE_SAMPLES
     }
 
     #[cfg(test)]
