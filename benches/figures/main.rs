@@ -10,6 +10,7 @@ mod line;
 
 use std::env;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
@@ -27,7 +28,10 @@ use house::{Broker, Daemon, HomeAssistant, Usage, until};
 use line::{GAP, Line};
 
 /// Publishes whose latency is taken.
-const PUBLISHES: u16 = 240;
+const PUBLISHES: u16 = 210;
+/// Time between two of them, in microseconds: after each write follow its read-back and a poll within half a second, and from then on
+/// one poll each 1.05 s, so that this range meets every phase of the polling equally often.
+const PAUSE_US: Range<u64> = 500_000..1_550_000;
 /// Highest and lowest current of the falling staircase, in tenths of an ampere.
 const TOP: u16 = 160;
 const BOTTOM: u16 = 60;
@@ -144,6 +148,8 @@ struct Wait {
     held: bool,
     /// Of `all`, what was not demanded by the bus.
     ours: Duration,
+    /// How late the harness itself was woken just before: what this machine does to everybody who waits.
+    late: Duration,
 }
 
 /// Falls by a tenth of an ampere at times that have nothing to do with the polling.
@@ -156,11 +162,11 @@ fn latencies(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<Vec<Wait>>
             thread::sleep(RISE_PAUSE);
             time(line, home, deciamps)?;
         }
-        thread::sleep(
-            Duration::from_millis(fastrand::u64(400..1_000)) + Duration::from_micros(fastrand::u64(0..1_000)),
-        );
+        let wake = Instant::now() + Duration::from_micros(fastrand::u64(PAUSE_US));
+        thread::sleep(wake.saturating_duration_since(Instant::now()));
+        let late = wake.elapsed();
         deciamps -= 1;
-        waits.push(time(line, home, deciamps)?);
+        waits.push(Wait { late, ..time(line, home, deciamps)? });
     }
     Ok(waits)
 }
@@ -182,6 +188,7 @@ fn time(line: &Line, home: &mut HomeAssistant, deciamps: u16) -> anyhow::Result<
                 all: written.at.saturating_duration_since(published),
                 held: written.free_from > published,
                 ours: written.at.saturating_duration_since(lawful),
+                late: Duration::ZERO,
             });
         }
     }
@@ -248,13 +255,14 @@ fn print(program: &Path, figures: &Figures) -> anyhow::Result<()> {
     let Figures { begin, end, idle, waits, speed } = figures;
     let held = || waits.iter().filter(|wait| wait.held);
     let free = || waits.iter().filter(|wait| !wait.held);
-    println!("{} on {}", program.display(), processor());
+    println!("{} on {}", program.display(), machine());
     println!("{:<58} {:>23}   {:<18}", "figure", "value", "aim");
     println!("publish to last byte of the setpoint frame                     p50 / p99 / max");
     spread_row(&format!("  all {} publishes", waits.len()), waits.iter().map(|wait| wait.all), true);
     spread_row(&format!("  {} that met a free bus", free().count()), free().map(|wait| wait.all), true);
     spread_row(&format!("  {} that met a busy one [1]", held().count()), held().map(|wait| wait.all), false);
     spread_row("    of which beyond what the bus demands", held().map(|wait| wait.ours), true);
+    spread_row("  for comparison: how late a sleep ends on this machine", waits.iter().map(|wait| wait.late), false);
     let mib = |kib: u64| f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0;
     let rss = mib(end.rss_kib);
     row("memory after a minute, resident", &format!("{rss:.1} MiB"), "10 MiB", Some(rss <= 10.0));
@@ -283,9 +291,11 @@ fn print(program: &Path, figures: &Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn processor() -> String {
+fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    format!("{}, {cores} cores", name.unwrap_or(env::consts::ARCH))
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').nth(1).unwrap_or("?");
+    format!("{}, {cores} cores, load of the last 5 minutes {load}", name.unwrap_or(env::consts::ARCH))
 }
