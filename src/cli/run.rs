@@ -81,13 +81,13 @@ async fn follow_signals(sender: mpsc::Sender<Control>, path: PathBuf, environmen
         let control = tokio::select! {
             _ = terminate.recv() => Control::Stop,
             _ = interrupt.recv() => Control::Stop,
-            _ = hangup.recv() => match read(&path, &environment) {
-                Some(config) => Control::Reload(Box::new(config)),
-                None => {
+            _ = hangup.recv() => {
+                let Some(config) = read(&path, &environment) else {
                     warn!("going on with the configuration in force");
                     continue;
-                }
-            },
+                };
+                Control::Reload(Box::new(config))
+            }
         };
         if matches!(control, Control::Stop) {
             info!("asked to stop");

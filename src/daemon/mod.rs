@@ -181,7 +181,7 @@ impl Daemon {
 
     /// The safe current on every line and `offline` at the broker, side by side, within the limit.
     async fn shut_down(mut self) -> bool {
-        self.notifier.stopping();
+        Notifier::stopping();
         self.note_stops();
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);

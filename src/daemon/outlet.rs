@@ -132,12 +132,13 @@ impl Outlet {
         let imbalance = snapshot.site.imbalance;
         if imbalance.is_some() != self.imbalance {
             self.imbalance = imbalance.is_some();
-            match imbalance {
-                Some(off) => warn!(
+            if let Some(off) = imbalance {
+                warn!(
                     off_w = off.0,
                     "load is not solar + grid + battery: off by {off}; check topics, units and signs (the lower surplus counts meanwhile)"
-                ),
-                None => info!("load, solar, grid and battery agree again"),
+                );
+            } else {
+                info!("load, solar, grid and battery agree again");
             }
         }
         changed

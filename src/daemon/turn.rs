@@ -73,7 +73,7 @@ impl Daemon {
                 }
             }
             Woken::Mqtt(Some(event)) => self.mqtt(event),
-            Woken::Bus(Some(event)) => self.bus(event),
+            Woken::Bus(Some(event)) => self.bus(&event),
             Woken::Saved(Some(saved)) => self.saved(saved),
             Woken::Time => {}
             Woken::Mqtt(None) | Woken::LinkEnded => return broken("the MQTT task has ended"),
@@ -88,7 +88,7 @@ impl Daemon {
     fn take_the_rest(&mut self) {
         for _ in 0..TURN_MAX {
             if let Ok(event) = self.bus_events.try_recv() {
-                self.bus(event);
+                self.bus(&event);
             } else if let Ok(event) = self.link_events.try_recv() {
                 self.mqtt(event);
             } else {
@@ -131,8 +131,8 @@ impl Daemon {
         self.controller.handle(Input::Command(command), self.clock.now());
     }
 
-    fn bus(&mut self, event: BusEvent) {
-        match event {
+    fn bus(&mut self, event: &BusEvent) {
+        match *event {
             BusEvent::Report(report) => {
                 if let Some(energy) = report.energy
                     && let Some(state) =
@@ -283,7 +283,7 @@ impl Daemon {
         };
         let taking = async {
             while let Some(event) = self.bus_events.recv().await {
-                self.bus(event);
+                self.bus(&event);
             }
         };
         tokio::select! {

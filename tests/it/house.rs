@@ -184,13 +184,9 @@ max-current-a = {max}
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if timeout(LONG, reached).await.is_err() {
-            panic!("{what}: {:?}, state {}\n{}", self.registers(), self.port.wallbox().state(), self.log());
-        }
-    }
-
-    fn registers(&self) -> surplusd::sim::registers::Settings {
-        self.port.wallbox().registers()
+        let reached = timeout(LONG, reached).await.is_ok();
+        let (registers, state) = (self.port.wallbox().registers(), self.port.wallbox().state());
+        assert!(reached, "{what}: {registers:?}, state {state}\n{}", self.log());
     }
 
     /// Waits until register 261 is so many tenths of an ampere.

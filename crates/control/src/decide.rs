@@ -19,21 +19,21 @@ pub(crate) enum Trigger {
     Time,
 }
 
-/// How eagerly the setpoint follows.
+/// How eagerly the setpoint follows upwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
     /// Smaller rises are not worth a write; falls always are.
-    pub(crate) rise_min: Milliamps,
+    pub(crate) least: Milliamps,
     /// The same where samples come from a live meter.
-    pub(crate) rise_min_live: Milliamps,
+    pub(crate) least_live: Milliamps,
     /// Shortest time before a rise where samples come from a live meter.
-    pub(crate) rise_pause_live: Millis,
+    pub(crate) pause_live: Millis,
 }
 
 impl Pace {
     /// Costs a tenth of a point against writing every change, and saves half of the writes.
     pub(crate) const DEFAULT: Self =
-        Self { rise_min: Milliamps(200), rise_min_live: Milliamps(300), rise_pause_live: Millis::from_secs(5) };
+        Self { least: Milliamps(200), least_live: Milliamps(300), pause_live: Millis::from_secs(5) };
 }
 
 /// Everything a decision rests on besides the charger itself.
@@ -236,9 +236,7 @@ fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lin
     let surplus = available(trend, situation);
     let current = follow(charger, situation, charger.current_for(surplus));
     if lines.decision >= lines.stop_below {
-        let enough = surplus >= charger.power_of(charger.min());
-        let holding = Reason::Holding { surplus, stop_below: lines.stop_below };
-        return (current, if enough { Reason::Following { surplus } } else { holding });
+        return (current, on_sun(charger, surplus, lines));
     }
     if let Some(soc) = carries(charger, situation) {
         return (current, Reason::BatteryCarries { soc });
@@ -264,6 +262,10 @@ fn carries(charger: &Charger, situation: &Situation<'_>) -> Option<Percent> {
 fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {
     let surplus = available(trend, situation);
     if lines.decision < lines.start_at {
+        if situation.trigger == Trigger::Event && matches!(charger.reason, Reason::SunGone { .. }) {
+            // The box confirms the stop; that is no new reason.
+            return off(charger.reason);
+        }
         let without_reserve = lines.decision + situation.reserve >= lines.start_at;
         return off(if situation.reserve > Watts::ZERO && without_reserve {
             Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc }
@@ -275,7 +277,16 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lin
     if starts >= situation.config.solar.starts_per_day_max {
         return off(Reason::StartsUsed { starts });
     }
-    (charger.current_for(surplus), Reason::Following { surplus })
+    (charger.current_for(surplus), on_sun(charger, surplus, lines))
+}
+
+/// Why it charges: the sun gives enough for the minimum, or stopping would waste more.
+fn on_sun(charger: &Charger, surplus: Watts, lines: Lines) -> Reason {
+    if surplus >= charger.power_of(charger.min()) {
+        Reason::Following { surplus }
+    } else {
+        Reason::Holding { surplus, stop_below: lines.stop_below }
+    }
 }
 
 /// Down at once, up when it is worth a write.
@@ -287,7 +298,7 @@ fn follow(charger: &Charger, situation: &Situation<'_>, target: Milliamps) -> Mi
     let live = situation.trend.is_some_and(Trend::live);
     let since = charger.written_at.map_or(Millis(u64::MAX), |at| situation.now.since(at));
     let pace = situation.pace;
-    let rise = if live { pace.rise_min_live } else { pace.rise_min };
-    let worth = target.0.saturating_sub(now.0) >= rise.0 && (!live || since >= pace.rise_pause_live);
+    let rise = if live { pace.least_live } else { pace.least };
+    let worth = target.0.saturating_sub(now.0) >= rise.0 && (!live || since >= pace.pause_live);
     if target < now || worth { target } else { now }
 }

@@ -1,5 +1,7 @@
 //! What holds whatever comes in: random sequences of readings, reports, commands and silence, in virtual time.
 
+#![expect(clippy::indexing_slicing, reason = "helpers of a test")]
+
 use std::collections::BTreeMap;
 
 use control::*;
