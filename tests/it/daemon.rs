@@ -114,6 +114,7 @@ async fn a_broker_that_dies_and_comes_back_finds_everything_again() {
     let mut peer = house.peer().await;
     peer.expect(&format!("{BASE}/status"), "online").await;
     peer.expect(&format!("{BASE}/state/mode"), "solar").await;
+    peer.expect(&format!("{BASE}/state/charger"), "6900").await;
     sample(&peer, 8_280, 6_900);
     house.setpoint(120).await;
 }

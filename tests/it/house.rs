@@ -185,7 +185,8 @@ max-current-a = {max}
             }
         };
         let reached = timeout(LONG, reached).await.is_ok();
-        let (registers, state) = (self.port.wallbox().registers(), self.port.wallbox().state());
+        let registers = self.port.wallbox().registers();
+        let state = self.port.wallbox().state();
         assert!(reached, "{what}: {registers:?}, state {state}\n{}", self.log());
     }
 
