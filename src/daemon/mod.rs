@@ -264,9 +264,6 @@ fn open_link(config: &Config, clock: Clock) -> (Link, mpsc::Receiver<link::Event
     let base = &config.publish.base_topic;
     let mut subscriptions: Vec<String> = Inputs::new(&config.inputs).topics().map(str::to_owned).collect();
     subscriptions.extend(crate::mqtt::command::topics(base));
-    if config.mqtt.tls.is_none() {
-        warn!(host = %config.mqtt.host, "MQTT without TLS: anybody in the network can read along and send commands");
-    }
     let setup = LinkSetup { mqtt: config.mqtt.clone(), status_topic: format!("{base}/status"), subscriptions };
     link::spawn(setup, clock)
 }
