@@ -42,3 +42,20 @@ fn meters_of_one_poll_are_held_against_each_other_not_against_the_last_poll() {
         }
     }
 }
+
+#[test]
+fn a_closed_battery_gives_nothing_for_long() {
+    let mut bench = Bench::plugged(config());
+    bench.read(Source::BatterySoc, 15);
+    bench.surplus(8_000, 0);
+    bench.secs(70);
+    for _ in 0..20 {
+        bench.says(Vehicle::Charging, 4_140, 6_000);
+        bench.secs(3);
+        bench.read(Source::BatterySoc, 15);
+        bench.read(Source::Battery, 300);
+        bench.read(Source::Grid, 0);
+        bench.secs(27);
+    }
+    assert_eq!(bench.setpoint(), 0, "the battery is below its floor and gives the car 300 W");
+}
