@@ -60,6 +60,12 @@ impl Outlet {
         self.stated_at = None;
     }
 
+    /// The chargers may have changed places: what was said of them says nothing any more.
+    pub(super) fn forget_chargers(&mut self) {
+        self.said.clear();
+        self.setpoints.clear();
+    }
+
     /// Whether this setpoint is a stop.
     pub(super) fn stopped(&mut self, id: ChargerId, setpoint: Milliamps) -> bool {
         let before = self.setpoints.insert(id, setpoint);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures_util::future::select_all;
 
 use control::{Action, ChargerId, Input, Tick};
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::state::{Saved, Uptime};
-use super::{Control, Daemon, Ended, TURN_MAX, make_room, names, open_link};
+use super::{BUS_EVENTS, Control, Daemon, Ended, TURN_MAX, make_room, names, open_link, restore};
 use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
 use crate::config::{Config, LinkConfig};
 use crate::mqtt::command::Commands;
@@ -239,7 +240,7 @@ impl Daemon {
     }
 
     /// Takes a new configuration. What did not change goes on undisturbed; a changed line is closed (with its safe current) and opened
-    /// anew; a changed broker is left with a farewell.
+    /// anew, which is a stop like any other; a changed broker is left with a farewell.
     async fn reload(&mut self, config: Config) -> std::io::Result<()> {
         let moved = config.mqtt != self.config.mqtt
             || config.inputs != self.config.inputs
@@ -248,17 +249,23 @@ impl Daemon {
         if config.state_file != self.config.state_file {
             warn!("a new state-file takes effect at the next start");
         }
+        if lines_changed {
+            // Ids are places in the file: what the lines still say belongs to the old names.
+            self.note_stops();
+            self.close_lines().await;
+        }
         let old = std::mem::replace(&mut self.config, config);
         self.config.state_file = old.state_file;
-        self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         make_room(&mut self.state, &self.config);
         if lines_changed {
-            self.close_lines().await;
+            self.begin_chargers_anew();
             self.open_buses()?;
+        } else {
+            self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         }
+        self.commands = Commands::new(&self.config.publish.base_topic, &names(&self.config));
         if moved {
             self.inputs = Inputs::new(&self.config.inputs);
-            self.commands = Commands::new(&self.config.publish.base_topic, &names(&self.config));
             let (link, events) = open_link(&self.config, self.clock);
             let old = std::mem::replace(&mut self.link, link);
             self.link_events = events;
@@ -268,6 +275,17 @@ impl Daemon {
         self.outlet.reconfigure(self.config.publish.clone(), names(&self.config));
         info!("the configuration was read again");
         Ok(())
+    }
+
+    /// The controller forgets all chargers, which may have changed places, and is told what is kept of each by its name.
+    fn begin_chargers_anew(&mut self) {
+        let now = self.clock.now();
+        let none = control::Config { chargers: BTreeMap::new(), ..self.config.control.clone() };
+        self.controller.handle(Input::Reconfigure(none), now);
+        self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
+        restore(&self.state, &self.config, &mut self.controller, now);
+        self.outlet.forget_chargers();
+        self.wakes.clear();
     }
 
     /// Safe current on every line, and wait for them to end; what they still say is taken.
@@ -291,6 +309,11 @@ impl Daemon {
             () = taking => {}
             () = tokio::time::sleep(LINES_END) => warn!("a line did not end in time"),
         }
+        while let Ok(event) = self.bus_events.try_recv() {
+            self.bus(event);
+        }
+        // A line that did not end in time finds nobody listening any more.
+        (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
     }
 }
 
