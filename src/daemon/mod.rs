@@ -8,6 +8,8 @@ pub mod clock;
 mod notify;
 mod outlet;
 mod state;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::BTreeMap;

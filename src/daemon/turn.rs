@@ -39,12 +39,12 @@ impl Daemon {
             if let Some(ended) = self.take(first).await {
                 return ended;
             }
-            self.take_the_rest();
+            let mut decided = self.take_the_rest();
             let now = self.clock.now();
             if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.controller.handle_timeout(now);
             }
-            let decided = self.act();
+            decided |= self.act();
             self.show(now, decided);
         }
     }
@@ -85,8 +85,10 @@ impl Daemon {
         None
     }
 
-    /// Takes what else is ready, so that a burst of messages is decided upon once.
-    fn take_the_rest(&mut self) {
+    /// Takes what else is ready, so that a burst of messages is shown once; returns whether there was a decision. The controller wants
+    /// its actions taken after each fact: of several orders for a charger the line keeps the last.
+    pub(super) fn take_the_rest(&mut self) -> bool {
+        let mut decided = self.act();
         for _ in 0..TURN_MAX {
             if let Ok(event) = self.bus_events.try_recv() {
                 self.bus(event);
@@ -95,7 +97,9 @@ impl Daemon {
             } else {
                 break;
             }
+            decided |= self.act();
         }
+        decided
     }
 
     fn mqtt(&mut self, event: Event) {
