@@ -111,11 +111,11 @@ impl Daemon {
         }
     }
 
-    fn message(&mut self, topic: &str, payload: &[u8], retained: bool) {
+    pub(super) fn message(&mut self, topic: &str, payload: &[u8], retained: bool) {
         let now = self.clock.now();
         match self.commands.message(topic, payload, retained) {
             Some(Ok(command)) => return self.command(command),
-            Some(Err(error)) => return warn!(%error, topic, "ignoring a command: {error}"),
+            Some(Err(error)) => return self.ignored(topic, error.to_string()),
             None => {}
         }
         for reading in self.inputs.message(topic, payload, retained) {
@@ -124,7 +124,22 @@ impl Daemon {
         }
     }
 
+    /// Says what is wrong with a command; the same again and again only once.
+    fn ignored(&mut self, topic: &str, error: String) {
+        if self.ignored.as_ref() != Some(&error) {
+            warn!(%error, topic, "ignoring a command: {error}");
+            self.ignored = Some(error);
+        }
+    }
+
+    /// Carries out a wish; one that changes nothing is not worth a line, as automations may repeat it for ever.
     fn command(&mut self, command: control::Command) {
+        let before = self.wishes();
+        self.controller.handle(Input::Command(command), self.clock.now());
+        if self.wishes() == before {
+            debug!(?command, "a command that changes nothing");
+            return;
+        }
         match command {
             control::Command::Mode { charger, mode } => {
                 info!(mode = %mode, "mode {mode} for {}", self.name_or_all(charger));
@@ -133,7 +148,10 @@ impl Daemon {
                 info!(current = %current, "fixed current {current} for {}", self.name_or_all(charger));
             }
         }
-        self.controller.handle(Input::Command(command), self.clock.now());
+    }
+
+    fn wishes(&self) -> Vec<(control::Mode, control::Milliamps)> {
+        self.controller.snapshot().chargers.values().map(|view| (view.mode, view.fixed)).collect()
     }
 
     fn bus(&mut self, event: BusEvent) {
@@ -153,9 +171,13 @@ impl Daemon {
         }
     }
 
-    fn lock(&mut self, charger: ChargerId, locked: bool) {
+    pub(super) fn lock(&mut self, charger: ChargerId, locked: bool) {
         let name = self.name_or_all(Some(charger)).to_owned();
         if let Some(state) = self.state.get_mut(&name) {
+            if locked && state.locked {
+                // Still to be unlocked; one pulse at a time.
+                return;
+            }
             state.locked = locked;
         }
         let generation = self.writer.save(&self.state);
@@ -165,8 +187,11 @@ impl Daemon {
     }
 
     /// A wake-up pulse begins only when the lock is on the disk: whatever happens then, the next start unlocks.
-    fn saved(&mut self, saved: Saved) {
+    pub(super) fn saved(&mut self, saved: Saved) {
         self.stored = saved.generation;
+        if !saved.ok {
+            self.writer.forget();
+        }
         let (ready, waiting): (Vec<_>, Vec<_>) =
             self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
         self.wakes = waiting;
@@ -175,6 +200,10 @@ impl Daemon {
                 self.tell(charger, BusCommand::Wake(charger));
             } else {
                 warn!("not waking the car: the lock cannot be written down first");
+                let name = self.name_or_all(Some(charger)).to_owned();
+                if let Some(state) = self.state.get_mut(&name) {
+                    state.locked = false;
+                }
             }
         }
     }
