@@ -31,7 +31,10 @@ pub fn run(args: &Args, environment: &Environment) -> u8 {
             return exit::BUG;
         }
     };
-    runtime.block_on(serve(config, args.config.clone(), environment.clone()))
+    let code = runtime.block_on(serve(config, args.config.clone(), environment.clone()));
+    // A look-up of the broker's name may hang for half a minute; nobody waits for its answer any more.
+    runtime.shutdown_background();
+    code
 }
 
 /// Reads the file; says what is wrong with it, one log line a finding.

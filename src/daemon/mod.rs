@@ -8,6 +8,8 @@ pub mod clock;
 mod notify;
 mod outlet;
 mod state;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -117,6 +119,8 @@ struct Daemon {
     wakes: Vec<(control::ChargerId, u64)>,
     /// The newest state that has been dealt with.
     stored: u64,
+    /// What was last said of a command that is none.
+    ignored: Option<String>,
 }
 
 impl Daemon {
@@ -149,6 +153,7 @@ impl Daemon {
             saved,
             wakes: Vec::new(),
             stored: 0,
+            ignored: None,
             clock,
             config,
         };

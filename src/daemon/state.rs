@@ -197,6 +197,11 @@ impl Writer {
         Ok((Self { jobs, generation: 0, last: String::new() }, saved))
     }
 
+    /// The last attempt has failed: the next [`Self::save`] tries again, whether anything has changed or not.
+    pub(super) fn forget(&mut self) {
+        self.last.clear();
+    }
+
     /// Has the state stored, if it differs from the last one; returns the generation to wait for.
     pub(super) fn save(&mut self, state: &State) -> u64 {
         let text = render(state);

@@ -150,6 +150,42 @@ async fn a_reload_takes_a_good_file_and_keeps_out_a_bad_one() {
     house.assert_well_behaved();
 }
 
+/// A changed line is closed with its safe current: that is a stop like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_closes_the_line_keeps_the_minimum_off_time() {
+    let (house, peer) = charging().await;
+    peer.publish(&format!("{BASE}/set/mode"), "fast", false);
+    house.setpoint(160).await;
+    let text = std::fs::read_to_string(house.config_file()).unwrap();
+    std::fs::write(house.config_file(), text.replace("poll-s = 0.3", "poll-s = 0.4")).unwrap();
+    house.signal("HUP");
+    house.setpoint(0).await;
+    let stopped = Instant::now();
+    house.setpoint(160).await;
+    assert!(stopped.elapsed() > Duration::from_secs(25), "{:?}\n{}", stopped.elapsed(), house.log());
+    house.assert_well_behaved();
+}
+
+/// Chargers are told apart by their names, wherever they stand in the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_adds_a_charger_in_front_mixes_up_nothing() {
+    const GARAGE: &str =
+        "[[charger]]\nname = \"garage\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://127.0.0.1:1\"\n";
+    let (house, peer) = charging().await;
+    peer.publish(&format!("{BASE}/set/mode"), "fast", false);
+    house.setpoint(160).await;
+    let text = std::fs::read_to_string(house.config_file()).unwrap();
+    std::fs::write(house.config_file(), text.replace("[[charger]]", &format!("{GARAGE}[[charger]]"))).unwrap();
+    house.signal("HUP");
+    house.setpoint(0).await;
+    house.logged("the configuration was read again").await;
+    house.logged("carport: 0.0 A (fast): too soon to start again").await;
+    house.setpoint(160).await;
+    peer.publish(&format!("{BASE}/set/carport/mode"), "off", false);
+    house.setpoint(0).await;
+    assert!(!house.log().contains("ignoring a command"), "{}", house.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_is_78() {
     let mut house = House::build(WallboxOptions::default()).await;

@@ -22,6 +22,9 @@ const WAKES_MAX: u8 = 2;
 /// A charge that was just allowed needs this long until current flows.
 const STARTUP: Millis = Millis::from_secs(60);
 
+/// A silent box has fallen to its fail-safe current after this: the longest watchdog time that can be configured.
+const BOX_FALLS_BACK: Millis = Millis::from_secs(60);
+
 /// Where the setpoint comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -44,6 +47,8 @@ pub(crate) struct Charger {
     pub(crate) setpoint: Milliamps,
     pub(crate) reason: Reason,
     pub(crate) report: Option<ChargerReport>,
+    /// The setpoint that its box was last seen to have.
+    told: Option<Milliamps>,
     pub(crate) history: PowerHistory,
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
@@ -69,6 +74,7 @@ impl Charger {
             setpoint: Milliamps::ZERO,
             reason: Reason::Starting,
             report: None,
+            told: None,
             history: PowerHistory::new(),
             starts: Starts::new(),
             started_at: None,
@@ -89,6 +95,7 @@ impl Charger {
         if matches!(report.link, Link::Online | Link::ReadOnly) {
             self.heard_at = Some(now);
         }
+        self.told = report.setpoint.or(self.told);
         if let Some(power) = report.power {
             self.history.push(report.at, power);
         }
@@ -261,10 +268,20 @@ impl Charger {
         if self.on() && (charging || starting) { self.power_of(self.setpoint) } else { Watts::ZERO }
     }
 
-    /// The most it may be drawing: its setpoint, or what it may still believe to be its setpoint.
-    pub(crate) fn may_draw(&self) -> Milliamps {
-        let told = self.report.and_then(|report| report.setpoint).unwrap_or(Milliamps::ZERO);
-        if self.on() || self.origin == Origin::Unread { self.setpoint.max(told) } else { self.setpoint }
+    /// The most it may be drawing: its setpoint, or what its box was last seen to have, until the box says otherwise or must have
+    /// fallen back by itself. A box that can only be watched gives a car whatever it asks for.
+    pub(crate) fn may_draw(&self, now: Tick) -> Milliamps {
+        let silent = self.heard_at.is_none_or(|at| now.since(at) > BOX_FALLS_BACK);
+        let told = self.told.filter(|_| !silent).unwrap_or(Milliamps::ZERO);
+        let car = self.report.is_some_and(|report| report.vehicle != Vehicle::Absent);
+        let watched =
+            if self.only_watched() && car { self.box_max().unwrap_or(self.config.max) } else { Milliamps::ZERO };
+        self.setpoint.max(told).max(watched)
+    }
+
+    /// It answers, but cannot be told a current.
+    pub(crate) fn only_watched(&self) -> bool {
+        self.report.is_some_and(|report| report.link == Link::ReadOnly)
     }
 
     /// What it drew at `at`; unknown counts as nothing, which leaves less surplus.

@@ -262,11 +262,12 @@ impl Controller {
         }
     }
 
-    /// Sun that others have: all cars that do not charge from the sun (at what they draw), and those before this one.
+    /// Sun that others have: all cars that do not charge from the sun or cannot be told to (at what they draw), and those before this one.
     fn claimed_by_others(&self, id: ChargerId) -> Watts {
         let others = self.chargers.values().filter(|charger| charger.id != id);
         others
             .map(|other| match other.mode {
+                Mode::Off | Mode::Solar | Mode::SlowSolar if other.only_watched() => other.drew_at(self.now),
                 Mode::Slow | Mode::Fast | Mode::Fixed => other.drew_at(self.now),
                 Mode::Solar | Mode::SlowSolar if other.id < id => other.claimed(self.now),
                 Mode::Off | Mode::Solar | Mode::SlowSolar => Watts::ZERO,
@@ -274,10 +275,10 @@ impl Controller {
             .sum()
     }
 
-    /// What the others' setpoints leave of the site's limit. A charger that is silent may still draw what it was told last.
+    /// What the others leave of the site's limit, by what each of them may draw at this moment.
     fn site_left(&self, id: ChargerId) -> Milliamps {
         let others = self.chargers.values().filter(|charger| charger.id != id);
-        let used = others.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
+        let used = others.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw(self.now).0));
         Milliamps(self.config.site_limit.0.saturating_sub(used))
     }
 

@@ -229,7 +229,10 @@ fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Lines {
     let share = if situation.battery_closed { Permille(1_000) } else { policy.min_share };
     let minimum = charger.power_of(charger.min());
     let band = Band::new(share, policy.start_cost, minimum, charger.phases());
-    band.lines(trend, situation.claimed + situation.reserve)
+    let lines = band.lines(trend, situation.claimed + situation.reserve);
+    // The lower half of the band is paid by the battery, sample after sample: not when nothing may come from it.
+    let stop_below = if situation.battery_closed { lines.stop_below.max(minimum) } else { lines.stop_below };
+    Lines { stop_below, ..lines }
 }
 
 fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {

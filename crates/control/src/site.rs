@@ -2,10 +2,11 @@
 //!
 //! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for whoever subscribes later.
 //! So: silence of one topic is not staleness (any live message of a group proves the group alive); a stored value is not a
-//! measurement; and messages that come in one burst are one sample, which must not be counted twice.
+//! measurement; and messages that come in one burst are one sample, which must not be counted twice. A burst without news of the
+//! net draw (the battery's charge, an inverter that is polled by itself) is none: it would hold old meters against the car of now.
 //!
 //! ```text
-//!           live value                     grid and battery have spoken, or `settle` is over
+//!           live value                     all meters of the grid's group have spoken, or `settle` is over
 //!  closed ─────────────▶ open (gathering) ──────────────────────────────────────────────────▶ open (sampled)
 //!     ▲                                                                                            │
 //!     └──────────── `settle` is over, or a source speaks a second time (then a new burst opens) ◀──┘
@@ -121,25 +122,22 @@ impl Site {
 
     fn close_burst(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         let burst = self.burst.take()?;
-        if burst.sampled { None } else { self.sample(burst.since, now, config) }
+        if burst.sampled { None } else { self.sample(&burst, now, config) }
     }
 
-    /// A burst is complete when grid and battery (if it is of the same group) have both spoken.
+    /// A burst is complete when all power meters of the grid's group have spoken; before that, some values are those of the last poll.
     fn sample_if_complete(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         let burst = self.burst.as_ref()?;
         let grid_group = config.sources.get(&Source::Grid)?;
-        let wants_battery = config.sources.get(&Source::Battery) == Some(grid_group);
-        let complete =
-            burst.spoke.contains(&Source::Grid) && (!wants_battery || burst.spoke.contains(&Source::Battery));
-        if burst.sampled || !complete {
+        let mut meters =
+            config.sources.iter().filter(|(source, group)| **source != Source::BatterySoc && *group == grid_group);
+        if burst.sampled || !meters.all(|(source, _)| burst.spoke.contains(source)) {
             return None;
         }
-        let since = burst.since;
-        let sample = self.sample(since, now, config)?;
-        if let Some(burst) = self.burst.as_mut() {
-            burst.sampled = true;
-        }
-        Some(sample)
+        let burst = Burst { sampled: true, ..burst.clone() };
+        let sample = self.sample(&burst, now, config);
+        self.burst = Some(burst);
+        sample
     }
 
     fn fresh(&self, source: Source, now: Tick, limit: Millis, config: &Config) -> Option<i32> {
@@ -150,7 +148,7 @@ impl Site {
 
     /// Two ways lead to the net draw: grid + battery, and load − solar. One stands in for the other; where both are there,
     /// they are each other's witness, and if they keep disagreeing the one that leaves less surplus is believed.
-    fn sample(&mut self, at: Tick, now: Tick, config: &Config) -> Option<Sample> {
+    fn sample(&mut self, burst: &Burst, now: Tick, config: &Config) -> Option<Sample> {
         let fresh = |source| self.fresh(source, now, config.fail_safe.stale_after, config).map(Watts);
         let has_battery = config.sources.contains_key(&Source::Battery);
         let grid = fresh(Source::Grid);
@@ -159,6 +157,10 @@ impl Site {
         let solar = fresh(Source::Solar);
         let load = fresh(Source::Load);
         let indirect = load.zip(solar).map(|(load, solar)| load - solar);
+        let pair = if direct.is_some() { [Source::Grid, Source::Battery] } else { [Source::Load, Source::Solar] };
+        if !pair.iter().any(|source| burst.spoke.contains(source)) {
+            return None;
+        }
         self.judge_balance(direct, indirect, load);
         let net = match (direct, indirect) {
             (Some(direct), Some(indirect)) if self.imbalance.is_some() => direct.max(indirect),
@@ -167,7 +169,7 @@ impl Site {
             (None, None) => return None,
         };
         let battery = battery.or_else(|| grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
-        Some(Sample { at, net, battery, grid, solar })
+        Some(Sample { at: burst.since, net, battery, grid, solar })
     }
 
     fn judge_balance(&mut self, direct: Option<Watts>, indirect: Option<Watts>, load: Option<Watts>) {

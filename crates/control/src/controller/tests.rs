@@ -9,6 +9,9 @@ use crate::testing::{Bench, CAR, config, report};
 use crate::types::{Fault, Reading};
 use crate::units::{Permille, Volts, WattHours};
 
+mod samples;
+mod several;
+
 /// Drives the whole controller with a series of surplus and holds setpoint, mean and volatility against the reference, row by row.
 fn follows_the_reference(rows: &[(u64, i32, u32, i64, i64)], sigma: u16, cost: i64) {
     let mut config = config();

@@ -1,0 +1,70 @@
+//! Several chargers: what each leaves of the sun and of the fuse to the others.
+
+use super::*;
+
+fn second(config: &mut Config) -> ChargerId {
+    let other = ChargerId(1);
+    config.chargers.insert(other, config.chargers[&CAR]);
+    other
+}
+
+/// Another charger's box, on another line, has not taken the stop yet.
+#[test]
+fn a_charger_that_was_told_to_stop_counts_until_its_box_has_stopped() {
+    let mut config = config();
+    let other = second(&mut config);
+    let mut bench = Bench::plugged(config);
+    bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 0)));
+    bench.mode(Mode::Fast);
+    bench.check(16_000, "fast");
+    bench.says(Vehicle::Charging, 11_040, 16_000);
+    bench.secs(70);
+    bench.says(Vehicle::Charging, 11_040, 16_000);
+    bench.tell(Input::Command(Command::Mode { charger: Some(CAR), mode: Mode::Off }));
+    bench.secs(2);
+    let sum = 16_000 + bench.orders[&other].setpoint.unwrap().0;
+    assert!(sum <= 25_000, "{sum} mA while the first box still has 16 A");
+    bench.says(Vehicle::Connected, 0, 0);
+    bench.secs(2);
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
+}
+
+#[test]
+fn a_box_that_falls_silent_before_it_stops_counts_until_its_watchdog_has_acted() {
+    let mut config = config();
+    let other = second(&mut config);
+    let mut bench = Bench::plugged(config);
+    bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 0)));
+    bench.tell(Input::Command(Command::Mode { charger: Some(CAR), mode: Mode::Fast }));
+    bench.says(Vehicle::Charging, 11_040, 16_000);
+    bench.secs(1);
+    bench.mode(Mode::Off);
+    bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Link::Offline)));
+    bench.tell(Input::Command(Command::Mode { charger: Some(other), mode: Mode::Fast }));
+    bench.secs(58);
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(9_000)));
+    bench.secs(5);
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
+}
+
+/// A box that can only be watched draws what it likes.
+#[test]
+fn a_box_that_can_only_be_watched_counts_with_all_it_may_draw() {
+    let mut config = config();
+    let other = second(&mut config);
+    let mut bench = Bench::new(config);
+    let watched = |bench: &mut Bench, vehicle, power| {
+        let seen = report(CAR, bench.now, vehicle, power, 0);
+        bench.tell(Input::Report(ChargerReport { link: Link::ReadOnly, setpoint: None, ..seen }));
+    };
+    watched(&mut bench, Vehicle::Charging, 11_040);
+    bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 0)));
+    bench.secs(3);
+    bench.surplus(5_000, 11_040);
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(0)), "the sun is used up");
+    bench.tell(Input::Command(Command::Mode { charger: Some(other), mode: Mode::Fast }));
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(9_000)), "25 A less the 16 A of the other box");
+    watched(&mut bench, Vehicle::Absent, 0);
+    bench.secs(2);
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
+}
