@@ -117,7 +117,7 @@ pub fn spawn(setup: LinkSetup, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
 
 impl Link {
     /// Sets the payload of a retained topic. Never blocks; said at once, or at the next connection, and again at each one after;
-    /// of several payloads that could not be said yet only the last is.
+    /// of several payloads that could not be said yet only the last is, and the same payload is said once for each connection.
     pub fn set_state(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
         let result = self.shared.with(|session, _| session.set_state(topic, payload.into()));
         self.shared.wake.notify_one();

@@ -139,10 +139,15 @@ impl Session {
         }
     }
 
-    /// Sets the payload of a retained topic; an older one that was not said yet is forgotten.
+    /// Sets the payload of a retained topic; an older one that was not said yet is forgotten, and one that was said already on this
+    /// connection is not said again.
     pub fn set_state(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
         check(topic, &payload)?;
         if let Some(state) = self.states.get_mut(topic) {
+            // Said, or still in the queue; a new connection says everything again.
+            if state.payload == payload {
+                return Ok(());
+            }
             state.payload = payload;
             if !std::mem::replace(&mut state.dirty, true) {
                 self.dirty.push_back(topic.to_owned());

@@ -1,0 +1,124 @@
+//! The simulated wallbox at the master end of a pseudo-terminal, with a stopwatch: when the last byte of each setpoint frame was
+//! read, and when the bus was free for it.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use control::Tick;
+use serialport::{SerialPort, TTYPort};
+use surplusd::daemon::clock::Clock;
+use surplusd::sim::frames::{Ask, Parser};
+use surplusd::sim::plant::CarSignal;
+use surplusd::sim::wallbox::{Wallbox, WallboxOptions};
+
+/// Pause between an answer and the next request (`gap-ms` of the register map).
+pub(crate) const GAP: Duration = Duration::from_millis(100);
+/// The register that sets the current.
+const SETPOINT: u16 = 261;
+/// The longest wait for bytes.
+const WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// A write of the setpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    /// When its last byte had been read.
+    pub(crate) at: Instant,
+    /// From when on the rules of the bus allowed it: the last answer before it, plus [`GAP`].
+    pub(crate) free_from: Instant,
+    /// In tenths of an ampere.
+    pub(crate) deciamps: u16,
+}
+
+/// The box. It goes when dropped.
+pub(crate) struct Line {
+    pub(crate) written: Receiver<Written>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Line {
+    /// A box with a car that asks for current and draws none, so that the surplus is what the meters say; the device is at `link`.
+    pub(crate) fn open(link: &Path) -> anyhow::Result<Self> {
+        let (master, slave) = TTYPort::pair()?;
+        symlink(slave.name().context("a pseudo-terminal without a name")?, link)?;
+        // The daemon must be the only one to have it open.
+        drop(slave);
+        let (sender, written) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let pump = Pump {
+            master,
+            wallbox: Wallbox::new(WallboxOptions { voltages: [230; 3], ..WallboxOptions::default() }),
+            parser: Parser::new(20),
+            clock: Clock::start(1),
+            free_from: Instant::now(),
+            sender,
+            stop: Arc::clone(&stop),
+        };
+        let thread = thread::Builder::new().name("wallbox".to_owned()).spawn(move || pump.run())?;
+        Ok(Self { written, stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Pump {
+    master: TTYPort,
+    wallbox: Wallbox,
+    parser: Parser,
+    clock: Clock,
+    free_from: Instant,
+    sender: Sender<Written>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Pump {
+    fn run(mut self) {
+        let mut buffer = [0; 256];
+        while !self.stop.load(Ordering::Relaxed) {
+            let now = self.clock.now();
+            self.wallbox.tick(now.0, CarSignal { plugged: true, asks: true, amps: [0.0; 3] });
+            self.answer(now);
+            let due = self.wallbox.next_reply_ms().map_or(WAIT_MAX, |at| self.clock.real(Tick(at).since(now)));
+            // A wait of 0 would be for ever.
+            let _ = self.master.set_timeout(due.clamp(Duration::from_millis(1), WAIT_MAX));
+            match self.master.read(&mut buffer) {
+                Ok(count) => self.hear(buffer.get(..count).unwrap_or(&[]), Instant::now()),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                // Nobody has the other end open.
+                Err(_) => thread::sleep(WAIT_MAX),
+            }
+        }
+    }
+
+    fn answer(&mut self, now: Tick) {
+        while let Some(reply) = self.wallbox.poll_reply(now.0) {
+            let _ = self.master.write_all(&reply);
+            self.free_from = Instant::now() + GAP;
+        }
+    }
+
+    fn hear(&mut self, bytes: &[u8], at: Instant) {
+        let now = self.clock.now().0;
+        self.wallbox.bytes(now, bytes);
+        for request in self.parser.push(now, bytes) {
+            let Ask::Write { start: SETPOINT, values: Some(values), .. } = request.ask else { continue };
+            if let [deciamps] = values[..] {
+                let _ = self.sender.send(Written { at, free_from: self.free_from, deciamps });
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Prints the table of figures: latency, memory, CPU, size, speed of the controller. Asserts nothing: the figures are those of the
+//! machine it runs on. It takes about five minutes.
+//!
+//! `SURPLUSD` names the program to measure; without it, it is the one that cargo built along with this.
+#![expect(clippy::disallowed_methods, reason = "real time is what is measured")]
+#![expect(clippy::print_stdout, reason = "it prints a table")]
+
+mod house;
+mod line;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use control::{
+    ChargerId, ChargerReport, Config, Controller, Input, Link, Milliamps, Reading, Source, Tick, Vehicle, Volts, Watts,
+};
+use surplusd::charger::profile;
+use surplusd::config::{self, Environment};
+use surplusd::sim::frames::line_time_ms;
+
+use house::{Broker, Daemon, HomeAssistant, Usage, until};
+use line::{GAP, Line};
+
+/// Publishes whose latency is taken.
+const PUBLISHES: u16 = 240;
+/// Highest and lowest current of the falling staircase, in tenths of an ampere.
+const TOP: u16 = 160;
+const BOTTOM: u16 = 60;
+/// Watts that a tenth of an ampere takes on three phases at 230 V.
+const WATTS: i32 = 69;
+/// Rises of the current wait for 5 s where samples come quickly, falls never do: only falls are timed.
+const RISE_PAUSE: Duration = Duration::from_millis(5_500);
+/// Longest wait for a setpoint.
+const LATE: Duration = Duration::from_secs(5);
+/// How long memory, CPU and wake-ups are watched.
+const MINUTE: u32 = 60;
+const QUIET: Duration = Duration::from_secs(10);
+
+fn main() -> anyhow::Result<()> {
+    // Cargo says `--bench`; other words are for filters, and there is only one table.
+    let program = env::var_os("SURPLUSD").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_surplusd")), PathBuf::from);
+    let folder = tempfile::tempdir()?;
+    let broker = Broker::start(folder.path())?;
+    let line = Line::open(&folder.path().join("rs485"))?;
+    let config = configure(folder.path(), &broker)?;
+    let mut home = HomeAssistant::connect(&broker)?;
+    let daemon = Daemon::start(&program, &config, folder.path())?;
+    let measured = measure(&daemon, &line, &mut home).with_context(|| daemon.log());
+    let (begin, end, idle, waits) = measured?;
+    daemon.stop()?;
+    let speed = controller_speed(&read(&config)?);
+    print(&program, &Figures { begin, end, idle, waits, speed })
+}
+
+/// Everything measured.
+struct Figures {
+    /// Before and after the minute at one update a second.
+    begin: Usage,
+    end: Usage,
+    /// Before and after a while without updates.
+    idle: (Usage, Usage),
+    waits: Vec<Wait>,
+    speed: f64,
+}
+
+type Measured = (Usage, Usage, (Usage, Usage), Vec<Wait>);
+
+fn measure(daemon: &Daemon, line: &Line, home: &mut HomeAssistant) -> anyhow::Result<Measured> {
+    start_charging(line, home)?;
+    let begin = daemon.usage()?;
+    for second in 1..=MINUTE {
+        let due = begin.at + Duration::from_secs(1) * second;
+        // A cloudy day: the setpoint changes with nearly every update.
+        home.sample(WATTS * i32::from(fastrand::u16(80..TOP)))?;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    let end = daemon.usage()?;
+    thread::sleep(Duration::from_secs(1));
+    let still = daemon.usage()?;
+    thread::sleep(QUIET);
+    let idle = (still, daemon.usage()?);
+    Ok((begin, end, idle, latencies(line, home)?))
+}
+
+fn configure(folder: &Path, broker: &Broker) -> anyhow::Result<PathBuf> {
+    let text = format!(
+        r#"version = 1
+state-file = "{folder}/state.json"
+[mqtt]
+url = "mqtts://127.0.0.1:{port}"
+ca-file = "{ca}"
+client-cert-file = "{cert}"
+client-key-file = "{key}"
+[publish]
+charger-power-topic = "home/charger/power"
+[[charger]]
+name = "carport"
+profile = "heidelberg-energy-control"
+link = "serial://{folder}/rs485"
+wake-after-s = 0
+"#,
+        folder = folder.display(),
+        port = broker.tls_port,
+        ca = broker.pki.ca_file.display(),
+        cert = broker.pki.client_cert_file.display(),
+        key = broker.pki.client_key_file.display(),
+    );
+    let file = folder.join("surplusd.toml");
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+fn read(file: &Path) -> anyhow::Result<Config> {
+    let environment = Environment::from_variables(|name| env::var_os(name));
+    let known: Vec<&str> = profile::names().collect();
+    Ok(config::load(file, &environment, &known).config.context("the configuration is not accepted")?.control)
+}
+
+/// Sun is published until the charger has been given some.
+fn start_charging(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<()> {
+    until("the first setpoint", || {
+        home.sample(watts_for(BOTTOM))?;
+        thread::sleep(Duration::from_millis(500));
+        Ok(line.written.try_iter().any(|written| written.deciamps == BOTTOM))
+    })
+}
+
+/// Surplus that just gives this current.
+fn watts_for(deciamps: u16) -> i32 {
+    WATTS * i32::from(deciamps) + 10
+}
+
+/// How long one setpoint took.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    /// From the publish to the last byte of the frame.
+    all: Duration,
+    /// An answer, or the pause after it, was under way when it could have been sent.
+    held: bool,
+    /// Of `all`, what was not demanded by the bus.
+    ours: Duration,
+}
+
+/// Falls by a tenth of an ampere at times that have nothing to do with the polling.
+fn latencies(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<Vec<Wait>> {
+    let mut waits = Vec::new();
+    let mut deciamps = BOTTOM;
+    while waits.len() < usize::from(PUBLISHES) {
+        if deciamps == BOTTOM {
+            deciamps = TOP;
+            thread::sleep(RISE_PAUSE);
+            time(line, home, deciamps)?;
+        }
+        thread::sleep(
+            Duration::from_millis(fastrand::u64(400..1_000)) + Duration::from_micros(fastrand::u64(0..1_000)),
+        );
+        deciamps -= 1;
+        waits.push(time(line, home, deciamps)?);
+    }
+    Ok(waits)
+}
+
+fn time(line: &Line, home: &mut HomeAssistant, deciamps: u16) -> anyhow::Result<Wait> {
+    // What is left over from earlier samples.
+    while line.written.try_recv().is_ok() {}
+    let published = home.sample(watts_for(deciamps))?;
+    loop {
+        let written = match line.written.recv_timeout(LATE) {
+            Ok(written) => written,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                bail!("no setpoint of {deciamps} tenths of an ampere came")
+            }
+        };
+        if written.deciamps == deciamps {
+            let lawful = published.max(written.free_from);
+            return Ok(Wait {
+                all: written.at.saturating_duration_since(published),
+                held: written.free_from > published,
+                ours: written.at.saturating_duration_since(lawful),
+            });
+        }
+    }
+}
+
+/// Simulated seconds that the controller takes in one real one: each has a sample, a report of the charger, the passing of time, and
+/// what was decided is taken out and shown.
+fn controller_speed(config: &Config) -> f64 {
+    let charger = ChargerId(0);
+    let mut controller = Controller::new(config.clone(), Tick(1_000));
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut tick = Tick(1_000);
+    let mut steps = 0_u32;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        for _ in 0..1_000 {
+            tick = Tick(tick.0 + 1_000);
+            let report = ChargerReport {
+                vehicle: Vehicle::Charging,
+                power: Some(Watts(0)),
+                voltages: Some([Volts(230); 3]),
+                setpoint: Some(Milliamps(6_000)),
+                ..ChargerReport::silent(charger, tick, Link::Online)
+            };
+            controller.handle(Input::Report(report), tick);
+            while controller.poll_action().is_some() {}
+            let surplus = random.i32(2_000..11_000);
+            let powers =
+                [(Source::Solar, surplus + 400), (Source::Load, 400), (Source::Battery, 0), (Source::Grid, -surplus)];
+            for (source, value) in powers {
+                controller.handle(Input::Reading(Reading { source, value: Some(value), retained: false }), tick);
+                while controller.poll_action().is_some() {}
+            }
+            controller.handle_timeout(tick);
+            while controller.poll_action().is_some() {}
+            std::hint::black_box(controller.snapshot());
+        }
+        steps += 1_000;
+    }
+    f64::from(steps) / began.elapsed().as_secs_f64()
+}
+
+/// Median, 99th percentile and maximum in milliseconds.
+fn spread(times: impl Iterator<Item = Duration>) -> Option<[f64; 3]> {
+    let mut sorted: Vec<Duration> = times.collect();
+    sorted.sort_unstable();
+    let rank = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1));
+    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+    Some([ms(rank(50)?), ms(rank(99)?), ms(sorted.last()?)])
+}
+
+fn row(figure: &str, value: &str, aim: &str, met: Option<bool>) {
+    let verdict = met.map_or("", |met| if met { "met" } else { "missed" });
+    println!("{figure:<58} {value:>23}   {aim:<18} {verdict}");
+}
+
+fn spread_row(figure: &str, times: impl Iterator<Item = Duration>, aim: bool) {
+    let Some([median, most, worst]) = spread(times) else { return row(figure, "none", "", None) };
+    let (aim, met) = if aim { ("p50, p99 < 5 ms", Some(median < 5.0 && most < 5.0)) } else { ("", None) };
+    row(figure, &format!("{median:.1} / {most:.1} / {worst:.1} ms"), aim, met);
+}
+
+fn print(program: &Path, figures: &Figures) -> anyhow::Result<()> {
+    let Figures { begin, end, idle, waits, speed } = figures;
+    let held = || waits.iter().filter(|wait| wait.held);
+    let free = || waits.iter().filter(|wait| !wait.held);
+    println!("{} on {}", program.display(), processor());
+    println!("{:<58} {:>23}   {:<18}", "figure", "value", "aim");
+    println!("publish to last byte of the setpoint frame                     p50 / p99 / max");
+    spread_row(&format!("  all {} publishes", waits.len()), waits.iter().map(|wait| wait.all), true);
+    spread_row(&format!("  {} that met a free bus", free().count()), free().map(|wait| wait.all), true);
+    spread_row(&format!("  {} that met a busy one [1]", held().count()), held().map(|wait| wait.all), false);
+    spread_row("    of which beyond what the bus demands", held().map(|wait| wait.ours), true);
+    let mib = |kib: u64| f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0;
+    let rss = mib(end.rss_kib);
+    row("memory after a minute, resident", &format!("{rss:.1} MiB"), "10 MiB", Some(rss <= 10.0));
+    row("memory, peak", &format!("{:.1} MiB", mib(end.peak_kib)), "", None);
+    let cpu = end.cpu_percent(begin);
+    row("CPU at one update a second, of one core", &format!("{cpu:.2} %"), "< 0.5 %", Some(cpu < 0.5));
+    row("CPU without updates", &format!("{:.2} %", idle.1.cpu_percent(&idle.0)), "", None);
+    row("wake-ups a second, at one update a second", &format!("{:.0}", end.wakes(begin)), "", None);
+    row("wake-ups a second, without updates [2]", &format!("{:.0}", idle.1.wakes(&idle.0)), "", None);
+    let size = fs::metadata(program)?.len();
+    row("size of the stripped program", &format!("{:.2} MiB", mib(size.div_ceil(1024))), "", None);
+    row("controller, simulated seconds a second", &format!("{speed:.0}"), "", None);
+    println!(
+        "\nA pseudo-terminal has no line time: the frame of 8 bytes takes {:.1} ms more at 19200 baud, to which the aim adds its 5 ms.",
+        8.0 * 11.0 / 19.2
+    );
+    println!(
+        "[1] A request was waiting for its answer, or less than {} ms had passed since the last one: the box wants that pause.",
+        GAP.as_millis()
+    );
+    println!(
+        "    The answer to a poll takes the simulated box up to {} ms. In the field samples come every 30 s and fewer meet a busy bus.",
+        20 + line_time_ms(8) + line_time_ms(33)
+    );
+    println!("[2] One poll of the charger, one decision and its order to the charger a second, states every 10 s.");
+    Ok(())
+}
+
+fn processor() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {cores} cores", name.unwrap_or(env::consts::ARCH))
+}
