@@ -17,10 +17,11 @@ async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
         folder.join("state.json").display()
     );
     for number in 0..chargers {
-        text += &format!(
+        let charger = format!(
             "[[charger]]\nname = \"c{number}\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://127.0.0.1:{}\"\nmode = \"fixed\"\n",
             number + 1
         );
+        text.push_str(&charger);
     }
     let file = folder.join("surplusd.toml");
     std::fs::write(&file, text).unwrap();

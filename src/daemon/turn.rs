@@ -343,7 +343,7 @@ impl Daemon {
             () = tokio::time::sleep(LINES_END) => warn!("a line did not end in time"),
         }
         while let Ok(event) = self.bus_events.try_recv() {
-            self.bus(event);
+            self.bus(&event);
         }
         // A line that did not end in time finds nobody listening any more.
         (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
