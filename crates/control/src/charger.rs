@@ -23,7 +23,7 @@ const WAKES_MAX: u8 = 2;
 const STARTUP: Millis = Millis::from_secs(60);
 
 /// A silent box has fallen to its fail-safe current after this: the longest watchdog time that can be configured.
-const BOX_FALLS_BACK: Millis = Millis::from_secs(60);
+pub(crate) const BOX_FALLS_BACK: Millis = Millis::from_secs(60);
 
 /// Where the setpoint comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,6 +277,17 @@ impl Charger {
         let watched =
             if self.only_watched() && car { self.box_max().unwrap_or(self.config.max) } else { Milliamps::ZERO };
         self.setpoint.max(told).max(watched)
+    }
+
+    /// The setpoint that its box was last seen to have; 0 where none was.
+    pub(crate) fn told(&self) -> Milliamps {
+        self.told.unwrap_or(Milliamps::ZERO)
+    }
+
+    /// Nothing is known of its box, which may be at work since before the start. One that sleeps has no car.
+    pub(crate) fn may_still_run(&self) -> bool {
+        let quiet = self.report.is_some_and(|report| matches!(report.link, Link::Asleep | Link::ReadOnly));
+        self.origin == Origin::Unread && !quiet
     }
 
     /// It answers, but cannot be told a current.

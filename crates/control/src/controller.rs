@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::band::Trend;
 use crate::budget::DrainBudget;
-use crate::charger::{Charger, Origin};
+use crate::charger::{BOX_FALLS_BACK, Charger, Origin};
 use crate::config::Config;
 use crate::decide::{Pace, Situation, Trigger, decide};
 use crate::reason::Reason;
@@ -278,8 +278,13 @@ impl Controller {
     /// What the others leave of the site's limit, by what each of them may draw at this moment.
     fn site_left(&self, id: ChargerId) -> Milliamps {
         let others = self.chargers.values().filter(|charger| charger.id != id);
-        let used = others.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw(self.now).0));
-        Milliamps(self.config.site_limit.0.saturating_sub(used))
+        let used = others.clone().fold(0_u32, |sum, other| sum.saturating_add(other.may_draw(self.now).0));
+        let left = Milliamps(self.config.site_limit.0.saturating_sub(used));
+        // A box not heard since the start may go on with what it had before: until it speaks, or must have fallen back, nobody rises.
+        if self.now.since(self.began) <= BOX_FALLS_BACK && others.clone().any(Charger::may_still_run) {
+            return left.min(self.chargers.get(&id).map_or(Milliamps::ZERO, Charger::told));
+        }
+        left
     }
 
     /// Power kept for the battery while it comes first: what it can take, as far as that is known.

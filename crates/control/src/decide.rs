@@ -106,11 +106,11 @@ fn blocked(charger: &Charger, situation: &Situation<'_>) -> Option<Decision> {
         Link::Offline => return Some(unheard(charger, situation)),
         Link::Online => {}
     }
-    if charger.origin == Origin::Unread {
-        return Some(off(Reason::Starting));
-    }
     if let Some(fault) = report.fault {
         return Some(off(Reason::Fault(fault)));
+    }
+    if charger.origin == Origin::Unread {
+        return Some(off(Reason::Starting));
     }
     match report.vehicle {
         Vehicle::Absent => Some(off(Reason::NoVehicle)),

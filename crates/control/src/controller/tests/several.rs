@@ -68,3 +68,30 @@ fn a_box_that_can_only_be_watched_counts_with_all_it_may_draw() {
     bench.secs(2);
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
 }
+
+/// After a restart both boxes may be at work; the one that is heard first must not take what the other one still draws.
+#[test]
+fn nobody_rises_while_another_box_may_still_run() {
+    let mut config = config();
+    let other = second(&mut config);
+    let mut bench = Bench::new(config);
+    bench.mode(Mode::Fast);
+    bench.says(Vehicle::Charging, 8_280, 12_000);
+    bench.check(12_000, "site-limit");
+    bench.secs(2);
+    bench.check(12_000, "site-limit");
+    let mut alone = bench.controller.clone();
+    alone.handle_timeout(Tick(70_000));
+    assert_eq!(alone.snapshot().chargers[&CAR].setpoint, Milliamps(16_000), "the other box has fallen back by now");
+    bench.tell(Input::Report(report(other, bench.now, Vehicle::Charging, 8_280, 12_000)));
+    bench.check(13_000, "site-limit");
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(12_000)));
+}
+
+#[test]
+fn a_box_whose_setpoint_cannot_be_read_is_at_fault_not_starting() {
+    let mut bench = Bench::new(config());
+    let refused = report(CAR, bench.now, Vehicle::Connected, 0, 0);
+    bench.tell(Input::Report(ChargerReport { setpoint: None, fault: Some(Fault::Refused), ..refused }));
+    assert_eq!(bench.reason(), "fault");
+}
