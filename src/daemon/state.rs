@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+/// States waiting for the disk; only the newest is stored.
+const JOBS: usize = 4;
 /// Format of the file. A newer one is not touched, but set aside.
 const VERSION: u32 = 1;
 
@@ -180,7 +182,7 @@ pub(super) struct Saved {
 /// Stores on a thread of its own; only the newest state counts.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: thread_channel::Sender<(u64, String)>,
+    jobs: thread_channel::SyncSender<(u64, String)>,
     generation: u64,
     last: String,
 }
@@ -191,7 +193,7 @@ impl Writer {
     /// # Errors
     /// If the system gives no thread.
     pub(super) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
-        let (jobs, inbox) = thread_channel::channel();
+        let (jobs, inbox) = thread_channel::sync_channel(JOBS);
         let (told, saved) = mpsc::channel(16);
         thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &inbox, &told))?;
         Ok((Self { jobs, generation: 0, last: String::new() }, saved))
@@ -207,8 +209,9 @@ impl Writer {
         let text = render(state);
         if text != self.last {
             self.generation += 1;
-            let _ = self.jobs.send((self.generation, text.clone()));
-            self.last = text;
+            // With a disk that hangs the queue fills up; then this state is handed over at the next occasion.
+            let handed_over = self.jobs.try_send((self.generation, text.clone())).is_ok();
+            self.last = if handed_over { text } else { String::new() };
         }
         self.generation
     }

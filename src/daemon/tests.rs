@@ -16,13 +16,13 @@ async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
         "version = 1\nstate-file = \"{}\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n[site]\nmain-fuse-a = 250\n",
         folder.join("state.json").display()
     );
-    for number in 0..chargers {
-        let charger = format!(
-            "[[charger]]\nname = \"c{number}\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://127.0.0.1:{}\"\nmode = \"fixed\"\n",
-            number + 1
-        );
-        text.push_str(&charger);
-    }
+    let charger = |number| {
+        let port = number + 1;
+        format!(
+            "[[charger]]\nname = \"c{number}\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://127.0.0.1:{port}\"\n"
+        ) + "mode = \"fixed\"\n"
+    };
+    text.extend((0..chargers).map(charger));
     let file = folder.join("surplusd.toml");
     std::fs::write(&file, text).unwrap();
     let known: Vec<&str> = crate::charger::profile::names().collect();

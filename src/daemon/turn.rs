@@ -272,8 +272,8 @@ impl Daemon {
         charger.and_then(|id| self.config.chargers.get(&id)).map_or("all chargers", |setup| &setup.name)
     }
 
-    /// Takes a new configuration. What did not change goes on undisturbed; a changed line is closed (with its safe current) and opened
-    /// anew, which is a stop like any other; a changed broker is left with a farewell.
+    /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
+    /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
     async fn reload(&mut self, config: Config) -> std::io::Result<()> {
         let moved = config.mqtt != self.config.mqtt
             || config.inputs != self.config.inputs

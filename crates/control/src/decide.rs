@@ -7,6 +7,9 @@ use crate::reason::Reason;
 use crate::types::{Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 
+/// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
+const REPORTS_STOP: Millis = Millis::from_secs(75);
+
 /// What brought the decision about. Starting, stopping and following the sun happen on news only, not by the mere passing of time:
 /// the same sample must not be acted on twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +107,15 @@ fn blocked(charger: &Charger, situation: &Situation<'_>) -> Option<Decision> {
         Link::ReadOnly => return Some(off(Reason::ReadOnly)),
         Link::Asleep => return Some(off(Reason::Asleep)),
         Link::Offline => return Some(unheard(charger, situation)),
+        // Its line may hang without saying so.
+        Link::Online if charger.silence(situation.now) > REPORTS_STOP => return Some(unheard(charger, situation)),
         Link::Online => {}
-    }
-    if charger.origin == Origin::Unread {
-        return Some(off(Reason::Starting));
     }
     if let Some(fault) = report.fault {
         return Some(off(Reason::Fault(fault)));
+    }
+    if charger.origin == Origin::Unread {
+        return Some(off(Reason::Starting));
     }
     match report.vehicle {
         Vehicle::Absent => Some(off(Reason::NoVehicle)),
@@ -135,8 +140,7 @@ fn held_at_most(charger: &Charger, situation: &Situation<'_>) -> Milliamps {
 
 /// A charger that does not answer keeps its last setpoint for a while, so that a short silence does not cost a stop.
 fn unheard(charger: &Charger, situation: &Situation<'_>) -> Decision {
-    let silence = charger.heard_at.map(|at| situation.now.since(at));
-    if charger.on() && silence.is_some_and(|silence| silence <= situation.config.fail_safe.stop_after) {
+    if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
         (charger.setpoint, Reason::Offline)
     } else {
         off(Reason::Offline)
@@ -148,6 +152,8 @@ fn limited(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decisio
     if wish == Milliamps::ZERO {
         return (wish, reason);
     }
+    let idle = situation.config.chargers.len() > 1 && charger.idle(situation.now);
+    let wish = if idle { wish.min(charger.min()) } else { wish };
     let limit = charger.max().min(situation.site_left).floor_to(charger.config.step);
     if limit < charger.min() {
         off(Reason::SiteLimit)

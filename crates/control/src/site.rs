@@ -53,11 +53,20 @@ pub(crate) struct Site {
     burst: Option<Burst>,
     imbalance: Option<Watts>,
     imbalanced: u8,
+    /// State of charge as the broker had stored it.
+    stored_soc: Option<i32>,
 }
 
 impl Site {
     pub(crate) const fn new() -> Self {
-        Self { values: BTreeMap::new(), alive: BTreeMap::new(), burst: None, imbalance: None, imbalanced: 0 }
+        Self {
+            values: BTreeMap::new(),
+            alive: BTreeMap::new(),
+            burst: None,
+            imbalance: None,
+            imbalanced: 0,
+            stored_soc: None,
+        }
     }
 
     /// Takes a message; returns a sample if this one completes it.
@@ -68,16 +77,28 @@ impl Site {
             return None;
         };
         if reading.retained {
+            if reading.source == Source::BatterySoc {
+                self.stored_soc = Some(value);
+            }
             // It confirms what is held, or shows that something was missed: then nothing is known until the source speaks.
             if self.values.get(&reading.source).is_some_and(|held| *held != value) {
                 self.values.remove(&reading.source);
             }
             return None;
         }
+        self.forget_after_silence(group, now, config);
         self.values.insert(reading.source, value);
         self.alive.insert(group, now);
         let earlier = self.join_burst(reading.source, now, config);
         earlier.or_else(|| self.sample_if_complete(now, config))
+    }
+
+    /// After a long silence of a whole group, what its sources said before it says nothing of now.
+    fn forget_after_silence(&mut self, group: GroupId, now: Tick, config: &Config) {
+        let long = |at: &Tick| now.since(*at) > config.fail_safe.stop_after;
+        if self.alive.get(&group).is_some_and(long) {
+            self.values.retain(|source, _| config.sources.get(source) != Some(&group));
+        }
     }
 
     /// Time has passed; returns a sample if a burst has had its time.
@@ -102,6 +123,13 @@ impl Site {
     pub(crate) fn soc(&self, now: Tick, config: &Config) -> Option<Percent> {
         let value = self.fresh(Source::BatterySoc, now, config.fail_safe.stop_after, config)?;
         u8::try_from(value.clamp(0, 100)).ok().map(Percent)
+    }
+
+    /// Whether the battery is at its floor. Before its charge was heard live, a stored value may say so, but may not say otherwise.
+    pub(crate) fn battery_at_floor(&self, now: Tick, config: &Config) -> bool {
+        let floor = config.battery.floor_soc.0;
+        let stored = self.stored_soc.is_some_and(|soc| soc <= i32::from(floor));
+        self.soc(now, config).map_or(stored, |soc| soc.0 <= floor)
     }
 
     /// What the meters disagree by, once it is believed.

@@ -54,6 +54,7 @@ fn config(share: u16) -> Config {
     let charger = ChargerConfig {
         max: Milliamps(16_000),
         min: Milliamps(6_000),
+        safe: Milliamps(0),
         step: Milliamps(100),
         phases: 3,
         mode: Mode::Solar,

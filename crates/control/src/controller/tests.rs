@@ -108,6 +108,7 @@ fn solar_starts_follows_holds_and_stops() {
     bench.secs(3);
     bench.surplus(200, 4_140);
     bench.check(0, "sun-gone");
+    bench.says(Vehicle::Connected, 0, 0);
     bench.secs(30);
     bench.surplus(9_000, 0);
     bench.check(0, "minimum-off");
@@ -196,6 +197,9 @@ fn the_battery_takes_no_sun_from_the_car_unless_it_comes_first() {
     sample(&mut bench, 0, -4_800, 30);
     bench.check(0, "battery-first");
     bench.secs(30);
+    sample(&mut bench, -6_000, -500, 30);
+    bench.check(0, "battery-first");
+    bench.secs(30);
     sample(&mut bench, -6_000, -4_900, 30);
     bench.check(8_600, "following");
 
@@ -260,6 +264,7 @@ fn stale_data_goes_down_to_the_minimum_and_then_to_nothing() {
     bench.check(6_000, "stale");
     bench.secs(2);
     bench.check(0, "blind");
+    bench.says(Vehicle::Connected, 0, 0);
     bench.secs(100);
     bench.surplus(9_000, 0);
     bench.check(13_000, "following");

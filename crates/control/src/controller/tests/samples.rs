@@ -59,3 +59,33 @@ fn a_closed_battery_gives_nothing_for_long() {
     }
     assert_eq!(bench.setpoint(), 0, "the battery is below its floor and gives the car 300 W");
 }
+
+/// The grid comes back after an hour: what the battery did before that hour is not what it does now.
+#[test]
+fn what_was_said_before_a_long_silence_is_forgotten() {
+    let mut bench = Bench::plugged(config());
+    bench.read(Source::Battery, -5_000);
+    bench.read(Source::Grid, 0);
+    bench.secs(1);
+    assert_eq!(bench.controller.snapshot().site.surplus, Some(Watts(5_000)));
+    bench.secs(3_600);
+    bench.read(Source::Grid, -100);
+    bench.secs(1);
+    assert_eq!(bench.controller.snapshot().site.battery, None);
+    assert_eq!(bench.setpoint(), 0);
+}
+
+/// After a start the battery's charge may not be heard for hours, as it does not change; what the broker has stored may close it.
+#[test]
+fn a_stored_charge_at_the_floor_closes_the_battery() {
+    for (stored, reason) in [(12, "sun-gone"), (60, "holding")] {
+        let mut bench = Bench::plugged(config());
+        bench.tell(Input::Reading(Reading { source: Source::BatterySoc, value: Some(stored), retained: true }));
+        bench.surplus(8_000, 0);
+        bench.secs(70);
+        bench.says(Vehicle::Charging, 7_935, 11_500);
+        bench.secs(5);
+        bench.surplus(3_600, 7_935);
+        assert_eq!(bench.reason(), reason, "stored {stored} %");
+    }
+}

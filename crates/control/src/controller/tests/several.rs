@@ -68,3 +68,75 @@ fn a_box_that_can_only_be_watched_counts_with_all_it_may_draw() {
     bench.secs(2);
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
 }
+
+/// After a restart both boxes may be at work; the one that is heard first must not take what the other one still draws.
+#[test]
+fn nobody_rises_while_another_box_may_still_run() {
+    let mut config = config();
+    let other = second(&mut config);
+    let mut bench = Bench::new(config);
+    bench.mode(Mode::Fast);
+    bench.says(Vehicle::Charging, 8_280, 12_000);
+    bench.check(12_000, "site-limit");
+    bench.secs(2);
+    bench.check(12_000, "site-limit");
+    let mut alone = bench.controller.clone();
+    alone.handle_timeout(Tick(70_000));
+    assert_eq!(alone.snapshot().chargers[&CAR].setpoint, Milliamps(16_000), "the other box has fallen back by now");
+    bench.tell(Input::Report(report(other, bench.now, Vehicle::Charging, 8_280, 12_000)));
+    bench.check(13_000, "site-limit");
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(12_000)));
+}
+
+#[test]
+fn a_box_whose_setpoint_cannot_be_read_is_at_fault_not_starting() {
+    let mut bench = Bench::new(config());
+    let refused = report(CAR, bench.now, Vehicle::Connected, 0, 0);
+    bench.tell(Input::Report(ChargerReport { setpoint: None, fault: Some(Fault::Refused), ..refused }));
+    assert_eq!(bench.reason(), "fault");
+}
+
+/// A full car keeps the minimum it is offered, and leaves the rest of the fuse to the other.
+#[test]
+fn a_full_car_leaves_its_share_to_the_other() {
+    let mut two = config();
+    two.chargers.insert(ChargerId(1), two.chargers[&CAR]);
+    two.site_limit = Milliamps(16_000);
+    let mut bench = Bench::new(two);
+    let hear = |bench: &mut Bench, setpoints: [u32; 2]| {
+        for (id, setpoint) in [CAR, ChargerId(1)].into_iter().zip(setpoints) {
+            let heard = report(id, bench.now, Vehicle::Connected, 0, setpoint);
+            bench.tell(Input::Report(heard));
+        }
+    };
+    hear(&mut bench, [0, 0]);
+    bench.mode(Mode::Fast);
+    let setpoints = |bench: &Bench| [CAR, ChargerId(1)].map(|id| bench.orders[&id].setpoint.unwrap().0);
+    for _ in 0..299 {
+        bench.secs(1);
+        let now = setpoints(&bench);
+        hear(&mut bench, now);
+    }
+    assert_eq!(setpoints(&bench), [16_000, 0]);
+    for _ in 0..5 {
+        bench.secs(1);
+        let now = setpoints(&bench);
+        hear(&mut bench, now);
+    }
+    assert_eq!(setpoints(&bench), [6_000, 10_000]);
+    assert_eq!(bench.controller.snapshot().chargers[&CAR].starts, 1);
+}
+
+/// A line that hangs says nothing, not even that it hangs.
+#[test]
+fn a_charger_whose_reports_stop_does_not_answer() {
+    let mut bench = Bench::plugged(config());
+    bench.polled = false;
+    bench.mode(Mode::Fast);
+    bench.secs(75);
+    bench.check(16_000, "fast");
+    bench.secs(2);
+    bench.check(16_000, "offline");
+    bench.secs(300);
+    bench.check(0, "offline");
+}
