@@ -125,3 +125,23 @@ async fn a_command_that_comes_again_and_again_is_said_once() {
     drop(guard);
     assert_eq!(lines.load(Ordering::Relaxed), 2);
 }
+
+/// Something that must not end has ended: the loop says so, and the program ends with code 70.
+#[tokio::test]
+async fn an_unexpected_end_is_fatal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_keep, controls) = mpsc::channel(1);
+    let mut without_broker = daemon(1, folder.path()).await;
+    without_broker.controls = controls;
+    without_broker.link_events = mpsc::channel(1).1;
+    let ended = without_broker.turns().await;
+    assert_eq!(ended, Ended::Broken { what: "the MQTT task has ended".to_owned() });
+
+    let (_keep, controls) = mpsc::channel(1);
+    let mut without_line = daemon(1, folder.path()).await;
+    without_line.controls = controls;
+    without_line.open_buses().unwrap();
+    without_line.buses.values().for_each(|bus| bus.send(BusCommand::Shutdown));
+    let ended = without_line.turns().await;
+    assert!(matches!(&ended, Ended::Broken { what } if what.contains("thread of a line")), "{ended:?}");
+}
