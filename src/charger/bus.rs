@@ -171,6 +171,8 @@ pub fn spawn(
     let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
         let _alive = alive;
         runtime.block_on(worker.run());
+        // A look-up of the line's name may hang for half a minute, and whoever joins this thread would wait for it.
+        runtime.shutdown_background();
     })?;
     Ok(Bus { wishes, over, thread: Some(thread), end: None })
 }

@@ -297,10 +297,10 @@ impl Driver {
             return Some((now, Why::Due));
         }
         let lapse = self.order.map_or(self.grace_until, |order| order.valid_until);
-        let awake = !self.lapsed && self.line_up;
-        let running = awake && self.stage == Stage::Running;
+        let running = !self.lapsed && self.line_up && self.stage == Stage::Running;
         [
-            (awake, self.retry_at, Why::Retry),
+            // Also after a lapse: the safe current, and the unlock, may not have arrived at the first try.
+            (self.line_up, self.retry_at, Why::Retry),
             (running, self.poll_at, Why::Poll),
             (running, self.readback_at, Why::Check),
             (running, self.check_at, Why::Check),

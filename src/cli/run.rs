@@ -31,7 +31,10 @@ pub fn run(args: &Args, environment: &Environment) -> u8 {
             return exit::BUG;
         }
     };
-    runtime.block_on(serve(config, args.config.clone(), environment.clone()))
+    let code = runtime.block_on(serve(config, args.config.clone(), environment.clone()));
+    // A look-up of the broker's name may hang for half a minute; nobody waits for its answer any more.
+    runtime.shutdown_background();
+    code
 }
 
 /// Reads the file; says what is wrong with it, one log line a finding.
@@ -81,13 +84,13 @@ async fn follow_signals(sender: mpsc::Sender<Control>, path: PathBuf, environmen
         let control = tokio::select! {
             _ = terminate.recv() => Control::Stop,
             _ = interrupt.recv() => Control::Stop,
-            _ = hangup.recv() => match read(&path, &environment) {
-                Some(config) => Control::Reload(Box::new(config)),
-                None => {
+            _ = hangup.recv() => {
+                let Some(config) = read(&path, &environment) else {
                     warn!("going on with the configuration in force");
                     continue;
-                }
-            },
+                };
+                Control::Reload(Box::new(config))
+            }
         };
         if matches!(control, Control::Stop) {
             info!("asked to stop");

@@ -56,7 +56,7 @@ pub(super) fn chargers(
     let mut complete = true;
     for (number, charger) in (0_u8..).zip(chargers) {
         let path = format!("charger[{number}]");
-        let limits = limits(report, &path, charger, site);
+        let limits = limits(report, &path, charger, site, safety);
         let setup = setup(report, &path, charger, safety, around);
         if let (Some(limits), Some(setup)) = (limits, setup) {
             same_twice(report, &path, &setup, &all.setups);
@@ -71,7 +71,13 @@ pub(super) fn chargers(
 }
 
 /// What the controller is told.
-fn limits(report: &mut Report, path: &str, charger: &file::Charger, site: Option<Site>) -> Option<ChargerConfig> {
+fn limits(
+    report: &mut Report,
+    path: &str,
+    charger: &file::Charger,
+    site: Option<Site>,
+    safety: Option<Safety>,
+) -> Option<ChargerConfig> {
     let max_path = format!("{path}.max-current-a");
     let fixed_path = format!("{path}.fixed-current-a");
     let phases_path = format!("{path}.phases");
@@ -101,6 +107,7 @@ fn limits(report: &mut Report, path: &str, charger: &file::Charger, site: Option
     Some(ChargerConfig {
         max: max?,
         min: Milliamps::PILOT_MIN,
+        safe: safety?.charger_current,
         step: STEP,
         phases: phases?,
         mode: mode?,

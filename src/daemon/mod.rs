@@ -8,6 +8,8 @@ pub mod clock;
 mod notify;
 mod outlet;
 mod state;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -117,6 +119,8 @@ struct Daemon {
     wakes: Vec<(control::ChargerId, u64)>,
     /// The newest state that has been dealt with.
     stored: u64,
+    /// What was last said of a command that is none.
+    ignored: Option<String>,
 }
 
 impl Daemon {
@@ -149,6 +153,7 @@ impl Daemon {
             saved,
             wakes: Vec::new(),
             stored: 0,
+            ignored: None,
             clock,
             config,
         };
@@ -181,7 +186,7 @@ impl Daemon {
 
     /// The safe current on every line and `offline` at the broker, side by side, within the limit.
     async fn shut_down(mut self) -> bool {
-        self.notifier.stopping();
+        Notifier::stopping();
         self.note_stops();
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);
@@ -264,9 +269,6 @@ fn open_link(config: &Config, clock: Clock) -> (Link, mpsc::Receiver<link::Event
     let base = &config.publish.base_topic;
     let mut subscriptions: Vec<String> = Inputs::new(&config.inputs).topics().map(str::to_owned).collect();
     subscriptions.extend(crate::mqtt::command::topics(base));
-    if config.mqtt.tls.is_none() {
-        warn!(host = %config.mqtt.host, "MQTT without TLS: anybody in the network can read along and send commands");
-    }
     let setup = LinkSetup { mqtt: config.mqtt.clone(), status_topic: format!("{base}/status"), subscriptions };
     link::spawn(setup, clock)
 }

@@ -40,7 +40,7 @@ impl Notifier {
     }
 
     /// The service is about to end.
-    pub(super) fn stopping(&mut self) {
+    pub(super) fn stopping() {
         tell(&[NotifyState::Stopping]);
     }
 }

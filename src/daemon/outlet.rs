@@ -14,7 +14,8 @@ use crate::mqtt::state;
 
 /// The original controller publishes its charger's power this often.
 const CHARGER_POWER_EVERY: Millis = Millis::from_secs(30);
-/// Energy counters are stored this often while they move: a few hundred bytes, hardly any wear.
+/// What is to be stored is looked at this often, for the energy counters and for what could not be stored before: a few hundred bytes,
+/// hardly any wear.
 const STORE_EVERY: Millis = Millis::from_secs(900);
 
 /// What makes a change worth saying at once.
@@ -36,7 +37,7 @@ pub(super) struct Outlet {
     was_up: bool,
     stated_at: Option<Tick>,
     power_at: Option<Tick>,
-    stored: Option<(Tick, BTreeMap<ChargerId, WattHours>)>,
+    stored_at: Option<Tick>,
 }
 
 impl Outlet {
@@ -50,7 +51,7 @@ impl Outlet {
             was_up: false,
             stated_at: None,
             power_at: None,
-            stored: None,
+            stored_at: None,
         }
     }
 
@@ -60,13 +61,19 @@ impl Outlet {
         self.stated_at = None;
     }
 
+    /// The chargers may have changed places: what was said of them says nothing any more.
+    pub(super) fn forget_chargers(&mut self) {
+        self.said.clear();
+        self.setpoints.clear();
+    }
+
     /// Whether this setpoint is a stop.
     pub(super) fn stopped(&mut self, id: ChargerId, setpoint: Milliamps) -> bool {
         let before = self.setpoints.insert(id, setpoint);
         setpoint == Milliamps::ZERO && before.is_some_and(|before| before > Milliamps::ZERO)
     }
 
-    /// Says what has changed; returns whether counters should be stored.
+    /// Says what has changed; returns whether it is time to store what has changed.
     pub(super) fn show(
         &mut self,
         snapshot: &Snapshot,
@@ -86,7 +93,7 @@ impl Outlet {
             }
         }
         self.charger_power(snapshot, now, link, link_up);
-        self.store_due(energies, now)
+        self.store_due(now)
     }
 
     /// One line for `systemctl status`.
@@ -132,12 +139,13 @@ impl Outlet {
         let imbalance = snapshot.site.imbalance;
         if imbalance.is_some() != self.imbalance {
             self.imbalance = imbalance.is_some();
-            match imbalance {
-                Some(off) => warn!(
+            if let Some(off) = imbalance {
+                warn!(
                     off_w = off.0,
                     "load is not solar + grid + battery: off by {off}; check topics, units and signs (the lower surplus counts meanwhile)"
-                ),
-                None => info!("load, solar, grid and battery agree again"),
+                );
+            } else {
+                info!("load, solar, grid and battery agree again");
             }
         }
         changed
@@ -157,13 +165,10 @@ impl Outlet {
         }
     }
 
-    fn store_due(&mut self, energies: &BTreeMap<ChargerId, WattHours>, now: Tick) -> bool {
-        let due = match &self.stored {
-            None => true,
-            Some((at, stored)) => now.since(*at) >= STORE_EVERY && stored != energies,
-        };
+    fn store_due(&mut self, now: Tick) -> bool {
+        let due = self.stored_at.is_none_or(|at| now.since(at) >= STORE_EVERY);
         if due {
-            self.stored = Some((now, energies.clone()));
+            self.stored_at = Some(now);
         }
         due
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc as thread_channel;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use control::{Milliamps, Millis, Mode, WattHours};
@@ -180,7 +180,7 @@ pub(super) struct Saved {
 /// Stores on a thread of its own; only the newest state counts.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: thread_channel::Sender<(u64, String)>,
+    desk: Arc<Desk>,
     generation: u64,
     last: String,
 }
@@ -191,10 +191,16 @@ impl Writer {
     /// # Errors
     /// If the system gives no thread.
     pub(super) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
-        let (jobs, inbox) = thread_channel::channel();
+        let desk = Arc::new(Desk { place: Mutex::new(Place::Empty), changed: Condvar::new() });
         let (told, saved) = mpsc::channel(16);
-        thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &inbox, &told))?;
-        Ok((Self { jobs, generation: 0, last: String::new() }, saved))
+        let theirs = Arc::clone(&desk);
+        thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &theirs, &told))?;
+        Ok((Self { desk, generation: 0, last: String::new() }, saved))
+    }
+
+    /// The last attempt has failed: the next [`Self::save`] tries again, whether anything has changed or not.
+    pub(super) fn forget(&mut self) {
+        self.last.clear();
     }
 
     /// Has the state stored, if it differs from the last one; returns the generation to wait for.
@@ -202,17 +208,55 @@ impl Writer {
         let text = render(state);
         if text != self.last {
             self.generation += 1;
-            let _ = self.jobs.send((self.generation, text.clone()));
+            self.desk.put(Place::Job(self.generation, text.clone()));
             self.last = text;
         }
         self.generation
     }
 }
 
-fn write_all(path: &Path, inbox: &thread_channel::Receiver<(u64, String)>, told: &mpsc::Sender<Saved>) {
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.desk.put(Place::Closed);
+    }
+}
+
+/// Where states are handed over. It has one place: with a disk that hangs, a newer state takes the place of the waiting one.
+#[derive(Debug)]
+struct Desk {
+    place: Mutex<Place>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+enum Place {
+    Empty,
+    Job(u64, String),
+    /// Nothing more will come.
+    Closed,
+}
+
+impl Desk {
+    fn put(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        self.changed.notify_one();
+    }
+
+    /// Waits for a state; `None` when no more will come.
+    fn take(&self) -> Option<(u64, String)> {
+        let empty = |place: &mut Place| matches!(place, Place::Empty);
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.changed.wait_while(place, empty).unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *place, Place::Empty) {
+            Place::Job(generation, text) => Some((generation, text)),
+            Place::Empty | Place::Closed => None,
+        }
+    }
+}
+
+fn write_all(path: &Path, desk: &Desk, told: &mpsc::Sender<Saved>) {
     let mut failing = false;
-    while let Ok(first) = inbox.recv() {
-        let (generation, text) = inbox.try_iter().last().unwrap_or(first);
+    while let Some((generation, text)) = desk.take() {
         let result = replace(path, &text);
         match &result {
             Err(error) if !failing => {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures_util::future::select_all;
 
 use control::{Action, ChargerId, Input, Tick};
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::state::{Saved, Uptime};
-use super::{Control, Daemon, Ended, TURN_MAX, make_room, names, open_link};
+use super::{BUS_EVENTS, Control, Daemon, Ended, TURN_MAX, make_room, names, open_link, restore};
 use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
 use crate::config::{Config, LinkConfig};
 use crate::mqtt::command::Commands;
@@ -38,12 +39,12 @@ impl Daemon {
             if let Some(ended) = self.take(first).await {
                 return ended;
             }
-            self.take_the_rest();
+            let mut decided = self.take_the_rest();
             let now = self.clock.now();
             if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.controller.handle_timeout(now);
             }
-            let decided = self.act();
+            decided |= self.act();
             self.show(now, decided);
         }
     }
@@ -73,7 +74,7 @@ impl Daemon {
                 }
             }
             Woken::Mqtt(Some(event)) => self.mqtt(event),
-            Woken::Bus(Some(event)) => self.bus(event),
+            Woken::Bus(Some(event)) => self.bus(&event),
             Woken::Saved(Some(saved)) => self.saved(saved),
             Woken::Time => {}
             Woken::Mqtt(None) | Woken::LinkEnded => return broken("the MQTT task has ended"),
@@ -84,17 +85,21 @@ impl Daemon {
         None
     }
 
-    /// Takes what else is ready, so that a burst of messages is decided upon once.
-    fn take_the_rest(&mut self) {
+    /// Takes what else is ready, so that a burst of messages is shown once; returns whether there was a decision. The controller wants
+    /// its actions taken after each fact: of several orders for a charger the line keeps the last.
+    pub(super) fn take_the_rest(&mut self) -> bool {
+        let mut decided = self.act();
         for _ in 0..TURN_MAX {
             if let Ok(event) = self.bus_events.try_recv() {
-                self.bus(event);
+                self.bus(&event);
             } else if let Ok(event) = self.link_events.try_recv() {
                 self.mqtt(event);
             } else {
                 break;
             }
+            decided |= self.act();
         }
+        decided
     }
 
     fn mqtt(&mut self, event: Event) {
@@ -106,11 +111,11 @@ impl Daemon {
         }
     }
 
-    fn message(&mut self, topic: &str, payload: &[u8], retained: bool) {
+    pub(super) fn message(&mut self, topic: &str, payload: &[u8], retained: bool) {
         let now = self.clock.now();
         match self.commands.message(topic, payload, retained) {
             Some(Ok(command)) => return self.command(command),
-            Some(Err(error)) => return warn!(%error, topic, "ignoring a command: {error}"),
+            Some(Err(error)) => return self.ignored(topic, error.to_string()),
             None => {}
         }
         for reading in self.inputs.message(topic, payload, retained) {
@@ -119,7 +124,22 @@ impl Daemon {
         }
     }
 
+    /// Says what is wrong with a command; the same again and again only once.
+    fn ignored(&mut self, topic: &str, error: String) {
+        if self.ignored.as_ref() != Some(&error) {
+            warn!(%error, topic, "ignoring a command: {error}");
+            self.ignored = Some(error);
+        }
+    }
+
+    /// Carries out a wish; one that changes nothing is not worth a line, as automations may repeat it for ever.
     fn command(&mut self, command: control::Command) {
+        let before = self.wishes();
+        self.controller.handle(Input::Command(command), self.clock.now());
+        if self.wishes() == before {
+            debug!(?command, "a command that changes nothing");
+            return;
+        }
         match command {
             control::Command::Mode { charger, mode } => {
                 info!(mode = %mode, "mode {mode} for {}", self.name_or_all(charger));
@@ -128,11 +148,14 @@ impl Daemon {
                 info!(current = %current, "fixed current {current} for {}", self.name_or_all(charger));
             }
         }
-        self.controller.handle(Input::Command(command), self.clock.now());
     }
 
-    fn bus(&mut self, event: BusEvent) {
-        match event {
+    fn wishes(&self) -> Vec<(control::Mode, control::Milliamps)> {
+        self.controller.snapshot().chargers.values().map(|view| (view.mode, view.fixed)).collect()
+    }
+
+    fn bus(&mut self, event: &BusEvent) {
+        match *event {
             BusEvent::Report(report) => {
                 if let Some(energy) = report.energy
                     && let Some(state) =
@@ -148,9 +171,13 @@ impl Daemon {
         }
     }
 
-    fn lock(&mut self, charger: ChargerId, locked: bool) {
+    pub(super) fn lock(&mut self, charger: ChargerId, locked: bool) {
         let name = self.name_or_all(Some(charger)).to_owned();
         if let Some(state) = self.state.get_mut(&name) {
+            if locked && state.locked {
+                // Still to be unlocked; one pulse at a time.
+                return;
+            }
             state.locked = locked;
         }
         let generation = self.writer.save(&self.state);
@@ -160,8 +187,11 @@ impl Daemon {
     }
 
     /// A wake-up pulse begins only when the lock is on the disk: whatever happens then, the next start unlocks.
-    fn saved(&mut self, saved: Saved) {
+    pub(super) fn saved(&mut self, saved: Saved) {
         self.stored = saved.generation;
+        if !saved.ok {
+            self.writer.forget();
+        }
         let (ready, waiting): (Vec<_>, Vec<_>) =
             self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
         self.wakes = waiting;
@@ -170,6 +200,10 @@ impl Daemon {
                 self.tell(charger, BusCommand::Wake(charger));
             } else {
                 warn!("not waking the car: the lock cannot be written down first");
+                let name = self.name_or_all(Some(charger)).to_owned();
+                if let Some(state) = self.state.get_mut(&name) {
+                    state.locked = false;
+                }
             }
         }
     }
@@ -238,8 +272,8 @@ impl Daemon {
         charger.and_then(|id| self.config.chargers.get(&id)).map_or("all chargers", |setup| &setup.name)
     }
 
-    /// Takes a new configuration. What did not change goes on undisturbed; a changed line is closed (with its safe current) and opened
-    /// anew; a changed broker is left with a farewell.
+    /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
+    /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
     async fn reload(&mut self, config: Config) -> std::io::Result<()> {
         let moved = config.mqtt != self.config.mqtt
             || config.inputs != self.config.inputs
@@ -248,17 +282,23 @@ impl Daemon {
         if config.state_file != self.config.state_file {
             warn!("a new state-file takes effect at the next start");
         }
+        if lines_changed {
+            // Ids are places in the file: what the lines still say belongs to the old names.
+            self.note_stops();
+            self.close_lines().await;
+        }
         let old = std::mem::replace(&mut self.config, config);
         self.config.state_file = old.state_file;
-        self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         make_room(&mut self.state, &self.config);
         if lines_changed {
-            self.close_lines().await;
+            self.begin_chargers_anew();
             self.open_buses()?;
+        } else {
+            self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         }
+        self.commands = Commands::new(&self.config.publish.base_topic, &names(&self.config));
         if moved {
             self.inputs = Inputs::new(&self.config.inputs);
-            self.commands = Commands::new(&self.config.publish.base_topic, &names(&self.config));
             let (link, events) = open_link(&self.config, self.clock);
             let old = std::mem::replace(&mut self.link, link);
             self.link_events = events;
@@ -268,6 +308,17 @@ impl Daemon {
         self.outlet.reconfigure(self.config.publish.clone(), names(&self.config));
         info!("the configuration was read again");
         Ok(())
+    }
+
+    /// The controller forgets all chargers, which may have changed places, and is told what is kept of each by its name.
+    fn begin_chargers_anew(&mut self) {
+        let now = self.clock.now();
+        let none = control::Config { chargers: BTreeMap::new(), ..self.config.control.clone() };
+        self.controller.handle(Input::Reconfigure(none), now);
+        self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
+        restore(&self.state, &self.config, &mut self.controller, now);
+        self.outlet.forget_chargers();
+        self.wakes.clear();
     }
 
     /// Safe current on every line, and wait for them to end; what they still say is taken.
@@ -283,7 +334,7 @@ impl Daemon {
         };
         let taking = async {
             while let Some(event) = self.bus_events.recv().await {
-                self.bus(event);
+                self.bus(&event);
             }
         };
         tokio::select! {
@@ -291,6 +342,11 @@ impl Daemon {
             () = taking => {}
             () = tokio::time::sleep(LINES_END) => warn!("a line did not end in time"),
         }
+        while let Ok(event) = self.bus_events.try_recv() {
+            self.bus(&event);
+        }
+        // A line that did not end in time finds nobody listening any more.
+        (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
     }
 }
 

@@ -1,5 +1,4 @@
 //! The real bus on a pseudo-terminal: the test plays the box, byte for byte.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;

@@ -2,7 +2,7 @@
 
 use surplusd::sim::wallbox::{BoxError, Fault, WallboxOptions};
 
-use crate::house::{BASE, House};
+use crate::house::{BASE, Car, House};
 use crate::mosquitto::Peer;
 
 /// Charging at 16 A in `fast`, with a box whose 261 falls to `default` when it loses power.
@@ -113,10 +113,10 @@ async fn a_hung_daemon_lets_the_box_fail_safe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn car_errors_and_locks_are_told_apart() {
     let (house, mut peer) = fast(0).await;
-    house.plug(false);
+    house.car(Car::Away);
     peer.expect(&format!("{BASE}/reason"), "no car is plugged in").await;
     house.setpoint(0).await;
-    house.plug(true);
+    house.car(Car::Awake);
     house.port.wallbox().set_error(Some(BoxError::E));
     peer.expect(&format!("{BASE}/reason"), "the charger reports an error").await;
     house.port.wallbox().set_error(None);
@@ -126,5 +126,29 @@ async fn car_errors_and_locks_are_told_apart() {
     house.setpoint(160).await;
     house.port.wallbox().set_derating(Some(80));
     peer.expect(&format!("{BASE}/state/charger"), "5520").await;
+    house.assert_well_behaved();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeping_car_is_woken_and_never_left_locked() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.extra = "mode = \"slow\"\nwake-after-s = 30\n".to_owned();
+    house.car(Car::Asleep);
+    house.start();
+    house.until("locked for the pulse", |wallbox| wallbox.registers().remote_lock == 0).await;
+    house.kill_9().await;
+    let stored = std::fs::read_to_string(house.folder.path().join("state.json")).unwrap();
+    assert!(stored.contains("\"locked\": true"), "written down before the pulse: {stored}");
+    assert_eq!(house.port.wallbox().registers().remote_lock, 0);
+    house.start();
+    house.until("unlocked first thing", |wallbox| wallbox.registers().remote_lock == 1).await;
+    let unlocked = async {
+        while !std::fs::read_to_string(house.folder.path().join("state.json"))
+            .is_ok_and(|text| text.contains("\"locked\": false"))
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(crate::mosquitto::SOON, unlocked).await.is_ok(), "{}", house.log());
     house.assert_well_behaved();
 }

@@ -24,6 +24,17 @@ const LONG: Duration = Duration::from_secs(75);
 /// How often the simulated box and car move on.
 const STEP: Duration = Duration::from_millis(20);
 
+/// What the car does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Car {
+    /// Not plugged in.
+    Away,
+    /// Plugged in, and asks for nothing.
+    Asleep,
+    /// Plugged in, and takes what it is offered.
+    Awake,
+}
+
 /// Everything around the daemon, and the daemon.
 pub(crate) struct House {
     pub(crate) broker: Broker,
@@ -31,13 +42,13 @@ pub(crate) struct House {
     pub(crate) port: WallboxPort,
     pub(crate) folder: TempDir,
     pub(crate) daemon: Option<Child>,
-    plugged: tokio::sync::watch::Sender<bool>,
+    car: tokio::sync::watch::Sender<Car>,
     clock: Clock,
     /// More keys for the charger's table.
     pub(crate) extra: String,
     /// `fail-safe.stop-after-s`.
     pub(crate) stop_after_s: u32,
-    _car: JoinSet<()>,
+    _driver: JoinSet<()>,
 }
 
 impl House {
@@ -52,16 +63,16 @@ impl House {
         pki.issue_client();
         let listener = pki.listener(&["localhost", "127.0.0.1"], Validity::Now) + "require_certificate true\n";
         let broker = Broker::start(&listener).await;
-        let (plugged, is_plugged) = tokio::sync::watch::channel(true);
+        let (car, is_car) = tokio::sync::watch::channel(Car::Awake);
         let shared = port.share();
-        let mut car = JoinSet::new();
-        car.spawn(async move {
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
             loop {
                 {
                     let mut wallbox = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    let plugged = *is_plugged.borrow();
-                    let offered = if plugged { f64::from(wallbox.allowed_deciamps()) / 10.0 } else { 0.0 };
-                    let signal = CarSignal { plugged, asks: plugged, amps: [offered; 3] };
+                    let (plugged, asks) = (*is_car.borrow() != Car::Away, *is_car.borrow() == Car::Awake);
+                    let offered = if asks { f64::from(wallbox.allowed_deciamps()) / 10.0 } else { 0.0 };
+                    let signal = CarSignal { plugged, asks, amps: [offered; 3] };
                     wallbox.tick(clock.now().0, signal);
                 }
                 tokio::time::sleep(STEP).await;
@@ -73,11 +84,11 @@ impl House {
             port,
             folder,
             daemon: None,
-            plugged,
+            car,
             clock,
             extra: String::new(),
             stop_after_s: 120,
-            _car: car,
+            _driver: driver,
         }
     }
 
@@ -169,8 +180,8 @@ max-current-a = {max}
         assert_eq!(self.ended().await.signal(), Some(9));
     }
 
-    pub(crate) fn plug(&self, plugged: bool) {
-        self.plugged.send_replace(plugged);
+    pub(crate) fn car(&self, car: Car) {
+        self.car.send_replace(car);
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -184,13 +195,10 @@ max-current-a = {max}
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if timeout(LONG, reached).await.is_err() {
-            panic!("{what}: {:?}, state {}\n{}", self.registers(), self.port.wallbox().state(), self.log());
-        }
-    }
-
-    fn registers(&self) -> surplusd::sim::registers::Settings {
-        self.port.wallbox().registers()
+        let reached = timeout(LONG, reached).await.is_ok();
+        let registers = self.port.wallbox().registers();
+        let state = self.port.wallbox().state();
+        assert!(reached, "{what}: {registers:?}, state {state}\n{}", self.log());
     }
 
     /// Waits until register 261 is so many tenths of an ampere.

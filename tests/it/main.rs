@@ -9,6 +9,8 @@ mod faults;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod journald;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod mqtt;

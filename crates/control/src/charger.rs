@@ -22,6 +22,12 @@ const WAKES_MAX: u8 = 2;
 /// A charge that was just allowed needs this long until current flows.
 const STARTUP: Millis = Millis::from_secs(60);
 
+/// A car that takes nothing of what it is offered for this long leaves all but the minimum to others.
+const IDLE_AFTER: Millis = Millis::from_secs(300);
+
+/// A silent box has fallen to its fail-safe current after this: the longest watchdog time that can be configured.
+pub(crate) const BOX_FALLS_BACK: Millis = Millis::from_secs(60);
+
 /// Where the setpoint comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -44,6 +50,8 @@ pub(crate) struct Charger {
     pub(crate) setpoint: Milliamps,
     pub(crate) reason: Reason,
     pub(crate) report: Option<ChargerReport>,
+    /// The setpoint that its box was last seen to have.
+    told: Option<Milliamps>,
     pub(crate) history: PowerHistory,
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
@@ -56,6 +64,8 @@ pub(crate) struct Charger {
     phases_seen: (u8, u8),
     charged_since_start: bool,
     waiting_since: Option<Tick>,
+    /// When the car last asked for current.
+    asked_at: Option<Tick>,
     wakes: u8,
 }
 
@@ -69,6 +79,7 @@ impl Charger {
             setpoint: Milliamps::ZERO,
             reason: Reason::Starting,
             report: None,
+            told: None,
             history: PowerHistory::new(),
             starts: Starts::new(),
             started_at: None,
@@ -80,6 +91,7 @@ impl Charger {
             phases_seen: (0, 0),
             charged_since_start: false,
             waiting_since: None,
+            asked_at: None,
             wakes: 0,
         }
     }
@@ -89,6 +101,7 @@ impl Charger {
         if matches!(report.link, Link::Online | Link::ReadOnly) {
             self.heard_at = Some(now);
         }
+        self.told = report.setpoint.or(self.told);
         if let Some(power) = report.power {
             self.history.push(report.at, power);
         }
@@ -146,11 +159,13 @@ impl Charger {
             Vehicle::Charging => {
                 self.charged_since_start = true;
                 self.waiting_since = None;
+                self.asked_at = Some(now);
             }
             Vehicle::Connected => {
                 self.waiting_since = self.waiting_since.or(Some(now));
             }
-            Vehicle::Requesting | Vehicle::Unknown => {}
+            Vehicle::Requesting => self.asked_at = Some(now),
+            Vehicle::Unknown => {}
         }
     }
 
@@ -261,10 +276,43 @@ impl Charger {
         if self.on() && (charging || starting) { self.power_of(self.setpoint) } else { Watts::ZERO }
     }
 
-    /// The most it may be drawing: its setpoint, or what it may still believe to be its setpoint.
-    pub(crate) fn may_draw(&self) -> Milliamps {
-        let told = self.report.and_then(|report| report.setpoint).unwrap_or(Milliamps::ZERO);
-        if self.on() || self.origin == Origin::Unread { self.setpoint.max(told) } else { self.setpoint }
+    /// How long it has not been heard; for ever if it never was.
+    pub(crate) fn silence(&self, now: Tick) -> Millis {
+        self.heard_at.map_or(Millis(u64::MAX), |at| now.since(at))
+    }
+
+    /// The most it may be drawing: its setpoint, or what its box was last seen to have, until the box says otherwise or must have
+    /// fallen back by itself. A box that can only be watched gives a car whatever it asks for.
+    pub(crate) fn may_draw(&self, now: Tick) -> Milliamps {
+        let silent = self.heard_at.is_none_or(|at| now.since(at) > BOX_FALLS_BACK);
+        let told = if silent { Some(self.config.safe) } else { self.told }.unwrap_or(Milliamps::ZERO);
+        let car = self.report.is_some_and(|report| report.vehicle != Vehicle::Absent);
+        let watched =
+            if self.only_watched() && car { self.box_max().unwrap_or(self.config.max) } else { Milliamps::ZERO };
+        self.setpoint.max(told).max(watched)
+    }
+
+    /// The setpoint that its box was last seen to have; 0 where none was.
+    pub(crate) fn told(&self) -> Milliamps {
+        self.told.unwrap_or(Milliamps::ZERO)
+    }
+
+    /// Nothing is known of its box, which may be at work since before the start. One that sleeps has no car.
+    pub(crate) fn may_still_run(&self) -> bool {
+        let quiet = self.report.is_some_and(|report| matches!(report.link, Link::Asleep | Link::ReadOnly));
+        self.origin == Origin::Unread && !quiet
+    }
+
+    /// It has been offered current for minutes and does not take it: most likely it is full.
+    pub(crate) fn idle(&self, now: Tick) -> bool {
+        let long = |at: Tick| now.since(at) >= IDLE_AFTER;
+        let connected = self.report.is_some_and(|report| report.vehicle == Vehicle::Connected);
+        self.on() && connected && self.started_at.is_some_and(long) && self.asked_at.is_none_or(long)
+    }
+
+    /// It answers, but cannot be told a current.
+    pub(crate) fn only_watched(&self) -> bool {
+        self.report.is_some_and(|report| report.link == Link::ReadOnly)
     }
 
     /// What it drew at `at`; unknown counts as nothing, which leaves less surplus.

@@ -94,6 +94,8 @@ pub struct ChargerConfig {
     pub max: Milliamps,
     /// Lowest current other than 0, at least [`Milliamps::PILOT_MIN`].
     pub min: Milliamps,
+    /// What the box falls to by itself when it hears nothing.
+    pub safe: Milliamps,
     /// Resolution of the setpoint.
     pub step: Milliamps,
     /// Phases the car uses until its currents tell otherwise, 1 … 3.

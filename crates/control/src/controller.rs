@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::band::Trend;
 use crate::budget::DrainBudget;
-use crate::charger::{Charger, Origin};
+use crate::charger::{BOX_FALLS_BACK, Charger, Origin};
 use crate::config::Config;
 use crate::decide::{Pace, Situation, Trigger, decide};
 use crate::reason::Reason;
@@ -46,6 +46,8 @@ pub struct Controller {
     drain: DrainBudget,
     battery_filled: bool,
     appetite: Option<(Watts, Tick)>,
+    /// By the last sample.
+    exporting: bool,
     chargers: BTreeMap<ChargerId, Charger>,
     renew_at: Tick,
     refreshed_at: Option<Tick>,
@@ -66,6 +68,7 @@ impl Controller {
             drain: DrainBudget::new(config.battery.drain_budget),
             battery_filled: false,
             appetite: None,
+            exporting: false,
             chargers,
             renew_at: now,
             refreshed_at: None,
@@ -145,9 +148,12 @@ impl Controller {
             None => self.trend = Some(Trend::new(surplus, sample.at)),
         }
         self.count_drain(sample, taken);
-        if sample.grid.is_some_and(|grid| grid < EXPORTING) {
+        // A battery that is still ramping takes less than it could: only the second sample in a row tells.
+        let exporting = sample.grid.is_some_and(|grid| grid < EXPORTING);
+        if exporting && self.exporting {
             self.appetite = Some(((-sample.battery).positive(), sample.at));
         }
+        self.exporting = exporting;
         for charger in self.chargers.values_mut().filter(|charger| charger.origin == Origin::Adopted) {
             charger.origin = Origin::Decided;
         }
@@ -234,7 +240,7 @@ impl Controller {
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc(self.now, &self.config);
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.spent() || soc.is_some_and(|soc| soc <= self.config.battery.floor_soc);
+        let battery_closed = self.drain.spent() || self.site.battery_at_floor(self.now, &self.config);
         let has_battery = self.config.sources.contains_key(&Source::Battery);
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
             let situation = Situation {
@@ -262,11 +268,12 @@ impl Controller {
         }
     }
 
-    /// Sun that others have: all cars that do not charge from the sun (at what they draw), and those before this one.
+    /// Sun that others have: all cars that do not charge from the sun or cannot be told to (at what they draw), and those before this one.
     fn claimed_by_others(&self, id: ChargerId) -> Watts {
         let others = self.chargers.values().filter(|charger| charger.id != id);
         others
             .map(|other| match other.mode {
+                Mode::Off | Mode::Solar | Mode::SlowSolar if other.only_watched() => other.drew_at(self.now),
                 Mode::Slow | Mode::Fast | Mode::Fixed => other.drew_at(self.now),
                 Mode::Solar | Mode::SlowSolar if other.id < id => other.claimed(self.now),
                 Mode::Off | Mode::Solar | Mode::SlowSolar => Watts::ZERO,
@@ -274,11 +281,16 @@ impl Controller {
             .sum()
     }
 
-    /// What the others' setpoints leave of the site's limit. A charger that is silent may still draw what it was told last.
+    /// What the others leave of the site's limit, by what each of them may draw at this moment.
     fn site_left(&self, id: ChargerId) -> Milliamps {
         let others = self.chargers.values().filter(|charger| charger.id != id);
-        let used = others.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
-        Milliamps(self.config.site_limit.0.saturating_sub(used))
+        let used = others.clone().fold(0_u32, |sum, other| sum.saturating_add(other.may_draw(self.now).0));
+        let left = Milliamps(self.config.site_limit.0.saturating_sub(used));
+        // A box not heard since the start may go on with what it had before: until it speaks, or must have fallen back, nobody rises.
+        if self.now.since(self.began) <= BOX_FALLS_BACK && others.clone().any(Charger::may_still_run) {
+            return left.min(self.chargers.get(&id).map_or(Milliamps::ZERO, Charger::told));
+        }
+        left
     }
 
     /// Power kept for the battery while it comes first: what it can take, as far as that is known.

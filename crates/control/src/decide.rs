@@ -7,6 +7,9 @@ use crate::reason::Reason;
 use crate::types::{Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 
+/// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
+const REPORTS_STOP: Millis = Millis::from_secs(75);
+
 /// What brought the decision about. Starting, stopping and following the sun happen on news only, not by the mere passing of time:
 /// the same sample must not be acted on twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,21 +22,21 @@ pub(crate) enum Trigger {
     Time,
 }
 
-/// How eagerly the setpoint follows.
+/// How eagerly the setpoint follows upwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
     /// Smaller rises are not worth a write; falls always are.
-    pub(crate) rise_min: Milliamps,
+    pub(crate) least: Milliamps,
     /// The same where samples come from a live meter.
-    pub(crate) rise_min_live: Milliamps,
+    pub(crate) least_live: Milliamps,
     /// Shortest time before a rise where samples come from a live meter.
-    pub(crate) rise_pause_live: Millis,
+    pub(crate) pause_live: Millis,
 }
 
 impl Pace {
     /// Costs a tenth of a point against writing every change, and saves half of the writes.
     pub(crate) const DEFAULT: Self =
-        Self { rise_min: Milliamps(200), rise_min_live: Milliamps(300), rise_pause_live: Millis::from_secs(5) };
+        Self { least: Milliamps(200), least_live: Milliamps(300), pause_live: Millis::from_secs(5) };
 }
 
 /// Everything a decision rests on besides the charger itself.
@@ -104,13 +107,15 @@ fn blocked(charger: &Charger, situation: &Situation<'_>) -> Option<Decision> {
         Link::ReadOnly => return Some(off(Reason::ReadOnly)),
         Link::Asleep => return Some(off(Reason::Asleep)),
         Link::Offline => return Some(unheard(charger, situation)),
+        // Its line may hang without saying so.
+        Link::Online if charger.silence(situation.now) > REPORTS_STOP => return Some(unheard(charger, situation)),
         Link::Online => {}
-    }
-    if charger.origin == Origin::Unread {
-        return Some(off(Reason::Starting));
     }
     if let Some(fault) = report.fault {
         return Some(off(Reason::Fault(fault)));
+    }
+    if charger.origin == Origin::Unread {
+        return Some(off(Reason::Starting));
     }
     match report.vehicle {
         Vehicle::Absent => Some(off(Reason::NoVehicle)),
@@ -135,8 +140,7 @@ fn held_at_most(charger: &Charger, situation: &Situation<'_>) -> Milliamps {
 
 /// A charger that does not answer keeps its last setpoint for a while, so that a short silence does not cost a stop.
 fn unheard(charger: &Charger, situation: &Situation<'_>) -> Decision {
-    let silence = charger.heard_at.map(|at| situation.now.since(at));
-    if charger.on() && silence.is_some_and(|silence| silence <= situation.config.fail_safe.stop_after) {
+    if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
         (charger.setpoint, Reason::Offline)
     } else {
         off(Reason::Offline)
@@ -148,6 +152,8 @@ fn limited(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decisio
     if wish == Milliamps::ZERO {
         return (wish, reason);
     }
+    let idle = situation.config.chargers.len() > 1 && charger.idle(situation.now);
+    let wish = if idle { wish.min(charger.min()) } else { wish };
     let limit = charger.max().min(situation.site_left).floor_to(charger.config.step);
     if limit < charger.min() {
         off(Reason::SiteLimit)
@@ -229,16 +235,17 @@ fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Lines {
     let share = if situation.battery_closed { Permille(1_000) } else { policy.min_share };
     let minimum = charger.power_of(charger.min());
     let band = Band::new(share, policy.start_cost, minimum, charger.phases());
-    band.lines(trend, situation.claimed + situation.reserve)
+    let lines = band.lines(trend, situation.claimed + situation.reserve);
+    // The lower half of the band is paid by the battery, sample after sample: not when nothing may come from it.
+    let stop_below = if situation.battery_closed { lines.stop_below.max(minimum) } else { lines.stop_below };
+    Lines { stop_below, ..lines }
 }
 
 fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {
     let surplus = available(trend, situation);
     let current = follow(charger, situation, charger.current_for(surplus));
     if lines.decision >= lines.stop_below {
-        let enough = surplus >= charger.power_of(charger.min());
-        let holding = Reason::Holding { surplus, stop_below: lines.stop_below };
-        return (current, if enough { Reason::Following { surplus } } else { holding });
+        return (current, on_sun(charger, surplus, lines));
     }
     if let Some(soc) = carries(charger, situation) {
         return (current, Reason::BatteryCarries { soc });
@@ -264,6 +271,10 @@ fn carries(charger: &Charger, situation: &Situation<'_>) -> Option<Percent> {
 fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {
     let surplus = available(trend, situation);
     if lines.decision < lines.start_at {
+        if situation.trigger == Trigger::Event && matches!(charger.reason, Reason::SunGone { .. }) {
+            // The box confirms the stop; that is no new reason.
+            return off(charger.reason);
+        }
         let without_reserve = lines.decision + situation.reserve >= lines.start_at;
         return off(if situation.reserve > Watts::ZERO && without_reserve {
             Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc }
@@ -275,7 +286,16 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lin
     if starts >= situation.config.solar.starts_per_day_max {
         return off(Reason::StartsUsed { starts });
     }
-    (charger.current_for(surplus), Reason::Following { surplus })
+    (charger.current_for(surplus), on_sun(charger, surplus, lines))
+}
+
+/// Why it charges: the sun gives enough for the minimum, or stopping would waste more.
+fn on_sun(charger: &Charger, surplus: Watts, lines: Lines) -> Reason {
+    if surplus >= charger.power_of(charger.min()) {
+        Reason::Following { surplus }
+    } else {
+        Reason::Holding { surplus, stop_below: lines.stop_below }
+    }
 }
 
 /// Down at once, up when it is worth a write.
@@ -287,7 +307,7 @@ fn follow(charger: &Charger, situation: &Situation<'_>, target: Milliamps) -> Mi
     let live = situation.trend.is_some_and(Trend::live);
     let since = charger.written_at.map_or(Millis(u64::MAX), |at| situation.now.since(at));
     let pace = situation.pace;
-    let rise = if live { pace.rise_min_live } else { pace.rise_min };
-    let worth = target.0.saturating_sub(now.0) >= rise.0 && (!live || since >= pace.rise_pause_live);
+    let rise = if live { pace.least_live } else { pace.least };
+    let worth = target.0.saturating_sub(now.0) >= rise.0 && (!live || since >= pace.pause_live);
     if target < now || worth { target } else { now }
 }

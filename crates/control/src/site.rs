@@ -2,10 +2,11 @@
 //!
 //! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for whoever subscribes later.
 //! So: silence of one topic is not staleness (any live message of a group proves the group alive); a stored value is not a
-//! measurement; and messages that come in one burst are one sample, which must not be counted twice.
+//! measurement; and messages that come in one burst are one sample, which must not be counted twice. A burst without news of the
+//! net draw (the battery's charge, an inverter that is polled by itself) is none: it would hold old meters against the car of now.
 //!
 //! ```text
-//!           live value                     grid and battery have spoken, or `settle` is over
+//!           live value                     all meters of the grid's group have spoken, or `settle` is over
 //!  closed ─────────────▶ open (gathering) ──────────────────────────────────────────────────▶ open (sampled)
 //!     ▲                                                                                            │
 //!     └──────────── `settle` is over, or a source speaks a second time (then a new burst opens) ◀──┘
@@ -52,11 +53,20 @@ pub(crate) struct Site {
     burst: Option<Burst>,
     imbalance: Option<Watts>,
     imbalanced: u8,
+    /// State of charge as the broker had stored it.
+    stored_soc: Option<i32>,
 }
 
 impl Site {
     pub(crate) const fn new() -> Self {
-        Self { values: BTreeMap::new(), alive: BTreeMap::new(), burst: None, imbalance: None, imbalanced: 0 }
+        Self {
+            values: BTreeMap::new(),
+            alive: BTreeMap::new(),
+            burst: None,
+            imbalance: None,
+            imbalanced: 0,
+            stored_soc: None,
+        }
     }
 
     /// Takes a message; returns a sample if this one completes it.
@@ -67,16 +77,28 @@ impl Site {
             return None;
         };
         if reading.retained {
+            if reading.source == Source::BatterySoc {
+                self.stored_soc = Some(value);
+            }
             // It confirms what is held, or shows that something was missed: then nothing is known until the source speaks.
             if self.values.get(&reading.source).is_some_and(|held| *held != value) {
                 self.values.remove(&reading.source);
             }
             return None;
         }
+        self.forget_after_silence(group, now, config);
         self.values.insert(reading.source, value);
         self.alive.insert(group, now);
         let earlier = self.join_burst(reading.source, now, config);
         earlier.or_else(|| self.sample_if_complete(now, config))
+    }
+
+    /// After a long silence of a whole group, what its sources said before it says nothing of now.
+    fn forget_after_silence(&mut self, group: GroupId, now: Tick, config: &Config) {
+        let long = |at: &Tick| now.since(*at) > config.fail_safe.stop_after;
+        if self.alive.get(&group).is_some_and(long) {
+            self.values.retain(|source, _| config.sources.get(source) != Some(&group));
+        }
     }
 
     /// Time has passed; returns a sample if a burst has had its time.
@@ -103,6 +125,13 @@ impl Site {
         u8::try_from(value.clamp(0, 100)).ok().map(Percent)
     }
 
+    /// Whether the battery is at its floor. Before its charge was heard live, a stored value may say so, but may not say otherwise.
+    pub(crate) fn battery_at_floor(&self, now: Tick, config: &Config) -> bool {
+        let floor = config.battery.floor_soc.0;
+        let stored = self.stored_soc.is_some_and(|soc| soc <= i32::from(floor));
+        self.soc(now, config).map_or(stored, |soc| soc.0 <= floor)
+    }
+
     /// What the meters disagree by, once it is believed.
     pub(crate) const fn imbalance(&self) -> Option<Watts> {
         self.imbalance
@@ -121,25 +150,22 @@ impl Site {
 
     fn close_burst(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         let burst = self.burst.take()?;
-        if burst.sampled { None } else { self.sample(burst.since, now, config) }
+        if burst.sampled { None } else { self.sample(&burst, now, config) }
     }
 
-    /// A burst is complete when grid and battery (if it is of the same group) have both spoken.
+    /// A burst is complete when all power meters of the grid's group have spoken; before that, some values are those of the last poll.
     fn sample_if_complete(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         let burst = self.burst.as_ref()?;
         let grid_group = config.sources.get(&Source::Grid)?;
-        let wants_battery = config.sources.get(&Source::Battery) == Some(grid_group);
-        let complete =
-            burst.spoke.contains(&Source::Grid) && (!wants_battery || burst.spoke.contains(&Source::Battery));
-        if burst.sampled || !complete {
+        let mut meters =
+            config.sources.iter().filter(|(source, group)| **source != Source::BatterySoc && *group == grid_group);
+        if burst.sampled || !meters.all(|(source, _)| burst.spoke.contains(source)) {
             return None;
         }
-        let since = burst.since;
-        let sample = self.sample(since, now, config)?;
-        if let Some(burst) = self.burst.as_mut() {
-            burst.sampled = true;
-        }
-        Some(sample)
+        let burst = Burst { sampled: true, ..burst.clone() };
+        let sample = self.sample(&burst, now, config);
+        self.burst = Some(burst);
+        sample
     }
 
     fn fresh(&self, source: Source, now: Tick, limit: Millis, config: &Config) -> Option<i32> {
@@ -150,7 +176,7 @@ impl Site {
 
     /// Two ways lead to the net draw: grid + battery, and load − solar. One stands in for the other; where both are there,
     /// they are each other's witness, and if they keep disagreeing the one that leaves less surplus is believed.
-    fn sample(&mut self, at: Tick, now: Tick, config: &Config) -> Option<Sample> {
+    fn sample(&mut self, burst: &Burst, now: Tick, config: &Config) -> Option<Sample> {
         let fresh = |source| self.fresh(source, now, config.fail_safe.stale_after, config).map(Watts);
         let has_battery = config.sources.contains_key(&Source::Battery);
         let grid = fresh(Source::Grid);
@@ -159,6 +185,10 @@ impl Site {
         let solar = fresh(Source::Solar);
         let load = fresh(Source::Load);
         let indirect = load.zip(solar).map(|(load, solar)| load - solar);
+        let pair = if direct.is_some() { [Source::Grid, Source::Battery] } else { [Source::Load, Source::Solar] };
+        if !pair.iter().any(|source| burst.spoke.contains(source)) {
+            return None;
+        }
         self.judge_balance(direct, indirect, load);
         let net = match (direct, indirect) {
             (Some(direct), Some(indirect)) if self.imbalance.is_some() => direct.max(indirect),
@@ -167,7 +197,7 @@ impl Site {
             (None, None) => return None,
         };
         let battery = battery.or_else(|| grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
-        Some(Sample { at, net, battery, grid, solar })
+        Some(Sample { at: burst.since, net, battery, grid, solar })
     }
 
     fn judge_balance(&mut self, direct: Option<Watts>, indirect: Option<Watts>, load: Option<Watts>) {

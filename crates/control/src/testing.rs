@@ -14,6 +14,7 @@ pub(crate) fn config() -> Config {
     let charger = ChargerConfig {
         max: Milliamps(16_000),
         min: Milliamps(6_000),
+        safe: Milliamps(0),
         step: Milliamps(100),
         phases: 3,
         mode: Mode::Solar,
@@ -75,12 +76,25 @@ pub(crate) struct Bench {
     pub(crate) now: Tick,
     pub(crate) orders: BTreeMap<ChargerId, Order>,
     pub(crate) others: Vec<Action>,
+    /// Boxes repeat their last report while time passes, as they do when they are polled.
+    pub(crate) polled: bool,
+    last: BTreeMap<ChargerId, ChargerReport>,
 }
+
+/// How often boxes repeat themselves.
+const POLL: Millis = Millis::from_secs(20);
 
 impl Bench {
     pub(crate) fn new(config: Config) -> Self {
         let controller = Controller::new(config, Tick(1_000));
-        Self { controller, now: Tick(1_000), orders: BTreeMap::new(), others: Vec::new() }
+        Self {
+            controller,
+            now: Tick(1_000),
+            orders: BTreeMap::new(),
+            others: Vec::new(),
+            polled: true,
+            last: BTreeMap::new(),
+        }
     }
 
     fn drain(&mut self) {
@@ -95,6 +109,9 @@ impl Bench {
     }
 
     pub(crate) fn tell(&mut self, input: Input) {
+        if let Input::Report(report) = &input {
+            self.last.insert(report.charger, *report);
+        }
         self.controller.handle(input, self.now);
         self.drain();
     }
@@ -102,12 +119,29 @@ impl Bench {
     /// Lets time pass, firing every deadline on the way.
     pub(crate) fn run(&mut self, span: Millis) {
         let end = self.now + span;
-        while let Some((due, _)) = self.controller.poll_timeout().filter(|(due, _)| *due <= end) {
-            self.now = due.max(self.now);
-            self.controller.handle_timeout(self.now);
-            self.drain();
+        let mut beat = self.now + POLL;
+        loop {
+            let due = self.controller.poll_timeout().map_or(end, |(due, _)| due).max(self.now);
+            if beat.min(due) > end {
+                break;
+            }
+            self.now = beat.min(due);
+            if beat <= due {
+                self.repeat_reports();
+                beat = beat + POLL;
+            } else {
+                self.controller.handle_timeout(self.now);
+                self.drain();
+            }
         }
         self.now = end;
+    }
+
+    fn repeat_reports(&mut self) {
+        let polled = self.polled;
+        for report in self.last.clone().into_values().filter(|report| polled && report.link == Link::Online) {
+            self.tell(Input::Report(ChargerReport { at: self.now, ..report }));
+        }
     }
 
     pub(crate) fn secs(&mut self, secs: u64) {

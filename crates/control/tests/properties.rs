@@ -1,5 +1,7 @@
 //! What holds whatever comes in: random sequences of readings, reports, commands and silence, in virtual time.
 
+#![expect(clippy::indexing_slicing, reason = "helpers of a test")]
+
 use std::collections::BTreeMap;
 
 use control::*;
@@ -52,6 +54,7 @@ fn config(share: u16) -> Config {
     let charger = ChargerConfig {
         max: Milliamps(16_000),
         min: Milliamps(6_000),
+        safe: Milliamps(0),
         step: Milliamps(100),
         phases: 3,
         mode: Mode::Solar,

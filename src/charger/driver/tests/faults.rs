@@ -52,6 +52,28 @@ fn an_unanswered_lapse_gives_up_and_leaves_it_to_the_box() {
     assert_eq!(rig.fake.requests.len(), asked, "nothing feeds the watchdog");
 }
 
+/// Nobody but the driver itself comes back to it once orders have ceased.
+#[test]
+fn a_lapse_with_one_lost_answer_is_tried_again() {
+    let mut safe = setup();
+    safe.safe_current = Milliamps(6_000);
+    let mut rig = Rig::with(0x107, &safe);
+    rig.fake.state(7);
+    rig.amps(16);
+    rig.run(Millis(5_000));
+    rig.order = None;
+    let lapse = rig.driver.order.unwrap().valid_until;
+    rig.run(lapse.since(rig.now));
+    rig.fake.silent = true;
+    rig.run(Millis(500));
+    rig.fake.silent = false;
+    rig.run(Millis(5_000));
+    assert_eq!(rig.fake.holding[&261], 60);
+    let asked = rig.fake.requests.len();
+    rig.run(Millis(600_000));
+    assert_eq!(rig.fake.requests.len(), asked, "silent");
+}
+
 #[test]
 fn a_power_cycle_is_seen_and_everything_restored() {
     for layout in [0x107, 0x108] {
