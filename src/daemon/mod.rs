@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use control::{Command, Controller, Input, Restore, Snapshot};
+use control::{Controller, Input, Restore, Snapshot};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -47,8 +47,6 @@ pub enum Control {
     Stop,
     /// Take a new configuration.
     Reload(Box<Config>),
-    /// A wish of the user from elsewhere than the broker.
-    Command(Command),
 }
 
 /// How the loop ended.

@@ -67,7 +67,6 @@ impl Daemon {
         let broken = |what: &str| Some(Ended::Broken { what: what.to_owned() });
         match woken {
             Woken::Control(None | Some(Control::Stop)) => return Some(Ended::Asked { proven: false }),
-            Woken::Control(Some(Control::Command(command))) => self.command(command),
             Woken::Control(Some(Control::Reload(config))) => {
                 if let Err(error) = self.reload(*config).await {
                     return broken(&format!("a line cannot be opened: {error}"));
