@@ -113,6 +113,7 @@ fn limits(
         mode: mode?,
         fixed: fixed?,
         wake_after: wake_after.ok()?,
+        switching: None,
     })
 }
 

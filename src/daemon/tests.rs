@@ -52,6 +52,7 @@ fn waits(charger: ChargerId) -> ChargerReport {
     ChargerReport {
         vehicle: Vehicle::Connected,
         setpoint: Some(Milliamps(0)),
+        connected: None,
         box_max: Some(Milliamps(16_000)),
         box_min: Some(Milliamps(6_000)),
         ..ChargerReport::silent(charger, Tick(1), Link::Online)

@@ -151,8 +151,12 @@ impl Rig {
     }
 
     fn order(&self, amps: u32) {
-        let order =
-            Order { charger: ID, setpoint: Some(Milliamps(amps * 1_000)), valid_until: self.clock.now() + FOREVER };
+        let order = Order {
+            charger: ID,
+            setpoint: Some(Milliamps(amps * 1_000)),
+            phases: None,
+            valid_until: self.clock.now() + FOREVER,
+        };
         self.bus.send(BusCommand::Order(order));
     }
 }

@@ -106,4 +106,13 @@ pub struct ChargerConfig {
     pub fixed: Milliamps,
     /// Wake a car that does not ask for current this long after it was offered some; `None` never.
     pub wake_after: Option<Millis>,
+    /// Changing between one and three phases, where the box or a relay can; `None`: the phases are as wired.
+    pub switching: Option<PhaseSwitching>,
+}
+
+/// Changing the number of phases that a box connects. It happens only at 0 A and with the car measured at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PhaseSwitching {
+    /// Without current for at least this long from the stop before the change to the start after it.
+    pub pause: Millis,
 }

@@ -312,7 +312,7 @@ impl Controller {
         let Some(charger) = self.chargers.get(&id) else { return };
         let setpoint = (charger.origin != Origin::Unread).then_some(charger.setpoint);
         assert!(self.actions.len() < ACTIONS_MAX, "actions must be drained after each call");
-        let order = Order { charger: id, setpoint, valid_until: self.now + ORDER_VALID };
+        let order = Order { charger: id, setpoint, phases: None, valid_until: self.now + ORDER_VALID };
         self.actions.push_back(Action::Order(order));
     }
 

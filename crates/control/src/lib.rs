@@ -29,7 +29,7 @@ mod testing;
 mod types;
 mod units;
 
-pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, Sampling, SolarPolicy};
+pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, PhaseSwitching, Sampling, SolarPolicy};
 pub use controller::Controller;
 pub use reason::Reason;
 pub use types::{

@@ -102,6 +102,13 @@ pub enum Reason {
     },
     /// Other chargers use what the site allows.
     SiteLimit,
+    /// Stopped to change the number of phases, as the sun gives more on that many.
+    SwitchingPhases {
+        /// Phases to come, 1 or 3.
+        to: u8,
+        /// Surplus for this charger, smoothed, when it was decided.
+        surplus: Watts,
+    },
 }
 
 impl Reason {
@@ -133,6 +140,7 @@ impl Reason {
             Self::Stale { .. } => "stale",
             Self::Blind { .. } => "blind",
             Self::SiteLimit => "site-limit",
+            Self::SwitchingPhases { .. } => "switching-phases",
         }
     }
 }
@@ -174,6 +182,8 @@ impl fmt::Display for Reason {
             Self::Stale { age } => write!(f, "the last sample is {age} old: not up, down to the minimum"),
             Self::Blind { age } => write!(f, "the last sample is {age} old: the blind limit holds"),
             Self::SiteLimit => f.write_str("other chargers use what the site allows"),
+            Self::SwitchingPhases { to: 1, surplus } => write!(f, "changing to one phase for {surplus} of sun"),
+            Self::SwitchingPhases { to, surplus } => write!(f, "changing to {to} phases for {surplus} of sun"),
         }
     }
 }

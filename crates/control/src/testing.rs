@@ -20,6 +20,7 @@ pub(crate) fn config() -> Config {
         mode: Mode::Solar,
         fixed: Milliamps(8_000),
         wake_after: Some(Millis::from_secs(300)),
+        switching: None,
     };
     Config {
         sources: Source::ALL.into_iter().map(|source| (source, GroupId(0))).collect(),
@@ -64,6 +65,7 @@ pub(crate) fn report(charger: ChargerId, at: Tick, vehicle: Vehicle, power: i32,
         currents: None,
         voltages: Some([Volts(230); 3]),
         setpoint: Some(Milliamps(setpoint)),
+        connected: None,
         box_max: Some(Milliamps(16_000)),
         box_min: Some(Milliamps(6_000)),
         ..ChargerReport::silent(charger, at, Link::Online)

@@ -248,6 +248,8 @@ pub struct ChargerReport {
     pub voltages: Option<[Volts; 3]>,
     /// The setpoint as read back from the box; `None` until it was read.
     pub setpoint: Option<Milliamps>,
+    /// Phases that box or relay connect, as read back; `None` where that cannot be told, or not while it changes.
+    pub connected: Option<u8>,
     /// The box's own highest current.
     pub box_max: Option<Milliamps>,
     /// The box's own lowest current.
@@ -271,6 +273,7 @@ impl ChargerReport {
             currents: None,
             voltages: None,
             setpoint: None,
+            connected: None,
             box_max: None,
             box_min: None,
             energy: None,
@@ -296,6 +299,9 @@ pub struct Order {
     pub charger: ChargerId,
     /// 0 or ≥ the minimum; `None` leaves what the box has (only until its first report).
     pub setpoint: Option<Milliamps>,
+    /// Phases to be connected, 1 or 3; `None` where there is nothing to switch, or it is to stay as it is. It differs from what is
+    /// connected only while the setpoint is 0 and the car was measured at rest.
+    pub phases: Option<u8>,
     /// The order lapses here.
     pub valid_until: Tick,
 }

@@ -60,6 +60,7 @@ fn config(share: u16) -> Config {
         mode: Mode::Solar,
         fixed: Milliamps(8_000),
         wake_after: Some(Millis::from_secs(300)),
+        switching: None,
     };
     Config {
         sources: Source::ALL.into_iter().map(|source| (source, GroupId(0))).collect(),
@@ -126,7 +127,7 @@ impl Judge {
         let mut turn = BTreeMap::new();
         while let Some(action) = self.controller.poll_action() {
             self.actions.push(action);
-            if let Action::Order(Order { charger, setpoint: Some(setpoint), valid_until }) = action {
+            if let Action::Order(Order { charger, setpoint: Some(setpoint), valid_until, .. }) = action {
                 assert!(valid_until > self.now);
                 turn.insert(charger, setpoint.0);
                 self.judge(charger, setpoint.0);

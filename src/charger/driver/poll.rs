@@ -126,6 +126,7 @@ impl Driver {
             currents: measured.currents,
             voltages: measured.voltages,
             setpoint: self.setpoint.known().map(|raw| self.profile.decode_current(raw)),
+            connected: None,
             box_max: Some(self.box_max),
             box_min: Some(self.box_min),
             energy: measured.energy,

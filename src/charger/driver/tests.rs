@@ -57,7 +57,7 @@ impl Rig {
     }
 
     pub(super) fn order(&mut self, setpoint: Option<Milliamps>) {
-        let order = Order { charger: ID, setpoint, valid_until: self.now + Millis(10_000) };
+        let order = Order { charger: ID, setpoint, phases: None, valid_until: self.now + Millis(10_000) };
         self.order = Some(order);
         self.tell(Input::Order(order));
     }

@@ -44,8 +44,12 @@ impl Rig {
     }
 
     fn order(&mut self, unit: u8, amps: u32, span: Millis) {
-        let order =
-            Order { charger: ChargerId(unit), setpoint: Some(Milliamps(amps * 1_000)), valid_until: self.now + span };
+        let order = Order {
+            charger: ChargerId(unit),
+            setpoint: Some(Milliamps(amps * 1_000)),
+            phases: None,
+            valid_until: self.now + span,
+        };
         self.line.tell(ChargerId(unit), Input::Order(order), self.now);
     }
 

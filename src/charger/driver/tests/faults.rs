@@ -209,6 +209,7 @@ fn a_lapse_in_the_middle_of_a_pulse_unlocks_before_the_silence() {
     rig.tell(Input::Order(Order {
         charger: ID,
         setpoint: Some(Milliamps(10_000)),
+        phases: None,
         valid_until: rig.now + Millis(1_000),
     }));
     rig.order = None;
