@@ -241,7 +241,7 @@ impl Controller {
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc(self.now, &self.config);
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.spent() || self.site.battery_at_floor(self.now, &self.config);
+        let battery_closed = self.drain.spent() || self.site.battery_below_floor(self.now, &self.config);
         let has_battery = self.config.sources.contains_key(&Source::Battery);
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
             let situation = Situation {
