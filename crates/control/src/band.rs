@@ -9,9 +9,9 @@
 //! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `k` = start cost / 100 Wh:
 //!
 //! ```text
-//! Z     = S + (mean − S) · min(0.95, 0.63 · (1 − σ) · k)       held against the lines
-//! start   Z ≥ σ·Pmin + (25 W + 1.3 · V) · √k
-//! stop    Z < σ·Pmin − (25 W · √k + 3.0 · (1 − σ) · V / √k)
+//! Z     = S + (mean − S) · min(0.95, 0.65 · (1 − σ) · k)       held against the lines
+//! start   Z ≥ σ·Pmin + 25 W + 1.3 · V · √k
+//! stop    Z < σ·Pmin − 25 W − 3.0 · (1 − σ) · V / k
 //! ```
 //! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty upwards, and leaves it to the mean,
 //! not to a lower line, to bridge a dip: a dip that lasts shows in the mean, a short one does not.
@@ -34,13 +34,13 @@ const UP_PERMILLE: i64 = 1_300;
 /// Share of `(1 − σ) · volatility` taken from the stop line.
 const DOWN_PERMILLE: i64 = 3_000;
 /// Neither half band grows beyond this at three phases and 230 V, times the root of the start cost.
-const CAP_W: i64 = 1_500;
+const CAP_W: i64 = 1_400;
 /// Minimum power at three phases and 230 V, to which [`CAP_W`] refers.
 const CAP_REFERENCE_W: i64 = 4_140;
 /// Never hold below a sixth of the minimum power.
 const HOLD_FLOOR_DIVISOR: i64 = 6;
 /// Weight of the mean in the decision variable, times `1 − σ`, at the reference start cost.
-const MEAN_WEIGHT_PERMILLE: i64 = 630;
+const MEAN_WEIGHT_PERMILLE: i64 = 650;
 /// However dear a start, the last sample keeps some weight.
 const MEAN_WEIGHT_MAX_PERMILLE: i64 = 950;
 /// Time constant of the mean.
@@ -174,8 +174,8 @@ impl Band {
         let volatility = i64::from(trend.volatility().0);
         let root = self.cost_root_permille;
         let cap = (CAP_W * self.min_power / CAP_REFERENCE_W * root.max(1_000)).div_euclid(1_000);
-        let up = (HALF_BAND_W * 1_000 + UP_PERMILLE * volatility) * root / 1_000_000;
-        let down = HALF_BAND_W * root / 1_000 + (DOWN_PERMILLE * inverse * volatility) / (1_000 * root);
+        let up = HALF_BAND_W + UP_PERMILLE * volatility * root / 1_000_000;
+        let down = HALF_BAND_W + DOWN_PERMILLE * inverse * volatility / (1_000 * self.cost_permille);
         Lines {
             decision: watts(decision),
             start_at: watts(middle + up.min(cap)),

@@ -21,8 +21,8 @@ fn volatility_widens_the_band_and_stops_at_the_cap() {
         trend.sample(Watts(if step % 2 == 0 { 0 } else { 9_000 }), Tick(step * 30_000));
     }
     let lines = Band::new(Permille(750), WattHours(100), Watts(4_140)).lines(&trend, Watts(0));
-    assert_eq!(lines.start_at, Watts(3_105 + 1_500));
-    assert_eq!(lines.stop_below, Watts(3_105 - 1_500));
+    assert_eq!(lines.start_at, Watts(3_105 + 1_400));
+    assert_eq!(lines.stop_below, Watts(3_105 - 1_400));
 }
 
 #[test]
