@@ -176,7 +176,7 @@ impl Default for Battery {
             buffer_soc: 100.0,
             floor_soc: 20.0,
             max_charge_w: 5_000.0,
-            drain_budget_wh: 3_000.0,
+            drain_budget_wh: 4_000.0,
         }
     }
 }
@@ -194,7 +194,7 @@ pub(super) struct Solar {
 
 impl Default for Solar {
     fn default() -> Self {
-        Self { min_share: 0.75, start_cost_wh: 280.0, starts_per_day_max: 50.0, min_on_s: 60.0, min_off_s: 60.0 }
+        Self { min_share: 0.75, start_cost_wh: 290.0, starts_per_day_max: 50.0, min_on_s: 60.0, min_off_s: 60.0 }
     }
 }
 

@@ -9,7 +9,7 @@
 //! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `k` = start cost / 100 Wh:
 //!
 //! ```text
-//! Z     = S + (mean − S) · min(0.95, 0.65 · (1 − σ) · k)       held against the lines
+//! Z     = S + (mean − S) · min(0.95, 0.63 · (1 − σ) · k)       held against the lines
 //! start   Z ≥ σ·Pmin + 25 W + 1.3 · V · √k
 //! stop    Z < σ·Pmin − 25 W − 3.0 · (1 − σ) · V / k
 //! ```
@@ -40,7 +40,7 @@ const CAP_REFERENCE_W: i64 = 4_140;
 /// Never hold below a sixth of the minimum power.
 const HOLD_FLOOR_DIVISOR: i64 = 6;
 /// Weight of the mean in the decision variable, times `1 − σ`, at the reference start cost.
-const MEAN_WEIGHT_PERMILLE: i64 = 650;
+const MEAN_WEIGHT_PERMILLE: i64 = 630;
 /// However dear a start, the last sample keeps some weight.
 const MEAN_WEIGHT_MAX_PERMILLE: i64 = 950;
 /// Time constant of the mean.
