@@ -5,6 +5,8 @@
 
 mod draw;
 
+use std::mem::{Discriminant, discriminant};
+
 use control::{Milliamps, Reason};
 
 use super::engine::{Observer, Second, Totals};
@@ -29,7 +31,11 @@ struct Point {
 struct Stop {
     from_s: u32,
     until_s: u32,
+    /// What it began with.
     why: String,
+    first: Option<Discriminant<Reason>>,
+    /// What else kept it from charging.
+    then: Option<String>,
 }
 
 /// Collects what is drawn.
@@ -89,6 +95,18 @@ impl Plot {
     }
 }
 
+/// Whether a reason adds to what a stop began with. Too little sun is what every stop goes on with.
+const fn lasts(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::TooLittleSun { .. }
+            | Reason::SunGone { .. }
+            | Reason::MinimumOff { .. }
+            | Reason::NoData
+            | Reason::Starting
+    )
+}
+
 impl Observer for Plot {
     type Error = std::io::Error;
 
@@ -106,13 +124,24 @@ impl Observer for Plot {
         let on = second.setpoint > Milliamps::ZERO;
         if !on {
             if self.on {
-                self.stops.push(Stop { from_s: second.t_s, until_s: second.t_s, why: String::new() });
+                self.stops.push(Stop {
+                    from_s: second.t_s,
+                    until_s: second.t_s,
+                    why: String::new(),
+                    first: None,
+                    then: None,
+                });
             }
-            let unexplained = self.stops.last().is_some_and(|stop| stop.why.is_empty());
-            let why = if unexplained { self.why(second.reason()) } else { String::new() };
+            let reason = second.reason();
+            let why = self.why(reason);
             if let Some(stop) = self.stops.last_mut() {
                 stop.until_s = second.t_s + 1;
-                stop.why.push_str(&why);
+                if stop.why.is_empty() {
+                    stop.why = why;
+                    stop.first = Some(discriminant(&reason));
+                } else if lasts(reason) && stop.first != Some(discriminant(&reason)) {
+                    stop.then = Some(reason.to_string());
+                }
             }
         }
         self.on = on;

@@ -7,7 +7,7 @@ use crate::simulate::Totals;
 
 const WIDTH: f64 = 1_200.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 1_180.0;
+const RIGHT: f64 = 1_172.0;
 /// The two panels, top and bottom.
 const UPPER: (f64, f64) = (104.0, 404.0);
 const LOWER: (f64, f64) = (428.0, 588.0);
@@ -36,7 +36,7 @@ struct Scale {
 impl Scale {
     fn new((top, bottom): (f64, f64), low_w: f64, high_w: f64) -> Self {
         let step = |watts: f64| (watts / 2_000.0).ceil() * 2.0;
-        Self { top, bottom, low_kw: -step(-low_w).max(0.0), high_kw: step(high_w).max(2.0) }
+        Self { top, bottom, low_kw: 0.0 - step(-low_w).max(0.0), high_kw: step(high_w).max(2.0) }
     }
 
     fn y(&self, watts: f64) -> f64 {
@@ -72,9 +72,11 @@ pub(super) fn svg(plot: &Plot, name: &str, totals: &Totals) -> String {
         let _ = writeln!(out, "<polygon {paint} points=\"{}\"/>", path.join(" "));
     };
     let filled = |color: &str, opacity: f64| format!("fill=\"{color}\" fill-opacity=\"{opacity}\"");
-    area(&upper, &|_| 0.0, &|point| point.solar, &format!("{} stroke=\"{SOLAR}\"", filled(SOLAR, 0.45)));
+    area(&upper, &|_| 0.0, &|point| point.solar, &filled(SOLAR, 0.45));
     area(&upper, &|_| 0.0, &|point| point.house, &filled(HOUSE, 0.9));
     area(&upper, &|point| point.house, &|point| point.house + point.car, &filled(CAR, 0.75));
+    // The sun's outline once more, in front: what rises above it is not from the sun.
+    area(&upper, &|point| point.solar, &|point| point.solar, &format!("fill=\"none\" stroke=\"{SOLAR}\""));
     area(&lower, &|_| 0.0, &|point| point.battery, &filled(BATTERY, 0.6));
     area(&lower, &|_| 0.0, &|point| point.grid, &filled(GRID, 0.6));
     stops(&mut out, plot, &notes);
@@ -156,7 +158,7 @@ fn axes(out: &mut String, plot: &Plot, upper: &Scale, lower: &Scale) {
     *out += &side(lower.y(0.0) - 4.0, "gives", "start");
     *out += &side(lower.y(0.0) + 4.0, "takes", "end");
     let long_s = plot.end_s - plot.first_s;
-    let step_s = [3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 7 * 86_400, 30 * 86_400]
+    let step_s = [60, 300, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 7 * 86_400, 30 * 86_400]
         .into_iter()
         .find(|step| long_s / step <= 14)
         .unwrap_or(365 * 86_400);
@@ -201,7 +203,7 @@ fn stops(out: &mut String, plot: &Plot, notes: &[&Stop]) {
         let (from, until) = (plot.x(stop.from_s), plot.x(stop.until_s));
         let _ = writeln!(
             out,
-            "<rect x=\"{from:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{}\" fill=\"#343a40\" fill-opacity=\"0.11\"/>",
+            "<rect x=\"{from:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{}\" fill=\"#343a40\" fill-opacity=\"0.08\"/>",
             UPPER.0,
             (until - from).max(0.3),
             LOWER.1 - UPPER.0
@@ -229,11 +231,12 @@ fn explanations(out: &mut String, plot: &Plot, notes: &[&Stop]) {
         let why = if stop.why.is_empty() { "no data yet" } else { &stop.why };
         let _ = writeln!(
             out,
-            "<text x=\"{column:.0}\" y=\"{y:.0}\"><tspan font-weight=\"bold\">{}</tspan> {} to {}: {}</text>",
+            "<text x=\"{column:.0}\" y=\"{y:.0}\"><tspan font-weight=\"bold\">{}</tspan> {} to {}: {}{}</text>",
             at + 1,
             moment(stop.from_s),
             if stop.until_s == plot.end_s { "the end".to_owned() } else { moment(stop.until_s) },
-            escaped(why)
+            escaped(why),
+            stop.then.as_ref().map(|then| format!("; then: {}", escaped(then))).unwrap_or_default()
         );
     }
     if plot.stops.len() > notes.len() {
