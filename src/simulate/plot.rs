@@ -5,7 +5,7 @@
 
 mod draw;
 
-use std::mem::{Discriminant, discriminant};
+use std::mem::discriminant;
 
 use control::{Milliamps, Reason};
 
@@ -31,11 +31,25 @@ struct Point {
 struct Stop {
     from_s: u32,
     until_s: u32,
-    /// What it began with.
-    why: String,
-    first: Option<Discriminant<Reason>>,
+    /// What it began with; `None` until there is data.
+    first: Option<Reason>,
     /// What else kept it from charging.
-    then: Option<String>,
+    then: Option<Reason>,
+    /// Before the first charge: it did not stop anything.
+    morning: bool,
+}
+
+impl Stop {
+    /// Why it does not charge. Numbers of the moment belong to what stopped a charge.
+    fn words(&self) -> String {
+        let word = |reason: Reason| reason.code().replace('-', " ");
+        match (self.first, self.then) {
+            (None, _) => "no data yet".to_owned(),
+            (Some(first), Some(then)) => format!("{}; then: {then}", word(first)),
+            (Some(first), None) if self.morning => word(first),
+            (Some(first), None) => first.to_string(),
+        }
+    }
 }
 
 /// Collects what is drawn.
@@ -81,18 +95,6 @@ impl Plot {
         };
         self.points.iter().map(mean).collect()
     }
-
-    /// Why it does not charge, in words. Numbers of the moment belong to a stop; before the first charge there was none. Nothing while
-    /// the first sample is waited for, which explains nothing.
-    fn why(&self, reason: Reason) -> String {
-        if matches!(reason, Reason::NoData | Reason::Starting) {
-            String::new()
-        } else if self.ever_on {
-            reason.to_string()
-        } else {
-            reason.code().replace('-', " ")
-        }
-    }
 }
 
 /// Whether a reason adds to what a stop began with. Too little sun is what every stop goes on with.
@@ -124,23 +126,20 @@ impl Observer for Plot {
         let on = second.setpoint > Milliamps::ZERO;
         if !on {
             if self.on {
-                self.stops.push(Stop {
-                    from_s: second.t_s,
-                    until_s: second.t_s,
-                    why: String::new(),
-                    first: None,
-                    then: None,
-                });
+                let (from_s, morning) = (second.t_s, !self.ever_on);
+                self.stops.push(Stop { from_s, until_s: from_s, first: None, then: None, morning });
             }
             let reason = second.reason();
-            let why = self.why(reason);
             if let Some(stop) = self.stops.last_mut() {
                 stop.until_s = second.t_s + 1;
-                if stop.why.is_empty() {
-                    stop.why = why;
-                    stop.first = Some(discriminant(&reason));
-                } else if lasts(reason) && stop.first != Some(discriminant(&reason)) {
-                    stop.then = Some(reason.to_string());
+                match stop.first {
+                    // What is said before the first sample explains nothing.
+                    None if matches!(reason, Reason::NoData | Reason::Starting) => {}
+                    None => stop.first = Some(reason),
+                    Some(first) if lasts(reason) && discriminant(&first) != discriminant(&reason) => {
+                        stop.then = Some(reason);
+                    }
+                    Some(_) => {}
                 }
             }
         }

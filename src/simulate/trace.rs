@@ -200,12 +200,12 @@ impl<'a, R: Read> Lines<'a, R> {
 /// What the CSV reader or the file below it complains of.
 fn broken(file: &Path, error: &csv::Error) -> TraceError {
     let line = error.position().map_or(1, csv::Position::line);
-    let (what, remedy) = match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            (format!("{len} fields where the header has {expected_len}"), "give every row the header's columns")
-        }
-        csv::ErrorKind::Io(error) => (format!("it cannot be read on: {error}"), "is the file complete?"),
-        _ => (format!("this is no CSV: {error}"), "save it as plain CSV with commas"),
+    let (what, remedy) = if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
+        (format!("{len} fields where the header has {expected_len}"), "give every row the header's columns")
+    } else if let csv::ErrorKind::Io(error) = error.kind() {
+        (format!("it cannot be read on: {error}"), "is the file complete?")
+    } else {
+        (format!("this is no CSV: {error}"), "save it as plain CSV with commas")
     };
     TraceError::Line { file: file.to_owned(), line, what, remedy }
 }

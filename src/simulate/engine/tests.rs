@@ -85,7 +85,9 @@ fn requests_for_samples_are_counted_and_answered() {
 #[test]
 fn two_runs_give_the_same_bytes() {
     let trace = Trace::from_rows(
-        (0..2_000).map(|t| TraceRow { from_s: t * 3, solar_w: (t * 37 % 9_000) as f32, house_w: 400.0 }).collect(),
+        (0..2_000_u16)
+            .map(|t| TraceRow { from_s: u32::from(t) * 3, solar_w: f32::from(t % 45 * 200), house_w: 400.0 })
+            .collect(),
         6_000,
     );
     let trace = trace.unwrap();

@@ -49,8 +49,8 @@ pub(super) fn svg(plot: &Plot, name: &str, totals: &Totals) -> String {
     let points = plot.means();
     let most = |value: &dyn Fn(&Point) -> f64| points.iter().map(value).fold(0.0, f64::max);
     let upper = Scale::new(UPPER, 0.0, most(&|point| point.solar.max(point.house + point.car)));
-    let takes = most(&|point| (-point.battery).max(-point.grid));
-    let lower = Scale::new(LOWER, -takes, most(&|point| point.battery.max(point.grid)));
+    let takes = most(&|point| (-point.battery).max(-beyond(point) - point.grid));
+    let lower = Scale::new(LOWER, -takes, most(&|point| point.battery.max(beyond(point) + point.grid)));
     let notes = shown(&plot.stops);
     let rows = f64::from(u32::try_from(notes.len().div_ceil(2)).unwrap_or(0));
     let height = NOTES + (rows + 1.5) * NOTE;
@@ -78,11 +78,16 @@ pub(super) fn svg(plot: &Plot, name: &str, totals: &Totals) -> String {
     // The sun's outline once more, in front: what rises above it is not from the sun.
     area(&upper, &|point| point.solar, &|point| point.solar, &format!("fill=\"none\" stroke=\"{SOLAR}\""));
     area(&lower, &|_| 0.0, &|point| point.battery, &filled(BATTERY, 0.6));
-    area(&lower, &|_| 0.0, &|point| point.grid, &filled(GRID, 0.6));
+    area(&lower, &beyond, &|point| beyond(point) + point.grid, &filled(GRID, 0.6));
     stops(&mut out, plot, &notes);
     explanations(&mut out, plot, &notes);
     out.push_str("</svg>\n");
     out
+}
+
+/// Where the grid's area begins: beyond the battery's, where both give or both take.
+fn beyond(point: &Point) -> f64 {
+    if point.battery * point.grid > 0.0 { point.battery } else { 0.0 }
 }
 
 impl Plot {
@@ -154,7 +159,7 @@ fn axes(out: &mut String, plot: &Plot, upper: &Scale, lower: &Scale) {
             "<text transform=\"translate(26 {y:.0}) rotate(-90)\" text-anchor=\"{anchor}\" font-size=\"11\" fill=\"#495057\">{text}</text>\n"
         )
     };
-    *out += &side((upper.top + upper.bottom) / 2.0, "made and used", "middle");
+    *out += &side(f64::midpoint(upper.top, upper.bottom), "made and used", "middle");
     *out += &side(lower.y(0.0) - 4.0, "gives", "start");
     *out += &side(lower.y(0.0) + 4.0, "takes", "end");
     let long_s = plot.end_s - plot.first_s;
@@ -228,15 +233,13 @@ fn explanations(out: &mut String, plot: &Plot, notes: &[&Stop]) {
     for (at, stop) in notes.iter().enumerate() {
         let (column, row) = if at < half { (LEFT, at) } else { (f64::midpoint(LEFT, RIGHT), at - half) };
         let y = NOTES + f64::from(u32::try_from(row).unwrap_or(0)) * NOTE;
-        let why = if stop.why.is_empty() { "no data yet" } else { &stop.why };
         let _ = writeln!(
             out,
-            "<text x=\"{column:.0}\" y=\"{y:.0}\"><tspan font-weight=\"bold\">{}</tspan> {} to {}: {}{}</text>",
+            "<text x=\"{column:.0}\" y=\"{y:.0}\"><tspan font-weight=\"bold\">{}</tspan> {} to {}: {}</text>",
             at + 1,
             moment(stop.from_s),
             if stop.until_s == plot.end_s { "the end".to_owned() } else { moment(stop.until_s) },
-            escaped(why),
-            stop.then.as_ref().map(|then| format!("; then: {}", escaped(then))).unwrap_or_default()
+            escaped(&stop.words())
         );
     }
     if plot.stops.len() > notes.len() {
