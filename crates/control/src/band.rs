@@ -42,9 +42,8 @@ const VOLATILITY_TAU: Millis = Millis::from_secs(900);
 const VOLATILITY_TICK: Millis = Millis::from_secs(28);
 /// A longer pause counts as this long.
 const VOLATILITY_STEP_MAX: Millis = Millis::from_secs(60);
-/// So many samples in a row, each this close to the one before, come from a live meter: then a small rise can wait for the next.
-const LIVE_SAMPLES: u8 = 3;
-const LIVE_PAUSE: Millis = Millis::from_secs(3);
+/// Time constant of the long mean, which decides between one phase and three.
+const LONG_TAU: Millis = Millis::from_secs(300);
 /// The start cost to which the constants above refer.
 const REFERENCE_START_COST_WH: i64 = 100;
 
@@ -57,8 +56,7 @@ pub(crate) struct Trend {
     volatility_mw: i64,
     volatility_sample: Watts,
     volatility_at: Tick,
-    /// Samples in a row that came within [`LIVE_PAUSE`].
-    quick: u8,
+    long_mean_mw: i64,
 }
 
 impl Trend {
@@ -71,7 +69,7 @@ impl Trend {
             volatility_mw: 0,
             volatility_sample: surplus,
             volatility_at: at,
-            quick: 0,
+            long_mean_mw: 1_000 * surplus.0 as i64,
         }
     }
 
@@ -80,7 +78,7 @@ impl Trend {
         let pause = at.since(self.at);
         let surplus_mw = 1_000 * i64::from(surplus.0);
         self.mean_mw += relax(surplus_mw - self.mean_mw, pause, MEAN_TAU);
-        self.quick = if pause <= LIVE_PAUSE { self.quick.saturating_add(1) } else { 0 };
+        self.long_mean_mw += relax(surplus_mw - self.long_mean_mw, pause, LONG_TAU);
         self.at = at;
         self.sample = surplus;
         let since = at.since(self.volatility_at);
@@ -103,9 +101,14 @@ impl Trend {
         self.at
     }
 
-    /// Whether samples come so fast that small rises can wait a little.
-    pub(crate) const fn live(&self) -> bool {
-        self.quick >= LIVE_SAMPLES
+    /// Mean of some minutes.
+    pub(crate) fn long_mean(&self) -> Watts {
+        watts(self.long_mean_mw.div_euclid(1_000))
+    }
+
+    /// Mean change of the surplus in half a minute.
+    pub(crate) fn volatility(&self) -> Watts {
+        watts(self.volatility_mw.div_euclid(1_000))
     }
 
     #[cfg(test)]
@@ -173,7 +176,7 @@ impl Band {
     }
 }
 
-fn watts(value: i64) -> Watts {
+pub(crate) fn watts(value: i64) -> Watts {
     Watts(i32::try_from(value).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX }))
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{ChargerConfig, Config};
 use crate::history::PowerHistory;
 use crate::reason::Reason;
+use crate::switching::Switch;
 use crate::types::{ChargerId, ChargerReport, ChargerView, Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Tick, Volts, Watts};
 use crate::{budget::Starts, config::SolarPolicy};
@@ -15,6 +16,8 @@ const MAINS: core::ops::RangeInclusive<u16> = 200..=260;
 const PHASE_CARRIES: Milliamps = Milliamps(1_000);
 /// Phases are counted while the strongest one carries at least this.
 const PHASES_COUNT_FROM: Milliamps = Milliamps(4_000);
+/// Less than this is what a box uses for itself.
+const AT_REST: Watts = Watts(100);
 /// So many reports in a row must agree before the number of phases changes.
 const PHASES_AGREE: u8 = 5;
 /// Wake-up pulses per stay of a car.
@@ -56,11 +59,12 @@ pub(crate) struct Charger {
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
     pub(crate) stopped_at: Option<Tick>,
-    pub(crate) written_at: Option<Tick>,
     /// When it was last heard.
     pub(crate) heard_at: Option<Tick>,
     pub(crate) origin: Origin,
-    phases: u8,
+    pub(crate) switch: Switch,
+    /// Phases that the car uses of those it is given.
+    car_phases: u8,
     phases_seen: (u8, u8),
     charged_since_start: bool,
     waiting_since: Option<Tick>,
@@ -84,10 +88,10 @@ impl Charger {
             starts: Starts::new(),
             started_at: None,
             stopped_at: None,
-            written_at: None,
             heard_at: None,
             origin: Origin::Unread,
-            phases: config.phases,
+            switch: Switch::new(),
+            car_phases: config.phases,
             phases_seen: (0, 0),
             charged_since_start: false,
             waiting_since: None,
@@ -112,6 +116,7 @@ impl Charger {
         };
         self.report = Some(merged);
         self.count_phases(&merged);
+        self.switch.follow(merged.connected, self.at_rest(), now);
         self.follow_vehicle(&merged, now);
         if self.origin == Origin::Unread && report.link == Link::Online {
             self.adopt(&report, now);
@@ -129,10 +134,10 @@ impl Charger {
         }
     }
 
-    /// A car may use fewer phases than the box has; its currents tell. Voltages do not: they are there on every wired phase.
+    /// A car may use fewer phases than it is given; its currents tell. Voltages do not: they are there on every wired phase.
     fn count_phases(&mut self, report: &ChargerReport) {
         if report.vehicle == Vehicle::Absent {
-            self.phases = self.config.phases;
+            self.car_phases = self.config.phases;
             self.phases_seen = (0, 0);
         }
         let Some(currents) = report.currents else { return };
@@ -145,9 +150,48 @@ impl Charger {
         let carrying = u8::try_from(carrying).unwrap_or(3);
         let times = if self.phases_seen.0 == carrying { self.phases_seen.1.saturating_add(1) } else { 1 };
         self.phases_seen = (carrying, times);
-        if times >= PHASES_AGREE {
-            self.phases = carrying;
+        // On one phase every car uses one: that says nothing of what it would use of three.
+        if times >= PHASES_AGREE && (carrying < self.connected() || carrying > self.car_phases) {
+            self.car_phases = carrying;
         }
+    }
+
+    /// Phases that the box connects, as far as that can change; all of them where it is not known.
+    pub(crate) fn connected(&self) -> u8 {
+        let read = self.report.and_then(|report| report.connected);
+        read.filter(|_| self.config.switching.is_some()).unwrap_or(3)
+    }
+
+    /// The most phases that car and box can use together.
+    pub(crate) const fn all_phases(&self) -> u8 {
+        self.car_phases
+    }
+
+    /// Its number of phases can change, and the car would use more than one.
+    pub(crate) fn can_change(&self) -> bool {
+        self.config.switching.is_some() && self.car_phases > 1
+    }
+
+    /// Without a charge in between, a change does not follow upon another at once.
+    pub(crate) fn change_allowed_at_rest(&self, now: Tick) -> bool {
+        let used = self.switch.changed_at().is_none_or(|at| self.started_at.is_some_and(|start| start >= at));
+        self.switch.allowed(now) && (used || self.switch.settled(now))
+    }
+
+    /// No current flows, and the box has been told 0: the number of phases may change.
+    fn at_rest(&self) -> bool {
+        let Some(report) = self.report else { return false };
+        let small = report.power.is_none_or(|power| power < AT_REST)
+            && report.currents.is_none_or(|currents| currents.iter().all(|current| *current < PHASE_CARRIES));
+        let measured = report.power.is_some() || report.currents.is_some();
+        let idle = report.link == Link::Online && report.vehicle != Vehicle::Charging && measured && small;
+        idle && !self.on() && report.setpoint == Some(Milliamps::ZERO)
+    }
+
+    /// Phases to be ordered, where they can change.
+    pub(crate) fn phases_to_order(&self) -> Option<u8> {
+        self.config.switching?;
+        self.switch.order(self.report.and_then(|report| report.connected), self.at_rest())
     }
 
     fn follow_vehicle(&mut self, report: &ChargerReport, now: Tick) {
@@ -197,6 +241,11 @@ impl Charger {
             "a car cannot be offered less than 6 A"
         );
         self.reason = reason;
+        if let Reason::SwitchingPhases { to, .. } = reason
+            && self.change_allowed_at_rest(now)
+        {
+            self.switch.begin(to);
+        }
         if setpoint == self.setpoint {
             return;
         }
@@ -208,16 +257,18 @@ impl Charger {
             self.stopped_at = Some(now);
         }
         self.setpoint = setpoint;
-        self.written_at = Some(now);
     }
 
     pub(crate) const fn on(&self) -> bool {
         self.setpoint.0 > 0
     }
 
-    /// Time left until it may start again.
+    /// Time left until it may start again: longer after a stop that was followed by a change of phases.
     pub(crate) fn min_off_left(&self, now: Tick, policy: &SolarPolicy) -> Option<Millis> {
-        left(self.stopped_at?, policy.min_off, now)
+        let stopped = self.stopped_at?;
+        let changed = self.switch.changed_at().is_some_and(|at| at >= stopped);
+        let pause = self.config.switching.filter(|_| changed).map_or(Millis(0), |switching| switching.pause);
+        left(stopped, policy.min_off.max(pause), now)
     }
 
     /// Time left until it may stop again.
@@ -243,8 +294,9 @@ impl Charger {
         self.box_min().map_or(self.config.min, |min| min.max(self.config.min)).max(Milliamps::PILOT_MIN)
     }
 
-    pub(crate) const fn phases(&self) -> u8 {
-        self.phases
+    /// Phases that the car uses of those it is given now.
+    pub(crate) fn phases(&self) -> u8 {
+        self.car_phases.min(self.connected())
     }
 
     /// Mains voltage as the box measures it, else the nominal one.
@@ -255,15 +307,20 @@ impl Charger {
         if count == 0 { i64::from(NOMINAL.0) } else { sum / count }
     }
 
-    /// What a current means in power.
+    /// What a current means in power on the phases of now.
     pub(crate) fn power_of(&self, current: Milliamps) -> Watts {
-        let milliwatts = i64::from(current.0) * self.voltage() * i64::from(self.phases.max(1));
+        self.power_on(self.phases(), current)
+    }
+
+    /// What a current means in power on so many phases.
+    pub(crate) fn power_on(&self, phases: u8, current: Milliamps) -> Watts {
+        let milliwatts = i64::from(current.0) * self.voltage() * i64::from(phases.max(1));
         Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))
     }
 
     /// The current that draws at most `power`, within the charger's limits, rounded down.
     pub(crate) fn current_for(&self, power: Watts) -> Milliamps {
-        let per_amp = self.voltage() * i64::from(self.phases.max(1));
+        let per_amp = self.voltage() * i64::from(self.phases().max(1));
         let milliamps = i64::from(power.positive().0) * 1_000 / per_amp;
         let current = Milliamps(u32::try_from(milliamps).unwrap_or(u32::MAX)).floor_to(self.config.step);
         current.max(self.min()).min(self.max())
@@ -332,15 +389,15 @@ impl Charger {
             setpoint: self.setpoint,
             reason: self.reason,
             report: self.report,
-            phases: self.phases,
+            phases: self.phases(),
             starts: self.starts.count(now),
         }
     }
 
     /// Takes a new configuration; the user's mode and what runs stay.
     pub(crate) fn reconfigure(&mut self, config: ChargerConfig) {
-        if self.phases == self.config.phases {
-            self.phases = config.phases;
+        if self.car_phases == self.config.phases {
+            self.car_phases = config.phases;
         }
         self.config = config;
         self.fixed = self.fixed.max(config.min).min(config.max);

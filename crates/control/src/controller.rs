@@ -6,7 +6,7 @@ use crate::band::Trend;
 use crate::budget::DrainBudget;
 use crate::charger::{BOX_FALLS_BACK, Charger, Origin};
 use crate::config::Config;
-use crate::decide::{Pace, Situation, Trigger, decide};
+use crate::decide::{Situation, Trigger, decide};
 use crate::reason::Reason;
 use crate::site::{Sample, Site};
 use crate::types::{
@@ -36,7 +36,6 @@ const ACTIONS_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Controller {
     config: Config,
-    pub(crate) pace: Pace,
     began: Tick,
     now: Tick,
     site: Site,
@@ -59,7 +58,6 @@ impl Controller {
     pub fn new(config: Config, now: Tick) -> Self {
         let chargers = config.chargers.iter().map(|(id, charger)| (*id, Charger::new(*id, *charger))).collect();
         Self {
-            pace: Pace::DEFAULT,
             began: now,
             now,
             site: Site::new(),
@@ -100,6 +98,9 @@ impl Controller {
         self.settle();
         if self.now >= self.renew_at {
             self.renew_at = self.now + RENEW_EVERY;
+            for charger in self.chargers.values_mut() {
+                charger.switch.expire(self.now);
+            }
             self.decide_all(Trigger::Time);
             self.wake_cars();
             self.ask_for_samples();
@@ -184,7 +185,7 @@ impl Controller {
         let Some(charger) = self.chargers.get_mut(&report.charger) else { return };
         let gist = |charger: &Charger| {
             let seen = charger.report.map(|report| (report.link, report.vehicle, report.fault, report.box_max));
-            (seen, charger.origin == Origin::Unread, charger.phases())
+            (seen, charger.origin == Origin::Unread, charger.phases(), charger.switch.underway())
         };
         let before = gist(charger);
         charger.report(report, now);
@@ -247,7 +248,6 @@ impl Controller {
                 now: self.now,
                 trigger,
                 config: &self.config,
-                pace: self.pace,
                 began: self.began,
                 trend: self.trend.as_ref(),
                 soc,
@@ -312,7 +312,8 @@ impl Controller {
         let Some(charger) = self.chargers.get(&id) else { return };
         let setpoint = (charger.origin != Origin::Unread).then_some(charger.setpoint);
         assert!(self.actions.len() < ACTIONS_MAX, "actions must be drained after each call");
-        let order = Order { charger: id, setpoint, phases: None, valid_until: self.now + ORDER_VALID };
+        let order =
+            Order { charger: id, setpoint, phases: charger.phases_to_order(), valid_until: self.now + ORDER_VALID };
         self.actions.push_back(Action::Order(order));
     }
 

@@ -3,12 +3,16 @@
 use crate::band::{Band, Lines, Trend};
 use crate::charger::{Charger, Origin, blind_limit};
 use crate::config::Config;
+use crate::phases::Crossing;
 use crate::reason::Reason;
 use crate::types::{Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 
 /// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
 const REPORTS_STOP: Millis = Millis::from_secs(75);
+
+/// What a box connects when it does not connect one phase.
+const ALL_PHASES: u8 = 3;
 
 /// What brought the decision about. Starting, stopping and following the sun happen on news only, not by the mere passing of time:
 /// the same sample must not be acted on twice.
@@ -22,30 +26,12 @@ pub(crate) enum Trigger {
     Time,
 }
 
-/// How eagerly the setpoint follows upwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pace {
-    /// Smaller rises are not worth a write; falls always are.
-    pub(crate) least: Milliamps,
-    /// The same where samples come from a live meter.
-    pub(crate) least_live: Milliamps,
-    /// Shortest time before a rise where samples come from a live meter.
-    pub(crate) pause_live: Millis,
-}
-
-impl Pace {
-    /// Costs a tenth of a point against writing every change, and saves half of the writes.
-    pub(crate) const DEFAULT: Self =
-        Self { least: Milliamps(200), least_live: Milliamps(300), pause_live: Millis::from_secs(5) };
-}
-
 /// Everything a decision rests on besides the charger itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Situation<'a> {
     pub(crate) now: Tick,
     pub(crate) trigger: Trigger,
     pub(crate) config: &'a Config,
-    pub(crate) pace: Pace,
     /// When the controller began.
     pub(crate) began: Tick,
     pub(crate) trend: Option<&'a Trend>,
@@ -84,12 +70,18 @@ pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
         Mode::Solar => solar(charger, situation),
         Mode::Slow => sighted(charger, situation, (charger.min(), Reason::Slow)),
         Mode::SlowSolar => slow_solar(charger, situation),
-        Mode::Fast => sighted(charger, situation, (charger.max(), Reason::Fast)),
+        Mode::Fast => on_all_phases(charger, situation, sighted(charger, situation, (charger.max(), Reason::Fast))),
         Mode::Fixed => {
             let current = charger.fixed.floor_to(charger.config.step).max(charger.min()).min(charger.max());
-            sighted(charger, situation, (current, Reason::Fixed))
+            on_all_phases(charger, situation, sighted(charger, situation, (current, Reason::Fixed)))
         }
     };
+    if let Some(to) = charger.switch.underway()
+        && wish > Milliamps::ZERO
+    {
+        let surplus = situation.trend.filter(|_| charger.mode == Mode::Solar);
+        return off(Reason::SwitchingPhases { to, surplus: surplus.map(|trend| available(trend, situation)) });
+    }
     if wish > Milliamps::ZERO
         && !charger.on()
         && let Some(left) = charger.min_off_left(situation.now, &situation.config.solar)
@@ -180,6 +172,16 @@ fn sighted(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decisio
     }
 }
 
+/// Who asks for much gets all phases, if that can be had.
+fn on_all_phases(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
+    let missing = charger.can_change() && charger.connected() == 1 && charger.switch.allowed(situation.now);
+    if wish > Milliamps::ZERO && missing {
+        off(Reason::SwitchingPhases { to: ALL_PHASES, surplus: None })
+    } else {
+        (wish, reason)
+    }
+}
+
 fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     let age = situation.age();
     let fresh = situation.trend.filter(|_| age <= situation.config.fail_safe.stale_after);
@@ -191,7 +193,7 @@ fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
         return (charger.setpoint, charger.reason);
     }
     let surplus = available(trend, situation);
-    let current = follow(charger, situation, charger.current_for(surplus));
+    let current = charger.current_for(surplus);
     let enough = surplus >= charger.power_of(charger.min());
     (current, if enough { Reason::Following { surplus } } else { Reason::SlowSolar { surplus } })
 }
@@ -226,31 +228,66 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     if situation.trigger == Trigger::Time {
         return (charger.setpoint, charger.reason);
     }
-    let lines = lines(charger, situation, trend);
-    if charger.on() { go_on(charger, situation, trend, lines) } else { start(charger, situation, trend, lines) }
+    if charger.on() { go_on(charger, situation, trend) } else { start(charger, situation, trend) }
 }
 
-fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Lines {
-    let policy = &situation.config.solar;
-    let share = if situation.battery_closed { Permille(1_000) } else { policy.min_share };
-    let minimum = charger.power_of(charger.min());
-    let band = Band::new(share, policy.start_cost, minimum, charger.phases());
+/// Break-even share of sun: none may come from a battery that is closed.
+fn share(situation: &Situation<'_>) -> Permille {
+    if situation.battery_closed { Permille(1_000) } else { situation.config.solar.min_share }
+}
+
+/// When to start and to stop on so many phases.
+fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend, phases: u8) -> Lines {
+    let minimum = charger.power_on(phases, charger.min());
+    let band = Band::new(share(situation), situation.config.solar.start_cost, minimum, phases);
     let lines = band.lines(trend, situation.claimed + situation.reserve);
     // The lower half of the band is paid by the battery, sample after sample: not when nothing may come from it.
     let stop_below = if situation.battery_closed { lines.stop_below.max(minimum) } else { lines.stop_below };
     Lines { stop_below, ..lines }
 }
 
-fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {
+/// Where one phase and all of them are worth the same; `None` where there is no choice.
+fn crossing(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Option<Crossing> {
+    if !charger.can_change() || starts_left(charger, situation) == 0 {
+        return None;
+    }
+    let all_min = charger.power_on(charger.all_phases(), charger.min());
+    let one_max = charger.power_on(1, charger.max());
+    let crossing = Crossing::new(share(situation), one_max, all_min, trend, situation.claimed + situation.reserve);
+    // What the mean would bridge, a closed battery would pay.
     let surplus = available(trend, situation);
-    let current = follow(charger, situation, charger.current_for(surplus));
+    let closed = situation.battery_closed && surplus < all_min;
+    Some(Crossing { decision: if closed { crossing.decision.min(surplus) } else { crossing.decision }, ..crossing })
+}
+
+fn starts_left(charger: &Charger, situation: &Situation<'_>) -> u16 {
+    situation.config.solar.starts_per_day_max.saturating_sub(charger.starts.count(situation.now))
+}
+
+fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decision {
+    let surplus = available(trend, situation);
+    let current = charger.current_for(surplus);
+    let one_phase = charger.phases() == 1;
+    let crossing = crossing(charger, situation, trend).filter(|_| charger.switch.allowed(situation.now));
+    // All phases give way to one long before one gives way to none.
+    let phases = if crossing.is_some() { 1 } else { charger.phases() };
+    let lines = lines(charger, situation, trend, phases);
+    let min_on_left = charger.min_on_left(situation.now, &situation.config.solar);
     if lines.decision >= lines.stop_below {
-        return (current, on_sun(charger, surplus, lines));
+        let change = match crossing {
+            Some(crossing) if one_phase => (crossing.decision >= crossing.up_at).then_some(ALL_PHASES),
+            Some(crossing) => (crossing.decision < crossing.down_below).then_some(1),
+            None => None,
+        };
+        return match (change, min_on_left) {
+            (Some(to), None) => off(Reason::SwitchingPhases { to, surplus: Some(surplus) }),
+            (Some(_), Some(_)) | (None, _) => (current, on_sun(charger, surplus, lines)),
+        };
     }
     if let Some(soc) = carries(charger, situation) {
         return (current, Reason::BatteryCarries { soc });
     }
-    if let Some(left) = charger.min_on_left(situation.now, &situation.config.solar) {
+    if let Some(left) = min_on_left {
         return (current, Reason::MinimumOn { left });
     }
     if situation.reserve > Watts::ZERO {
@@ -268,25 +305,43 @@ fn carries(charger: &Charger, situation: &Situation<'_>) -> Option<Percent> {
     (buffer < 100 && soc.0 >= from && !situation.battery_closed).then_some(soc)
 }
 
-fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend, lines: Lines) -> Decision {
+fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decision {
     let surplus = available(trend, situation);
+    let crossing = crossing(charger, situation, trend);
+    let on_one = lines(charger, situation, trend, 1);
+    let on_all = lines(charger, situation, trend, charger.all_phases());
+    let connected = if charger.phases() == 1 { 1 } else { ALL_PHASES };
+    let to = crossing.map_or(connected, |crossing| {
+        let all = crossing.decision >= crossing.up_from_rest_at && on_all.decision >= on_all.start_at;
+        if all { ALL_PHASES } else { 1 }
+    });
+    let change = to != connected && charger.change_allowed_at_rest(situation.now);
+    let lines = if (change && to == 1) || connected == 1 { on_one } else { on_all };
     if lines.decision < lines.start_at {
-        if situation.trigger == Trigger::Event && matches!(charger.reason, Reason::SunGone { .. }) {
-            // The box confirms the stop; that is no new reason.
-            return off(charger.reason);
-        }
-        let without_reserve = lines.decision + situation.reserve >= lines.start_at;
-        return off(if situation.reserve > Watts::ZERO && without_reserve {
-            Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc }
-        } else {
-            Reason::TooLittleSun { surplus, start_at: lines.start_at }
-        });
+        return off(not_enough(charger, situation, surplus, lines));
     }
     let starts = charger.starts.count(situation.now);
     if starts >= situation.config.solar.starts_per_day_max {
         return off(Reason::StartsUsed { starts });
     }
+    if change {
+        return off(Reason::SwitchingPhases { to, surplus: Some(surplus) });
+    }
     (charger.current_for(surplus), on_sun(charger, surplus, lines))
+}
+
+/// Why it does not start.
+fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, lines: Lines) -> Reason {
+    if situation.trigger == Trigger::Event && matches!(charger.reason, Reason::SunGone { .. }) {
+        // The box confirms the stop; that is no new reason.
+        return charger.reason;
+    }
+    let without_reserve = lines.decision + situation.reserve >= lines.start_at;
+    if situation.reserve > Watts::ZERO && without_reserve {
+        Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc }
+    } else {
+        Reason::TooLittleSun { surplus, start_at: lines.start_at }
+    }
 }
 
 /// Why it charges: the sun gives enough for the minimum, or stopping would waste more.
@@ -296,18 +351,4 @@ fn on_sun(charger: &Charger, surplus: Watts, lines: Lines) -> Reason {
     } else {
         Reason::Holding { surplus, stop_below: lines.stop_below }
     }
-}
-
-/// Down at once, up when it is worth a write.
-fn follow(charger: &Charger, situation: &Situation<'_>, target: Milliamps) -> Milliamps {
-    let now = charger.setpoint;
-    if now == Milliamps::ZERO {
-        return target;
-    }
-    let live = situation.trend.is_some_and(Trend::live);
-    let since = charger.written_at.map_or(Millis(u64::MAX), |at| situation.now.since(at));
-    let pace = situation.pace;
-    let rise = if live { pace.least_live } else { pace.least };
-    let worth = target.0.saturating_sub(now.0) >= rise.0 && (!live || since >= pace.pause_live);
-    if target < now || worth { target } else { now }
 }

@@ -22,8 +22,10 @@ mod config;
 mod controller;
 mod decide;
 mod history;
+mod phases;
 mod reason;
 mod site;
+mod switching;
 #[cfg(test)]
 mod testing;
 mod types;

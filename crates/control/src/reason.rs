@@ -106,8 +106,8 @@ pub enum Reason {
     SwitchingPhases {
         /// Phases to come, 1 or 3.
         to: u8,
-        /// Surplus for this charger, smoothed, when it was decided.
-        surplus: Watts,
+        /// Surplus for this charger when it was decided; `None` where the mode asks for it.
+        surplus: Option<Watts>,
     },
 }
 
@@ -182,8 +182,10 @@ impl fmt::Display for Reason {
             Self::Stale { age } => write!(f, "the last sample is {age} old: not up, down to the minimum"),
             Self::Blind { age } => write!(f, "the last sample is {age} old: the blind limit holds"),
             Self::SiteLimit => f.write_str("other chargers use what the site allows"),
-            Self::SwitchingPhases { to: 1, surplus } => write!(f, "changing to one phase for {surplus} of sun"),
-            Self::SwitchingPhases { to, surplus } => write!(f, "changing to {to} phases for {surplus} of sun"),
+            Self::SwitchingPhases { to, surplus } => {
+                write!(f, "changing to {to} {}", if to == 1 { "phase" } else { "phases" })?;
+                surplus.map_or(Ok(()), |surplus| write!(f, " for {surplus} of sun"))
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::types::{Fault, Reading};
 use crate::units::{Permille, Volts, WattHours};
 
 mod battery;
+mod phases;
 mod samples;
 mod several;
 
@@ -23,9 +24,6 @@ fn follows_the_reference(rows: &[(u64, i32, u32, i64, i64)], sigma: u16, cost: i
         ..config.solar
     };
     let mut bench = Bench::new(config);
-    bench.controller.pace.least = Milliamps(100);
-    bench.controller.pace.least_live = Milliamps(100);
-    bench.controller.pace.pause_live = Millis(0);
     let mut now = 1_000;
     for (at, surplus, deciamps, mean, volatility) in rows {
         let due = (*at + 10) * 1_000;
