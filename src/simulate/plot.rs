@@ -148,3 +148,6 @@ impl Observer for Plot {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

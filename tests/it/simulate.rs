@@ -265,10 +265,10 @@ fn the_bound_of_a_steady_day_is_what_a_hand_computes() {
     let surplus_w = vec![6_900.0; 600];
     let expected = 6.9 * 592.0 / 3_600.0 - 0.1;
     assert!((bound::three_phases(&surplus_w) - expected).abs() < 1e-9);
-    // On 2 kW three phases gain nothing; one phase takes them all after 60 s for the change.
+    // On 2 kW three phases gain nothing; one phase takes them all.
     let surplus_w = vec![2_000.0; 3_600];
     assert!(bound::three_phases(&surplus_w).abs() < 1e-9);
-    let expected = 2.0 * (3_600.0 - 60.0 - 8.0) / 3_600.0 - 0.1;
+    let expected = 2.0 * 3_592.0 / 3_600.0 - 0.1;
     assert!((bound::one_or_three_phases(&surplus_w) - expected).abs() < 1e-9);
 }
 
