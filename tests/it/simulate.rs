@@ -146,6 +146,25 @@ fn noise_alone_moves_the_setpoint_by_little() {
     assert!(found.is_empty(), "the setpoint does not come to rest:\n{found}");
 }
 
+/// Near its floor the battery opens and closes again within minutes: a charge that it helps to hold would empty it, and stop.
+#[test]
+fn a_battery_near_its_floor_gives_no_rhythm() {
+    let mut found = String::new();
+    for scenario in [Scenario::Powerwall30s, Scenario::Powerwall10s, Scenario::PowerwallRefresh, Scenario::Realistic] {
+        for solar_w in [3_900.0, 4_100.0, 4_300.0, 4_500.0, 4_700.0, 5_500.0] {
+            let mut setup = scenario.setup();
+            if let Some(battery) = &mut setup.battery {
+                battery.soc = 0.21;
+            }
+            let hour = steady_hour(scenario, &setup, solar_w);
+            if hour.starts > 1 {
+                let _ = writeln!(found, "{}: sun {solar_w} W: {hour:?}", scenario.name());
+            }
+        }
+    }
+    assert!(found.is_empty(), "starts again and again:\n{found}");
+}
+
 /// The built program.
 fn surplusd(arguments: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_surplusd")).arg("simulate").args(arguments).current_dir(folder).output().unwrap()
