@@ -6,46 +6,56 @@
 //! of the surplus. There are no delay timers in it. The set-point is the surplus itself, at once in both directions:
 //! for the next half minute, persistence is the best forecast there is.
 //!
-//! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts.
+//! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `k` = start cost / 100 Wh:
 //!
-//! | constant | why | sensitivity |
+//! ```text
+//! Z     = S + (mean − S) · min(0.95, 0.65 · (1 − σ) · k)       held against the lines
+//! start   Z ≥ σ·Pmin + 25 W + 1.3 · V · √k
+//! stop    Z < σ·Pmin − 25 W − 3.0 · (1 − σ) · V / k
+//! ```
+//! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty upwards, and leaves it to the mean,
+//! not to a lower line, to bridge a dip: a dip that lasts shows in the mean, a short one does not.
+//!
+//! | constant | why | sensitivity (score on 64 measured days, samples every 30 s) |
 //! |---|---|---|
-//! | [`HALF_BAND_W`] | hysteresis for the start cost in calm weather | flat from 100 to 300 W |
-//! | [`UP_PERMILLE`], [`DOWN_PERMILLE`] | how far volatility widens the band; the stop side scales with `1 − σ`, the slope of the loss | within 0.2 points around the optimum |
+//! | [`HALF_BAND_W`] | keeps calm weather from crossing back and forth | 0.2 points from 0 to 100 W |
+//! | [`UP_PERMILLE`] | how far volatility raises the start line | 0.3 points from 0.8 to 1.6 |
+//! | [`DOWN_PERMILLE`] | how far it lowers the stop line; scales with `1 − σ`, the slope of the loss | 0.2 points from 2.3 to 3.5 |
 //! | [`CAP_W`], [`HOLD_FLOOR_DIVISOR`] | rails for very choppy days | at most 0.1 points |
-//! | [`MEAN_WEIGHT_PERMILLE`], [`MEAN_TAU`] | a slight pull towards the two-minute mean | 0.5 points |
-//! | [`VOLATILITY_TAU`] | memory of the volatility | flat from 10 to 20 min |
+//! | [`MEAN_WEIGHT_PERMILLE`], [`MEAN_TAU`] | a slight pull towards the five-minute mean | 0.3 points; flat from 2 to 6 min |
+//! | [`VOLATILITY_TAU`] | memory of the volatility | flat from 15 to 30 min |
 
 use crate::units::{Millis, Permille, Tick, WattHours, Watts};
 
-/// Half the band in calm weather, three phases.
-const HALF_BAND_W: i64 = 200;
-/// Of that, what remains for one phase (and half-way for two).
-const HALF_BAND_ONE_PHASE_W: i64 = 110;
+/// Half the band in calm weather.
+const HALF_BAND_W: i64 = 25;
 /// Share of the volatility added to the start line.
-const UP_PERMILLE: i64 = 800;
+const UP_PERMILLE: i64 = 1_300;
 /// Share of `(1 − σ) · volatility` taken from the stop line.
-const DOWN_PERMILLE: i64 = 2_330;
-/// Neither half band grows beyond this at three phases and 230 V.
-const CAP_W: i64 = 1_300;
+const DOWN_PERMILLE: i64 = 3_000;
+/// Neither half band grows beyond this at three phases and 230 V, times the root of the start cost.
+const CAP_W: i64 = 1_400;
 /// Minimum power at three phases and 230 V, to which [`CAP_W`] refers.
 const CAP_REFERENCE_W: i64 = 4_140;
 /// Never hold below a sixth of the minimum power.
 const HOLD_FLOOR_DIVISOR: i64 = 6;
-/// Weight of the mean in the decision variable, times `1 − σ`.
-const MEAN_WEIGHT_PERMILLE: i64 = 500;
+/// Weight of the mean in the decision variable, times `1 − σ`, at the reference start cost.
+const MEAN_WEIGHT_PERMILLE: i64 = 650;
+/// However dear a start, the last sample keeps some weight.
+const MEAN_WEIGHT_MAX_PERMILLE: i64 = 950;
 /// Time constant of the mean.
-const MEAN_TAU: Millis = Millis::from_secs(120);
+const MEAN_TAU: Millis = Millis::from_secs(300);
 /// Time constant of the volatility.
-const VOLATILITY_TAU: Millis = Millis::from_secs(900);
+const VOLATILITY_TAU: Millis = Millis::from_secs(1_500);
 /// Volatility is taken on a grid of about 30 s, whatever the rate of samples.
 const VOLATILITY_TICK: Millis = Millis::from_secs(28);
 /// A longer pause counts as this long.
 const VOLATILITY_STEP_MAX: Millis = Millis::from_secs(60);
-/// Time constant of the long mean, which decides between one phase and three.
-const LONG_TAU: Millis = Millis::from_secs(300);
 /// The start cost to which the constants above refer.
 const REFERENCE_START_COST_WH: i64 = 100;
+/// Starts that cost nothing would chatter; a cheaper one counts as this.
+const START_COST_MIN_WH: i64 = 10;
+const START_COST_MAX_WH: i64 = 10_000;
 
 /// Memory of the surplus: its mean and its volatility.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +66,6 @@ pub(crate) struct Trend {
     volatility_mw: i64,
     volatility_sample: Watts,
     volatility_at: Tick,
-    long_mean_mw: i64,
 }
 
 impl Trend {
@@ -69,7 +78,6 @@ impl Trend {
             volatility_mw: 0,
             volatility_sample: surplus,
             volatility_at: at,
-            long_mean_mw: 1_000 * surplus.0 as i64,
         }
     }
 
@@ -78,7 +86,6 @@ impl Trend {
         let pause = at.since(self.at);
         let surplus_mw = 1_000 * i64::from(surplus.0);
         self.mean_mw += relax(surplus_mw - self.mean_mw, pause, MEAN_TAU);
-        self.long_mean_mw += relax(surplus_mw - self.long_mean_mw, pause, LONG_TAU);
         self.at = at;
         self.sample = surplus;
         let since = at.since(self.volatility_at);
@@ -102,8 +109,8 @@ impl Trend {
     }
 
     /// Mean of some minutes.
-    pub(crate) fn long_mean(&self) -> Watts {
-        watts(self.long_mean_mw.div_euclid(1_000))
+    pub(crate) fn mean(&self) -> Watts {
+        watts(self.mean_mw.div_euclid(1_000))
     }
 
     /// Mean change of the surplus in half a minute.
@@ -129,14 +136,14 @@ fn relax(difference: i64, pause: Millis, tau: Millis) -> i64 {
 pub(crate) struct Band {
     sigma: i64,
     min_power: i64,
-    phases: i64,
     cost_permille: i64,
+    cost_root_permille: i64,
 }
 
 /// The lines and the variable that is held against them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lines {
-    /// The surplus, pulled slightly towards its mean.
+    /// The surplus, pulled towards its mean.
     pub(crate) decision: Watts,
     /// Starts at or above this.
     pub(crate) start_at: Watts,
@@ -145,13 +152,14 @@ pub(crate) struct Lines {
 }
 
 impl Band {
-    /// For a share `sigma` (clamped to 500 … 1000), a start cost, and a charger whose lowest power is `min_power` on `phases` phases.
-    pub(crate) fn new(sigma: Permille, start_cost: WattHours, min_power: Watts, phases: u8) -> Self {
+    /// For a share `sigma` (clamped to 500 … 1000), a start cost, and a charger whose lowest power is `min_power`.
+    pub(crate) fn new(sigma: Permille, start_cost: WattHours, min_power: Watts) -> Self {
+        let cost = start_cost.0.clamp(START_COST_MIN_WH, START_COST_MAX_WH);
         Self {
             sigma: i64::from(sigma.0).clamp(500, 1_000),
             min_power: i64::from(min_power.0).max(1),
-            phases: i64::from(phases).clamp(1, 3),
-            cost_permille: cost_permille(start_cost),
+            cost_permille: cost * 1_000 / REFERENCE_START_COST_WH,
+            cost_root_permille: (cost * 1_000_000 / REFERENCE_START_COST_WH).isqrt(),
         }
     }
 
@@ -159,32 +167,25 @@ impl Band {
     pub(crate) fn lines(&self, trend: &Trend, offset: Watts) -> Lines {
         let surplus = i64::from(trend.sample.0);
         let inverse = 1_000 - self.sigma;
-        let pull = (trend.mean_mw.div_euclid(1_000) - surplus) * (MEAN_WEIGHT_PERMILLE * inverse).div_euclid(1_000);
+        let weight = (MEAN_WEIGHT_PERMILLE * inverse * self.cost_permille).div_euclid(1_000_000);
+        let pull = (i64::from(trend.mean().0) - surplus) * weight.min(MEAN_WEIGHT_MAX_PERMILLE);
         let decision = surplus + pull.div_euclid(1_000) - i64::from(offset.0);
         let middle = (self.sigma * self.min_power).div_euclid(1_000);
-        let volatility = trend.volatility_mw.div_euclid(1_000);
-        let cap = (CAP_W * self.min_power / CAP_REFERENCE_W * self.cost_permille.max(1_000)).div_euclid(1_000);
-        let half = HALF_BAND_ONE_PHASE_W + (HALF_BAND_W - HALF_BAND_ONE_PHASE_W) * (self.phases - 1) / 2;
-        let up = half + (UP_PERMILLE * volatility).div_euclid(1_000);
-        let down = half + ((DOWN_PERMILLE * inverse).div_euclid(1_000) * volatility).div_euclid(1_000);
-        let scaled = |half: i64| (half * self.cost_permille).div_euclid(1_000).min(cap);
+        let volatility = i64::from(trend.volatility().0);
+        let root = self.cost_root_permille;
+        let cap = (CAP_W * self.min_power / CAP_REFERENCE_W * root.max(1_000)).div_euclid(1_000);
+        let up = HALF_BAND_W + UP_PERMILLE * volatility * root / 1_000_000;
+        let down = HALF_BAND_W + DOWN_PERMILLE * inverse * volatility / (1_000 * self.cost_permille);
         Lines {
             decision: watts(decision),
-            start_at: watts(middle + scaled(up)),
-            stop_below: watts((middle - scaled(down)).max(self.min_power / HOLD_FLOOR_DIVISOR)),
+            start_at: watts(middle + up.min(cap)),
+            stop_below: watts((middle - down.min(cap)).max(self.min_power / HOLD_FLOOR_DIVISOR)),
         }
     }
 }
 
 pub(crate) fn watts(value: i64) -> Watts {
     Watts(i32::try_from(value).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX }))
-}
-
-/// `1000 · √(cost / 100 Wh)`, rounded: the band that balances a start cost grows with its root.
-fn cost_permille(cost: WattHours) -> i64 {
-    let square = cost.0.clamp(0, 100_000) * 1_000_000 / REFERENCE_START_COST_WH;
-    let root = square.isqrt();
-    if square - root * root > root { root + 1 } else { root }
 }
 
 #[cfg(test)]

@@ -377,11 +377,6 @@ impl Charger {
         self.history.at(at).unwrap_or(Watts::ZERO)
     }
 
-    /// The least and the most it drew in that while.
-    pub(crate) fn drew_between(&self, from: Tick, to: Tick) -> (Watts, Watts) {
-        self.history.range(from, to).unwrap_or((Watts::ZERO, Watts::ZERO))
-    }
-
     pub(crate) fn view(&self, now: Tick) -> ChargerView {
         ChargerView {
             mode: self.mode,

@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
+use crate::alignment::{AGES, Alignment, add_trail};
 use crate::band::Trend;
 use crate::budget::DrainBudget;
 use crate::charger::{BOX_FALLS_BACK, Charger, Origin};
@@ -40,6 +41,7 @@ pub struct Controller {
     now: Tick,
     site: Site,
     trend: Option<Trend>,
+    alignment: Alignment,
     /// What the house drew by the last sample.
     house: Option<Watts>,
     drain: DrainBudget,
@@ -62,6 +64,7 @@ impl Controller {
             now,
             site: Site::new(),
             trend: None,
+            alignment: Alignment::new(config.sampling.meter_age),
             house: None,
             drain: DrainBudget::new(config.battery.drain_budget),
             battery_filled: false,
@@ -140,8 +143,8 @@ impl Controller {
 
     /// One sample, once: the surplus is what the cars drew *at the sample's time* less what the site drew beyond the sun.
     fn take_sample(&mut self, sample: Sample) {
-        let taken = sample.at.before(self.config.sampling.meter_age);
-        let cars = self.cars_at(&sample, taken);
+        let cars = self.cars_at(&sample);
+        let taken = sample.at.before(self.alignment.age());
         let surplus = cars - sample.net;
         self.house = sample.solar.map(|solar| solar - surplus);
         match self.trend.as_mut() {
@@ -161,15 +164,20 @@ impl Controller {
         self.decide_all(Trigger::Sample);
     }
 
-    /// What the cars drew when the meters were read. While they are on the move a second more or less matters: of all they drew around
-    /// then, what leaves the house nearest to what it was before is most likely.
-    fn cars_at(&self, sample: &Sample, taken: Tick) -> Watts {
-        let from = taken.before(self.config.sampling.meter_age);
-        let ranges = self.chargers.values().map(|charger| charger.drew_between(from, sample.at));
-        let (low, high) = ranges.fold((Watts::ZERO, Watts::ZERO), |sum, range| (sum.0 + range.0, sum.1 + range.1));
+    /// What the cars drew when the meters were read. Where that is only known within limits, what leaves the house nearest to what it
+    /// was before is most likely.
+    fn cars_at(&mut self, sample: &Sample) -> Watts {
+        let mut trail = [Watts::ZERO; AGES];
+        for charger in self.chargers.values() {
+            add_trail(&mut trail, &charger.history, sample.at);
+        }
+        if let Some(solar) = sample.solar {
+            self.alignment.sample(solar + sample.net, trail);
+        }
+        let (low, high, likely) = self.alignment.drew(&trail);
         match (sample.solar, self.house) {
             (Some(solar), Some(house)) if high - low > STEADY => (solar + sample.net - house).max(low).min(high),
-            (Some(_) | None, _) => self.chargers.values().map(|charger| charger.drew_at(taken)).sum(),
+            (Some(_) | None, _) => likely,
         }
     }
 
@@ -230,8 +238,9 @@ impl Controller {
         if config.battery.drain_budget != self.config.battery.drain_budget {
             self.drain.resize(config.battery.drain_budget);
         }
-        if config.sources != self.config.sources {
+        if config.sources != self.config.sources || config.sampling != self.config.sampling {
             self.site = Site::new();
+            self.alignment = Alignment::new(config.sampling.meter_age);
         }
         self.config = config;
         self.decide_all(Trigger::Event);
@@ -241,7 +250,7 @@ impl Controller {
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc(self.now, &self.config);
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.spent() || self.site.battery_at_floor(self.now, &self.config);
+        let battery_closed = self.drain.spent() || self.site.battery_below_floor(self.now, &self.config);
         let has_battery = self.config.sources.contains_key(&Source::Battery);
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
             let situation = Situation {

@@ -239,7 +239,7 @@ fn share(situation: &Situation<'_>) -> Permille {
 /// When to start and to stop on so many phases.
 fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend, phases: u8) -> Lines {
     let minimum = charger.power_on(phases, charger.min());
-    let band = Band::new(share(situation), situation.config.solar.start_cost, minimum, phases);
+    let band = Band::new(share(situation), situation.config.solar.start_cost, minimum);
     let lines = band.lines(trend, situation.claimed + situation.reserve);
     // The lower half of the band is paid by the battery, sample after sample: not when nothing may come from it.
     let stop_below = if situation.battery_closed { lines.stop_below.max(minimum) } else { lines.stop_below };

@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 
 use crate::units::{Millis, Tick, Watts};
 
-/// Readings kept; at one a second a little over a minute. At the bound the oldest goes.
-const ENTRIES_MAX: usize = 80;
+/// Readings kept; with the quickest polling (five a second) half a minute. At the bound the oldest goes.
+const ENTRIES_MAX: usize = 160;
 /// After this long without news the charger's power counts as unknown.
 const FORGET_AFTER: Millis = Millis::from_secs(60);
 
@@ -30,18 +30,20 @@ impl PowerHistory {
 
     /// The power at `at`: the last reading taken by then, or the first there is. `None` when there has been no news for a minute.
     pub(crate) fn at(&self, at: Tick) -> Option<Watts> {
-        let newest = self.entries.back()?;
-        if at.since(newest.0) > FORGET_AFTER {
+        if !self.heard_by(at) {
             return None;
         }
         self.entries.iter().rev().find(|entry| entry.0 <= at).or(self.entries.front()).map(|entry| entry.1)
     }
 
-    /// The least and the most drawn between `from` and `to`, both included as of [`Self::at`].
-    pub(crate) fn range(&self, from: Tick, to: Tick) -> Option<(Watts, Watts)> {
-        let first = self.at(from)?;
-        let within = self.entries.iter().filter(|entry| from < entry.0 && entry.0 <= to).map(|entry| entry.1);
-        Some(within.fold((first, first), |(low, high), power| (low.min(power), high.max(power))))
+    /// Whether there has been news within a minute before `at`.
+    pub(crate) fn heard_by(&self, at: Tick) -> bool {
+        self.entries.back().is_some_and(|newest| at.since(newest.0) <= FORGET_AFTER)
+    }
+
+    /// All readings, the newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (Tick, Watts)> {
+        self.entries.iter().rev().copied()
     }
 }
 
@@ -61,17 +63,6 @@ mod tests {
         assert_eq!(history.at(Tick(63_000)), Some(Watts(4_140)));
         assert_eq!(history.at(Tick(63_001)), None, "no news for over a minute");
         assert_eq!(history.at(Tick(10)), Some(Watts(0)), "before the first reading: the first");
-    }
-
-    #[test]
-    fn knows_what_was_drawn_within_a_while() {
-        let mut history = PowerHistory::new();
-        for (at, power) in [(1_000, 0), (2_000, 4_071), (3_000, 4_140)] {
-            history.push(Tick(at), Watts(power));
-        }
-        assert_eq!(history.range(Tick(1_500), Tick(2_500)), Some((Watts(0), Watts(4_071))));
-        assert_eq!(history.range(Tick(2_000), Tick(9_000)), Some((Watts(4_071), Watts(4_140))));
-        assert_eq!(history.range(Tick(99_000), Tick(99_500)), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+mod alignment;
 mod band;
 mod budget;
 mod charger;

@@ -50,7 +50,7 @@ impl Crossing {
         let inverse = 1_000 - sigma;
         let (one_max, all_min) = (i64::from(one_max.0), i64::from(all_min.0));
         let surplus = i64::from(trend.surplus().0);
-        let pull = (i64::from(trend.long_mean().0) - surplus) * MEAN_WEIGHT_PERMILLE;
+        let pull = (i64::from(trend.mean().0) - surplus) * MEAN_WEIGHT_PERMILLE;
         let decision = surplus + pull.div_euclid(1_000) - i64::from(offset.0);
         let middle = (inverse * one_max + sigma * all_min).div_euclid(1_000);
         let noise = inverse * i64::from(trend.volatility().0);

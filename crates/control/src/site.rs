@@ -20,6 +20,8 @@ use crate::units::{Millis, Percent, Tick, Watts};
 
 /// Meters that disagree by no more than this (plus a twentieth of the largest) agree.
 const BALANCE_TOLERANCE: Watts = Watts(300);
+/// More than this is not the meters' noise.
+const GIVES: Watts = Watts(100);
 /// A disagreement is believed after this many samples in a row: one may be skew between meters.
 const IMBALANCE_SAMPLES: u8 = 3;
 
@@ -55,6 +57,8 @@ pub(crate) struct Site {
     imbalanced: u8,
     /// State of charge as the broker had stored it.
     stored_soc: Option<i32>,
+    /// The battery was seen to give nothing at its floor, while the grid gave: it keeps that charge by itself.
+    keeps_floor: bool,
 }
 
 impl Site {
@@ -66,6 +70,7 @@ impl Site {
             imbalance: None,
             imbalanced: 0,
             stored_soc: None,
+            keeps_floor: false,
         }
     }
 
@@ -125,11 +130,25 @@ impl Site {
         u8::try_from(value.clamp(0, 100)).ok().map(Percent)
     }
 
-    /// Whether the battery is at its floor. Before its charge was heard live, a stored value may say so, but may not say otherwise.
-    pub(crate) fn battery_at_floor(&self, now: Tick, config: &Config) -> bool {
+    /// Whether the battery is at its floor and would give all the same. Before its charge was heard live, a stored value may say so,
+    /// but may not say otherwise.
+    pub(crate) fn battery_below_floor(&self, now: Tick, config: &Config) -> bool {
+        self.battery_at_floor(now, config) && !self.keeps_floor
+    }
+
+    fn battery_at_floor(&self, now: Tick, config: &Config) -> bool {
         let floor = config.battery.floor_soc.0;
         let stored = self.stored_soc.is_some_and(|soc| soc <= i32::from(floor));
         self.soc(now, config).map_or(stored, |soc| soc.0 <= floor)
+    }
+
+    /// Whether a battery at its floor gives when something is wanted shows in the samples themselves.
+    fn watch_floor(&mut self, sample: &Sample, now: Tick, config: &Config) {
+        if !self.battery_at_floor(now, config) || sample.battery > GIVES {
+            self.keeps_floor = false;
+        } else if sample.grid.is_some_and(|grid| grid > GIVES) {
+            self.keeps_floor = true;
+        }
     }
 
     /// What the meters disagree by, once it is believed.
@@ -197,7 +216,11 @@ impl Site {
             (None, None) => return None,
         };
         let battery = battery.or_else(|| grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
-        Some(Sample { at: burst.since, net, battery, grid, solar })
+        let sample = Sample { at: burst.since, net, battery, grid, solar };
+        if has_battery {
+            self.watch_floor(&sample, now, config);
+        }
+        Some(sample)
     }
 
     fn judge_balance(&mut self, direct: Option<Watts>, indirect: Option<Watts>, load: Option<Watts>) {

@@ -38,7 +38,7 @@ pub(crate) fn config() -> Config {
         },
         solar: SolarPolicy {
             min_share: Permille(750),
-            start_cost: WattHours(300),
+            start_cost: WattHours(100),
             starts_per_day_max: 20,
             min_on: Millis::from_secs(60),
             min_off: Millis::from_secs(60),

@@ -6,7 +6,6 @@ use crate::types::ChargerReport;
 
 fn switchable() -> Config {
     let mut config = config();
-    config.solar.start_cost = WattHours(100);
     if let Some(charger) = config.chargers.get_mut(&CAR) {
         charger.switching = Some(PhaseSwitching { pause: Millis::from_secs(90) });
     }

@@ -85,7 +85,37 @@ fn a_stored_charge_at_the_floor_closes_the_battery() {
         bench.secs(70);
         bench.says(Vehicle::Charging, 7_935, 11_500);
         bench.secs(5);
-        bench.surplus(3_600, 7_935);
+        // The battery pays for what the sun does not give.
+        bench.read(Source::Solar, 4_100);
+        bench.read(Source::Battery, 4_335);
+        bench.read(Source::Grid, 0);
+        bench.read(Source::Load, 8_435);
         assert_eq!(bench.reason(), reason, "stored {stored} %");
     }
+}
+
+/// A battery that keeps its own reserve and lets the grid pay cannot be drained: then the grid's share is the user's to choose.
+#[test]
+fn a_battery_that_gives_nothing_at_its_floor_does_not_end_the_holding() {
+    let mut bench = Bench::plugged(config());
+    let sample = |bench: &mut Bench, surplus: i32, cars: i32, battery: i32| {
+        bench.read(Source::BatterySoc, 20);
+        bench.read(Source::Solar, surplus + 500);
+        bench.read(Source::Battery, battery);
+        bench.read(Source::Grid, cars - surplus - battery);
+        bench.read(Source::Load, 500 + cars);
+    };
+    sample(&mut bench, -500, 0, 0);
+    bench.secs(30);
+    sample(&mut bench, 8_000, 0, 0);
+    bench.secs(70);
+    bench.says(Vehicle::Charging, 7_935, 11_500);
+    bench.secs(5);
+    sample(&mut bench, 3_600, 7_935, 0);
+    bench.check(6_000, "holding");
+    bench.secs(30);
+    bench.says(Vehicle::Charging, 4_140, 6_000);
+    bench.secs(5);
+    sample(&mut bench, 3_600, 4_140, 540);
+    bench.check(0, "sun-gone");
 }
