@@ -23,8 +23,12 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("src/mqtt/session", &["rumqttc", "tokio", "crate::daemon", "crate::charger"]),
     ("src/mqtt/link", &["Controller", "crate::charger", "crate::sim"]),
     ("src/tls", &["crate::mqtt", "crate::charger", "crate::daemon", "crate::sim"]),
-    ("src/sim", &["Controller", "crate::charger", "crate::config", "crate::mqtt", "crate::cli"]),
-    ("src/daemon", &["clap", "crate::sim", "crate::cli", "rumqttc", "tokio_modbus", "tokio_serial"]),
+    ("src/sim/", &["Controller", "crate::charger", "crate::config", "crate::mqtt", "crate::cli", "crate::simulate"]),
+    (
+        "src/simulate",
+        &["tokio", "crate::charger", "crate::mqtt", "crate::daemon", "crate::cli", "tracing", "std::time"],
+    ),
+    ("src/daemon", &["clap", "crate::sim", "crate::simulate", "crate::cli", "rumqttc", "tokio_modbus", "tokio_serial"]),
 ];
 
 fn root() -> &'static Path {

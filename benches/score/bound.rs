@@ -1,7 +1,8 @@
 //! The clairvoyant bound: what a charger could get that knows the whole day beforehand. Dynamic programming, backwards over the seconds.
 //!
-//! It may switch on (at the cost of a start and 8 s without current), off (at once) and, where it can, change its phases (60 s without
-//! current, then a start); while on it draws the surplus within its limits. It knows no ramps and no samples, so no controller reaches it.
+//! It may start (which costs 0.1 kWh and 8 s without current) and stop (at once); one that can change its phases may start on either
+//! number of them, or change with 60 s without current and another start. While on it draws the surplus within its limits. It knows no
+//! ramps, no samples and no pauses, so no controller reaches it.
 
 /// What a start costs, in kilowatt-hours.
 const START_KWH: f64 = 0.1;
@@ -24,31 +25,23 @@ pub(crate) fn one_or_three_phases(surplus_w: &[f64]) -> f64 {
     best(surplus_w, &[3.0, 1.0])
 }
 
-/// Values of the best way from a second to the end of the day, off and on.
-struct Ways {
-    phases: f64,
-    off: Vec<f64>,
-    on: Vec<f64>,
-}
-
-/// The best way from the morning on, with the first number of phases.
+/// The best way from the morning on. Values are those of the best way from a second to the end of the day.
 fn best(surplus_w: &[f64], layouts: &[f64]) -> f64 {
     let end = surplus_w.len();
-    let ways = |phases: &f64| Ways { phases: *phases, off: vec![0.0; end + 1], on: vec![0.0; end + 1] };
-    let mut layouts: Vec<Ways> = layouts.iter().map(ways).collect();
+    let mut off = vec![0.0; end + 1];
+    let mut on: Vec<Vec<f64>> = layouts.iter().map(|_| vec![0.0; end + 1]).collect();
     for t in (0..end).rev() {
-        for at in 0..layouts.len() {
-            let switched = layouts.iter().enumerate().filter(|(other, _)| *other != at);
-            let switched = switched.filter_map(|(_, other)| other.off.get(t + SWITCH_S).copied());
-            let elsewhere = switched.fold(f64::NEG_INFINITY, f64::max);
-            let way = &mut layouts[at];
-            let started = if t + START_S < end { way.on[t + START_S] - START_KWH } else { f64::NEG_INFINITY };
-            way.off[t] = way.off[t + 1].max(started).max(elsewhere);
-            let charging = gain_kwh(surplus_w[t], way.phases) + way.on[t + 1].max(way.off[t + 1]);
-            way.on[t] = charging.max(way.off[t]);
+        let later =
+            |way: &Vec<f64>, seconds: usize| if t + seconds < end { way[t + seconds] } else { f64::NEG_INFINITY };
+        let started = on.iter().map(|way| later(way, START_S) - START_KWH).fold(f64::NEG_INFINITY, f64::max);
+        let changed = on.iter().map(|way| later(way, SWITCH_S) - START_KWH).fold(f64::NEG_INFINITY, f64::max);
+        off[t] = started.max(off[t + 1]);
+        for (phases, way) in layouts.iter().zip(&mut on) {
+            let charging = gain_kwh(surplus_w[t], *phases) + way[t + 1].max(off[t + 1]);
+            way[t] = charging.max(off[t]).max(changed);
         }
     }
-    layouts[0].off[0]
+    off.first().copied().unwrap_or(0.0)
 }
 
 /// What a second of charging is worth.

@@ -35,6 +35,9 @@ struct Args {
     /// Instead of the default of `solar.min-share`
     #[arg(long, value_name = "SHARE", value_parser = clap::value_parser!(f64))]
     min_share: Option<f64>,
+    /// Instead of the default of `solar.starts-per-day-max`
+    #[arg(long, value_name = "N")]
+    starts_per_day: Option<u16>,
     /// Leave out the rows of the days
     #[arg(long)]
     summary: bool,
@@ -90,6 +93,9 @@ fn score(scenario: Scenario, days: &[Measured], rival: &Rival, args: &Args) -> a
     let mut config = scenario.config()?;
     if let Some(cost) = args.start_cost_wh {
         config.solar.start_cost = WattHours(i64::from(cost));
+    }
+    if let Some(starts) = args.starts_per_day {
+        config.solar.starts_per_day_max = starts;
     }
     if let Some(share) = args.min_share {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to thousandths")]

@@ -12,7 +12,7 @@ use super::{check, exit};
 use crate::charger::profile;
 use crate::config::{self, Environment, Files};
 use crate::sim::weather::{Day, Weather};
-use crate::simulate::{RowWriter, Setup, Simulation, Totals, Trace, reference};
+use crate::simulate::{Plot, RowWriter, Setup, Simulation, Totals, Trace, reference};
 
 /// Shows what the car would have got, and why, from a trace of sun and house load.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -35,6 +35,9 @@ pub struct Args {
     /// Write every second with the reason of its setpoint, as CSV
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Draw the day with the reasons of its stops, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// Print the totals as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -76,12 +79,16 @@ fn simulate(args: &Args, environment: &Environment) -> Result<String, Failed> {
         (Some(file), _) => Trace::read(file).map_err(wrong_input)?,
         (None, kind) => Trace::from_day(&Day::generate(args.seed, kind.unwrap_or(Weather::Clear))),
     };
-    let mut rows = args.out.as_deref().map(|file| create(file).and_then(|out| Ok(RowWriter::new(out)?)));
-    let mut rows = rows.take().transpose().map_err(|error| unwritable(args.out.as_deref(), error))?;
-    let totals = Simulation::run(&config, &setup, &trace, &mut rows);
-    let totals = totals.map_err(|error| unwritable(args.out.as_deref(), error.into()))?;
-    if let Some(rows) = rows {
-        rows.finish().map_err(|error| unwritable(args.out.as_deref(), error.into()))?;
+    let out = args.out.as_deref();
+    let rows = out.map(|file| create(file).and_then(RowWriter::new)).transpose();
+    let rows = rows.map_err(|error| unwritable(out, error))?;
+    let mut observers = (rows, args.plot.is_some().then(|| Plot::new(&trace)));
+    let totals = Simulation::run(&config, &setup, &trace, &mut observers).map_err(|error| unwritable(out, error))?;
+    let (rows, plot) = observers;
+    rows.map_or(Ok(()), RowWriter::finish).map_err(|error| unwritable(out, error))?;
+    if let (Some(plot), Some(file)) = (plot, &args.plot) {
+        let written = std::fs::write(file, plot.svg(&name(args), &totals));
+        written.map_err(|error| unwritable(Some(file), error))?;
     }
     Ok(if args.json { json_text(&totals) } else { text(&totals, &trace) })
 }
@@ -98,16 +105,26 @@ fn configured(file: &Path, environment: &Environment) -> Result<control::Config,
     Err(wrong_input(anyhow!("the configuration is not accepted\n{}", String::from_utf8_lossy(&findings))))
 }
 
-fn create(file: &Path) -> anyhow::Result<BufWriter<File>> {
+/// What the picture is called.
+fn name(args: &Args) -> String {
+    match (&args.trace, args.weather) {
+        (Some(file), _) => {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.trim_end_matches(".gz").trim_end_matches(".csv").to_owned()
+        }
+        (None, kind) => format!("A {} day, seed {}", kind.unwrap_or(Weather::Clear).name(), args.seed),
+    }
+}
+
+fn create(file: &Path) -> io::Result<BufWriter<File>> {
     Ok(BufWriter::with_capacity(1 << 16, File::create(file)?))
 }
 
-fn unwritable(file: Option<&Path>, error: anyhow::Error) -> Failed {
-    let denied = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    let name = file.unwrap_or(Path::new("")).display().to_string();
-    let error =
-        error.context(format!("{name}: it cannot be written; name a file in a folder that exists and is yours"));
-    Failed(if denied { exit::PERMISSION } else { exit::USAGE }, error)
+fn unwritable(file: Option<&Path>, error: io::Error) -> Failed {
+    let code = if error.kind() == io::ErrorKind::PermissionDenied { exit::PERMISSION } else { exit::USAGE };
+    let name = file.unwrap_or(Path::new("")).display();
+    let text = format!("{name}: it cannot be written; name a file in a folder that exists and is yours");
+    Failed(code, anyhow::Error::new(error).context(text))
 }
 
 fn kwh(watt_hours: f64) -> f64 {

@@ -10,6 +10,7 @@
 
 mod engine;
 mod meters;
+mod plot;
 mod rows;
 mod scenario;
 mod setup;
@@ -17,6 +18,7 @@ mod trace;
 
 pub use engine::{Nobody, Observer, Second, Simulation, Totals};
 pub use meters::{Burst, Meters, MetersOptions};
+pub use plot::Plot;
 pub use rows::RowWriter;
 pub use scenario::Scenario;
 pub use setup::{Setup, SetupError, reference};

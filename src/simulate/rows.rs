@@ -19,6 +19,11 @@ impl<W: Write> RowWriter<W> {
         Ok(Self { out })
     }
 
+    /// What was written to.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
     /// Writes what is still held back.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush()

@@ -65,7 +65,7 @@ pub enum TraceError {
 impl Trace {
     /// From rows with ascending times; the last one holds until `end_s`, or for a second where that is no later.
     pub fn from_rows(rows: Vec<TraceRow>, end_s: u32) -> Result<Self, TraceError> {
-        let ascending = rows.windows(2).all(|pair| matches!(pair, [a, b] if a.from_s < b.from_s));
+        let ascending = rows.iter().zip(rows.iter().skip(1)).all(|(row, next)| row.from_s < next.from_s);
         let last = rows.last().filter(|last| ascending && last.from_s < END_MAX_S).ok_or(TraceError::Rows)?;
         let end_s = end_s.clamp(last.from_s + 1, END_MAX_S);
         Ok(Self { rows, end_s })
@@ -99,9 +99,9 @@ impl Trace {
         let Some(last) = rows.last().copied() else {
             return lines.wrong(1, "there are no rows below the header".to_owned(), "is this the file you meant?");
         };
-        // The last row holds as long as the one before it did, and not into the next day.
-        let before = rows.len().checked_sub(2).and_then(|at| rows.get(at));
-        let held_s = before.map_or(DAY_S, |before| last.from_s - before.from_s);
+        // The last row holds as long as the shortest of the others, and not into the next day.
+        let spacings = rows.iter().zip(rows.iter().skip(1)).map(|(row, next)| next.from_s - row.from_s);
+        let held_s = spacings.min().unwrap_or(DAY_S);
         let midnight_s = (last.from_s / DAY_S + 1) * DAY_S;
         rows.shrink_to_fit();
         Ok(Self { end_s: (last.from_s + held_s).min(midnight_s), rows })
@@ -200,12 +200,12 @@ impl<'a, R: Read> Lines<'a, R> {
 /// What the CSV reader or the file below it complains of.
 fn broken(file: &Path, error: &csv::Error) -> TraceError {
     let line = error.position().map_or(1, csv::Position::line);
-    let (what, remedy) = match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            (format!("{len} fields where the header has {expected_len}"), "give every row the header's columns")
-        }
-        csv::ErrorKind::Io(error) => (format!("it cannot be read on: {error}"), "is the file complete?"),
-        _ => (format!("this is no CSV: {error}"), "save it as plain CSV with commas"),
+    let (what, remedy) = if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
+        (format!("{len} fields where the header has {expected_len}"), "give every row the header's columns")
+    } else if let csv::ErrorKind::Io(error) = error.kind() {
+        (format!("it cannot be read on: {error}"), "is the file complete?")
+    } else {
+        (format!("this is no CSV: {error}"), "save it as plain CSV with commas")
     };
     TraceError::Line { file: file.to_owned(), line, what, remedy }
 }
