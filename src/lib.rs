@@ -1,5 +1,5 @@
 //! `surplusd` charges an electric car from the sun. In reading order:
-//! `config` (the file), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop), `sim` (everything simulated), `tls` (certificates), `cli` (commands).
+//! `config` (the file), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop), `sim` (everything simulated), `simulate` (the controller on it in virtual time), `tls` (certificates), `cli` (commands).
 
 pub mod charger;
 pub mod cli;
@@ -7,4 +7,5 @@ pub mod config;
 pub mod daemon;
 pub mod mqtt;
 pub mod sim;
+pub mod simulate;
 pub mod tls;

@@ -6,3 +6,4 @@ pub mod exit;
 pub mod logging;
 pub mod probe;
 pub mod run;
+pub mod simulate;
