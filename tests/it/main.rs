@@ -15,4 +15,6 @@ mod mosquitto;
 #[cfg(test)]
 mod mqtt;
 #[cfg(test)]
+mod phases;
+#[cfg(test)]
 mod sim_broker;
