@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let code = match arguments.command {
         Command::Run(args) => run::run(&args, &environment),
         Command::Check(args) => {
-            let known: Vec<&str> = surplusd::charger::profile::names().collect();
+            let known = surplusd::charger::profile::known();
             let styled = io::stdout().is_terminal();
             check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
         }

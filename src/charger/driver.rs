@@ -5,7 +5,7 @@
 //!            3 failures, line down
 //!      ┌────────────────────────────────┐
 //!      ▼                                │
-//!  Connecting: layout → limits → measurements → setpoint → watchdog → fail-safe → standby → serial number
+//!  Connecting: layout → limits → measurements → setpoint → watchdog → fail-safe → standby → phases → serial number
 //!      │ all answered                   │
 //!      ▼                                │
 //!  Running ─────────────────────────────┘
@@ -21,6 +21,7 @@ mod answers;
 mod connect;
 mod kept;
 mod notice;
+mod phases;
 mod poll;
 mod pulse;
 mod setpoint;
@@ -38,6 +39,7 @@ use crate::config::ChargerSetup;
 use connect::Step;
 use kept::Kept;
 pub use notice::{Level, Notice, Sign};
+use phases::{Ask, Phases};
 use poll::Measured;
 use pulse::Pulse;
 use setpoint::Ending;
@@ -111,6 +113,8 @@ pub enum Why {
     Lapse,
     /// The wake-up goes on.
     Pulse,
+    /// The change of phases goes on.
+    Phases,
     /// The time for the shutdown is over.
     Ending,
 }
@@ -122,7 +126,9 @@ enum Job {
     Measure,
     Read(Which),
     Write(Which, u16),
-    WriteStandby(u16),
+    /// Address and value.
+    WriteStandby(u16, u16),
+    Phases(Ask),
     Lock,
     Unlock,
 }
@@ -195,6 +201,9 @@ pub struct Driver {
     /// The box does not keep what is written: no current until it is tried again then.
     refused_until: Option<Tick>,
     pulse: Pulse,
+    phases: Phases,
+    /// The setpoint was last written then.
+    set_at: Option<Tick>,
 
     retry_at: Tick,
     poll_at: Tick,
@@ -206,6 +215,7 @@ pub struct Driver {
 impl Driver {
     /// A charger of which nothing is known. Its line counts as down until [`Input::LineUp`].
     pub fn new(id: ChargerId, setup: &ChargerSetup, profile: Arc<Profile>, now: Tick) -> Self {
+        let phases = Phases::new(setup.phase_switch.is_some() && profile.phase_switch.is_some(), now);
         Self {
             id,
             unit: setup.unit,
@@ -241,6 +251,8 @@ impl Driver {
             restoring: false,
             refused_until: None,
             pulse: Pulse::Idle,
+            phases,
+            set_at: None,
             retry_at: now,
             poll_at: now,
             readback_at: now,
@@ -273,6 +285,12 @@ impl Driver {
     pub fn poll_request(&mut self, now: Tick) -> Option<Request> {
         self.pass_time(now);
         let job = self.choose(now)?;
+        if let Job::Write(Which::Setpoint, raw) = job {
+            self.set_at = Some(now);
+            if raw != self.profile.set_current.off {
+                self.phases.disturb();
+            }
+        }
         self.outstanding = Some(job);
         Some(Request { unit: self.unit, op: self.operation(job) })
     }
@@ -308,6 +326,8 @@ impl Driver {
             (self.pulse.deadline().is_some(), self.pulse.deadline().unwrap_or(now), Why::Pulse),
             (self.ending.is_some(), self.ending_deadline().unwrap_or(now), Why::Ending),
             (self.refused_until.is_some(), self.refused_until.unwrap_or(now), Why::Check),
+            (running, self.raise_at().unwrap_or(now), Why::Check),
+            (running, self.phases_deadline(now).unwrap_or(now), Why::Phases),
         ]
         .into_iter()
         .filter(|(applies, at, _)| *applies && *at > now)
@@ -347,7 +367,7 @@ impl Driver {
             return (!self.lapsed || self.ending.is_some()).then_some(job);
         }
         let halted = self.lapsed || self.ending.is_some();
-        if let Some(job) = self.setpoint_job(false) {
+        if let Some(job) = self.setpoint_job(None) {
             return Some(job);
         }
         if self.pulse.wants_unlock(now, halted) {
@@ -365,7 +385,13 @@ impl Driver {
         if self.controllable() && self.check_at <= now {
             return Some(Job::Read(Which::Watchdog));
         }
-        if let Some(job) = self.setpoint_job(true) {
+        // Before any rise: what is connected must be known for that.
+        if self.controllable()
+            && let Some(job) = self.phases_job(now)
+        {
+            return Some(job);
+        }
+        if let Some(job) = self.setpoint_job(Some(now)) {
             return Some(job);
         }
         if self.pulse.wants_lock() {
@@ -409,7 +435,8 @@ impl Driver {
                 };
                 Operation::WriteSingle { addr: self.register(which).address, value }
             }
-            Job::WriteStandby(value) => Operation::WriteSingle { addr: profile.standby.register.address, value },
+            Job::WriteStandby(addr, value) => Operation::WriteSingle { addr, value },
+            Job::Phases(ask) => self.phases_operation(ask),
             Job::Lock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.locked },
             Job::Unlock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.unlocked },
         }
@@ -420,6 +447,7 @@ impl Driver {
         let until = self.order.map_or(self.grace_until, |order| order.valid_until);
         if !self.lapsed && now >= until && self.ending.is_none() {
             self.lapsed = true;
+            self.phases.interrupt(now);
             self.notice(Notice::Lapsed { safe: self.safe_current, ordered: self.order.is_some() });
         }
         if self.refused_until.is_some_and(|until| now >= until) {
@@ -429,6 +457,7 @@ impl Driver {
             self.fail_safe.try_again();
         }
         self.pulse.pass_time(now);
+        self.pass_phases(now);
         if (self.lapsed || self.ending.is_some()) && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
             self.cancel_pulse();
         }
@@ -443,6 +472,7 @@ impl Driver {
             self.readback_at = now;
             self.check_at = now;
             self.poll_at = now;
+            self.phases.interrupt(now);
             self.notice(Notice::Resumed);
         }
     }

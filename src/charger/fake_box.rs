@@ -7,6 +7,22 @@ use control::{Millis, Tick};
 
 use super::codec::{Failure, Operation, Outcome, Request};
 
+/// A car that takes what it is offered, and how long it goes on drawing after it is told to stop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FakeCar {
+    pub(crate) stops_after: Millis,
+}
+
+/// How the switch of the phases behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FakeSwitch {
+    Works,
+    /// Keeps the command and does nothing.
+    Ignores,
+    /// Begins and never ends.
+    Hangs,
+}
+
 /// Energy counter since power-on.
 const POWER_ON_COUNTER: u16 = 16;
 
@@ -26,6 +42,11 @@ pub(crate) struct FakeBox {
     /// Every request that reached it.
     pub(crate) requests: Vec<(Tick, Operation)>,
     fed: Tick,
+    pub(crate) car: Option<FakeCar>,
+    stopped: Option<Tick>,
+    pub(crate) switch: FakeSwitch,
+    pub(crate) switch_takes: Millis,
+    switch_until: Option<Tick>,
 }
 
 impl FakeBox {
@@ -44,6 +65,10 @@ impl FakeBox {
         if layout >= 0x104 {
             input.extend((102..134).map(|address| (address, 0x4142)));
         }
+        if layout >= 0x201 {
+            input.insert(5_001, 3);
+            input.extend((1_000..1_018).map(|address| (address, 0x4344)));
+        }
         let mut new = Self {
             layout,
             input,
@@ -54,6 +79,11 @@ impl FakeBox {
             writes: vec![],
             requests: vec![],
             fed: Tick(0),
+            car: None,
+            stopped: None,
+            switch: FakeSwitch::Works,
+            switch_takes: Millis(90_000),
+            switch_until: None,
         };
         new.defaults();
         new
@@ -62,6 +92,9 @@ impl FakeBox {
     fn defaults(&mut self) {
         if self.layout >= 0x107 {
             self.holding.extend([(257, 15_000), (258, 0), (259, 1), (261, 160), (262, 0)]);
+        }
+        if self.layout >= 0x201 {
+            self.holding.extend([(501, 3), (503, 90), (504, 0)]);
         }
     }
 
@@ -73,6 +106,39 @@ impl FakeBox {
             self.holding.extend(kept.into_iter().filter(|(address, _)| *address != 261));
         }
         self.input.insert(POWER_ON_COUNTER, 0);
+        if let (Some(_), Some(commanded)) = (self.switch_until.take(), self.holding.get(&501)) {
+            self.input.insert(5_001, *commanded);
+        }
+    }
+
+    /// What goes by time: the car, and the switch.
+    fn pass(&mut self, now: Tick) {
+        if let Some(car) = self.car {
+            let offered = self.holding[&261];
+            let stopped = if offered > 0 { None } else { Some(self.stopped.unwrap_or(now)) };
+            self.stopped = stopped;
+            let draws = stopped.is_none_or(|since| now.since(since) < car.stops_after);
+            let phases = if self.input.get(&5_001) == Some(&1) { 1 } else { 3 };
+            let amps = if draws { offered.max(60) } else { 0 };
+            self.input.insert(5, if draws { 7 } else { 6 });
+            self.input.extend((6..9).map(|address| (address, if address < 6 + phases { amps } else { 0 })));
+        }
+        if self.switch_until.is_some_and(|until| now >= until) {
+            self.switch_until = None;
+            self.input.insert(5_001, self.holding[&501]);
+        }
+    }
+
+    fn begin_switch(&mut self, value: u16, now: Tick) {
+        if self.input.get(&5_001) == Some(&value) && self.switch_until.is_none() {
+            return;
+        }
+        match self.switch {
+            FakeSwitch::Works => self.switch_until = Some(now + self.switch_takes),
+            FakeSwitch::Ignores => return,
+            FakeSwitch::Hangs => {}
+        }
+        self.input.insert(5_001, 0);
     }
 
     pub(crate) fn state(&mut self, raw: u16) {
@@ -96,6 +162,7 @@ impl FakeBox {
         }
         self.fed = now;
         self.requests.push((now, request.op));
+        self.pass(now);
         match request.op {
             Operation::ReadInput { addr, count } => read(&self.input, &self.missing, addr, count),
             Operation::ReadHolding { addr, count } => {
@@ -111,6 +178,9 @@ impl FakeBox {
                 }
                 if !self.stubborn.contains(&addr) {
                     self.holding.insert(addr, value);
+                    if addr == 501 {
+                        self.begin_switch(value, now);
+                    }
                 }
                 Outcome::Written
             }

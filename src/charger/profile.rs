@@ -14,13 +14,23 @@ use std::sync::Arc;
 
 use control::{Fault, Milliamps, Millis, Vehicle};
 
+use crate::config::KnownProfile;
+
 /// The embedded profiles by name, in alphabetical order.
-const CATALOG: [(&str, &str); 1] =
-    [("heidelberg-energy-control", include_str!("../../config/chargers/heidelberg-energy-control.toml"))];
+const CATALOG: [(&str, &str); 2] = [
+    ("amperfied-connect", include_str!("../../config/chargers/amperfied-connect.toml")),
+    ("heidelberg-energy-control", include_str!("../../config/chargers/heidelberg-energy-control.toml")),
+];
 
 /// Names of all profiles.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CATALOG.iter().map(|(name, _)| *name)
+}
+
+/// All profiles, as the configuration needs to know them.
+pub fn known() -> Vec<KnownProfile<'static>> {
+    let able = |name| load(name).is_ok_and(|profile| profile.phase_switch.is_some());
+    names().map(|name| KnownProfile { name, switches_phases: able(name) }).collect()
 }
 
 /// The profile of that name.
@@ -266,6 +276,45 @@ pub struct SetCurrent {
     pub min: u16,
     /// Highest value.
     pub max: u16,
+    /// A current is not raised sooner than this after any change of it. Lowering never waits.
+    pub hold: Millis,
+}
+
+/// Changing between one and three phases; raw values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseSwitch {
+    /// Where the change is ordered.
+    pub command: Register,
+    /// What is connected: one of the two values below, anything else while it changes.
+    pub state: Register,
+    /// One phase.
+    pub one: u16,
+    /// Three phases.
+    pub three: u16,
+    /// Without current for this long after `state` shows the new value.
+    pub settle: Millis,
+    /// A change that `state` does not show within this time has failed.
+    pub confirm: Millis,
+}
+
+impl PhaseSwitch {
+    /// The raw value of a number of phases; `None` for others than 1 and 3.
+    pub const fn encode(&self, phases: u8) -> Option<u16> {
+        match phases {
+            1 => Some(self.one),
+            3 => Some(self.three),
+            _ => None,
+        }
+    }
+
+    /// The number of phases of a raw value; `None` while it changes, and for a value without meaning.
+    pub const fn decode(&self, raw: u16) -> Option<u8> {
+        match raw {
+            _ if raw == self.one => Some(1),
+            _ if raw == self.three => Some(3),
+            _ => None,
+        }
+    }
 }
 
 /// A register that is programmed once, with the box's own default.
@@ -328,8 +377,10 @@ pub struct Profile {
     pub watchdog: Setting,
     /// The current it falls to.
     pub fail_safe: Setting,
-    /// Standby.
-    pub standby: Standby,
+    /// Standby, where the box has a register for it.
+    pub standby: Option<Standby>,
+    /// Changing the phases, where the box can.
+    pub phase_switch: Option<PhaseSwitch>,
     /// Remote lock.
     pub lock: Lock,
     /// Raw states.

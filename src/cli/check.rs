@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use control::{ChargerConfig, ChargerId};
 
 use super::exit;
-use crate::config::{self, ChargerSetup, Config, Environment, Files, InputConfig, LinkConfig, Loaded, Severity, Unit};
+use crate::config::{
+    self, ChargerSetup, Config, Environment, Files, InputConfig, KnownProfile, LinkConfig, Loaded, PhaseSwitch,
+    Severity, Unit,
+};
 
 /// Arguments of `check`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -24,7 +27,7 @@ pub struct Args {
 pub fn run(
     args: &Args,
     environment: &Environment,
-    known_profiles: &[&str],
+    known_profiles: &[KnownProfile],
     out: &mut dyn Write,
     styled: bool,
 ) -> io::Result<u8> {
@@ -114,9 +117,16 @@ fn charger(id: ChargerId, setup: &ChargerSetup, limits: &ChargerConfig, out: &mu
     };
     let number = u16::from(id.0) + 1;
     let ChargerSetup { name, profile, unit, poll, .. } = setup;
-    let ChargerConfig { min, max, mode, phases, .. } = limits;
+    let ChargerConfig { min, max, mode, phases, switching, .. } = limits;
     writeln!(out, "  {number}. {name}: {profile} at {link} unit {unit}, read every {poll}")?;
-    writeln!(out, "     {min} … {max} on {phases} phase(s), starts in mode {mode}")
+    writeln!(out, "     {min} … {max} on {phases} phase(s), starts in mode {mode}")?;
+    if let (Some(who), Some(switching)) = (setup.phase_switch, switching) {
+        let who = match who {
+            PhaseSwitch::Charger => "the charger",
+        };
+        writeln!(out, "     {who} changes between 1 and 3 phases, without current for at least {}", switching.pause)?;
+    }
+    Ok(())
 }
 
 fn safety(config: &Config, out: &mut dyn Write) -> io::Result<()> {

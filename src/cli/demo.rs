@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> u8 {
 
 /// The real daemon, as `surplusd run` has it.
 async fn daemon(run: DemoRun) -> anyhow::Result<()> {
-    let known: Vec<&str> = profile::names().collect();
+    let known = profile::known();
     let loaded = config::load(&run.config_file, &Environment::default(), &known);
     let first = loaded.findings.first().map(ToString::to_string).unwrap_or_default();
     let config = loaded.config.with_context(|| format!("the demo's own configuration is wrong: {first}"))?;

@@ -238,6 +238,14 @@ fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String
         Some(current) => say(format!("It then goes on charging with {} A.", thousandths(current))),
         None => say("Its fail-safe current could not be read: surplusd will not let it charge.".to_owned()),
     }
+    if let Some(switch) = profile.phase_switch.as_ref().filter(|switch| switch.state.since <= layout) {
+        let raw = values.get(&switch.state.name).and_then(|words| words.first());
+        match raw.map(|raw| switch.decode(*raw)) {
+            Some(Some(phases)) => say(format!("It can change between one and three phases; {phases} connected now.")),
+            Some(None) => say("It can change between one and three phases, but says neither number now.".to_owned()),
+            None => say("It has no switch between one and three phases.".to_owned()),
+        }
+    }
     if layout < profile.settings_kept_since {
         say(format!("It forgets all settings without power (kept from layout {} on).", profile.settings_kept_since));
     }
@@ -298,6 +306,22 @@ mod tests {
         summary(&profile, Layout(0x107), &values, &mut text);
         for part in ["6.0 A now", "15.0 s", "state F", "forgets"] {
             assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("three phases"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_says_whether_the_phases_can_be_changed() {
+        let profile = profile::load("amperfied-connect").unwrap();
+        for (state, says) in [
+            (Some(3), "It can change between one and three phases; 3 connected now."),
+            (Some(0), "says neither number now"),
+            (None, "It has no switch"),
+        ] {
+            let mut text = String::new();
+            let values = state.map(|word| ("phase-switch-state".to_owned(), vec![word])).into_iter().collect();
+            summary(&profile, Layout(0x204), &values, &mut text);
+            assert!(text.contains(says), "{text}");
         }
     }
 }

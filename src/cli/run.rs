@@ -39,7 +39,7 @@ pub fn run(args: &Args, environment: &Environment) -> u8 {
 
 /// Reads the file; says what is wrong with it, one log line a finding.
 fn read(path: &Path, environment: &Environment) -> Option<Config> {
-    let known: Vec<&str> = profile::names().collect();
+    let known = profile::known();
     let loaded = config::load(path, environment, &known);
     for finding in &loaded.findings {
         match finding.severity {

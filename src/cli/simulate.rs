@@ -95,7 +95,7 @@ fn simulate(args: &Args, environment: &Environment) -> Result<String, Failed> {
 
 /// What the controller is told by a configuration file; passwords and certificates are not opened.
 fn configured(file: &Path, environment: &Environment) -> Result<control::Config, Failed> {
-    let known: Vec<&str> = profile::names().collect();
+    let known = profile::known();
     let loaded = config::load_with(file, environment, &known, Files::Ignore);
     if let Some(config) = loaded.config {
         return Ok(config.control);

@@ -9,6 +9,7 @@ use super::checks::{Surroundings, shortened};
 use super::domain::{ChargerSetup, LinkConfig};
 use super::file;
 use super::names;
+use super::phases::phase_switch;
 use super::report::Report;
 use super::site::{CHARGER_MAX_A, Safety, Site};
 
@@ -56,9 +57,12 @@ pub(super) fn chargers(
     let mut complete = true;
     for (number, charger) in (0_u8..).zip(chargers) {
         let path = format!("charger[{number}]");
+        let switch = phase_switch(report, &path, charger, site, around);
         let limits = limits(report, &path, charger, site, safety);
         let setup = setup(report, &path, charger, safety, around);
-        if let (Some(limits), Some(setup)) = (limits, setup) {
+        if let (Some(limits), Some(setup), Some(switch)) = (limits, setup, switch) {
+            let limits = ChargerConfig { switching: switch.map(|(_, switching)| switching), ..limits };
+            let setup = ChargerSetup { phase_switch: switch.map(|(who, _)| who), ..setup };
             same_twice(report, &path, &setup, &all.setups);
             all.control.insert(ChargerId(number), limits);
             all.setups.insert(ChargerId(number), setup);
@@ -158,6 +162,7 @@ fn setup(
         watchdog: safety.watchdog,
         safe_current: safety.charger_current,
         standby: charger.standby,
+        phase_switch: None,
     })
 }
 
@@ -184,7 +189,7 @@ fn name(report: &mut Report, path: &str, name: Option<&str>) -> Option<String> {
 }
 
 fn profile(report: &mut Report, path: &str, profile: Option<&str>, around: &Surroundings) -> Option<String> {
-    let known = around.known_profiles;
+    let known: Vec<&str> = around.known_profiles.iter().map(|profile| profile.name).collect();
     let Some(profile) = profile else {
         report.error(path, "the charger has no `profile`", format!("use one of {}", known.join(", ")));
         return None;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use control::{Milliamps, Millis, Percent};
 
 use super::report::{Report, Reported};
-use super::{Environment, Files, names};
+use super::{Environment, Files, KnownProfile, names};
 
 /// The lowest current a charger can offer, in ampere: a duty cycle of 10 % (IEC 61851-1).
 pub(super) const CURRENT_MIN_A: f64 = 6.0;
@@ -17,7 +17,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) directory: &'a Path,
     pub(super) environment: &'a Environment,
     pub(super) files: Files,
-    pub(super) known_profiles: &'a [&'a str],
+    pub(super) known_profiles: &'a [KnownProfile<'a>],
 }
 
 impl Surroundings<'_> {

@@ -113,6 +113,15 @@ pub struct ChargerSetup {
     pub safe_current: Milliamps,
     /// Whether the box may sleep when no car is plugged in.
     pub standby: bool,
+    /// What changes the number of phases; `None`: they are as wired.
+    pub phase_switch: Option<PhaseSwitch>,
+}
+
+/// What changes the number of phases that a charger connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhaseSwitch {
+    /// The charger itself.
+    Charger,
 }
 
 /// A line with one or more chargers on it.

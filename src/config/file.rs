@@ -257,6 +257,8 @@ pub(super) struct Charger {
     pub(super) poll_s: f64,
     pub(super) standby: bool,
     pub(super) wake_after_s: f64,
+    pub(super) phase_switch: Option<PhaseSwitch>,
+    pub(super) phase_switch_pause_s: f64,
 }
 
 impl Default for Charger {
@@ -273,7 +275,50 @@ impl Default for Charger {
             poll_s: 1.0,
             standby: false,
             wake_after_s: 300.0,
+            phase_switch: None,
+            phase_switch_pause_s: 60.0,
         }
+    }
+}
+
+/// `phase-switch`: a word, or a relay and its contact.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum PhaseSwitch {
+    Word(String),
+    Contact { relay: String },
+}
+
+impl<'de> Deserialize<'de> for PhaseSwitch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Contact {
+            relay: String,
+            #[serde(rename = "contact")]
+            _contact: f64,
+        }
+
+        struct WordOrTable;
+
+        impl<'de> Visitor<'de> for WordOrTable {
+            type Value = PhaseSwitch;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // What is usual; the relay's table is explained in the reference.
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, word: &str) -> Result<PhaseSwitch, E> {
+                Ok(PhaseSwitch::Word(word.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PhaseSwitch, A::Error> {
+                let Contact { relay, .. } = Contact::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(PhaseSwitch::Contact { relay })
+            }
+        }
+
+        deserializer.deserialize_any(WordOrTable)
     }
 }
 

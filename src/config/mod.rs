@@ -16,6 +16,7 @@ mod finding;
 mod inputs;
 mod mqtt;
 mod names;
+mod phases;
 mod report;
 mod secrets;
 mod site;
@@ -26,7 +27,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use domain::{
-    ChargerSetup, ClientAuth, Config, InputConfig, LinkConfig, MqttConfig, PublishConfig, Secret, TlsConfig, Unit,
+    ChargerSetup, ClientAuth, Config, InputConfig, LinkConfig, MqttConfig, PhaseSwitch, PublishConfig, Secret,
+    TlsConfig, Unit,
 };
 pub use finding::{Finding, Severity};
 
@@ -73,6 +75,15 @@ pub enum Files {
     Ignore,
 }
 
+/// A charger profile that a configuration can name, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownProfile<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its chargers can change between one and three phases.
+    pub switches_phases: bool,
+}
+
 /// What became of a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
@@ -91,13 +102,13 @@ impl Loaded {
     }
 }
 
-/// Reads a configuration file and all that it names. `known_profiles` are the names of the charger profiles there are.
-pub fn load(path: &Path, environment: &Environment, known_profiles: &[&str]) -> Loaded {
+/// Reads a configuration file and all that it names. `known_profiles` are the charger profiles there are.
+pub fn load(path: &Path, environment: &Environment, known_profiles: &[KnownProfile]) -> Loaded {
     load_with(path, environment, known_profiles, Files::Read)
 }
 
 /// [`load`], with or without opening the files that the configuration names.
-pub fn load_with(path: &Path, environment: &Environment, known_profiles: &[&str], files: Files) -> Loaded {
+pub fn load_with(path: &Path, environment: &Environment, known_profiles: &[KnownProfile], files: Files) -> Loaded {
     let unreadable = |message: String, remedy: &str| {
         let finding = Finding {
             severity: Severity::Error,
@@ -126,7 +137,13 @@ pub fn load_with(path: &Path, environment: &Environment, known_profiles: &[&str]
 }
 
 /// Reads a configuration from `text`. `file` names it in findings, and relative names are looked for in its directory.
-pub fn parse(text: &str, file: &Path, environment: &Environment, known_profiles: &[&str], files: Files) -> Loaded {
+pub fn parse(
+    text: &str,
+    file: &Path,
+    environment: &Environment,
+    known_profiles: &[KnownProfile],
+    files: Files,
+) -> Loaded {
     let directory = file.parent().unwrap_or_else(|| Path::new(""));
     let around = Surroundings { directory, environment, files, known_profiles };
     let mut report = Report::parse(file, text);

@@ -8,10 +8,13 @@ mod robust;
 
 use std::path::Path;
 
-use super::{Config, Environment, Files, Finding, Loaded, parse};
+use super::{Config, Environment, Files, Finding, KnownProfile, Loaded, parse};
 
 /// Profile names as the caller would pass them.
-const PROFILES: [&str; 2] = ["heidelberg-energy-control", "amperfied-connect"];
+const PROFILES: [KnownProfile; 2] = [
+    KnownProfile { name: "heidelberg-energy-control", switches_phases: false },
+    KnownProfile { name: "amperfied-connect", switches_phases: true },
+];
 
 /// A small file without findings. The tests of bad files replace its lines.
 const BASE: &str = r#"version = 1

@@ -25,7 +25,7 @@ async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
     text.extend((0..chargers).map(charger));
     let file = folder.join("surplusd.toml");
     std::fs::write(&file, text).unwrap();
-    let known: Vec<&str> = crate::charger::profile::names().collect();
+    let known = crate::charger::profile::known();
     let loaded = crate::config::load(&file, &Environment::default(), &known);
     let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.findings));
     let (_, controls) = mpsc::channel(1);

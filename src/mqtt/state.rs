@@ -132,6 +132,7 @@ fn report_values(report: Option<&ChargerReport>, at: Tick) -> Map<String, Value>
         "currents_a": report.and_then(|r| r.currents).map(|phases| phases.map(amps_number)),
         "voltages_v": report.and_then(|r| r.voltages).map(|phases| phases.map(|volts| volts.0)),
         "box_setpoint_a": current(report.and_then(|r| r.setpoint)),
+        "phases_connected": report.and_then(|r| r.connected),
         "box_max_a": current(report.and_then(|r| r.box_max)),
         "box_min_a": current(report.and_then(|r| r.box_min)),
         "box_energy_wh": report.and_then(|r| r.energy).map(|energy| energy.0),

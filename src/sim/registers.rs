@@ -1,6 +1,7 @@
 //! The registers of a Heidelberg Energy Control by layout version: which exist, which can be read and written, and what values they take.
 //!
-//! Source: Heidelberg Modbus register table, 2020-10-20 (column "since"); the rule that registers survive from 1.0.8 is the 2021 edition's.
+//! Source: Heidelberg Modbus register table, 2020-10-20 (column "since"); the rule that registers survive from 1.0.8 is the 2021 edition's. Of the
+//! connect series: what the programs have in common that drive it (OpenEMS, evcc, two integrations for Home Assistant).
 
 /// Layout version of the register table (register 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +16,7 @@ pub enum Layout {
     V1_0_7,
     /// 258 and 259 can be read; 257, 258, 259 and 262 survive power cuts.
     V1_0_8,
-    /// The connect series: no 257 and 258, session energy, phase switch.
+    /// The connect series: no 258; session energy, serial number, phase switch.
     Connect2_0_4,
 }
 
@@ -37,7 +38,7 @@ impl Layout {
         self >= Self::V1_0_7
     }
 
-    /// Whether it has a watchdog at all (the connect series has one that no register shows).
+    /// Whether it has a watchdog at all.
     pub fn has_watchdog(self) -> bool {
         self >= Self::V1_0_3
     }
@@ -58,7 +59,7 @@ impl Layout {
             14..=16 | 102..=133 | 300..=318 => self >= Self::V1_0_4,
             // 203 is there since 1.0.5.
             17 | 18 | 203 => self >= Self::V1_0_7,
-            19 | 20 => self.is_connect(),
+            19 | 20 | 1_000..=1_017 | 5_001 => self.is_connect(),
             200 => self >= Self::V1_0_3,
             // Error memory; the connect series has other things there.
             500..=819 => self >= Self::V1_0_4 && !self.is_connect(),
@@ -71,6 +72,8 @@ impl Layout {
         match register {
             // 258 and 259 are write-only before 1.0.8.
             258 | 259 => self.can_write(register) && self >= Self::V1_0_8,
+            // Duration and waiting time of the phase switch.
+            503 | 504 => self.is_connect(),
             _ => self.can_write(register),
         }
     }
@@ -79,7 +82,7 @@ impl Layout {
     pub fn can_write(self, register: u16) -> bool {
         match register {
             // Since 1.0.1.
-            257 => self >= Self::V1_0_3 && !self.is_connect(),
+            257 => self >= Self::V1_0_3,
             258 => self >= Self::V1_0_4 && !self.is_connect(),
             259 => self >= Self::V1_0_4,
             261 | 262 => self.takes_orders(),
@@ -102,7 +105,7 @@ pub struct Settings {
     pub setpoint: u16,
     /// 262: current on bus loss in tenths of an ampere, 0 = state F.
     pub fail_safe: u16,
-    /// 501 of the connect series: 0 = one phase, 3 = three.
+    /// 501 of the connect series: 1 or 3.
     pub phases: u16,
 }
 
@@ -133,7 +136,7 @@ impl Settings {
             259 => (&mut self.remote_lock, value <= 1),
             261 => (&mut self.setpoint, value <= 160),
             262 => (&mut self.fail_safe, value <= 160),
-            501 => (&mut self.phases, matches!(value, 0 | 3)),
+            501 => (&mut self.phases, matches!(value, 1 | 3)),
             _ => return false,
         };
         if fits {
@@ -163,12 +166,15 @@ mod tests {
         assert_eq!(who(&|l| l.has_input(17)), [0, 0, 0, 1, 1, 1]);
         assert_eq!(who(&|l| l.has_input(19)), [0, 0, 0, 0, 0, 1]);
         assert_eq!(who(&|l| l.has_input(500)), [0, 0, 1, 1, 1, 0]);
-        assert_eq!(who(&|l| l.can_write(257)), [0, 1, 1, 1, 1, 0]);
+        assert_eq!(who(&|l| l.can_write(257)), [0, 1, 1, 1, 1, 1]);
         assert_eq!(who(&|l| l.can_write(258)), [0, 0, 1, 1, 1, 0]);
         assert_eq!(who(&|l| l.can_read_holding(258)), [0, 0, 0, 0, 1, 0]);
         assert_eq!(who(&|l| l.can_read_holding(259)), [0, 0, 0, 0, 1, 1]);
         assert_eq!(who(&|l| l.can_write(260)), [0, 0, 0, 0, 0, 0]);
         assert_eq!(who(&|l| l.can_write(261)), [0, 0, 0, 1, 1, 1]);
         assert_eq!(who(&|l| l.can_write(501)), [0, 0, 0, 0, 0, 1]);
+        assert_eq!(who(&|l| l.can_write(503)), [0; 6]);
+        assert_eq!(who(&|l| l.can_read_holding(503)), [0, 0, 0, 0, 0, 1]);
+        assert_eq!(who(&|l| l.has_input(5_001)), [0, 0, 0, 0, 0, 1]);
     }
 }

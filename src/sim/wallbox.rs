@@ -12,11 +12,14 @@
 //! Left out: several boxes on one line that share current, and the lights.
 
 mod line;
+mod switch;
 
 use std::collections::BTreeMap;
 
 use self::line::Line;
 pub use self::line::{Fault, ForbiddenWrite, LogEntry, LogKind};
+use self::switch::Switch;
+pub use self::switch::SwitchFault;
 use super::plant::{CarSignal, Pilot};
 use super::registers::{Layout, Settings, effective_deciamps};
 
@@ -24,8 +27,6 @@ use super::registers::{Layout, Settings, effective_deciamps};
 const BOOT_MS: u64 = 3_000;
 /// From the first valid frame after a bus loss until state F ends.
 const RECOVERY_MS: u64 = 9_500;
-/// How long the contactor stays open while the connect series switches phases.
-const PHASE_SWITCH_MS: u64 = 90_000;
 
 /// What a box is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,11 @@ pub struct WallboxOptions {
     pub gap_ms: u64,
     /// Time without a car until it sleeps, in milliseconds.
     pub standby_after_ms: u64,
-    /// Registers 102 … 133, at most 64 ASCII characters.
+    /// How long the contactor is open while the connect series changes its phases, in seconds (register 503).
+    pub switch_s: u16,
+    /// Registers that this box declines although its layout has them.
+    pub missing: Vec<u16>,
+    /// Registers 102 … 133, at most 64 ASCII characters; of the connect series 1000 … 1017 as well.
     pub logistic: String,
 }
 
@@ -71,6 +76,8 @@ impl Default for WallboxOptions {
             line_time: true,
             gap_ms: 20,
             standby_after_ms: 13 * 60_000,
+            switch_s: 90,
+            missing: Vec::new(),
             logistic: "SIM-00.779.2901/A 20201020 000000001".to_owned(),
         }
     }
@@ -126,8 +133,7 @@ pub struct Wallbox {
     externally_locked: bool,
     derated: Option<u16>,
     error: Option<BoxError>,
-    phases: u8,
-    phase_switch_until_ms: u64,
+    switch: Switch,
     counters: Counters,
     line: Line,
 }
@@ -148,8 +154,7 @@ impl Wallbox {
             externally_locked: false,
             derated: None,
             error: None,
-            phases: 3,
-            phase_switch_until_ms: 0,
+            switch: Switch::new(),
             counters: Counters { since_installation: stored, stored, ..Counters::default() },
             line: Line::new(options.gap_ms),
             options,
@@ -187,8 +192,7 @@ impl Wallbox {
 
     /// What it offers to the car in tenths of an ampere per phase, whether or not a car is there.
     pub fn allowed_deciamps(&self) -> u16 {
-        let now_ms = self.now_ms.unwrap_or(0);
-        if self.power != Power::On || self.error.is_some() || self.in_state_f() || now_ms < self.phase_switch_until_ms {
+        if self.power != Power::On || self.error.is_some() || self.in_state_f() || self.switch.open() {
             return 0;
         }
         let limit = self.options.hardware_max_a * 10;
@@ -245,7 +249,8 @@ impl Wallbox {
         self.line.writes()
     }
 
-    /// The last write that no master may ever make: 1 … 59 or more than 160 to 261 or 262, or more than the hardware allows to 261.
+    /// The last write that no master may ever make: 1 … 59 or more than 160 to 261 or 262, or more than the hardware allows to 261,
+    /// or a change of phases under load.
     pub const fn last_forbidden(&self) -> Option<ForbiddenWrite> {
         self.line.last_forbidden()
     }
@@ -328,6 +333,7 @@ impl Wallbox {
         } else {
             defaults
         };
+        self.switch.start(self.settings.phases);
         self.bus_lost = false;
         self.recovers_at_ms = None;
         self.power = Power::Booting { until_ms: now_ms + BOOT_MS };
@@ -353,6 +359,7 @@ impl Wallbox {
             self.fed_ms = until_ms;
             self.no_car_since_ms = until_ms;
         }
+        self.switch.advance(now_ms);
         if self.power == Power::On {
             self.watch_bus(now_ms);
             self.fall_asleep(now_ms);
@@ -403,17 +410,9 @@ impl Wallbox {
         self.externally_locked || self.settings.remote_lock == 0 || (self.bus_lost && self.fail_safe() == 0)
     }
 
-    fn switch_phases(&mut self, now_ms: u64) {
-        let phases = if self.settings.phases == 0 { 1 } else { 3 };
-        if phases != self.phases {
-            self.phases = phases;
-            self.phase_switch_until_ms = now_ms + PHASE_SWITCH_MS;
-        }
-    }
-
     fn connected_phases(&self) -> u8 {
         let wired = self.options.voltages.iter().map(|volts| u8::from(*volts >= WIRED_V)).sum::<u8>();
-        wired.min(self.phases)
+        wired.min(self.switch.phases())
     }
 
     fn deciamps(&self) -> [u16; 3] {
@@ -426,6 +425,12 @@ impl Wallbox {
         let products = self.deciamps().into_iter().zip(self.options.voltages);
         let deci: u32 = products.map(|(deciamps, volts)| u32::from(deciamps) * u32::from(volts)).sum();
         u16::try_from(deci / 10).unwrap_or(u16::MAX)
+    }
+
+    fn letters(&self, pair: u16) -> u16 {
+        let letter = |at: usize| self.options.logistic.as_bytes().get(at).copied().unwrap_or(0);
+        let at = usize::from(pair) * 2;
+        u16::from_be_bytes([letter(at), letter(at + 1)])
     }
 
     /// An input register that the layout has.
@@ -454,11 +459,9 @@ impl Wallbox {
             19 | 20 => counter(self.counters.session, register == 20),
             100 => self.options.hardware_max_a,
             101 => self.options.hardware_min_a,
-            102..=133 => {
-                let at = usize::from(register - 102) * 2;
-                let letter = |at: usize| self.options.logistic.as_bytes().get(at).copied().unwrap_or(0);
-                u16::from_be_bytes([letter(at), letter(at + 1)])
-            }
+            102..=133 => self.letters(register - 102),
+            1_000..=1_017 => self.letters(register - 1_000),
+            5_001 => self.switch.state(),
             _ => 0,
         }
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::meters::{LATE_MAX_S, MetersOptions};
-use crate::config::{self, Environment, Files};
+use crate::config::{self, Environment, Files, KnownProfile};
 use crate::sim::plant::{BatteryOptions, CarOptions};
 
 /// The longest file, in bytes.
@@ -195,7 +195,8 @@ pub fn reference(battery: bool) -> Result<control::Config, SetupError> {
         "version = 1\n[mqtt]\nurl = \"mqtts://localhost\"\n[battery]\npresent = {battery}\n\
          [[charger]]\nname = \"car\"\nprofile = \"{PROFILE}\"\nlink = \"serial:///dev/null\"\n"
     );
-    let loaded = config::parse(&text, Path::new("built-in"), &Environment::default(), &[PROFILE], Files::Ignore);
+    let profile = KnownProfile { name: PROFILE, switches_phases: false };
+    let loaded = config::parse(&text, Path::new("built-in"), &Environment::default(), &[profile], Files::Ignore);
     let findings = || loaded.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     loaded.config.as_ref().map(|config| config.control.clone()).ok_or_else(|| SetupError::Reference(findings()))
 }

@@ -144,6 +144,7 @@ impl Rig {
             watchdog: Millis(15_000),
             safe_current: Milliamps(0),
             standby: false,
+            phase_switch: None,
         };
         let (sender, events) = mpsc::channel(capacity);
         let bus = bus::spawn(link, [(ID, (setup, profile, unlock_first))].into(), clock, sender).unwrap();

@@ -15,6 +15,8 @@ mod mosquitto;
 #[cfg(test)]
 mod mqtt;
 #[cfg(test)]
+mod phases;
+#[cfg(test)]
 mod sim_broker;
 #[cfg(test)]
 mod simulate;

@@ -59,8 +59,9 @@ impl Driver {
                     self.judge(which, now);
                 }
             }
+            Job::Phases(ask) => self.phases_answer(ask, outcome, now),
             // Some boxes do not have the register; then there is nothing to forbid.
-            Job::WriteStandby(_) => self.standby = StandbyState::Done,
+            Job::WriteStandby(..) => self.standby = StandbyState::Done,
             Job::Lock => self.lock_answer(outcome, now),
             Job::Unlock => {
                 if !self.unlock_answer(outcome, now) {
@@ -135,6 +136,7 @@ impl Driver {
             // The watchdog's default cannot betray the loss.
             self.standby = StandbyState::Unwritten;
         }
+        self.phases.interrupt(now);
         self.readback_at = now;
         self.check_at = now;
         if !self.restoring {
@@ -149,7 +151,7 @@ impl Driver {
             && settled(&self.watchdog, self.wanted(Which::Watchdog))
             && settled(&self.fail_safe, self.wanted(Which::FailSafe))
             && settled(&self.setpoint, self.wanted(Which::Setpoint))
-            && self.standby == StandbyState::Done
+            && (self.standby == StandbyState::Done || self.profile.standby.is_none())
         {
             self.restoring = false;
             self.notice(Notice::Restored);
@@ -164,7 +166,8 @@ impl Driver {
             Job::Unlock => {
                 self.unlock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now);
             }
-            Job::Connect(_) | Job::Measure | Job::Read(_) | Job::WriteStandby(_) => {}
+            Job::Phases(ask) => self.phases_answer(ask, &Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now),
+            Job::Connect(_) | Job::Measure | Job::Read(_) | Job::WriteStandby(..) => {}
         }
         self.readback_at = now;
         self.check_at = now;
@@ -186,6 +189,7 @@ impl Driver {
         self.watchdog.try_again();
         self.fail_safe.try_again();
         self.pulse.link_lost();
+        self.phases.interrupt(now);
         if self.link != link {
             self.link = link;
             self.lost_at.get_or_insert(now);

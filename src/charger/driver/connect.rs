@@ -2,6 +2,7 @@
 
 use control::{Link, Milliamps, Tick};
 
+use super::phases::Ask;
 use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which, read};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
@@ -16,6 +17,7 @@ pub(super) enum Step {
     Watchdog,
     FailSafe,
     Standby,
+    Phases,
     Serial,
 }
 
@@ -28,7 +30,8 @@ impl Step {
             Self::Setpoint => Some(Self::Watchdog),
             Self::Watchdog => Some(Self::FailSafe),
             Self::FailSafe => Some(Self::Standby),
-            Self::Standby => Some(Self::Serial),
+            Self::Standby => Some(Self::Phases),
+            Self::Phases => Some(Self::Serial),
             Self::Serial => None,
         }
     }
@@ -47,7 +50,10 @@ impl Driver {
             Step::Setpoint => read(self.register(Which::Setpoint)),
             Step::Watchdog => read(self.register(Which::Watchdog)),
             Step::FailSafe => read(self.register(Which::FailSafe)),
-            Step::Standby => read(&self.profile.standby.register),
+            Step::Standby => {
+                self.profile.standby.as_ref().map_or_else(|| read(&self.profile.layout), |s| read(&s.register))
+            }
+            Step::Phases => self.phases_operation(Ask::State),
             Step::Serial => read(&measure.serial),
         }
     }
@@ -58,7 +64,10 @@ impl Driver {
         match step {
             Step::Layout | Step::Limits | Step::Measure => true,
             Step::Setpoint | Step::Watchdog | Step::FailSafe => self.controllable(),
-            Step::Standby => self.controllable() && readable(&self.profile.standby.register),
+            Step::Standby => {
+                self.controllable() && self.profile.standby.as_ref().is_some_and(|standby| readable(&standby.register))
+            }
+            Step::Phases => self.controllable() && self.phases.wanted() && self.has_switch(),
             // For the log only: asked once, so that a box that is silent about it is not lost over it.
             Step::Serial => !self.serial_tried && self.ending.is_none() && readable(&self.profile.measure.serial),
         }
@@ -81,8 +90,12 @@ impl Driver {
             (Step::Watchdog, _) => self.kept_answer(Which::Watchdog, words, now),
             (Step::FailSafe, _) => self.kept_answer(Which::FailSafe, words, now),
             (Step::Standby, Some(&[raw])) => {
-                let done = raw == self.wanted_standby();
+                let done = self.wanted_standby().is_some_and(|(_, wanted)| raw == wanted);
                 self.standby = if done { StandbyState::Done } else { StandbyState::Unwritten };
+                true
+            }
+            (Step::Phases, words) => {
+                self.phases_found(words, now);
                 true
             }
             (Step::Serial, Some(words)) => {
@@ -132,6 +145,9 @@ impl Driver {
         let link = if self.controllable() { Link::Online } else { Link::ReadOnly };
         let first = !std::mem::replace(&mut self.met, true);
         self.link = link;
+        if !self.has_switch() {
+            self.phases_missing();
+        }
         if let Some(lost_at) = self.lost_at.take() {
             self.notice(Notice::Recovered { after: now.since(lost_at) });
         }

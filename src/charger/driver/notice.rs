@@ -89,6 +89,41 @@ pub enum Notice {
     WakeImpossible,
     /// A lock left over from before the start was taken back.
     Unlocked,
+    /// The phases are to be switched, but this box has nothing to do that with.
+    NoPhaseSwitch,
+    /// A change of phases was commanded.
+    PhasesChanging {
+        /// To so many.
+        to: u8,
+    },
+    /// It is read back and has settled.
+    PhasesChanged {
+        /// So many are connected.
+        phases: u8,
+        /// How long it took.
+        after: Millis,
+    },
+    /// The box declines to change the phases, or does not keep the command.
+    PhasesRefused {
+        /// So many were commanded.
+        to: u8,
+        /// So many are connected; `None` where that is not known.
+        connected: Option<u8>,
+    },
+    /// A change of phases was not read back in time.
+    PhasesNotConfirmed {
+        /// So many were commanded.
+        to: u8,
+        /// So many are connected; `None` where that is not known.
+        connected: Option<u8>,
+    },
+    /// The box has not said for long what is connected.
+    PhasesUnknown,
+    /// Now it does again.
+    PhasesKnown {
+        /// So many.
+        phases: u8,
+    },
 }
 
 /// How a power cycle shows.
@@ -126,13 +161,20 @@ impl Notice {
             | Self::Recovered { .. }
             | Self::WakeStarted
             | Self::WakeEnded
-            | Self::Unlocked => Level::Info,
+            | Self::Unlocked
+            | Self::PhasesChanging { .. }
+            | Self::PhasesChanged { .. }
+            | Self::PhasesKnown { .. } => Level::Info,
             Self::ReadOnly { .. }
             | Self::Refused { .. }
             | Self::PowerCycle { .. }
             | Self::Lapsed { .. }
             | Self::LinkLost { .. }
-            | Self::WakeImpossible => Level::Warn,
+            | Self::WakeImpossible
+            | Self::NoPhaseSwitch
+            | Self::PhasesRefused { .. }
+            | Self::PhasesNotConfirmed { .. }
+            | Self::PhasesUnknown => Level::Warn,
         }
     }
 }
@@ -183,6 +225,38 @@ impl fmt::Display for Notice {
             Self::WakeEnded => f.write_str("unlocked again"),
             Self::WakeImpossible => f.write_str("the car cannot be woken now"),
             Self::Unlocked => f.write_str("a lock left over from an interrupted wake-up was taken back"),
+            Self::NoPhaseSwitch => {
+                f.write_str("cannot switch phases: take `phase-switch` out of its table in the configuration")
+            }
+            Self::PhasesChanging { to } => write!(f, "changing to {}", count(*to)),
+            Self::PhasesChanged { phases, after } => write!(f, "{} connected after {after}", count(*phases)),
+            Self::PhasesRefused { to, connected: Some(now) } => {
+                write!(f, "declines to change to {}: going on with {}", count(*to), count(*now))
+            }
+            Self::PhasesRefused { to, connected: None } => {
+                write!(f, "declines to change to {}: no charging until it says what is connected", count(*to))
+            }
+            Self::PhasesNotConfirmed { to, connected: Some(now) } => {
+                write!(
+                    f,
+                    "has not changed to {} in time: the change is taken back, going on with {}",
+                    count(*to),
+                    count(*now)
+                )
+            }
+            Self::PhasesNotConfirmed { to, connected: None } => {
+                write!(f, "has not changed to {} in time: no charging until it says what is connected", count(*to))
+            }
+            Self::PhasesUnknown => f.write_str("does not say how many phases are connected: no charging until it does"),
+            Self::PhasesKnown { phases } => write!(f, "{} connected", count(*phases)),
         }
+    }
+}
+
+const fn count(phases: u8) -> &'static str {
+    match phases {
+        1 => "one phase",
+        3 => "three phases",
+        _ => "another number of phases",
     }
 }

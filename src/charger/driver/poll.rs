@@ -14,7 +14,7 @@ pub(super) struct Measured {
     fault: Option<Fault>,
     derated: bool,
     power: Option<Watts>,
-    currents: Option<[Milliamps; 3]>,
+    pub(super) currents: Option<[Milliamps; 3]>,
     voltages: Option<[Volts; 3]>,
     energy: Option<WattHours>,
 }
@@ -42,6 +42,7 @@ impl Driver {
         }
         self.pulse.saw(measured.fault);
         self.measured = Some(measured);
+        self.note_rest(now);
         true
     }
 
@@ -119,14 +120,18 @@ impl Driver {
         let own_fault = if waking.is_some() && measured.fault == Some(Fault::Locked) { None } else { measured.fault };
         ChargerReport {
             vehicle: waking.unwrap_or(measured.vehicle),
-            fault: if self.refused_until.is_some() { Some(Fault::Refused) } else { own_fault },
+            fault: if self.refused_until.is_some() || self.phases.at_fault() {
+                Some(Fault::Refused)
+            } else {
+                own_fault
+            },
             derated: measured.derated,
             waking: waking.is_some(),
             power: measured.power,
             currents: measured.currents,
             voltages: measured.voltages,
             setpoint: self.setpoint.known().map(|raw| self.profile.decode_current(raw)),
-            connected: None,
+            connected: self.phases.connected(),
             box_max: Some(self.box_max),
             box_min: Some(self.box_min),
             energy: measured.energy,

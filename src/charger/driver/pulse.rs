@@ -109,6 +109,7 @@ impl Driver {
             && self.order.is_some()
             && !self.lapsed
             && self.ending.is_none()
+            && !self.phases.changing()
             && self.layout >= self.profile.lock.register.since;
         match (self.pulse, &self.measured) {
             (Pulse::Idle, Some(measured)) if able => self.pulse = Pulse::Lock { before: measured.vehicle },

@@ -24,14 +24,14 @@ impl Driver {
             return Some(self.setpoint.known().map_or(safe, |known| known.min(safe)));
         }
         let current = self.order?.setpoint?;
-        if self.refused_until.is_some() {
+        if self.refused_until.is_some() || !self.phases.known_where_wanted() {
             return Some(self.profile.set_current.off);
         }
         Some(self.profile.encode_current(current, self.box_max))
     }
 
-    /// What has to be done for the setpoint; `up` also allows to raise it.
-    pub(super) fn setpoint_job(&self, up: bool) -> Option<Job> {
+    /// What has to be done for the setpoint; `up` is the time if it may also be raised.
+    pub(super) fn setpoint_job(&self, up: Option<Tick>) -> Option<Job> {
         // Before the first order nothing is written, and after a lapse only what an earlier order has left is undone.
         if !self.controllable() || (self.order.is_none() && self.ending.is_none()) {
             return None;
@@ -42,11 +42,17 @@ impl Driver {
             (Need::Read, _) => Some(Job::Read(Which::Setpoint)),
             (Need::Write, Some(want)) => {
                 let raises = self.setpoint.known().is_some_and(|known| want > known);
-                let allowed = if raises { up && self.guarded() } else { true };
+                let may_rise = |now: Tick| self.guarded() && self.raise_at().is_none_or(|at| now >= at);
+                let allowed = !raises || up.is_some_and(may_rise);
                 allowed.then_some(Job::Write(Which::Setpoint, want))
             }
             (Need::Write | Need::Nothing | Need::GaveUp, _) => None,
         }
+    }
+
+    /// From when on the current may be raised, as far as its last change is concerned.
+    pub(super) fn raise_at(&self) -> Option<Tick> {
+        self.set_at.map(|at| at + self.profile.set_current.hold)
     }
 
     /// What has to be done for watchdog, fail-safe and standby. They come before any rise of the current.
@@ -63,7 +69,10 @@ impl Driver {
                 Need::Nothing | Need::GaveUp => {}
             }
         }
-        (self.standby == StandbyState::Unwritten).then(|| Job::WriteStandby(self.wanted_standby()))
+        if self.standby == StandbyState::Done {
+            return None;
+        }
+        self.wanted_standby().map(|(address, value)| Job::WriteStandby(address, value))
     }
 
     /// Whether the box is known to fall to the safe current by itself. No current is raised without that.
@@ -81,9 +90,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn wanted_standby(&self) -> u16 {
-        let standby = &self.profile.standby;
-        if self.standby_allowed { standby.allowed } else { standby.forbidden }
+    /// Address and raw value; `None` where the box has no such register.
+    pub(super) fn wanted_standby(&self) -> Option<(u16, u16)> {
+        let standby = self.profile.standby.as_ref()?;
+        let value = if self.standby_allowed { standby.allowed } else { standby.forbidden };
+        Some((standby.register.address, value))
     }
 
     /// The last gate before the wire: of currents only off or the range of the register, whatever the reasoning above was.

@@ -1,6 +1,7 @@
 //! The driver against a fake box, in virtual time.
 
 mod faults;
+mod phases;
 mod random;
 
 use control::{Fault, Vehicle, WattHours, Watts};
@@ -27,6 +28,7 @@ pub(super) fn setup() -> ChargerSetup {
         watchdog: Millis(30_000),
         safe_current: Milliamps(0),
         standby: false,
+        phase_switch: None,
     }
 }
 
@@ -37,6 +39,8 @@ pub(super) struct Rig {
     pub(super) events: Vec<Event>,
     /// Keeps this ordered, as the controller does.
     pub(super) order: Option<Order>,
+    /// Phases that are ordered with it.
+    pub(super) phases: Option<u8>,
 }
 
 impl Rig {
@@ -48,7 +52,7 @@ impl Rig {
         let profile = profile::load(&setup.profile).unwrap();
         let mut driver = Driver::new(ID, setup, profile, Tick(1));
         driver.handle(Input::LineUp, Tick(1));
-        Self { driver, fake: FakeBox::new(layout), now: Tick(1), events: vec![], order: None }
+        Self { driver, fake: FakeBox::new(layout), now: Tick(1), events: vec![], order: None, phases: None }
     }
 
     pub(super) fn tell(&mut self, input: Input) {
@@ -57,7 +61,7 @@ impl Rig {
     }
 
     pub(super) fn order(&mut self, setpoint: Option<Milliamps>) {
-        let order = Order { charger: ID, setpoint, phases: None, valid_until: self.now + Millis(10_000) };
+        let order = Order { charger: ID, setpoint, phases: self.phases, valid_until: self.now + Millis(10_000) };
         self.order = Some(order);
         self.tell(Input::Order(order));
     }

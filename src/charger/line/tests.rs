@@ -35,6 +35,7 @@ impl Rig {
             watchdog: Millis(30_000),
             safe_current: Milliamps(0),
             standby: false,
+            phase_switch: None,
         };
         let driver =
             |unit: &u8| (ChargerId(*unit), Driver::new(ChargerId(*unit), &setup(*unit), profile.clone(), Tick(1)));

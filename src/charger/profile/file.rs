@@ -6,8 +6,8 @@ use control::{Fault, Millis, Vehicle};
 use serde::Deserialize;
 
 use super::{
-    Kind, Layout, LinkDefaults, Lock, Measure, Parity, Profile, ProfileError, Register, SetCurrent, Setting, Standby,
-    State, Table, Unit,
+    Kind, Layout, LinkDefaults, Lock, Measure, Parity, PhaseSwitch, Profile, ProfileError, Register, SetCurrent,
+    Setting, Standby, State, Table, Unit,
 };
 
 /// Longest read of registers: Modbus application protocol V1.1b3, section 6.3.
@@ -25,7 +25,8 @@ struct Spec {
     set_current: SetCurrentSpec,
     watchdog: SettingSpec,
     fail_safe: SettingSpec,
-    standby: StandbySpec,
+    standby: Option<StandbySpec>,
+    phase_switch: Option<PhaseSwitchSpec>,
     lock: LockSpec,
     state: Vec<StateSpec>,
     register: BTreeMap<String, RegisterSpec>,
@@ -80,6 +81,8 @@ struct SetCurrentSpec {
     off: u16,
     min: u16,
     max: u16,
+    #[serde(default)]
+    hold_ms: u32,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +98,17 @@ struct StandbySpec {
     register: String,
     allowed: u16,
     forbidden: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct PhaseSwitchSpec {
+    command: String,
+    state: String,
+    one: u16,
+    three: u16,
+    settle_ms: u32,
+    confirm_ms: u32,
 }
 
 #[derive(Deserialize)]
@@ -297,6 +311,28 @@ impl Builder<'_> {
         Ok(measure)
     }
 
+    fn standby(&self, spec: &StandbySpec) -> Result<Standby, ProfileError> {
+        let register = self.find_writable("standby", &spec.register)?;
+        Ok(Standby { register, allowed: spec.allowed, forbidden: spec.forbidden })
+    }
+
+    fn phase_switch(&self, spec: &PhaseSwitchSpec) -> Result<PhaseSwitch, ProfileError> {
+        let path = "phase-switch";
+        let command = self.find_writable(path, &spec.command)?;
+        let state = self.find(path, &spec.state)?;
+        self.check(state.kind == Kind::U16, path, "state must be a u16 register")?;
+        self.check(spec.one != spec.three, path, "one and three must differ")?;
+        self.check(spec.confirm_ms > 0, path, "confirm-ms must not be 0")?;
+        Ok(PhaseSwitch {
+            command,
+            state,
+            one: spec.one,
+            three: spec.three,
+            settle: Millis(u64::from(spec.settle_ms)),
+            confirm: Millis(u64::from(spec.confirm_ms)),
+        })
+    }
+
     fn profile(mut self, mut spec: Spec) -> Result<Profile, ProfileError> {
         self.check(spec.version == 1, "version", "only version 1 is known")?;
         for (key, register) in std::mem::take(&mut spec.register) {
@@ -319,6 +355,7 @@ impl Builder<'_> {
                 off: spec.set_current.off,
                 min: spec.set_current.min,
                 max: spec.set_current.max,
+                hold: Millis(u64::from(spec.set_current.hold_ms)),
             },
             watchdog: Setting {
                 register: self.find_writable("watchdog", &spec.watchdog.register)?,
@@ -328,11 +365,8 @@ impl Builder<'_> {
                 register: self.find_writable("fail-safe", &spec.fail_safe.register)?,
                 default: spec.fail_safe.default,
             },
-            standby: Standby {
-                register: self.find_writable("standby", &spec.standby.register)?,
-                allowed: spec.standby.allowed,
-                forbidden: spec.standby.forbidden,
-            },
+            standby: spec.standby.map(|spec| self.standby(&spec)).transpose()?,
+            phase_switch: spec.phase_switch.map(|spec| self.phase_switch(&spec)).transpose()?,
             lock: Lock {
                 register: self.find_writable("lock", &spec.lock.register)?,
                 locked: spec.lock.locked,

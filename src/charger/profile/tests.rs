@@ -5,7 +5,7 @@ fn heidelberg() -> Arc<Profile> {
 }
 
 fn edited(from: &str, to: &str) -> Result<Profile, ProfileError> {
-    let text = CATALOG[0].1;
+    let (_, text) = CATALOG.iter().find(|(name, _)| *name == "heidelberg-energy-control").unwrap();
     assert!(text.contains(from), "{from} is not in the profile");
     Profile::parse("edited", &text.replacen(from, to, 1))
 }
@@ -82,6 +82,16 @@ fn mistakes_are_refused_with_their_place() {
         ("control-since = \"1.0.7\"", "control-since = \"1.0.4\"", "layout.control-since"),
         ("stop-bits = 1", "stop-bits = 3", "link.stop-bits"),
         ("since = \"1.0.0\"", "since = \"1.0\"", "register.layout"),
+        (
+            "[lock]",
+            "[phase-switch]\ncommand = \"power\"\nstate = \"power\"\none = 1\nthree = 3\nsettle-ms = 0\nconfirm-ms = 1\n[lock]",
+            "phase-switch",
+        ),
+        (
+            "[lock]",
+            "[phase-switch]\ncommand = \"standby\"\nstate = \"power\"\none = 1\nthree = 1\nsettle-ms = 0\nconfirm-ms = 1\n[lock]",
+            "phase-switch",
+        ),
     ] {
         let error = edited(from, to).unwrap_err();
         assert!(matches!(&error, ProfileError::Invalid { path: found, .. } if found == path), "{to}: {error}");
@@ -89,4 +99,22 @@ fn mistakes_are_refused_with_their_place() {
     // A hole in the polled run: the temperature, register 9, moved away.
     let hole = edited("address = 9\n", "address = 40\n").unwrap_err();
     assert!(hole.to_string().contains("hole"), "{hole}");
+}
+
+#[test]
+fn only_the_connect_series_switches_phases_and_only_from_its_layout_on() {
+    assert!(heidelberg().phase_switch.is_none());
+    assert!(heidelberg().registers.iter().all(|register| register.table == Table::Input || register.address < 500));
+    let connect = load("amperfied-connect").unwrap();
+    let switch = connect.phase_switch.as_ref().unwrap();
+    assert_eq!((switch.command.address, switch.command.table), (501, Table::Holding));
+    assert_eq!((switch.state.address, switch.state.table), (5_001, Table::Input));
+    // No Energy Control, and not the first of the connect series.
+    assert!(switch.command.since > Layout(0x200) && switch.state.since > Layout(0x200));
+    assert_eq!([0, 1, 2, 3].map(|raw| switch.decode(raw)), [None, Some(1), None, Some(3)]);
+    assert_eq!([0, 1, 2, 3].map(|phases| switch.encode(phases)), [None, Some(1), None, Some(3)]);
+    assert!(connect.standby.is_none());
+    let able: Vec<_> =
+        known().into_iter().filter(|profile| profile.switches_phases).map(|profile| profile.name).collect();
+    assert_eq!(able, ["amperfied-connect"]);
 }

@@ -16,7 +16,7 @@ fn check(config: &Path, more: &[&str]) -> (u8, String) {
     let line = ["check", "--config", config.to_str().expect("UTF-8")].into_iter().chain(more.iter().copied());
     let args = Line::try_parse_from(line).expect("a valid command line").check;
     let mut out = Vec::new();
-    let code = run(&args, &Environment::default(), &["heidelberg-energy-control"], &mut out, false).expect("memory");
+    let code = run(&args, &Environment::default(), &crate::charger::profile::known(), &mut out, false).expect("memory");
     (code, String::from_utf8(out).expect("UTF-8"))
 }
 
@@ -40,6 +40,14 @@ fn a_good_file_is_summed_up() {
     ] {
         assert!(out.lines().any(|other| other == line), "{line:?} is not in:\n{out}");
     }
+}
+
+#[test]
+fn a_switch_of_phases_is_summed_up() {
+    let (code, out) = check(&example("phase-switch.toml"), &["--no-files"]);
+    assert_eq!(code, exit::OK);
+    let line = "     the charger changes between 1 and 3 phases, without current for at least 90 s";
+    assert!(out.lines().any(|other| other == line), "{out}");
 }
 
 #[test]

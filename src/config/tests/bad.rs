@@ -247,6 +247,16 @@ fn chargers() {
         (18, "poll-s = 0", "18:10", "out of range"),
         (18, "poll-s = 11", "18:10", "three times `poll-s`"),
         (18, "wake-after-s = 5", "18:16", "use 0 for never, or 30 to 86400"),
+        (18, "phase-switch = \"charger\"", "18:16", "cannot switch phases; leave it out; amperfied-connect can"),
+        (18, "phase-switch = \"chargr\"", "18:16", "did you mean \"charger\"?"),
+        (18, "phase-switch = true", "18:16", "must be a text, not boolean"),
+        (
+            18,
+            "phase-switch = { relay = \"pico\", contact = 1 }",
+            "18:16",
+            "relay \"pico\" is not supported by this version",
+        ),
+        (18, "phase-switch-pause-s = 5", "18:24", "from 10 to 600"),
         (18, "[[charger]]\nname = \"b\"\nprofile = \"zappi\"\nlink = \"tcp://b\"", "20:11", "is not known"),
     ];
     check(cases, Severity::Error);
@@ -270,6 +280,15 @@ fn what_does_not_fit_together() {
     let text = with_line(7, "phases = 1");
     let found = lines(&read(&text).findings);
     assert!(found.contains("14:1: error: a charger cannot use 3 phases where the house has 1"), "{found}");
+    // Nor is there anything to switch.
+    let switching = BASE
+        .replace("heidelberg-energy-control", "amperfied-connect")
+        .replace("unit = 1", "phase-switch = \"charger\"");
+    let found = lines(&read(&switching.replace("main-fuse-a = 25", "phases = 1")).findings);
+    assert!(found.contains("18:16: error: a house with one phase has nothing to switch"), "{found}");
+    let loaded = read(&switching.replace("phase-switch =", "phases = 1\nphase-switch ="));
+    assert!(lines(&loaded.findings).contains("19:16: warning: a car that does not use three phases"), "{loaded:?}");
+    assert!(loaded.config.is_some());
     // The fail-safe current is above what the cable takes.
     let text = with_line(13, "charger-current-a = 16").replace("unit = 1", "max-current-a = 10");
     let found = lines(&read(&text).findings);

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use control::{ChargerId, GroupId, Milliamps, Millis, Mode, Percent, Permille, Source};
+use control::{ChargerId, GroupId, Milliamps, Millis, Mode, Percent, Permille, PhaseSwitching, Source};
 
 use super::{BASE, good, with_line};
-use crate::config::{Environment, Files, LinkConfig, Unit, parse};
+use crate::config::{Environment, Files, LinkConfig, PhaseSwitch, Unit, parse};
 
 #[test]
 fn defaults() {
@@ -113,6 +113,19 @@ fn limits_and_spans() {
     assert_eq!((limits.mode, limits.wake_after), (Mode::SlowSolar, None));
     assert_eq!(config.chargers[&ChargerId(0)].poll, Millis(500));
     assert_eq!(good(&with_line(13, "blind-current-a = -0.0")).control.fail_safe.blind_solar, Milliamps(0));
+}
+
+#[test]
+fn phases_are_switched_only_where_it_is_asked_for() {
+    let connect = BASE.replace("heidelberg-energy-control", "amperfied-connect");
+    let id = ChargerId(0);
+    let config = good(&connect);
+    assert_eq!((config.chargers[&id].phase_switch, config.control.chargers[&id].switching), (None, None));
+    let config = good(&connect.replace("unit = 1", "phase-switch = \"charger\""));
+    assert_eq!(config.chargers[&id].phase_switch, Some(PhaseSwitch::Charger));
+    assert_eq!(config.control.chargers[&id].switching, Some(PhaseSwitching { pause: Millis(60_000) }));
+    let config = good(&connect.replace("unit = 1", "phase-switch = \"charger\"\nphase-switch-pause-s = 90"));
+    assert_eq!(config.control.chargers[&id].switching, Some(PhaseSwitching { pause: Millis(90_000) }));
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub enum Fault {
 pub struct ForbiddenWrite {
     /// When.
     pub at_ms: u64,
-    /// 261 or 262.
+    /// 261 or 262; 501 under load.
     pub register: u16,
     /// What was written.
     pub value: u16,
@@ -115,6 +115,10 @@ impl Line {
 
     pub(super) const fn bad_frames(&self) -> u64 {
         self.parser.bad_frames()
+    }
+
+    pub(super) const fn note_forbidden(&mut self, at_ms: u64, register: u16, value: u16) {
+        self.forbidden = Some(ForbiddenWrite { at_ms, register, value });
     }
 
     pub(super) fn set_fault(&mut self, fault: Fault, requests: Option<u32>) {
@@ -260,6 +264,9 @@ impl Wallbox {
         let layout = self.options.layout;
         (start..=start.checked_add(count - 1).ok_or(ILLEGAL_ADDRESS)?)
             .map(|register| match function {
+                _ if self.options.missing.contains(&register) => Err(ILLEGAL_ADDRESS),
+                0x03 if register == 503 && layout.can_read_holding(503) => Ok(self.options.switch_s),
+                0x03 if register == 504 && layout.can_read_holding(504) => Ok(0),
                 0x04 if layout.has_input(register) => Ok(self.input(register)),
                 0x03 if layout.can_read_holding(register) => self.settings.get(register).ok_or(ILLEGAL_ADDRESS),
                 _ => Err(ILLEGAL_ADDRESS),
@@ -276,18 +283,20 @@ impl Wallbox {
         }
         let mut settings = self.settings;
         for (register, value) in registers() {
-            if !self.options.layout.can_write(register) {
+            if !self.options.layout.can_write(register) || self.options.missing.contains(&register) {
                 return Err(ILLEGAL_ADDRESS);
             }
             if !settings.set(register, value) {
                 return Err(ILLEGAL_VALUE);
             }
         }
+        if let Some((_, command)) = registers().find(|(register, _)| *register == 501) {
+            self.switch_phases(now_ms, command)?;
+        }
         self.settings = settings;
         for (register, _) in registers() {
             *self.line.writes.entry(register).or_default() += 1;
         }
-        self.switch_phases(now_ms);
         Ok(())
     }
 
@@ -298,7 +307,7 @@ impl Wallbox {
             _ => false,
         };
         if forbidden {
-            self.line.forbidden = Some(ForbiddenWrite { at_ms, register, value });
+            self.line.note_forbidden(at_ms, register, value);
         }
     }
 }

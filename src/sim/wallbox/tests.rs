@@ -346,16 +346,79 @@ fn replies_take_their_time_on_the_line() {
     assert_eq!(kinds, [(1_000, LogKind::Request), (1_030, LogKind::Reply)]);
 }
 
-#[test]
-fn the_connect_series_switches_phases() {
+fn connect() -> Wallbox {
     let mut wallbox = Wallbox::new(WallboxOptions { layout: Layout::Connect2_0_4, ..options() });
     wallbox.tick(0, CAR);
-    write(&mut wallbox, 100, 261, 60).unwrap();
-    assert_eq!(write(&mut wallbox, 200, 258, 4), Err(2));
-    write(&mut wallbox, 300, 501, 0).unwrap();
-    assert_eq!((wallbox.pilot().phases, wallbox.allowed_deciamps()), (1, 0));
-    for now_ms in (1_000..=91_000).step_by(10_000) {
-        read(&mut wallbox, now_ms, 4, 5, 1).unwrap();
+    wallbox
+}
+
+/// Lets time pass with a request every 10 s, as its watchdog wants.
+fn feed(wallbox: &mut Wallbox, from_ms: u64, until_ms: u64) {
+    for now_ms in (from_ms..=until_ms).step_by(10_000) {
+        read(wallbox, now_ms, 4, 5, 1).unwrap();
     }
+}
+
+#[test]
+fn the_connect_series_switches_phases() {
+    let mut wallbox = connect();
+    assert_eq!(write(&mut wallbox, 200, 258, 4), Err(2));
+    assert_eq!(read(&mut wallbox, 300, 4, 5_001, 1), Ok(vec![3]));
+    assert_eq!(read(&mut wallbox, 400, 3, 503, 2), Ok(vec![90, 0]));
+    write(&mut wallbox, 1_000, 501, 1).unwrap();
+    write(&mut wallbox, 1_100, 261, 60).unwrap();
+    assert_eq!(read(&mut wallbox, 1_200, 4, 5_001, 1), Ok(vec![0]));
+    assert_eq!((wallbox.state(), wallbox.allowed_deciamps()), (6, 0), "no contactor is closed");
+    feed(&mut wallbox, 2_000, 82_000);
+    assert_eq!((wallbox.pilot().phases, wallbox.allowed_deciamps()), (3, 0));
+    feed(&mut wallbox, 91_000, 91_000);
     assert_eq!((wallbox.pilot().phases, wallbox.allowed_deciamps()), (1, 60));
+    assert_eq!(read(&mut wallbox, 91_500, 4, 5_001, 1), Ok(vec![1]));
+    for wrong in [0, 2, 4] {
+        assert_eq!(write(&mut wallbox, 92_000, 501, wrong), Err(3));
+    }
+    assert_eq!(wallbox.last_forbidden(), None);
+}
+
+#[test]
+fn switching_phases_under_load_is_declined_and_remembered() {
+    let mut wallbox = connect();
+    write(&mut wallbox, 100, 261, 60).unwrap();
+    assert_eq!(write(&mut wallbox, 200, 501, 1), Err(6));
+    assert_eq!(wallbox.last_forbidden().map(|forbidden| forbidden.register), Some(501));
+    let mut wallbox = connect();
+    wallbox.tick(100, CarSignal { amps: [0.0, 1.5, 0.0], ..CAR });
+    assert_eq!(write(&mut wallbox, 200, 501, 1), Err(6));
+    assert!(wallbox.last_forbidden().is_some());
+    assert_eq!(read(&mut wallbox, 300, 4, 5_001, 1), Ok(vec![3]));
+    // What is commanded already changes nothing.
+    let mut wallbox = connect();
+    write(&mut wallbox, 100, 261, 60).unwrap();
+    write(&mut wallbox, 200, 501, 3).unwrap();
+    assert_eq!(wallbox.last_forbidden(), None);
+}
+
+#[test]
+fn the_switch_ignores_hangs_and_is_set_anew_by_a_power_cycle() {
+    let mut wallbox = connect();
+    wallbox.set_switch_fault(Some(SwitchFault::Ignores));
+    write(&mut wallbox, 100, 501, 1).unwrap();
+    feed(&mut wallbox, 1_000, 101_000);
+    assert_eq!(read(&mut wallbox, 101_100, 4, 5_001, 1), Ok(vec![3]));
+    assert_eq!(read(&mut wallbox, 101_200, 3, 501, 1), Ok(vec![1]));
+    wallbox.set_switch_fault(Some(SwitchFault::Hangs));
+    write(&mut wallbox, 102_000, 501, 1).unwrap();
+    feed(&mut wallbox, 103_000, 303_000);
+    assert_eq!(read(&mut wallbox, 303_100, 4, 5_001, 1), Ok(vec![0]));
+    wallbox.power_cycle(304_000);
+    assert_eq!(read(&mut wallbox, 308_000, 4, 5_001, 1), Ok(vec![1]), "the command survives");
+}
+
+#[test]
+fn a_box_may_lack_what_its_layout_has() {
+    let missing = vec![501, 5_001];
+    let mut wallbox = Wallbox::new(WallboxOptions { layout: Layout::Connect2_0_4, missing, ..options() });
+    assert_eq!(read(&mut wallbox, 100, 4, 5_001, 1), Err(2));
+    assert_eq!(read(&mut wallbox, 200, 3, 501, 1), Err(2));
+    assert_eq!(write(&mut wallbox, 300, 501, 1), Err(2));
 }
