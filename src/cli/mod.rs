@@ -5,4 +5,6 @@ pub mod demo;
 pub mod exit;
 pub mod logging;
 pub mod probe;
+pub mod replay;
 pub mod run;
+mod when;
