@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use surplusd::cli::{check, demo, exit, probe, replay, run};
+use surplusd::cli::{check, demo, exit, probe, replay, run, why};
 use surplusd::config::Environment;
 
 /// Charges an electric car from the sun.
@@ -31,6 +31,8 @@ enum Command {
     Probe(probe::Args),
     /// Feed what was recorded to a fresh controller: it must decide the same again.
     Replay(replay::Args),
+    /// Say in plain words what decided the current at a time, with the numbers that went in.
+    Why(why::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,9 @@ fn main() -> ExitCode {
         }
         Command::Replay(args) => {
             replay::run(&args, &mut io::stdout().lock()).unwrap_or_else(|error| failed("replay", &error))
+        }
+        Command::Why(args) => {
+            why::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("why", &error))
         }
     };
     ExitCode::from(code)

@@ -8,3 +8,4 @@ pub mod probe;
 pub mod replay;
 pub mod run;
 mod when;
+pub mod why;

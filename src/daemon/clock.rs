@@ -16,7 +16,7 @@ pub struct Clock {
 
 /// The wall clock, in milliseconds since 1970 UTC.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-fn wall_ms() -> i64 {
+pub fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -201,3 +201,6 @@ impl Tape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,11 @@ pub enum ReadError {
         "the journal has version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it, or a newer one"
     )]
     Newer(i64),
+    /// The daemon was killed while it wrote; who only reads may not put that right.
+    #[error(
+        "the journal was left in the middle of a write: start surplusd, which puts it right, or try again with sudo"
+    )]
+    Interrupted,
     /// The database says no.
     #[error("the journal cannot be read: {0}")]
     Sql(#[from] rusqlite::Error),
@@ -71,33 +76,16 @@ impl Reader {
             }
             Ok(_) | Err(_) => {}
         }
-        let opened = Self::connect(file, "mode=ro");
-        // A closed journal has no index of its write-ahead log beside it. Who may not make one reads without: nobody is writing.
-        let cannot = |error: &ReadError| matches!(error, ReadError::Sql(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)));
-        match opened {
-            Err(error) if cannot(&error) => {
-                let mut log = file.as_os_str().to_owned();
-                log.push("-wal");
-                if Path::new(&log).exists() {
-                    return Err(ReadError::Permission(file.to_owned()));
-                }
-                Self::connect(file, "immutable=1")
-            }
-            Ok(_) | Err(_) => opened,
-        }
-    }
-
-    fn connect(file: &Path, how: &str) -> Result<Self, ReadError> {
-        let name = file.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(format!("file:{name}?{how}"), flags)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
         connection.busy_timeout(BUSY)?;
         let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
-        let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
+        let told = |error: rusqlite::Error| match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => ReadError::Foreign(file.to_owned()),
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => ReadError::Interrupted,
             Some(_) | None => ReadError::Sql(error),
         };
-        match (pragma("application_id").map_err(foreign)?, pragma("user_version")?) {
+        match (pragma("application_id").map_err(told)?, pragma("user_version").map_err(told)?) {
             (APPLICATION_ID, SCHEMA) => Ok(Self { connection }),
             (APPLICATION_ID, newer) => Err(ReadError::Newer(newer)),
             (_, _) => Err(ReadError::Foreign(file.to_owned())),
@@ -128,6 +116,14 @@ impl Reader {
     pub fn batch_at(&self, wall_ms: i64) -> Result<Option<i64>, ReadError> {
         let sql = "SELECT max(id) FROM batch WHERE began_ms <= ?1";
         Ok(self.connection.query_row(sql, [wall_ms], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// When the batch after one begins on the wall clock, if they do not follow each other.
+    pub fn next_began_ms(&self, id: i64) -> Result<Option<i64>, ReadError> {
+        let sql = "SELECT began_ms, start FROM batch WHERE id > ?1 ORDER BY id LIMIT 1";
+        let next =
+            self.connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
+        Ok(next.filter(|(_, start)| start != "follows").map(|(began_ms, _)| began_ms))
     }
 
     /// The number of the batch before one, in the same run.

@@ -150,10 +150,17 @@ impl Head {
         }
     }
 
+    /// The wall clock at a record's time.
+    pub fn wall_ms_at(&self, tick: Tick, record: &Record) -> i64 {
+        if let Record::Wall(wall_ms) = record {
+            return *wall_ms;
+        }
+        self.wall_ms.saturating_add(i64::try_from(tick.since(self.tick).0).unwrap_or(i64::MAX))
+    }
+
     /// Goes on to a record's time and takes what it says.
     pub fn apply(&mut self, tick: Tick, record: &Record) {
-        let passed = i64::try_from(tick.since(self.tick).0).unwrap_or(i64::MAX);
-        self.wall_ms = self.wall_ms.saturating_add(passed);
+        self.wall_ms = self.wall_ms_at(tick, record);
         self.tick = tick.max(self.tick);
         match record {
             Record::Input(input) => self.input(input),
@@ -164,9 +171,8 @@ impl Head {
                 }
             }
             Record::Sample(sample) => self.sample = Some(*sample),
-            Record::Wall(wall_ms) => self.wall_ms = *wall_ms,
             Record::Names(names) => self.names.clone_from(names),
-            Record::Timeout | Record::Action(_) => {}
+            Record::Timeout | Record::Action(_) | Record::Wall(_) => {}
         }
     }
 

@@ -58,6 +58,12 @@ impl Journal {
         self.sender.try_send(Message::Record(tick, record)).is_ok()
     }
 
+    /// Whether nothing waits for the thread.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.sender.capacity() == RECORDS
+    }
+
     /// Stores what is there, within the limit; returns whether that was done.
     pub async fn close(self, limit: Duration) -> bool {
         drop(self.sender);
