@@ -15,7 +15,7 @@ use crate::journal::reader::{ReadError, Reader, Run};
 use crate::journal::{Decided, Record};
 
 /// Arguments of `replay`.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Args {
     /// The journal, as `file` of [journal] in the configuration names it
     #[arg(value_name = "FILE")]
@@ -106,7 +106,7 @@ fn caveats(counts: &Counts, run: &Run, out: &mut dyn Write) -> std::io::Result<(
         let minutes = counts.not_compared.0 / 60_000;
         writeln!(
             out,
-            "  it does not begin with the start of the daemon, or has gaps: the {hours} h after that are only for getting warm ({minutes} min in all), and are not compared"
+            "  it does not begin with the start of the daemon, or has gaps: the {hours} h and more after that are only for getting warm ({minutes} min in all), and are not compared"
         )?;
     }
     let here = env!("CARGO_PKG_VERSION");
@@ -179,3 +179,6 @@ fn fact(record: &Record, names: &BTreeMap<ChargerId, String>) -> String {
         Record::Names(_) => "the chargers' names".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

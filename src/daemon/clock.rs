@@ -57,13 +57,10 @@ impl Clock {
         self.sleep_until(self.now() + span).await;
     }
 
-    /// The wall clock, in milliseconds since 1970 UTC: for people, nothing is decided by it. Where a day is played faster than life it
-    /// runs faster as well, from the real time of the start on.
-    pub fn wall_ms(&self) -> i64 {
-        if self.speed == 1 {
-            return wall_ms();
-        }
-        self.wall_ms.saturating_add(i64::try_from(self.now().0).unwrap_or(i64::MAX))
+    /// The wall clock at the present tick, in milliseconds since 1970 UTC: for people, nothing is decided by it. Where a day is played
+    /// faster than life it is as far from the start as the ticks are.
+    pub fn wall_ms(&self, now: Tick) -> i64 {
+        if self.speed == 1 { wall_ms() } else { self.wall_ms.saturating_add(i64::try_from(now.0).unwrap_or(i64::MAX)) }
     }
 
     /// How many times as fast as life it runs.

@@ -10,6 +10,8 @@ mod outlet;
 mod recorder;
 mod state;
 #[cfg(test)]
+pub(crate) use recorder::tests::record;
+#[cfg(test)]
 mod tests;
 mod turn;
 

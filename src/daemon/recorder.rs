@@ -138,7 +138,7 @@ impl Tape {
             self.begin(Start::Gap(self.dropped), &controller.snapshot(), now);
         } else if now.since(self.wall_at) >= WALL_EVERY {
             self.wall_at = now;
-            self.note(now, Record::Wall(self.clock.wall_ms()));
+            self.note(now, Record::Wall(self.clock.wall_ms(now)));
         }
         self.note(now, record);
     }
@@ -187,7 +187,7 @@ impl Tape {
             reports: reports.collect(),
             values: values.into_iter().filter_map(|(source, value)| Some((source, value?))).collect(),
             sample: self.sample,
-            ..Head::new(now, self.clock.wall_ms(), self.config.clone(), self.names.clone())
+            ..Head::new(now, self.clock.wall_ms(now), self.config.clone(), self.names.clone())
         };
         if self.journal.begin(start, head) {
             self.wall_at = now;
@@ -203,4 +203,4 @@ impl Tape {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

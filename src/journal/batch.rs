@@ -17,7 +17,7 @@ const LEVEL: u8 = 6;
 
 /// A batch being written.
 #[derive(Debug)]
-pub(super) struct Builder {
+pub(crate) struct Builder {
     start: Start,
     bytes: Vec<u8>,
     codec: Codec,
@@ -28,7 +28,7 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Begins with all that is in force.
-    pub(super) fn new(start: Start, head: Head) -> Self {
+    pub(crate) fn new(start: Start, head: Head) -> Self {
         let mut bytes = Vec::new();
         FORMAT.put(&mut bytes);
         start.put(&mut bytes);
@@ -37,33 +37,33 @@ impl Builder {
     }
 
     /// Adds a record.
-    pub(super) fn push(&mut self, tick: Tick, record: &Record) {
+    pub(crate) fn push(&mut self, tick: Tick, record: &Record) {
         self.codec.put(tick, record, &mut self.bytes);
         self.now.apply(tick, record);
     }
 
     /// What is in force after the last record.
-    pub(super) const fn now(&self) -> &Head {
+    pub(crate) const fn now(&self) -> &Head {
         &self.now
     }
 
     /// When it began: tick and wall clock.
-    pub(super) const fn first(&self) -> (Tick, i64) {
+    pub(crate) const fn first(&self) -> (Tick, i64) {
         self.first
     }
 
     /// How it relates to the batch before.
-    pub(super) const fn start(&self) -> Start {
+    pub(crate) const fn start(&self) -> Start {
         self.start
     }
 
     /// Its size before deflation.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
     /// The blob.
-    pub(super) fn pack(&self) -> Vec<u8> {
+    pub(crate) fn pack(&self) -> Vec<u8> {
         miniz_oxide::deflate::compress_to_vec_zlib(&self.bytes, LEVEL)
     }
 }

@@ -145,7 +145,8 @@ impl Desk {
         if record.is_fact() && (tick >= self.due || batch.size() >= FULL) {
             let head = batch.now().clone();
             self.flush();
-            self.begin(Start::Follows, Head { tick: tick.max(head.tick), ..head });
+            self.begin(Start::Follows, head);
+            self.due = tick + self.length;
         }
         let Some(batch) = &mut self.batch else { return };
         let charges = |batch: &Builder| batch.now().decided.values().any(|d| d.setpoint > Milliamps::ZERO);

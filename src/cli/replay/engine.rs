@@ -1,12 +1,13 @@
 //! A recorded run once more: a fresh controller is told the same, and must answer the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::{ChargerId, Controller, Input, Millis, Reading, Restore, Tick};
 
 use crate::journal::{Batch, Damaged, Decided, Head, Record, Start, chargers_decided};
 
-/// Where the beginning is missing, what the controller knew of the last day is as well: starts, what the battery gave, how the weather was.
+/// Where the beginning is missing, what the controller knew of the last day is as well: starts, what the battery gave, how the weather
+/// was. While it decides otherwise for want of that, within the first such span, the count begins anew: a start of its own is remembered.
 pub(super) const WARM_UP: Millis = Millis::from_secs(24 * 3_600);
 
 /// The first answer that is not the recorded one.
@@ -55,6 +56,8 @@ pub(super) struct Replay {
     turn: Option<Turn>,
     head: Option<Head>,
     compare_from: Tick,
+    /// Until here it may decide otherwise.
+    warm_until: Tick,
     pub(super) counts: Counts,
 }
 
@@ -66,6 +69,7 @@ impl Replay {
             turn: None,
             head: None,
             compare_from: Tick(0),
+            warm_until: Tick(0),
             counts: Counts { facts: 0, answers: 0, warm_ups: 0, dropped: 0, not_compared: Millis(0) },
         }
     }
@@ -113,6 +117,7 @@ impl Replay {
         self.turn = None;
         self.head = Some(head.clone());
         self.compare_from = head.tick;
+        self.warm_until = head.tick;
     }
 
     /// Begins in the middle, with what is known of the time before.
@@ -135,7 +140,8 @@ impl Replay {
         self.controller = Some(controller);
         self.turn = None;
         self.head = Some(head.clone());
-        self.compare_from = head.tick + WARM_UP;
+        self.warm_until = head.tick + WARM_UP;
+        self.compare_from = self.warm_until;
         self.counts.warm_ups += 1;
     }
 
@@ -182,13 +188,19 @@ impl Replay {
     /// The answer is complete: is it the recorded one?
     fn close(&mut self) -> Option<Difference> {
         let Turn { fact, expected, given } = self.turn.take()?;
-        let head = self.head.as_ref().filter(|head| head.tick >= self.compare_from)?;
+        let head = self.head.as_ref()?;
+        if head.tick < self.warm_until && !alike(&head.decided, &self.decided) {
+            self.compare_from = head.tick + WARM_UP;
+        }
+        if head.tick < self.compare_from {
+            return None;
+        }
         self.counts.answers += expected.len() as u64;
         if expected == given && head.decided == self.decided {
             return None;
         }
         let place = expected.iter().zip(&given).take_while(|(recorded, now)| recorded == now).count();
-        let both = head.decided.keys().chain(self.decided.keys()).collect::<std::collections::BTreeSet<_>>();
+        let both = head.decided.keys().chain(self.decided.keys()).collect::<BTreeSet<_>>();
         let decided = both.into_iter().map(|id| (head.decided.get(id).copied(), self.decided.get(id).copied()));
         Some(Difference {
             wall_ms: head.wall_ms,
@@ -199,4 +211,12 @@ impl Replay {
             names: head.names.clone(),
         })
     }
+}
+
+/// All is decided the same, but for the starts that are remembered.
+fn alike(one: &BTreeMap<ChargerId, Decided>, other: &BTreeMap<ChargerId, Decided>) -> bool {
+    let without = |decided: &BTreeMap<ChargerId, Decided>| -> Vec<_> {
+        decided.values().map(|decided| Decided { starts: 0, ..*decided }).collect()
+    };
+    without(one) == without(other)
 }

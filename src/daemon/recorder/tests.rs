@@ -23,7 +23,7 @@ fn journal(folder: &Path) -> JournalConfig {
 
 fn recorder(journal: Journal) -> Recorder {
     let names = BTreeMap::from([(CARPORT, "carport".to_owned())]);
-    Recorder::new(some_config(), Tick(1), names, Some(journal), Clock::start(1))
+    Recorder::new(some_config(), Tick(1), names, Some(journal), Clock::start(2))
 }
 
 /// A house whose sun goes up and down behind clouds, with a car that takes what it is offered; all numbers tremble as real ones do.
@@ -44,13 +44,18 @@ impl Day {
     }
 
     fn second(&mut self, second: u64, recorder: &mut Recorder) {
+        self.at(second, second, recorder);
+    }
+
+    /// A second of the recorder's life, at this second of the day.
+    fn at(&mut self, second: u64, of_day: u64, recorder: &mut Recorder) {
         let begins = second * 1_000 + 2;
         let at = begins + self.jitter(8);
         let report = self.report(Tick(at));
         recorder.handle(Input::Report(report), Tick(at + 1 + self.jitter(1)));
         self.obey(recorder);
         if second % 30 == 7 {
-            let readings = self.readings(second, report.power.unwrap_or(Watts::ZERO));
+            let readings = self.readings(of_day, report.power.unwrap_or(Watts::ZERO));
             for (number, (source, value)) in (0..).zip(readings) {
                 let reading = Reading { source, value: Some(value), retained: false };
                 recorder.handle(Input::Reading(reading), Tick(begins + 300 + number));
@@ -168,4 +173,56 @@ fn a_day_costs_the_card_a_few_megabytes() {
     println!("a day: {batches} batches, file {size} bytes, written {calls} bytes by calls, {pages} bytes of pages");
     assert!(size < 1_500_000, "{size}");
     assert!(calls.max(pages) < 5_000_000, "{calls} {pages}");
+}
+
+/// Records the first so many seconds of a day, beginning at this time of it.
+pub(crate) async fn record(config: JournalConfig, from: u64, seconds: u64) {
+    let mut recorder = recorder(Journal::start(config).unwrap());
+    let mut day = Day::new(7);
+    for second in 0..seconds {
+        day.at(second, from + second, &mut recorder);
+        if second % 300 == 0 {
+            caught_up(&recorder);
+        }
+    }
+    recorder.close(Duration::from_secs(10)).await;
+}
+
+/// Somebody holds the file: what finds no room is dropped, nothing waits, and then it goes on with a gap.
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = journal(folder.path());
+    let mut recorder = recorder(Journal::start(config.clone()).unwrap());
+    let mut day = Day::new(3);
+    for second in 0..1_300 {
+        day.at(second, 43_200 + second, &mut recorder);
+        caught_up(&recorder);
+    }
+    let holder = rusqlite::Connection::open(&config.file).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut slowest = Duration::ZERO;
+    for second in 1_300..9_000 {
+        let before = Clock::start(1);
+        day.at(second, 43_200 + second, &mut recorder);
+        slowest = slowest.max(Duration::from_millis(before.now().0));
+    }
+    println!("slowest second of the loop while the disk hangs: {slowest:?}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}: the writer waits five seconds for the file");
+    assert!(recorder.tape.as_ref().is_some_and(|tape| tape.dropped > 0));
+    holder.execute_batch("COMMIT").unwrap();
+    caught_up(&recorder);
+    for second in 9_000..10_500 {
+        day.at(second, 43_200 + second, &mut recorder);
+        caught_up(&recorder);
+    }
+    assert_eq!(recorder.tape.as_ref().map(|tape| tape.dropped), Some(0));
+    recorder.close(Duration::from_secs(10)).await;
+    let reader = Reader::open(&config.file).unwrap();
+    let starts: Vec<Start> = reader.batches(1).unwrap().iter().map(|id| reader.batch(*id).unwrap().start).collect();
+    assert!(starts.iter().any(|start| matches!(start, Start::Gap(dropped) if *dropped > 1_000)), "{starts:?}");
+    let mut out = Vec::new();
+    let args = crate::cli::replay::Args { file: config.file, ..crate::cli::replay::Args::default() };
+    assert_eq!(crate::cli::replay::run(&args, &mut out).unwrap(), 0, "{}", String::from_utf8_lossy(&out));
+    assert!(String::from_utf8_lossy(&out).contains("records are missing"));
 }
