@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use surplusd::cli::{check, demo, exit, probe, replay, run, why};
+use surplusd::cli::{check, demo, exit, probe, replay, run, simulate, why};
 use surplusd::config::Environment;
 
 /// Charges an electric car from the sun.
@@ -27,6 +27,8 @@ enum Command {
     Check(check::Args),
     /// Watch it charge a simulated car: no hardware, no broker, no configuration needed.
     Demo(demo::Args),
+    /// Show what the car would have got out of a day, and why.
+    Simulate(simulate::Args),
     /// Read and name every register of a charger. Writes nothing.
     Probe(probe::Args),
     /// Feed what was recorded to a fresh controller: it must decide the same again.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
             check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
         }
         Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args, &environment),
         Command::Probe(args) => {
             return probe::run(&args).unwrap_or_else(|error| {
                 let _ = writeln!(io::stderr(), "surplusd probe: {error:#}");

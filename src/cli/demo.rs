@@ -268,7 +268,7 @@ fn time_of_day(text: &str) -> Result<u32, String> {
     parsed.ok_or_else(|| "write it as HH:MM, for instance 10:00".to_owned())
 }
 
-fn weather(text: &str) -> Result<Weather, String> {
+pub(super) fn weather(text: &str) -> Result<Weather, String> {
     Weather::from_name(text).ok_or_else(|| format!("one of {}", Weather::ALL.map(Weather::name).join(", ")))
 }
 

@@ -7,5 +7,6 @@ pub mod logging;
 pub mod probe;
 pub mod replay;
 pub mod run;
+pub mod simulate;
 mod when;
 pub mod why;

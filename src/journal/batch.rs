@@ -1,6 +1,10 @@
 //! Some minutes of records as one blob that can be read by itself.
 
+use std::io::Read;
+
 use control::Tick;
+use flate2::Compression;
+use flate2::read::{ZlibDecoder, ZlibEncoder};
 
 use super::codec::Codec;
 use super::record::{Head, Record, Start};
@@ -11,9 +15,7 @@ pub const FORMAT: u64 = 1;
 /// A batch is closed at this size, whatever the time, in bytes before deflation.
 pub(super) const FULL: usize = 256 * 1024;
 /// Nothing that this program wrote unpacks to more.
-const UNPACKED_MAX: usize = 4 * FULL;
-/// Of 0 … 10: beyond this, deflation takes twice the time for a hundredth of the size.
-const LEVEL: u8 = 6;
+const UNPACKED_MAX: u64 = 4 * FULL as u64;
 
 /// A batch being written.
 #[derive(Debug)]
@@ -64,8 +66,16 @@ impl Builder {
 
     /// The blob.
     pub(crate) fn pack(&self) -> Vec<u8> {
-        miniz_oxide::deflate::compress_to_vec_zlib(&self.bytes, LEVEL)
+        deflate(&self.bytes)
     }
+}
+
+/// Packs bytes, with their checksum.
+pub(super) fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    // Reading from memory does not fail; if it did, what is packed would be noticed as cut off when it is read.
+    let _ = ZlibEncoder::new(bytes, Compression::default()).read_to_end(&mut packed);
+    packed
 }
 
 /// A batch being read.
@@ -82,8 +92,11 @@ pub struct Batch {
 impl Batch {
     /// Unpacks a blob. Its checksum is checked.
     pub fn unpack(blob: &[u8]) -> Result<Self, Damaged> {
-        let unpacked = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(blob, UNPACKED_MAX);
-        let bytes = unpacked.map_err(|_| Damaged::Packing)?;
+        let mut bytes = Vec::new();
+        let unpacked = ZlibDecoder::new(blob).take(UNPACKED_MAX + 1).read_to_end(&mut bytes);
+        if unpacked.is_err() || bytes.len() as u64 > UNPACKED_MAX {
+            return Err(Damaged::Packing);
+        }
         let mut rest = bytes.as_slice();
         let format = u64::take(&mut rest)?;
         if format > FORMAT {

@@ -6,7 +6,7 @@
 /// Phase-to-neutral voltage that turns currents into power.
 pub const VOLTS: f64 = 230.0;
 
-/// From the moment a car is offered 6 A until current flows, in steps.
+/// From the moment a car is offered 6 A until current flows: it flows in the eighth step that sees the offer.
 const DEAD_TIME_S: u32 = 8;
 /// The current at which a charge begins, in amperes.
 const FIRST_AMPS: f64 = 5.9;
@@ -231,18 +231,21 @@ impl Plant {
         } else if self.startled {
             self.awake = true;
         }
-        let offered = if pilot.state_f { 0.0 } else { f64::from(pilot.offer_deciamps) / 10.0 };
-        let target = offered.min(self.car.max_amps);
-        if target < PILOT_MIN || !self.asks() {
+        if pilot.state_f || !self.asks() {
             self.amps = 0.0;
             self.waited_s = 0;
-        } else if self.waited_s < DEAD_TIME_S {
-            self.waited_s += 1;
-        } else if self.amps < target {
-            self.amps = if self.amps > 0.0 { (self.amps + UP).min(target) } else { FIRST_AMPS.min(target) };
-        } else {
-            self.amps = (self.amps - DOWN).max(target);
+            return;
         }
+        let offered = f64::from(pilot.offer_deciamps) / 10.0;
+        self.waited_s = if offered >= PILOT_MIN { self.waited_s.saturating_add(1) } else { 0 };
+        let target = if self.waited_s >= DEAD_TIME_S { offered.min(self.car.max_amps) } else { 0.0 };
+        self.amps = if self.amps < target {
+            if self.amps > 0.0 { (self.amps + UP).min(target) } else { FIRST_AMPS.min(target) }
+        } else {
+            // Told to stop it ramps down as it always does, and lets go below the lowest current.
+            let lower = self.amps - DOWN;
+            if target > 0.0 || lower >= PILOT_MIN { lower.max(target) } else { 0.0 }
+        };
     }
 
     fn book(&mut self, started: bool) {

@@ -16,3 +16,5 @@ mod mosquitto;
 mod mqtt;
 #[cfg(test)]
 mod sim_broker;
+#[cfg(test)]
+mod simulate;

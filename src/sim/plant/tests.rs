@@ -18,9 +18,10 @@ fn near(a: f64, b: f64) {
 }
 
 #[test]
-fn a_car_waits_eight_seconds_and_then_ramps() {
+fn current_flows_eight_seconds_after_the_offer_and_ramps() {
     let mut plant = Plant::new(CarOptions::ALL_DAY, None);
-    near(run(&mut plant, 8, offer(160)).car_w, 0.0);
+    // Offered at the end of step t: nothing in the steps t+1 to t+7, the first current in step t+8.
+    near(run(&mut plant, 7, offer(160)).car_w, 0.0);
     let amps: Vec<f64> = (0..7).map(|_| run(&mut plant, 1, offer(160)).car_w / 690.0).collect();
     for (got, want) in amps.iter().zip([5.9, 7.9, 9.9, 11.9, 13.9, 15.9, 16.0]) {
         near(*got, want);
@@ -35,10 +36,23 @@ fn a_car_waits_eight_seconds_and_then_ramps() {
 #[test]
 fn an_interrupted_offer_waits_again() {
     let mut plant = Plant::new(CarOptions::ALL_DAY, None);
-    run(&mut plant, 7, offer(60));
+    run(&mut plant, 6, offer(60));
     run(&mut plant, 1, NOTHING);
-    near(run(&mut plant, 8, offer(60)).car_w, 0.0);
+    near(run(&mut plant, 7, offer(60)).car_w, 0.0);
     assert!(run(&mut plant, 1, offer(60)).car_w > 0.0);
+}
+
+#[test]
+fn a_car_ramps_down_when_it_is_told_to_stop() {
+    let mut plant = Plant::new(CarOptions::ALL_DAY, None);
+    run(&mut plant, 20, offer(160));
+    near(run(&mut plant, 1, NOTHING).car_w / 690.0, 12.0);
+    // Offered again while it still ramps: it goes on to zero and waits like any other time.
+    near(run(&mut plant, 1, offer(160)).car_w / 690.0, 8.0);
+    near(run(&mut plant, 6, offer(160)).car_w, 0.0);
+    near(run(&mut plant, 1, offer(160)).car_w / 690.0, 5.9);
+    assert_eq!(plant.ledger().starts, 2);
+    near(run(&mut plant, 1, Pilot { state_f: true, ..offer(160) }).car_w, 0.0);
 }
 
 #[test]

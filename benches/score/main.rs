@@ -1,0 +1,128 @@
+//! How much of what was possible the controller gets into the car: value, bound and score of each day, in every scenario, beside the rival's.
+//!
+//! The value of a day is `U = solar − 3·(grid + battery) − 0.1·starts` in kWh into the car; the score is `ΣU / ΣU*` with the clairvoyant
+//! bound `U*`. Asserts nothing.
+#![expect(clippy::print_stdout, reason = "it prints a table")]
+#![expect(clippy::indexing_slicing, reason = "the bound indexes what it has just sized")]
+
+mod bound;
+mod days;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use clap::Parser;
+use control::{Permille, WattHours};
+use surplusd::simulate::{Nobody, Scenario, Simulation, Totals};
+
+use days::{Measured, Origin, Rival};
+
+/// Scores the controller on days of sun and house load.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/score")]
+struct Args {
+    /// Folders of traces, with those below them; none: sixteen days of the seeded generator
+    folders: Vec<PathBuf>,
+    /// Only this scenario (may be given several times)
+    #[arg(long, value_name = "NAME", value_parser = scenario)]
+    scenario: Vec<Scenario>,
+    /// Instead of the default of `solar.start-cost-wh`
+    #[arg(long, value_name = "WH")]
+    start_cost_wh: Option<u16>,
+    /// Instead of the default of `solar.min-share`
+    #[arg(long, value_name = "SHARE", value_parser = clap::value_parser!(f64))]
+    min_share: Option<f64>,
+    /// Leave out the rows of the days
+    #[arg(long)]
+    summary: bool,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Cargo says so
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    Scenario::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Scenario::ALL.into_iter().map(Scenario::name).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
+/// A day in a scenario.
+struct Row {
+    day: String,
+    totals: Totals,
+    bound: f64,
+    /// What the rival reached, where known.
+    rival: Option<f64>,
+}
+
+/// All days in a scenario.
+struct Table {
+    scenario: Scenario,
+    rows: Vec<Row>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let origins = Origin::all(&args.folders)?;
+    let rival = days::rival(&args.folders)?;
+    let days = side_by_side(&origins, Origin::load).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let scenarios = if args.scenario.is_empty() { Scenario::ALL.to_vec() } else { args.scenario.clone() };
+    let mut tables = Vec::new();
+    for scenario in scenarios {
+        tables.push(score(scenario, &days, &rival, &args)?);
+    }
+    if args.json {
+        println!("{:#}", table::json(&tables));
+    } else {
+        print!("{}", table::text(&tables, !args.summary));
+    }
+    Ok(())
+}
+
+fn score(scenario: Scenario, days: &[Measured], rival: &Rival, args: &Args) -> anyhow::Result<Table> {
+    let mut config = scenario.config()?;
+    if let Some(cost) = args.start_cost_wh {
+        config.solar.start_cost = WattHours(i64::from(cost));
+    }
+    if let Some(share) = args.min_share {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to thousandths")]
+        let permille = (share.clamp(0.5, 1.0) * 1_000.0).round() as u16;
+        config.solar.min_share = Permille(permille);
+    }
+    let setup = scenario.setup();
+    let rows = side_by_side(days, |day| {
+        let Ok(totals) = Simulation::run(&config, &setup, &day.trace, &mut Nobody);
+        let beside = (day.name.clone(), days::rival_scenario(scenario).to_owned());
+        Row { day: day.name.clone(), totals, bound: day.bound(scenario), rival: rival.get(&beside).copied() }
+    });
+    Ok(Table { scenario, rows })
+}
+
+/// Does `work` for every item on all cores; results in the order of the items.
+fn side_by_side<I: Sync, R: Send>(items: &[I], work: impl Fn(&I) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores.min(items.len()) {
+            scope.spawn(|| {
+                while let Some((at, item)) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, items.get(at)?)))
+                {
+                    let result = work(item);
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}

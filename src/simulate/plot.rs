@@ -1,0 +1,151 @@
+//! A day as a picture (SVG): above, house and car stacked before the sun; below, what battery and grid give and take; stops are shaded,
+//! numbered, and explained under the picture.
+//!
+//! Left out: anything interactive. The same run gives the same bytes.
+
+mod draw;
+
+use std::mem::{Discriminant, discriminant};
+
+use control::{Milliamps, Reason};
+
+use super::engine::{Observer, Second, Totals};
+use super::trace::Trace;
+
+/// Points across the picture.
+const POINTS: u32 = 1_100;
+
+/// Averages over some seconds, in watts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Point {
+    solar: f64,
+    house: f64,
+    car: f64,
+    battery: f64,
+    grid: f64,
+    seconds: f64,
+}
+
+/// A while without an order to charge.
+#[derive(Debug, Clone)]
+struct Stop {
+    from_s: u32,
+    until_s: u32,
+    /// What it began with.
+    why: String,
+    first: Option<Discriminant<Reason>>,
+    /// What else kept it from charging.
+    then: Option<String>,
+}
+
+/// Collects what is drawn.
+#[derive(Debug)]
+pub struct Plot {
+    first_s: u32,
+    end_s: u32,
+    /// Seconds of a point.
+    every_s: u32,
+    points: Vec<Point>,
+    stops: Vec<Stop>,
+    /// Whether the car was to charge in the last second, and whether it ever was.
+    on: bool,
+    ever_on: bool,
+}
+
+impl Plot {
+    /// For the whole of a trace.
+    pub fn new(trace: &Trace) -> Self {
+        let (first_s, end_s) = (trace.first_s(), trace.end_s());
+        let every_s = (end_s - first_s).div_ceil(POINTS).max(1);
+        let points = vec![Point::default(); (end_s - first_s).div_ceil(every_s) as usize];
+        Self { first_s, end_s, every_s, points, stops: Vec::new(), on: true, ever_on: false }
+    }
+
+    /// The picture.
+    pub fn svg(&self, name: &str, totals: &Totals) -> String {
+        draw::svg(self, name, totals)
+    }
+
+    /// The mean of each point.
+    fn means(&self) -> Vec<Point> {
+        let mean = |point: &Point| {
+            let by = |sum: f64| sum / point.seconds.max(1.0);
+            Point {
+                solar: by(point.solar),
+                house: by(point.house),
+                car: by(point.car),
+                battery: by(point.battery),
+                grid: by(point.grid),
+                seconds: point.seconds,
+            }
+        };
+        self.points.iter().map(mean).collect()
+    }
+
+    /// Why it does not charge, in words. Numbers of the moment belong to a stop; before the first charge there was none. Nothing while
+    /// the first sample is waited for, which explains nothing.
+    fn why(&self, reason: Reason) -> String {
+        if matches!(reason, Reason::NoData | Reason::Starting) {
+            String::new()
+        } else if self.ever_on {
+            reason.to_string()
+        } else {
+            reason.code().replace('-', " ")
+        }
+    }
+}
+
+/// Whether a reason adds to what a stop began with. Too little sun is what every stop goes on with.
+const fn lasts(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::TooLittleSun { .. }
+            | Reason::SunGone { .. }
+            | Reason::MinimumOff { .. }
+            | Reason::NoData
+            | Reason::Starting
+    )
+}
+
+impl Observer for Plot {
+    type Error = std::io::Error;
+
+    fn second(&mut self, second: &Second<'_>) -> Result<(), Self::Error> {
+        let flows = second.flows;
+        let place = second.t_s.saturating_sub(self.first_s) / self.every_s;
+        if let Some(point) = self.points.get_mut(place as usize) {
+            point.solar += flows.solar_w;
+            point.house += flows.house_w;
+            point.car += flows.car_w;
+            point.battery += flows.battery_w;
+            point.grid += flows.grid_w;
+            point.seconds += 1.0;
+        }
+        let on = second.setpoint > Milliamps::ZERO;
+        if !on {
+            if self.on {
+                self.stops.push(Stop {
+                    from_s: second.t_s,
+                    until_s: second.t_s,
+                    why: String::new(),
+                    first: None,
+                    then: None,
+                });
+            }
+            let reason = second.reason();
+            let why = self.why(reason);
+            if let Some(stop) = self.stops.last_mut() {
+                stop.until_s = second.t_s + 1;
+                if stop.why.is_empty() {
+                    stop.why = why;
+                    stop.first = Some(discriminant(&reason));
+                } else if lasts(reason) && stop.first != Some(discriminant(&reason)) {
+                    stop.then = Some(reason.to_string());
+                }
+            }
+        }
+        self.on = on;
+        self.ever_on |= on;
+        Ok(())
+    }
+}
