@@ -1,10 +1,12 @@
 //! `surplusd` charges an electric car from the sun. In reading order:
-//! `config` (the file), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop), `sim` (everything simulated), `simulate` (the controller on it in virtual time), `tls` (certificates), `cli` (commands).
+//! `config` (the file), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop), `journal` (what it did, and why),
+//! `sim` (everything simulated), `simulate` (the controller on it in virtual time), `tls` (certificates), `cli` (commands).
 
 pub mod charger;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod journal;
 pub mod mqtt;
 pub mod sim;
 pub mod simulate;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use surplusd::cli::{check, demo, exit, probe, run, simulate};
+use surplusd::cli::{check, demo, exit, probe, replay, run, simulate, why};
 use surplusd::config::Environment;
 
 /// Charges an electric car from the sun.
@@ -12,7 +12,7 @@ use surplusd::config::Environment;
 #[command(
     version,
     about,
-    after_help = "Exit codes: 0 done, 2 wrong usage, 69 a needed service does not answer, 70 bug, 77 no permission, 78 wrong configuration."
+    after_help = "Exit codes: 0 done, 1 a replay differs, 2 wrong usage, 69 a needed service does not answer, 70 bug, 77 no permission, 78 wrong configuration."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -31,6 +31,10 @@ enum Command {
     Simulate(simulate::Args),
     /// Read and name every register of a charger. Writes nothing.
     Probe(probe::Args),
+    /// Feed what was recorded to a fresh controller: it must decide the same again.
+    Replay(replay::Args),
+    /// Say in plain words what decided the current at a time, with the numbers that went in.
+    Why(why::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +55,18 @@ fn main() -> ExitCode {
                 ExitCode::from(exit::UNAVAILABLE)
             });
         }
+        Command::Replay(args) => {
+            replay::run(&args, &mut io::stdout().lock()).unwrap_or_else(|error| failed("replay", &error))
+        }
+        Command::Why(args) => {
+            why::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("why", &error))
+        }
     };
     ExitCode::from(code)
+}
+
+/// Says why a command came to nothing.
+fn failed(command: &str, error: &anyhow::Error) -> u8 {
+    let _ = writeln!(io::stderr(), "surplusd {command}: {error:#}");
+    exit::UNAVAILABLE
 }

@@ -55,6 +55,9 @@ pub struct Args {
     /// Reserved for a status page, which this version does not have: accepted, and nothing listens there
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Record everything in this file, for `surplusd replay` and `surplusd why`
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
 }
 
 /// What the daemon is given to run on.
@@ -202,14 +205,24 @@ mode = "{mode}"
 
 [home-assistant]
 node-id = "demo"
-"#,
+
+{journal}"#,
         state = dir.join("state.json").display(),
         port = world.broker_port(),
         ca = world.ca_file().display(),
         battery = !args.no_battery,
         serial = world.serial_path().display(),
         mode = args.mode,
+        journal = journal_text(args.journal.as_deref()),
     )
+}
+
+/// The flight recorder, where it was asked for.
+fn journal_text(file: Option<&Path>) -> String {
+    let Some(file) = file else { return "[journal]\nenabled = false\n".to_owned() };
+    // The state directory is systemd's; here names are meant as the shell means them.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    format!("[journal]\nfile = {}\n", toml::Value::String(file.display().to_string()))
 }
 
 fn introduction(args: &Args, world: &World, config_file: &Path) -> String {

@@ -2,6 +2,8 @@
 
 /// All went well.
 pub const OK: u8 = 0;
+/// `replay`: something came out differently.
+pub const DIFFERENT: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;
 /// A service that is needed is not available. Only one-shot commands give up; the daemon tries again.

@@ -5,5 +5,8 @@ pub mod demo;
 pub mod exit;
 pub mod logging;
 pub mod probe;
+pub mod replay;
 pub mod run;
 pub mod simulate;
+mod when;
+pub mod why;

@@ -21,6 +21,21 @@ pub struct Config {
     pub publish: PublishConfig,
     /// Where mode, counters and locks are kept across restarts.
     pub state_file: PathBuf,
+    /// The flight recorder; `None`: nothing is recorded.
+    pub journal: Option<JournalConfig>,
+}
+
+/// The flight recorder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Its file.
+    pub file: PathBuf,
+    /// How much recorded time is kept.
+    pub keep: Millis,
+    /// How large the file may become.
+    pub max_bytes: u64,
+    /// How much is gathered before it is stored; this much is lost when the power goes.
+    pub batch: Millis,
 }
 
 /// How to reach the broker.

@@ -42,6 +42,8 @@ pub(super) struct File {
     pub(super) home_assistant: HomeAssistant,
     #[serde(deserialize_with = "table")]
     pub(super) publish: Publish,
+    #[serde(deserialize_with = "table")]
+    pub(super) journal: Journal,
 }
 
 impl Default for File {
@@ -59,6 +61,7 @@ impl Default for File {
             charger: Vec::new(),
             home_assistant: HomeAssistant::default(),
             publish: Publish::default(),
+            journal: Journal::default(),
         }
     }
 }
@@ -349,6 +352,29 @@ pub(super) struct Publish {
 impl Default for Publish {
     fn default() -> Self {
         Self { base_topic: None, charger_power_topic: None, state_every_s: 10.0 }
+    }
+}
+
+/// `[journal]`: the flight recorder.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Journal {
+    pub(super) enabled: bool,
+    pub(super) file: String,
+    pub(super) keep_days: f64,
+    pub(super) max_mb: f64,
+    pub(super) batch_s: f64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            file: "/var/lib/surplusd/journal.sqlite".to_owned(),
+            keep_days: 30.0,
+            max_mb: 64.0,
+            batch_s: 600.0,
+        }
     }
 }
 

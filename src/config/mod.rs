@@ -27,14 +27,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use domain::{
-    ChargerSetup, ClientAuth, Config, InputConfig, LinkConfig, MqttConfig, PhaseSwitch, PublishConfig, Secret,
-    TlsConfig, Unit,
+    ChargerSetup, ClientAuth, Config, InputConfig, JournalConfig, LinkConfig, MqttConfig, PhaseSwitch, PublishConfig,
+    Secret, TlsConfig, Unit,
 };
 pub use finding::{Finding, Severity};
 
 use checks::Surroundings;
+use control::Millis;
 use file::File;
-use report::Report;
+use report::{Report, Reported};
 
 /// The longest configuration file, in bytes.
 const FILE_MAX: u64 = 256 * 1024;
@@ -169,6 +170,7 @@ fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
     let safety = site::safety(report, &file.fail_safe, chargers::highest_current(&file.charger));
     let chargers = chargers::chargers(report, &file.charger, site, safety, around);
     let state_file = state_file(report, &file, around.environment);
+    let journal = journal(report, &file, state_file.as_deref(), around.environment);
     let (sources, chargers) = (sources?, chargers?);
     Some(Config {
         mqtt: mqtt?,
@@ -185,6 +187,7 @@ fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
         chargers: chargers.setups,
         publish: publish?,
         state_file: state_file?,
+        journal: journal.ok()?,
     })
 }
 
@@ -198,11 +201,40 @@ fn other_version(report: &mut Report) -> Option<()> {
 }
 
 fn state_file(report: &mut Report, file: &File, environment: &Environment) -> Option<PathBuf> {
-    let name = Path::new(&file.state_file);
-    if name.file_name().is_none() || file.state_file.ends_with('/') {
-        report.error("state-file", "this does not name a file", "write it as \"/var/lib/surplusd/state.json\"");
+    state_path(report, "state-file", &file.state_file, "state.json", environment)
+}
+
+/// A file of ours: a relative name lies in the directory that systemd lets us write to.
+fn state_path(report: &mut Report, key: &str, text: &str, usual: &str, environment: &Environment) -> Option<PathBuf> {
+    let name = Path::new(text);
+    if name.file_name().is_none() || text.ends_with('/') {
+        report.error(key, "this does not name a file", format!("write it as \"{STATE_DIRECTORY}/{usual}\""));
         return None;
     }
     let directory = environment.state_directory.as_deref().unwrap_or_else(|| Path::new(STATE_DIRECTORY));
     Some(directory.join(name))
+}
+
+/// `[journal]`. All its keys are checked, whether it is switched on or not.
+fn journal(
+    report: &mut Report,
+    file: &File,
+    state_file: Option<&Path>,
+    environment: &Environment,
+) -> Result<Option<JournalConfig>, Reported> {
+    const DAY: u64 = 24 * 3_600;
+    let table = &file.journal;
+    let path = state_path(report, "journal.file", &table.file, "journal.sqlite", environment);
+    if path.is_some() && path.as_deref() == state_file {
+        report.error("journal.file", "this is the state-file", "give the journal a file of its own");
+    }
+    let keep: Option<u64> = report.whole("journal.keep-days", table.keep_days, 1.0..=3_650.0);
+    let megabytes: Option<u64> = report.whole("journal.max-mb", table.max_mb, 1.0..=100_000.0);
+    let batch = report.seconds("journal.batch-s", table.batch_s, 10.0..=3_600.0);
+    let config = || {
+        let (keep, max_bytes) = (Millis::from_secs(keep? * DAY), megabytes? * 1_000_000);
+        Some(JournalConfig { file: path?, keep, max_bytes, batch: batch? })
+    };
+    let config = config().ok_or(Reported)?;
+    Ok(table.enabled.then_some(config))
 }

@@ -1,6 +1,6 @@
 //! The one place that asks the OS for the time. Everything else gets ticks.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use control::{Millis, Tick};
 use tokio::time::Instant;
@@ -10,13 +10,22 @@ use tokio::time::Instant;
 pub struct Clock {
     epoch: Instant,
     speed: u32,
+    /// The wall clock at the epoch, in milliseconds since 1970 UTC.
+    wall_ms: i64,
+}
+
+/// The wall clock, in milliseconds since 1970 UTC.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Clock {
     /// A clock that starts at tick 1 now and runs `speed` times as fast as life (at least 1).
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start(speed: u32) -> Self {
-        Self { epoch: Instant::now(), speed: speed.max(1) }
+        Self { epoch: Instant::now(), speed: speed.max(1), wall_ms: wall_ms() }
     }
 
     /// The present tick.
@@ -46,6 +55,12 @@ impl Clock {
     /// Waits for a span of ticks.
     pub async fn sleep(&self, span: Millis) {
         self.sleep_until(self.now() + span).await;
+    }
+
+    /// The wall clock at the present tick, in milliseconds since 1970 UTC: for people, nothing is decided by it. Where a day is played
+    /// faster than life it is as far from the start as the ticks are.
+    pub fn wall_ms(&self, now: Tick) -> i64 {
+        if self.speed == 1 { wall_ms() } else { self.wall_ms.saturating_add(i64::try_from(now.0).unwrap_or(i64::MAX)) }
     }
 
     /// How many times as fast as life it runs.

@@ -7,7 +7,10 @@
 pub mod clock;
 mod notify;
 mod outlet;
+mod recorder;
 mod state;
+#[cfg(test)]
+pub(crate) use recorder::tests::record;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -16,19 +19,21 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use control::{Controller, Input, Restore, Snapshot};
+use control::{Input, Restore, Snapshot};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::charger::bus::{Bus, BusCommand, BusEvent};
 use crate::config::{Config, LinkConfig};
+use crate::journal::Journal;
 use crate::mqtt::command::Commands;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::{self, Link, LinkSetup};
 use clock::Clock;
 use notify::Notifier;
 use outlet::Outlet;
+use recorder::Recorder;
 use state::{ChargerState, Saved, State, Uptime, Writer};
 
 /// Messages of the lines on their way to the loop; beyond it a line waits, and its orders lapse.
@@ -39,6 +44,8 @@ const TURN_MAX: usize = 256;
 const LINES_LIMIT: Duration = Duration::from_millis(2_400);
 /// … for the broker's acknowledgement; its closing handshake may take a second more.
 const BROKER_LIMIT: Duration = Duration::from_millis(1_400);
+/// … and then for what is to be stored.
+const STORED_LIMIT: Duration = Duration::from_millis(300);
 
 /// What the shell tells the loop.
 #[derive(Debug)]
@@ -99,7 +106,7 @@ struct Daemon {
     clock: Clock,
     controls: mpsc::Receiver<Control>,
     snapshots: watch::Sender<Option<Snapshot>>,
-    controller: Controller,
+    controller: Recorder,
     inputs: Inputs,
     commands: Commands,
     link: Link,
@@ -127,7 +134,8 @@ impl Daemon {
         let mut state = state::load(&config.state_file);
         let (writer, saved) = Writer::start(config.state_file.clone())?;
         let now = clock.now();
-        let mut controller = Controller::new(config.control.clone(), now);
+        let journal = config.journal.clone().map(Journal::start).transpose()?;
+        let mut controller = Recorder::new(config.control.clone(), now, names(&config), journal, clock);
         restore(&state, &config, &mut controller, now);
         make_room(&mut state, &config);
         let (bus_sender, bus_events) = mpsc::channel(BUS_EVENTS);
@@ -218,7 +226,8 @@ impl Daemon {
                 self.stored = saved.generation;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_millis(300), stored).await;
+        let stored = tokio::time::timeout(STORED_LIMIT, stored);
+        let _ = tokio::join!(stored, self.controller.close(STORED_LIMIT));
         info!(proven = all, offline_acknowledged = told, "ended");
         all
     }
@@ -239,7 +248,7 @@ impl Daemon {
 }
 
 /// Tells the controller what was before the restart.
-fn restore(state: &State, config: &Config, controller: &mut Controller, now: control::Tick) {
+fn restore(state: &State, config: &Config, controller: &mut Recorder, now: control::Tick) {
     for (id, setup) in &config.chargers {
         if let Some(kept) = state.get(&setup.name) {
             let stopped_ago = kept.stopped.as_ref().and_then(Uptime::elapsed);

@@ -13,8 +13,9 @@ use crate::config::Environment;
 /// A daemon with so many chargers, all on lines that nobody answers, which have ended.
 async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
     let mut text = format!(
-        "version = 1\nstate-file = \"{}\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n[site]\nmain-fuse-a = 250\n",
-        folder.join("state.json").display()
+        "version = 1\nstate-file = \"{}\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n[site]\nmain-fuse-a = 250\n[journal]\nfile = \"{}\"\n",
+        folder.join("state.json").display(),
+        folder.join("journal.sqlite").display()
     );
     let charger = |number| {
         let port = number + 1;

@@ -281,6 +281,9 @@ impl Daemon {
         if config.state_file != self.config.state_file {
             warn!("a new state-file takes effect at the next start");
         }
+        if config.journal != self.config.journal {
+            warn!("a new [journal] takes effect at the next start");
+        }
         if lines_changed {
             // Ids are places in the file: what the lines still say belongs to the old names.
             self.note_stops();
@@ -288,6 +291,7 @@ impl Daemon {
         }
         let old = std::mem::replace(&mut self.config, config);
         self.config.state_file = old.state_file;
+        self.config.journal = old.journal;
         make_room(&mut self.state, &self.config);
         if lines_changed {
             self.begin_chargers_anew();
@@ -295,6 +299,7 @@ impl Daemon {
         } else {
             self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         }
+        self.controller.rename(names(&self.config), self.clock.now());
         self.commands = Commands::new(&self.config.publish.base_topic, &names(&self.config));
         if moved {
             self.inputs = Inputs::new(&self.config.inputs);

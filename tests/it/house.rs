@@ -48,6 +48,8 @@ pub(crate) struct House {
     pub(crate) extra: String,
     /// `fail-safe.stop-after-s`.
     pub(crate) stop_after_s: u32,
+    /// `journal.batch-s`.
+    pub(crate) batch_s: u32,
     _driver: JoinSet<()>,
 }
 
@@ -88,8 +90,13 @@ impl House {
             clock,
             extra: String::new(),
             stop_after_s: 120,
+            batch_s: 600,
             _driver: driver,
         }
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal.sqlite")
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {
@@ -116,6 +123,9 @@ min-off-s = 30
 stale-after-s = 5
 stop-after-s = {stop_after}
 charger-watchdog-s = 4
+[journal]
+file = "{journal}"
+batch-s = {batch_s}
 [publish]
 charger-power-topic = "home/charger/power"
 state-every-s = 1
@@ -127,6 +137,8 @@ poll-s = 0.3
 max-current-a = {max}
 {extra}"#,
             state = show(&self.folder.path().join("state.json")),
+            journal = show(&self.journal()),
+            batch_s = self.batch_s,
             port = self.broker.port,
             ca = show(&self.pki.ca()),
             cert = show(&self.pki.path("client.crt")),

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Visitor, value::Error};
 
 use super::{PROFILES, good, lines};
 use crate::config::file::{
-    Battery, Charger, FailSafe, File, HomeAssistant, Input, Inputs, Mqtt, Publish, Sampling, Site, Solar,
+    Battery, Charger, FailSafe, File, HomeAssistant, Input, Inputs, Journal, Mqtt, Publish, Sampling, Site, Solar,
 };
 use crate::config::{Environment, Files, load_with};
 
@@ -71,6 +71,7 @@ fn every_key_is_in_the_reference() {
     expected.insert("sampling", fields::<Sampling>());
     expected.insert("home-assistant", fields::<HomeAssistant>());
     expected.insert("publish", fields::<Publish>());
+    expected.insert("journal", fields::<Journal>());
     for name in fields::<File>() {
         assert!(table.contains_key(name), "{name} is not in the reference");
         let known = ["version", "state-file", "charger"].contains(&name) || expected.contains_key(name);

@@ -1,0 +1,151 @@
+//! What was recorded is given again; what was not is found.
+
+use std::path::Path;
+
+use control::{Milliamps, Millis, Mode, Order};
+
+use super::*;
+use crate::config::JournalConfig;
+use crate::journal::Batch;
+use crate::journal::batch::Builder;
+
+const MORNING: u64 = 9 * 3_600;
+
+fn config(folder: &Path) -> JournalConfig {
+    JournalConfig {
+        file: folder.join("journal.sqlite"),
+        keep: Millis::from_secs(30 * 86_400),
+        max_bytes: 64_000_000,
+        batch: Millis::from_secs(600),
+    }
+}
+
+fn replay(file: &Path, number: Option<i64>) -> (u8, String) {
+    let mut out = Vec::new();
+    let args = Args { file: file.to_owned(), run: number, ..Args::default() };
+    let code = run(&args, &mut out).unwrap();
+    (code, String::from_utf8(out).unwrap())
+}
+
+/// Changes the first record of a journal for which `change` gives another; `None` there leaves it out.
+fn tamper(file: &Path, mut change: impl FnMut(&Record) -> Option<Option<Record>>) {
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let ids: Vec<i64> = Reader::open(file).unwrap().batches(1).unwrap();
+    for id in ids {
+        let blob: Vec<u8> =
+            connection.query_row("SELECT data FROM batch WHERE id = ?1", [id], |row| row.get(0)).unwrap();
+        let batch = Batch::unpack(&blob).unwrap();
+        let mut builder = Builder::new(batch.start, batch.head.clone());
+        let mut done = false;
+        for record in batch.records() {
+            let (tick, record) = record.unwrap();
+            match if done { None } else { change(&record) } {
+                Some(other) => {
+                    done = true;
+                    if let Some(other) = other {
+                        builder.push(tick, &other);
+                    }
+                }
+                None => builder.push(tick, &record),
+            }
+        }
+        if done {
+            connection
+                .execute("UPDATE batch SET data = ?2 WHERE id = ?1", rusqlite::params![id, builder.pack()])
+                .unwrap();
+            return;
+        }
+    }
+    panic!("there is no such record");
+}
+
+#[tokio::test]
+async fn the_same_facts_give_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    for _ in 0..2 {
+        crate::daemon::record(config.clone(), MORNING, 3 * 3_600).await;
+    }
+    let (code, text) = replay(&config.file, None);
+    assert_eq!((code, text.lines().count()), (exit::OK, 2), "{text}");
+    assert!(text.lines().all(|line| line.ends_with("actions and reasons: all the same")), "{text}");
+    let (code, text) = replay(&config.file, Some(2));
+    assert_eq!((code, text.starts_with("run 2 of surplusd ")), (exit::OK, true), "{text}");
+    let args = Args { file: config.file, run: Some(3), ..Args::default() };
+    let error = run(&args, &mut Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "there is no run 3; the journal has 1, 2");
+}
+
+#[tokio::test]
+async fn an_order_that_would_be_another_is_the_first_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    crate::daemon::record(config.clone(), MORNING, 3 * 3_600).await;
+    tamper(&config.file, |record| match record {
+        Record::Action(Action::Order(order)) if order.setpoint > Some(Milliamps(7_000)) => {
+            let order = Order { setpoint: Some(Milliamps(15_900)), ..*order };
+            Some(Some(Record::Action(Action::Order(order))))
+        }
+        _ => None,
+    });
+    let (code, text) = replay(&config.file, None);
+    assert_eq!(code, exit::DIFFERENT, "{text}");
+    assert!(text.contains("recorded: order to carport: 15.9 A, until tick"), "{text}");
+    assert!(text.contains("now:      order to carport: 7."), "{text}");
+    assert!(text.contains("carport then: 7.") && text.contains("of sun, "), "{text}");
+}
+
+/// Every kind of hole: an answer left out, a fact left out, a reason that is another.
+#[tokio::test]
+async fn whatever_is_missing_or_changed_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    crate::daemon::record(config.clone(), MORNING, 3 * 3_600).await;
+    let good = std::fs::read(&config.file).unwrap();
+    let changes: [(&str, fn(&Record) -> Option<Option<Record>>); 4] = [
+        ("an order left out", |record| matches!(record, Record::Action(_)).then_some(None)),
+        ("a time left out", |record| matches!(record, Record::Timeout).then_some(None)),
+        ("a reading left out", |record| matches!(record, Record::Input(Input::Reading(_))).then_some(None)),
+        ("another mode", |record| match record {
+            Record::Decided(decided) => Some(Some(Record::Decided(Decided { mode: Mode::Fast, ..*decided }))),
+            _ => None,
+        }),
+    ];
+    for (what, change) in changes {
+        std::fs::write(&config.file, &good).unwrap();
+        tamper(&config.file, change);
+        let (code, text) = replay(&config.file, None);
+        assert_eq!(code, exit::DIFFERENT, "{what}: {text}");
+    }
+}
+
+/// The beginning of a run was deleted as too old: a day of warming up, then the same again.
+#[tokio::test]
+async fn a_run_without_its_beginning_is_compared_after_a_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    crate::daemon::record(config.clone(), MORNING, 60 * 3_600).await;
+    let connection = rusqlite::Connection::open(&config.file).unwrap();
+    connection.execute("DELETE FROM batch WHERE id < 10", []).unwrap();
+    let (code, text) = replay(&config.file, None);
+    assert_eq!(code, exit::OK, "{text}");
+    assert!(!text.contains(" 0 actions"), "{text}");
+    assert!(text.contains("min in all), and are not compared"), "{text}");
+    // And a batch in the middle that nobody can read.
+    connection.execute("UPDATE batch SET data = x'00' WHERE id = 20", []).unwrap();
+    let (code, text) = replay(&config.file, None);
+    assert_eq!((code, text.contains(" 0 actions")), (exit::OK, false), "{text}");
+    assert!(text.contains("batch 20 of the journal cannot be read: it does not unpack"), "{text}");
+}
+
+#[test]
+fn what_is_no_journal_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x");
+    let error = |file: &Path| run(&Args { file: file.to_owned(), ..Args::default() }, &mut Vec::new()).unwrap_err();
+    assert!(error(&file).to_string().contains("does not exist"));
+    for bytes in [&b"not a database, but a text that is long enough to look like something"[..], b""] {
+        std::fs::write(&file, bytes.repeat(20)).unwrap();
+        assert!(error(&file).to_string().ends_with("is no journal of surplusd"));
+    }
+}

@@ -1,0 +1,185 @@
+//! `surplusd why`: what decided the setpoint at a time, in plain words, with the numbers that went in. Reads the journal only.
+
+mod story;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use control::{ChargerId, ChargerReport, Milliamps, Millis, Mode, Tick, Watts};
+
+use self::story::{Story, tell};
+use super::exit;
+use super::when::{At, local, time_of_day};
+use crate::charger::profile;
+use crate::config::{self, Environment, Files};
+use crate::daemon::clock::wall_ms;
+use crate::journal::reader::Reader;
+use crate::journal::{Decided, Sample};
+
+/// Arguments of `why`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// When: 14:05 (the last one) or 2026-11-24T14:05; without it, as late as the journal goes
+    #[arg(long, value_name = "TIME", value_parser = At::parse)]
+    pub at: Option<At>,
+    /// Only this charger
+    #[arg(long, value_name = "NAME")]
+    pub charger: Option<String>,
+    /// The journal; without it, as the configuration names it
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
+    pub config: PathBuf,
+}
+
+/// Tells why, for each charger.
+///
+/// # Errors
+/// If the journal cannot be read or says nothing of that time, or `out` cannot be written to.
+pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
+    at_time(args, environment, wall_ms(), out)
+}
+
+fn at_time(args: &Args, environment: &Environment, now_ms: i64, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let file = match &args.journal {
+        Some(file) => file.clone(),
+        None => configured(&args.config, environment)?,
+    };
+    let reader = Reader::open(&file)?;
+    let (first_ms, last_ms) = reader.span()?.context("nothing has been recorded yet: the first batch takes minutes")?;
+    let wanted_ms = match args.at {
+        Some(at) => at.wall_ms(now_ms).context("there is no such time")?,
+        None => last_ms,
+    };
+    let story = tell(&reader, wanted_ms)?.with_context(|| format!("the journal begins at {}", local(first_ms)))?;
+    write_notes(&story, wanted_ms, last_ms, out)?;
+    let wanted =
+        |id: &ChargerId| args.charger.as_deref().is_none_or(|name| story.head.names.get(id).is_some_and(|n| n == name));
+    let chargers: Vec<_> = story.head.decided.keys().copied().filter(wanted).collect();
+    if chargers.is_empty() {
+        let names = story.head.names.values().cloned().collect::<Vec<_>>().join(", ");
+        anyhow::bail!("there was no such charger then; there was {names}");
+    }
+    for charger in chargers {
+        one(&story, charger, out)?;
+    }
+    Ok(exit::OK)
+}
+
+fn configured(path: &Path, environment: &Environment) -> anyhow::Result<PathBuf> {
+    let known = profile::known();
+    let loaded = config::load_with(path, environment, &known, Files::Ignore);
+    let Some(config) = loaded.config else {
+        anyhow::bail!("{} cannot be used; name the journal with --journal FILE", path.display());
+    };
+    let journal = config.journal.with_context(|| format!("{} switches the journal off", path.display()))?;
+    Ok(journal.file)
+}
+
+/// What should be known about the answer: it is of another time than asked.
+fn write_notes(story: &Story, wanted_ms: i64, last_ms: i64, out: &mut dyn Write) -> std::io::Result<()> {
+    if wanted_ms > last_ms {
+        writeln!(
+            out,
+            "The journal goes until {} so far; what came after is stored within minutes, or was never recorded. Until then:",
+            local(last_ms)
+        )?;
+    } else if let Some(next_ms) = story.resumed_ms {
+        let end = local(story.head.wall_ms);
+        writeln!(
+            out,
+            "Nothing is recorded between {end} and {}: surplusd did not run, or could not write. Before:",
+            local(next_ms)
+        )?;
+    }
+    Ok(())
+}
+
+fn one(story: &Story, charger: ChargerId, out: &mut dyn Write) -> std::io::Result<()> {
+    let head = &story.head;
+    let Some(decided) = head.decided.get(&charger) else { return Ok(()) };
+    let name = head.names.get(&charger).map_or("the charger", String::as_str);
+    let told = story.chargers.get(&charger);
+    let since = told.and_then(|told| told.since_ms).map_or_else(String::new, |ms| {
+        let lasted = Millis(u64::try_from(head.wall_ms.saturating_sub(ms)).unwrap_or(0));
+        format!(", since {} ({})", time_of_day(ms), span(lasted))
+    });
+    writeln!(out, "{name} at {}: {}{since}", local(head.wall_ms), setpoint(decided))?;
+    writeln!(out, "  because   {}", decided.reason)?;
+    writeln!(out, "  mode      {}", mode(decided))?;
+    match &head.sample {
+        Some(sample) => writeln!(out, "  the house {}", site(sample, head.tick))?,
+        None => writeln!(out, "  the house has not been measured yet")?,
+    }
+    match head.reports.get(&charger) {
+        Some(report) => writeln!(out, "  the box   {}", charger_said(report, head.tick))?,
+        None => writeln!(out, "  the box   has not said anything yet")?,
+    }
+    writeln!(out, "  the car   on {} phase(s), {} start(s) in 24 h", decided.phases, decided.starts)?;
+    let events = told.map(|told| told.events.as_slice()).unwrap_or_default();
+    for (number, event) in events.iter().enumerate() {
+        let title = if number == 0 { "before" } else { "" };
+        writeln!(out, "  {title:<9} {}  {}", time_of_day(event.wall_ms), event.text)?;
+    }
+    Ok(())
+}
+
+fn setpoint(decided: &Decided) -> String {
+    if decided.setpoint == Milliamps::ZERO {
+        "not charging (0 A)".to_owned()
+    } else {
+        format!("may draw {}", decided.setpoint)
+    }
+}
+
+fn mode(decided: &Decided) -> String {
+    if decided.mode == Mode::Fixed { format!("fixed at {}", decided.fixed) } else { decided.mode.to_string() }
+}
+
+/// The numbers of a sample, with their signs in words.
+fn site(sample: &Sample, now: Tick) -> String {
+    let signed = |power: Option<Watts>, plus: &str, minus: &str, unknown: &str| match power {
+        Some(Watts(power)) if power < 0 => format!("{} W {minus}", power.unsigned_abs()),
+        Some(power) => format!("{power} {plus}"),
+        None => format!("{unknown} not known"),
+    };
+    let soc = sample.soc.map(|soc| format!(" (at {soc})")).unwrap_or_default();
+    let mut parts = vec![
+        signed(sample.grid, "from the grid", "to the grid", "grid"),
+        signed(sample.solar, "of sun", "of sun", "sun"),
+    ];
+    if sample.battery.is_some() || sample.soc.is_some() {
+        parts.push(signed(sample.battery, "from the battery", "into the battery", "battery") + &soc);
+    }
+    parts.push(signed(sample.house, "for the house without the car", "for the house without the car", "house"));
+    parts.push(signed(sample.surplus, "surplus", "missing", "surplus"));
+    if let Some(off) = sample.imbalance {
+        parts.push(format!("the meters disagree by {off}"));
+    }
+    format!("{}; measured {} before", parts.join(", "), span(now.since(sample.at)))
+}
+
+fn charger_said(report: &ChargerReport, now: Tick) -> String {
+    let mut parts = vec![report.link.name().to_owned(), format!("car {}", report.vehicle.name())];
+    parts.extend(report.fault.map(|fault| format!("fault: {}", fault.name())));
+    parts.extend(report.derated.then(|| "derated by its temperature".to_owned()));
+    parts.extend(report.power.map(|power| format!("{power} drawn")));
+    parts.extend(report.currents.map(|[one, two, three]| format!("{one} / {two} / {three}")));
+    parts.extend(report.setpoint.map(|setpoint| format!("setpoint read back {setpoint}")));
+    format!("{}; said {} before", parts.join(", "), span(now.since(report.at)))
+}
+
+/// A span of time as people say it.
+fn span(span: Millis) -> String {
+    let seconds = span.0 / 1_000;
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

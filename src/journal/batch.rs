@@ -1,0 +1,137 @@
+//! Some minutes of records as one blob that can be read by itself.
+
+use std::io::Read;
+
+use control::Tick;
+use flate2::Compression;
+use flate2::read::{ZlibDecoder, ZlibEncoder};
+
+use super::codec::Codec;
+use super::record::{Head, Record, Start};
+use super::wire::{Damaged, Field};
+
+/// Version of the blob's format. Raised when a struct's fields change; new codes do not need it.
+pub const FORMAT: u64 = 1;
+/// A batch is closed at this size, whatever the time, in bytes before deflation.
+pub(super) const FULL: usize = 256 * 1024;
+/// Nothing that this program wrote unpacks to more.
+const UNPACKED_MAX: u64 = 4 * FULL as u64;
+
+/// A batch being written.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    start: Start,
+    bytes: Vec<u8>,
+    codec: Codec,
+    /// Goes along with the records: the next batch begins with it.
+    now: Head,
+    first: (Tick, i64),
+}
+
+impl Builder {
+    /// Begins with all that is in force.
+    pub(crate) fn new(start: Start, head: Head) -> Self {
+        let mut bytes = Vec::new();
+        FORMAT.put(&mut bytes);
+        start.put(&mut bytes);
+        head.put(&mut bytes);
+        Self { start, codec: Codec::new(&head), first: (head.tick, head.wall_ms), now: head, bytes }
+    }
+
+    /// Adds a record.
+    pub(crate) fn push(&mut self, tick: Tick, record: &Record) {
+        self.codec.put(tick, record, &mut self.bytes);
+        self.now.apply(tick, record);
+    }
+
+    /// What is in force after the last record.
+    pub(crate) const fn now(&self) -> &Head {
+        &self.now
+    }
+
+    /// When it began: tick and wall clock.
+    pub(crate) const fn first(&self) -> (Tick, i64) {
+        self.first
+    }
+
+    /// How it relates to the batch before.
+    pub(crate) const fn start(&self) -> Start {
+        self.start
+    }
+
+    /// Its size before deflation.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The blob.
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        deflate(&self.bytes)
+    }
+}
+
+/// Packs bytes, with their checksum.
+pub(super) fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    // Reading from memory does not fail; if it did, what is packed would be noticed as cut off when it is read.
+    let _ = ZlibEncoder::new(bytes, Compression::default()).read_to_end(&mut packed);
+    packed
+}
+
+/// A batch being read.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// How it relates to the batch before.
+    pub start: Start,
+    /// What was in force when it began.
+    pub head: Head,
+    bytes: Vec<u8>,
+    records_at: usize,
+}
+
+impl Batch {
+    /// Unpacks a blob. Its checksum is checked.
+    pub fn unpack(blob: &[u8]) -> Result<Self, Damaged> {
+        let mut bytes = Vec::new();
+        let unpacked = ZlibDecoder::new(blob).take(UNPACKED_MAX + 1).read_to_end(&mut bytes);
+        if unpacked.is_err() || bytes.len() as u64 > UNPACKED_MAX {
+            return Err(Damaged::Packing);
+        }
+        let mut rest = bytes.as_slice();
+        let format = u64::take(&mut rest)?;
+        if format > FORMAT {
+            return Err(Damaged::Newer(format));
+        }
+        let start = Start::take(&mut rest)?;
+        let head = Head::take(&mut rest)?;
+        let records_at = bytes.len().saturating_sub(rest.len());
+        Ok(Self { start, head, bytes, records_at })
+    }
+
+    /// Its records with their ticks. Ends after the first that is damaged.
+    pub fn records(&self) -> Records<'_> {
+        Records { codec: Codec::new(&self.head), rest: self.bytes.get(self.records_at..).unwrap_or_default() }
+    }
+}
+
+/// The records of a batch.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    codec: Codec,
+    rest: &'a [u8],
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<(Tick, Record), Damaged>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let record = self.codec.take(&mut self.rest);
+        if record.is_err() {
+            self.rest = &[];
+        }
+        Some(record)
+    }
+}

@@ -1,0 +1,142 @@
+//! Reading the file, also while the daemon writes it. Never writes.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
+
+use super::batch::Batch;
+use super::store::{APPLICATION_ID, SCHEMA};
+use super::wire::Damaged;
+
+/// While the daemon stores a batch, a reader waits; that takes milliseconds.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Why nothing can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such file.
+    #[error("{0} does not exist: is this the `file` of [journal], and has the daemon run?")]
+    Missing(PathBuf),
+    /// It may not be read.
+    #[error("{0} may not be read: try again with sudo")]
+    Permission(PathBuf),
+    /// It is something else.
+    #[error("{0} is no journal of surplusd")]
+    Foreign(PathBuf),
+    /// It was written by a newer surplusd.
+    #[error(
+        "the journal has version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it, or a newer one"
+    )]
+    Newer(i64),
+    /// The daemon was killed while it wrote; who only reads may not put that right.
+    #[error(
+        "the journal was left in the middle of a write: start surplusd, which puts it right, or try again with sudo"
+    )]
+    Interrupted,
+    /// The database says no.
+    #[error("the journal cannot be read: {0}")]
+    Sql(#[from] rusqlite::Error),
+    /// A batch is not what this program writes.
+    #[error("batch {id} of the journal cannot be read: {source}")]
+    Damaged {
+        /// Its number.
+        id: i64,
+        /// What is wrong.
+        source: Damaged,
+    },
+}
+
+/// A run of the daemon, from its start to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its number.
+    pub id: i64,
+    /// Wall clock at its beginning, in milliseconds since 1970 UTC.
+    pub began_ms: i64,
+    /// Version of the surplusd that ran.
+    pub version: String,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens a journal for reading.
+    pub fn open(file: &Path) -> Result<Self, ReadError> {
+        match std::fs::File::open(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ReadError::Missing(file.to_owned()));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(ReadError::Permission(file.to_owned()));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
+        connection.busy_timeout(BUSY)?;
+        let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        let told = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => ReadError::Foreign(file.to_owned()),
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => ReadError::Interrupted,
+            Some(_) | None => ReadError::Sql(error),
+        };
+        match (pragma("application_id").map_err(told)?, pragma("user_version").map_err(told)?) {
+            (APPLICATION_ID, SCHEMA) => Ok(Self { connection }),
+            (APPLICATION_ID, newer) => Err(ReadError::Newer(newer)),
+            (_, _) => Err(ReadError::Foreign(file.to_owned())),
+        }
+    }
+
+    /// All runs, the oldest first.
+    pub fn runs(&self) -> Result<Vec<Run>, ReadError> {
+        let mut statement = self.connection.prepare("SELECT id, began_ms, version FROM run ORDER BY id")?;
+        let run = |row: &Row<'_>| Ok(Run { id: row.get(0)?, began_ms: row.get(1)?, version: row.get(2)? });
+        Ok(statement.query_map([], run)?.collect::<Result<_, _>>()?)
+    }
+
+    /// The numbers of a run's batches, the oldest first.
+    pub fn batches(&self, run: i64) -> Result<Vec<i64>, ReadError> {
+        let mut statement = self.connection.prepare("SELECT id FROM batch WHERE run = ?1 ORDER BY id")?;
+        Ok(statement.query_map([run], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    /// A batch by its number.
+    pub fn batch(&self, id: i64) -> Result<Batch, ReadError> {
+        let blob: Vec<u8> =
+            self.connection.query_row("SELECT data FROM batch WHERE id = ?1", [id], |row| row.get(0))?;
+        Batch::unpack(&blob).map_err(|source| ReadError::Damaged { id, source })
+    }
+
+    /// The number of the batch that tells of a time on the wall clock, in milliseconds since 1970 UTC: the last that began by then.
+    pub fn batch_at(&self, wall_ms: i64) -> Result<Option<i64>, ReadError> {
+        let sql = "SELECT max(id) FROM batch WHERE began_ms <= ?1";
+        Ok(self.connection.query_row(sql, [wall_ms], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// When the batch after one begins on the wall clock, if they do not follow each other.
+    pub fn next_began_ms(&self, id: i64) -> Result<Option<i64>, ReadError> {
+        let sql = "SELECT began_ms, start FROM batch WHERE id > ?1 ORDER BY id LIMIT 1";
+        let next =
+            self.connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
+        Ok(next.filter(|(_, start)| start != "follows").map(|(began_ms, _)| began_ms))
+    }
+
+    /// The number of the batch before one, in the same run.
+    pub fn batch_before(&self, id: i64) -> Result<Option<i64>, ReadError> {
+        let sql = "SELECT max(id) FROM batch WHERE id < ?1 AND run = (SELECT run FROM batch WHERE id = ?1)";
+        Ok(self.connection.query_row(sql, [id], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// The wall clock at the beginning of the first and at the end of the last batch, in milliseconds since 1970 UTC.
+    pub fn span(&self) -> Result<Option<(i64, i64)>, ReadError> {
+        let sql = "SELECT (SELECT began_ms FROM batch ORDER BY id LIMIT 1), (SELECT ended_ms FROM batch ORDER BY id DESC LIMIT 1)";
+        let both: (Option<i64>, Option<i64>) =
+            self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(both.0.zip(both.1))
+    }
+}

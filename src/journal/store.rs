@@ -1,0 +1,212 @@
+//! The file: an SQLite database with one row a batch. The only place that writes to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use control::Millis;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+
+use super::batch::Builder;
+use super::record::Start;
+
+/// Marks the file as ours ("srpl"): nobody else's database is ever touched.
+pub(super) const APPLICATION_ID: i64 = 0x7372_706c;
+/// Version of the tables. A newer one is not touched.
+pub(super) const SCHEMA: i64 = 1;
+/// Somebody who reads the file holds the writer up for no longer than this.
+const BUSY: Duration = Duration::from_secs(5);
+/// The file is looked through for what is too old once in so many batches.
+const PRUNE_EVERY: u32 = 32;
+/// Batches that go at once where the file is too large.
+const PRUNE_BATCHES: i64 = 16;
+/// Where this much of the file is free after pruning at the start, in pages of 1 KiB, it is made smaller.
+const FREE_MAX: i64 = 8_192;
+
+const TABLES: &str = "
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    began_ms INTEGER NOT NULL, -- wall clock, milliseconds since 1970 UTC: for people
+    version TEXT NOT NULL
+) STRICT;
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES run (id),
+    start TEXT NOT NULL,       -- 'begin', 'follows' or 'gap'
+    began_ms INTEGER NOT NULL, -- wall clock
+    ended_ms INTEGER NOT NULL,
+    span_ms INTEGER NOT NULL,  -- by the monotonic clock
+    data BLOB NOT NULL         -- zlib; see src/journal/batch.rs
+) STRICT;
+";
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// It is broken: to be set aside.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    /// It was written by a newer surplusd: to be set aside.
+    #[error("it has version {0} of a newer surplusd, this one writes {SCHEMA}")]
+    Newer(i64),
+    /// It is a database of something else: not to be touched.
+    #[error("it is the database of another program")]
+    Foreign,
+    /// Anything else, perhaps not for long.
+    #[error("{0}")]
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
+            Some(_) | None => Self::Sql(error),
+        }
+    }
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Recorded time, not calendar time: a wrong wall clock deletes nothing.
+    pub(super) keep: Millis,
+    /// Of the file, in bytes.
+    pub(super) size: u64,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    bounds: Bounds,
+    since_pruned: u32,
+}
+
+impl Store {
+    /// Opens the file, or makes a new one; checks it through.
+    pub(super) fn open(file: &Path, bounds: Bounds) -> Result<Self, Trouble> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
+        connection.busy_timeout(BUSY)?;
+        let (version, tables) = identify(&connection)?;
+        if tables > 0 {
+            let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if answer != "ok" {
+                return Err(Trouble::Damaged(answer));
+            }
+        }
+        // Measured over a day (tests of `daemon::recorder`): a rollback journal and small pages write 3.3 MB of pages, a write-ahead log 5.7.
+        // And it can be read by who may not write beside it. FULL: what is stored survives a power cut, and never corrupts.
+        connection.execute_batch(
+            "PRAGMA page_size = 1024; PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;
+             PRAGMA temp_store = MEMORY;",
+        )?;
+        if version == 0 {
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; {TABLES} COMMIT;"
+            ))?;
+        }
+        let mut store = Self { connection, bounds, since_pruned: 0 };
+        store.prune()?;
+        store.shrink()?;
+        Ok(store)
+    }
+
+    /// Adds a batch, and the run where it is its first; returns the run.
+    pub(super) fn insert(&mut self, run: Option<i64>, batch: &Builder) -> Result<i64, Trouble> {
+        let (first, began_ms) = batch.first();
+        let now = batch.now();
+        let span = i64::try_from(now.tick.since(first).0).unwrap_or(i64::MAX);
+        let start = match batch.start() {
+            Start::Begin => "begin",
+            Start::Follows => "follows",
+            Start::Gap(_) => "gap",
+        };
+        let data = batch.pack();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let run = if let Some(run) = run {
+            run
+        } else {
+            let version = env!("CARGO_PKG_VERSION");
+            transaction.execute("INSERT INTO run (began_ms, version) VALUES (?1, ?2)", params![began_ms, version])?;
+            transaction.last_insert_rowid()
+        };
+        transaction.execute(
+            "INSERT INTO batch (run, start, began_ms, ended_ms, span_ms, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![run, start, began_ms, now.wall_ms, span, data],
+        )?;
+        transaction.commit()?;
+        self.since_pruned += 1;
+        if self.since_pruned >= PRUNE_EVERY {
+            self.prune()?;
+        }
+        Ok(run)
+    }
+
+    /// Deletes what is too old, then the oldest while the file is too large.
+    fn prune(&mut self) -> Result<(), Trouble> {
+        self.since_pruned = 0;
+        let keep = i64::try_from(self.bounds.keep.0).unwrap_or(i64::MAX);
+        self.connection.execute(
+            "DELETE FROM batch WHERE id <= (SELECT max(id) FROM
+                 (SELECT id, sum(span_ms) OVER (ORDER BY id DESC) - span_ms AS younger FROM batch) WHERE younger > ?1)",
+            [keep],
+        )?;
+        while self.used()? > self.bounds.size {
+            let gone = self.connection.execute(
+                "DELETE FROM batch WHERE id IN (SELECT id FROM batch ORDER BY id LIMIT ?1)",
+                [PRUNE_BATCHES],
+            )?;
+            if gone == 0 {
+                break;
+            }
+        }
+        self.connection.execute("DELETE FROM run WHERE id NOT IN (SELECT run FROM batch)", [])?;
+        Ok(())
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64, Trouble> {
+        Ok(self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
+    }
+
+    /// Bytes in use. Pages that are free are written again before the file grows.
+    fn used(&self) -> Result<u64, Trouble> {
+        let pages = self.pragma("page_count")? - self.pragma("freelist_count")?;
+        Ok(u64::try_from(pages.saturating_mul(self.pragma("page_size")?)).unwrap_or(0))
+    }
+
+    /// Gives back what has become free because less is to be kept than before.
+    fn shrink(&self) -> Result<(), Trouble> {
+        if self.pragma("freelist_count")? > FREE_MAX {
+            self.connection.execute_batch("VACUUM")?;
+        }
+        Ok(())
+    }
+}
+
+/// Version and number of tables of what is ours, or empty.
+fn identify(connection: &Connection) -> Result<(i64, i64), Trouble> {
+    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (application, version) {
+        (APPLICATION_ID, SCHEMA) => Ok((version, tables)),
+        (APPLICATION_ID, newer) => Err(Trouble::Newer(newer)),
+        (0, 0) if tables == 0 => Ok((0, 0)),
+        (_, _) => Err(Trouble::Foreign),
+    }
+}
+
+/// Moves a file out of the way, under one name that the next one takes over. What SQLite keeps beside it goes along.
+pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
+    let beside = |path: &Path, ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let aside = beside(file, ".set-aside");
+    std::fs::rename(file, &aside)?;
+    let _ = std::fs::remove_file(beside(&aside, "-journal"));
+    let _ = std::fs::rename(beside(file, "-journal"), beside(&aside, "-journal"));
+    Ok(aside)
+}

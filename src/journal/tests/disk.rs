@@ -1,0 +1,318 @@
+//! What the disk and its owner may do to the file.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use control::{Millis, Tick};
+use rusqlite::Connection;
+
+use super::some_config;
+use crate::config::JournalConfig;
+use crate::journal::reader::Reader;
+use crate::journal::{Head, Journal, Record, Start};
+
+fn config(folder: &Path, batch_s: u64) -> JournalConfig {
+    JournalConfig {
+        file: folder.join("journal.sqlite"),
+        keep: Millis::from_secs(30 * 86_400),
+        max_bytes: 64_000_000,
+        batch: Millis::from_secs(batch_s),
+    }
+}
+
+/// Begins a run at `from`; its wall clock began with 1970.
+fn begin(journal: &Journal, from: u64) {
+    let wall_ms = i64::try_from(from).unwrap() * 1_000;
+    let head = Head::new(Tick(from * 1_000), wall_ms, some_config(), [].into());
+    assert!(journal.begin(Start::Begin, head));
+}
+
+/// A record a second, waiting for the thread as a day does.
+fn seconds(journal: &Journal, range: std::ops::Range<u64>) {
+    for second in range {
+        assert!(journal.note(Tick(second * 1_000), Record::Timeout));
+        if second % 100 == 0 {
+            while !journal.is_idle() {
+                std::thread::yield_now();
+            }
+        }
+    }
+    while !journal.is_idle() {
+        std::thread::yield_now();
+    }
+}
+
+async fn close(journal: Journal) {
+    assert!(journal.close(Duration::from_secs(10)).await);
+}
+
+/// All ticks of a run in seconds, and how each of its batches begins.
+fn all(file: &Path, run: i64) -> (Vec<u64>, Vec<Start>) {
+    let reader = Reader::open(file).unwrap();
+    let batches = reader.batches(run).unwrap().into_iter().map(|id| reader.batch(id).unwrap());
+    let mut ticks = Vec::new();
+    let starts = batches.map(|batch| {
+        ticks.extend(batch.records().map(|record| record.unwrap().0.0 / 1_000));
+        batch.start
+    });
+    let starts = starts.collect();
+    (ticks, starts)
+}
+
+fn integrity(file: &Path) -> String {
+    Connection::open(file).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn batches_follow_each_other_and_an_orderly_end_keeps_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 600);
+    for run in 1..=2 {
+        let journal = Journal::start(config.clone()).unwrap();
+        begin(&journal, 0);
+        seconds(&journal, 1..1_500);
+        close(journal).await;
+        let (ticks, starts) = all(&config.file, run);
+        assert_eq!(ticks, (1..1_500).collect::<Vec<_>>());
+        assert_eq!(starts, [Start::Begin, Start::Follows, Start::Follows]);
+    }
+    let reader = Reader::open(&config.file).unwrap();
+    assert_eq!(reader.runs().unwrap().len(), 2);
+    assert_eq!(reader.span().unwrap(), Some((0, 1_499_000)));
+    assert_eq!(reader.batch_at(601_000).unwrap(), Some(5));
+}
+
+/// Runs an ignored test of this file in a process of its own, perhaps through a shell that makes a world for it.
+fn child(name: &str, folder: &Path, shell: Option<&str>) -> Command {
+    let test = format!("journal::tests::disk::{name}");
+    let program = std::env::current_exe().unwrap();
+    let mut command = if let Some(script) = shell {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-ec", script, "sh"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.args([test.as_str(), "--exact", "--ignored", "--nocapture"]).env("SURPLUSD_TEST_FOLDER", folder);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn folder_of_the_child() -> Option<PathBuf> {
+    std::env::var_os("SURPLUSD_TEST_FOLDER").map(PathBuf::from)
+}
+
+#[test]
+#[ignore = "is run, and killed, by the next test"]
+fn writes_until_it_is_killed() {
+    let Some(folder) = folder_of_the_child() else { return };
+    let journal = Journal::start(config(&folder, 10)).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..u64::MAX / 2_000);
+}
+
+fn kill_9(mut child: Child) {
+    // SIGKILL, as of a power cut: nothing of the process runs any more.
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Ten times, at moments that have nothing to do with its writing.
+#[test]
+fn kill_9_in_mid_write_loses_the_last_batch_and_corrupts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), 10).file;
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut hot = 0;
+    for round in 1..=10_i64 {
+        let child = child("writes_until_it_is_killed", folder.path(), None).spawn().unwrap();
+        // It has begun, and stored something; where the kill falls then is left to chance.
+        let stored = || Reader::open(&file).ok().and_then(|reader| Some(reader.batches(round).ok()?.len()));
+        while stored().unwrap_or(0) < 3 {
+            std::thread::yield_now();
+        }
+        for _ in 0..random.u32(0..2_000_000) {
+            std::hint::spin_loop();
+        }
+        kill_9(child);
+        let left = std::fs::metadata(folder.path().join("journal.sqlite-journal"));
+        hot += u32::from(left.is_ok_and(|left| left.len() > 0));
+        assert_eq!(integrity(&file), "ok", "round {round}, seed {seed}");
+        let (ticks, starts) = all(&file, round);
+        assert_eq!(ticks, (1..=ticks.len() as u64).collect::<Vec<_>>(), "round {round}, seed {seed}");
+        assert!(starts.len() >= 3 && starts[0] == Start::Begin, "round {round}, seed {seed}");
+        assert!(starts[1..].iter().all(|start| *start == Start::Follows), "round {round}, seed {seed}");
+    }
+    println!("{hot} of 10 kills fell into a write (seed {seed})");
+    assert!(!folder.path().join("journal.sqlite.set-aside").exists());
+}
+
+#[tokio::test]
+async fn a_folder_that_comes_later_is_used_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder.path().join("later"), 100);
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..150);
+    std::fs::create_dir(folder.path().join("later")).unwrap();
+    seconds(&journal, 150..350);
+    close(journal).await;
+    let (ticks, starts) = all(&config.file, 1);
+    assert_eq!(ticks, (100..350).collect::<Vec<_>>());
+    assert_eq!(starts, [Start::Gap(99), Start::Follows, Start::Follows]);
+}
+
+#[tokio::test]
+#[ignore = "is run by the next test, on a disk that becomes full, then read-only, then good again"]
+async fn goes_on_with_a_disk_that_refuses() {
+    let Some(folder) = folder_of_the_child() else { return };
+    let mount = |how: &str| {
+        let done = Command::new("mount").args(["-o", how]).arg(&folder).status();
+        assert!(done.unwrap().success(), "{how}");
+    };
+    let config = config(&folder, 100);
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..250);
+    let ballast = folder.join("ballast");
+    let full = std::fs::write(&ballast, vec![1; 1 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    seconds(&journal, 250..550);
+    std::fs::remove_file(&ballast).unwrap();
+    seconds(&journal, 550..750);
+    close(journal).await;
+    assert_eq!(integrity(&config.file), "ok");
+    let (ticks, starts) = all(&config.file, 1);
+    assert_eq!(ticks, (1..200).chain(500..750).collect::<Vec<_>>(), "{starts:?}");
+    assert_eq!(starts[2], Start::Gap(300), "{starts:?}");
+
+    mount("remount,ro");
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..250);
+    mount("remount,rw");
+    seconds(&journal, 250..350);
+    close(journal).await;
+    let (ticks, starts) = all(&config.file, 2);
+    assert_eq!((ticks, starts[0]), ((200..350).collect::<Vec<_>>(), Start::Gap(199)));
+    println!("it went on");
+}
+
+/// On a disk of its own, 256 KB large, which is filled up and made read-only under it.
+#[test]
+fn a_full_or_read_only_disk_costs_history_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=256k none \"$SURPLUSD_TEST_FOLDER\"; exec \"$@\"";
+    let output = child("goes_on_with_a_disk_that_refuses", folder.path(), Some(script)).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("it went on"), "{text}");
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_set_aside_and_a_new_one_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 100);
+    let aside = folder.path().join("journal.sqlite.set-aside");
+    let record = async || {
+        let journal = Journal::start(config.clone()).unwrap();
+        begin(&journal, 0);
+        seconds(&journal, 1..1_000);
+        close(journal).await;
+    };
+    record().await;
+    let good = std::fs::read(&config.file).unwrap();
+    let mut torn = good.clone();
+    torn[1_024..3_072].fill(0x55);
+    let newer = {
+        Connection::open(&config.file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        std::fs::read(&config.file).unwrap()
+    };
+    for bad in [vec![7; 5_000], torn, good[..good.len() / 2].to_vec(), newer] {
+        std::fs::write(&config.file, &bad).unwrap();
+        record().await;
+        assert_eq!(std::fs::read(&aside).unwrap(), bad);
+        assert_eq!((all(&config.file, 1).0.len(), integrity(&config.file).as_str()), (999, "ok"));
+    }
+}
+
+/// While it is open: noticed at the next batch that meets the damage.
+#[tokio::test]
+async fn damage_while_it_runs_is_noticed_and_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 100);
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..950);
+    let size = std::fs::metadata(&config.file).unwrap().len();
+    std::fs::write(&config.file, vec![0x55; usize::try_from(size).unwrap()]).unwrap();
+    seconds(&journal, 950..1_950);
+    close(journal).await;
+    assert!(folder.path().join("journal.sqlite.set-aside").exists());
+    assert_eq!(integrity(&config.file), "ok");
+    let (ticks, starts) = all(&config.file, 1);
+    assert_eq!(ticks.last(), Some(&1_949));
+    assert!(matches!(starts[0], Start::Gap(_)), "{starts:?}");
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 100);
+    Connection::open(&config.file).unwrap().execute_batch("CREATE TABLE states (id INTEGER)").unwrap();
+    let before = std::fs::read(&config.file).unwrap();
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..1_000);
+    close(journal).await;
+    assert_eq!(std::fs::read(&config.file).unwrap(), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let error = Reader::open(&config.file).unwrap_err();
+    assert!(error.to_string().ends_with("is no journal of surplusd"), "{error}");
+}
+
+#[tokio::test]
+async fn the_oldest_goes_by_recorded_time_and_by_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = JournalConfig { keep: Millis::from_secs(10_000), ..config(folder.path(), 100) };
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    // The wall clock of a board that has none jumps by half a century: no reason to throw anything away.
+    assert!(journal.note(Tick(500), Record::Wall(1_800_000_000_000)));
+    seconds(&journal, 1..40_000);
+    close(journal).await;
+    let (ticks, starts) = all(&config.file, 1);
+    // Up to 32 batches more than that wait for the next look.
+    assert!((10_000..13_400).contains(&ticks.len()), "{}", ticks.len());
+    assert_eq!((ticks.last(), starts[0]), (Some(&39_999), Start::Follows));
+
+    let config = JournalConfig { max_bytes: 60_000, keep: Millis::from_secs(1_000_000), ..config };
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..40_000);
+    close(journal).await;
+    let size = std::fs::metadata(&config.file).unwrap().len();
+    assert!(size < 110_000, "{size}");
+    let reader = Reader::open(&config.file).unwrap();
+    assert_eq!(reader.runs().unwrap().len(), 1, "a run without batches is gone");
+    assert_eq!(all(&config.file, 2).0.last(), Some(&39_999));
+}
+
+/// As `why` does it: while the daemon writes, and from a folder that nobody may write to.
+#[tokio::test]
+async fn it_is_read_while_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 100);
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..201);
+    let reader = Reader::open(&config.file).unwrap();
+    let before = reader.batches(1).unwrap();
+    assert!(!before.is_empty());
+    seconds(&journal, 201..1_000);
+    assert!(reader.batches(1).unwrap().len() > before.len());
+    assert_eq!(reader.batch(before[0]).unwrap().start, Start::Begin);
+    close(journal).await;
+    assert!(matches!(Reader::open(&folder.path().join("none")), Err(crate::journal::reader::ReadError::Missing(_))));
+}

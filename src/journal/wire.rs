@@ -1,0 +1,215 @@
+//! Values as bytes. Integers take as few bytes as they need, signed ones are folded so that small stays short. Reading never panics,
+//! and allocates no more than a small multiple of what it is given.
+
+use std::collections::BTreeMap;
+
+/// What is read is not what this program writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Damaged {
+    /// It ends too early.
+    #[error("it ends in the middle of a record")]
+    Short,
+    /// A number does not fit its type.
+    #[error("a number is out of range")]
+    Range,
+    /// A code that this version does not know.
+    #[error("{what} {code} is not known: it was written by a newer surplusd, or is damaged")]
+    Code {
+        /// Kind of code.
+        what: &'static str,
+        /// The code.
+        code: u8,
+    },
+    /// It does not unpack.
+    #[error("it does not unpack")]
+    Packing,
+    /// A newer format.
+    #[error("it has format {0}, this surplusd reads up to {max}; use the surplusd that wrote it, or a newer one", max = super::batch::FORMAT)]
+    Newer(u64),
+}
+
+/// A value that can be written and read back.
+pub(super) trait Field: Sized {
+    /// Appends it.
+    fn put(&self, out: &mut Vec<u8>);
+    /// Takes it from the front.
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged>;
+}
+
+fn byte(input: &mut &[u8]) -> Result<u8, Damaged> {
+    let (first, rest) = input.split_first().ok_or(Damaged::Short)?;
+    *input = rest;
+    Ok(*first)
+}
+
+impl Field for u64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        let mut left = *self;
+        while left >= 0x80 {
+            out.push((left & 0x7f) as u8 | 0x80);
+            left >>= 7;
+        }
+        out.push((left & 0x7f) as u8);
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let next = byte(input)?;
+            let bits = u64::from(next & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(Damaged::Range);
+            }
+            value |= bits << shift;
+            if next & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Damaged::Range)
+    }
+}
+
+impl Field for i64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        ((self << 1) ^ (self >> 63)).cast_unsigned().put(out);
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        let folded = u64::take(input)?;
+        Ok((folded >> 1).cast_signed() ^ -((folded & 1).cast_signed()))
+    }
+}
+
+/// Integers that travel as a larger one.
+macro_rules! narrow {
+    ($($type:ty as $wide:ty),*) => { $(
+        impl Field for $type {
+            fn put(&self, out: &mut Vec<u8>) {
+                <$wide>::from(*self).put(out);
+            }
+
+            fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+                Self::try_from(<$wide>::take(input)?).map_err(|_| Damaged::Range)
+            }
+        }
+    )* };
+}
+narrow!(u8 as u64, u16 as u64, u32 as u64, i32 as i64);
+
+impl Field for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        match byte(input)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            code => Err(Damaged::Code { what: "truth", code }),
+        }
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(value) = self {
+            value.put(out);
+        }
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        bool::take(input)?.then(|| T::take(input)).transpose()
+    }
+}
+
+impl<T: Field> Field for [T; 3] {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.iter().for_each(|value| value.put(out));
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        Ok([T::take(input)?, T::take(input)?, T::take(input)?])
+    }
+}
+
+impl Field for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        let length = usize::try_from(u64::take(input)?).map_err(|_| Damaged::Range)?;
+        let (text, rest) = input.split_at_checked(length).ok_or(Damaged::Short)?;
+        *input = rest;
+        Self::from_utf8(text.to_vec()).map_err(|_| Damaged::Range)
+    }
+}
+
+impl<K: Field + Ord, V: Field> Field for BTreeMap<K, V> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        for (key, value) in self {
+            key.put(out);
+            value.put(out);
+        }
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        let mut map = Self::new();
+        // Each entry takes bytes, so a wrong count ends at the end of the input.
+        for _ in 0..u64::take(input)? {
+            map.insert(K::take(input)?, V::take(input)?);
+        }
+        Ok(map)
+    }
+}
+
+/// Structs, field after field. Each is taken apart by name: a field that is added to the type does not compile until it is added here.
+macro_rules! fields {
+    ($($name:ident { $($field:tt),* })*) => { $(
+        impl Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                $( self.$field.put(out); )*
+                // Complains about a field that is not written.
+                let Self { $($field: _),* } = self;
+            }
+
+            fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+                Ok(Self { $($field: Field::take(input)?),* })
+            }
+        }
+    )* };
+}
+
+/// Enums: a code for each variant, then its fields. Codes are for ever; new variants take the next one.
+macro_rules! codes {
+    ($($name:ident { $($code:literal = $variant:ident $({ $($field:ident),* })? $(( $inner:ident ))?),* $(,)? })*) => { $(
+        impl Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $( Self::$variant $({ $($field),* })? $(( $inner ))? => {
+                        out.push($code);
+                        $( $( $field.put(out); )* )?
+                        $( $inner.put(out); )?
+                    } )*
+                }
+            }
+
+            fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+                let (code, rest) = input.split_first().ok_or(Damaged::Short)?;
+                *input = rest;
+                match *code {
+                    $( $code => Ok(Self::$variant $({ $($field: Field::take(input)?),* })? $(({
+                        let $inner = Field::take(input)?;
+                        $inner
+                    }))?), )*
+                    code => Err(Damaged::Code { what: stringify!($name), code }),
+                }
+            }
+        }
+    )* };
+}
+
+pub(super) use {codes, fields};
