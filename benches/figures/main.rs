@@ -121,7 +121,7 @@ wake-after-s = 0
 
 fn read(file: &Path) -> anyhow::Result<Config> {
     let environment = Environment::from_variables(|name| env::var_os(name));
-    let known = surplusd::charger::profile::known();
+    let known = profile::known();
     Ok(config::load(file, &environment, &known).config.context("the configuration is not accepted")?.control)
 }
 

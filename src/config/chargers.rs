@@ -61,8 +61,8 @@ pub(super) fn chargers(
         let limits = limits(report, &path, charger, site, safety);
         let setup = setup(report, &path, charger, safety, around);
         if let (Some(limits), Some(setup), Some(switch)) = (limits, setup, switch) {
-            let limits = ChargerConfig { switching: switch.map(|(_, switching)| switching), ..limits };
-            let setup = ChargerSetup { phase_switch: switch.map(|(who, _)| who), ..setup };
+            let limits = ChargerConfig { switching: switch.how(), ..limits };
+            let setup = ChargerSetup { phase_switch: switch.who(), ..setup };
             same_twice(report, &path, &setup, &all.setups);
             all.control.insert(ChargerId(number), limits);
             all.setups.insert(ChargerId(number), setup);

@@ -12,14 +12,39 @@ use super::site::Site;
 const PAUSE_MIN_S: f64 = 10.0;
 const PAUSE_MAX_S: f64 = 600.0;
 
-/// Who switches, and for how long there is no current meanwhile; `Some(None)` where the phases are as wired, `None` after an error.
+/// What comes of `phase-switch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Switching {
+    /// The phases are as wired.
+    AsWired,
+    /// Who switches, and for how long there is no current meanwhile.
+    By(PhaseSwitch, PhaseSwitching),
+}
+
+impl Switching {
+    pub(super) const fn who(self) -> Option<PhaseSwitch> {
+        match self {
+            Self::AsWired => None,
+            Self::By(who, _) => Some(who),
+        }
+    }
+
+    pub(super) const fn how(self) -> Option<PhaseSwitching> {
+        match self {
+            Self::AsWired => None,
+            Self::By(_, how) => Some(how),
+        }
+    }
+}
+
+/// Reads the two keys; `None` after an error.
 pub(super) fn phase_switch(
     report: &mut Report,
     path: &str,
     charger: &file::Charger,
     site: Option<Site>,
     around: &Surroundings,
-) -> Option<Option<(PhaseSwitch, PhaseSwitching)>> {
+) -> Option<Switching> {
     let switch_path = format!("{path}.phase-switch");
     let pause_path = format!("{path}.phase-switch-pause-s");
     let pause = report.seconds(&pause_path, charger.phase_switch_pause_s, PAUSE_MIN_S..=PAUSE_MAX_S);
@@ -27,7 +52,7 @@ pub(super) fn phase_switch(
         return None;
     }
     let switch = match &charger.phase_switch {
-        None => return pause.map(|_| None),
+        None => return pause.map(|_| Switching::AsWired),
         Some(file::PhaseSwitch::Word(word)) => {
             report.choice(&switch_path, word, &[("charger", PhaseSwitch::Charger)])?
         }
@@ -39,7 +64,7 @@ pub(super) fn phase_switch(
     };
     let fits = fits(report, &switch_path, charger, site, around);
     let pause = pause?;
-    fits.then_some(Some((switch, PhaseSwitching { pause })))
+    fits.then_some(Switching::By(switch, PhaseSwitching { pause }))
 }
 
 /// Whether there is anything to switch; says what is in the way.

@@ -1,4 +1,4 @@
-//! The file: an SQLite database with one row a batch. The only place that writes to it.
+//! The file: an `SQLite` database with one row a batch. The only place that writes to it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -197,7 +197,7 @@ fn identify(connection: &Connection) -> Result<(i64, i64), Trouble> {
     }
 }
 
-/// Moves a file out of the way, under one name that the next one takes over. What SQLite keeps beside it goes along.
+/// Moves a file out of the way, under one name that the next one takes over. What `SQLite` keeps beside it goes along.
 pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
     let beside = |path: &Path, ending: &str| {
         let mut name = path.as_os_str().to_owned();

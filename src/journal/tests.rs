@@ -3,6 +3,7 @@
 mod disk;
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::Read;
 
 use control::{
@@ -232,7 +233,9 @@ fn head() -> impl Strategy<Value = Head> {
     let rest = (btree_map(charger(), tick(), 0..3), btree_map(source(), any::<i32>(), 0..5));
     (tick(), any::<i64>(), config(), names(), known, rest).prop_map(|(tick, wall_ms, config, names, known, rest)| {
         let (mut reports, decided, sample) = known;
-        reports.iter_mut().for_each(|(id, report)| report.charger = *id);
+        for (id, report) in &mut reports {
+            report.charger = *id;
+        }
         let (stopped, values) = rest;
         Head { tick, wall_ms, config, names, decided, reports, stopped, values, sample }
     })
@@ -278,7 +281,9 @@ proptest! {
     #[test]
     fn a_flipped_byte_is_read_without_harm(head in head(), records in vec((tick(), record()), 1..20), place in any::<prop::sample::Index>(), flip in 1..=255_u8) {
         let mut builder = Builder::new(Start::Begin, head);
-        records.iter().for_each(|(tick, record)| builder.push(*tick, record));
+        for (tick, record) in &records {
+            builder.push(*tick, record);
+        }
         let mut bytes = Vec::new();
         flate2::read::ZlibDecoder::new(builder.pack().as_slice()).read_to_end(&mut bytes).unwrap();
         let place = place.index(bytes.len());
@@ -360,7 +365,10 @@ fn the_bytes_of_format_1() {
     ] {
         codec.put(Tick(tick), &record, &mut bytes);
     }
-    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
     assert_eq!(
         hex,
         "02d00f00a314140104 01f02e 01d840 01e05de05de05d 0600 0001f02e00a09c01 0102 0101 0501 02ce0f 000014 00 00"

@@ -125,7 +125,9 @@ impl<T: Field> Field for Option<T> {
 
 impl<T: Field> Field for [T; 3] {
     fn put(&self, out: &mut Vec<u8>) {
-        self.iter().for_each(|value| value.put(out));
+        for value in self {
+            value.put(out);
+        }
     }
 
     fn take(input: &mut &[u8]) -> Result<Self, Damaged> {

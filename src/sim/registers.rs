@@ -1,7 +1,7 @@
 //! The registers of a Heidelberg Energy Control by layout version: which exist, which can be read and written, and what values they take.
 //!
 //! Source: Heidelberg Modbus register table, 2020-10-20 (column "since"); the rule that registers survive from 1.0.8 is the 2021 edition's. Of the
-//! connect series: what the programs have in common that drive it (OpenEMS, evcc, two integrations for Home Assistant).
+//! connect series: what the programs have in common that drive it (`OpenEMS`, evcc, two integrations for Home Assistant).
 
 /// Layout version of the register table (register 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -165,7 +165,7 @@ mod tests {
         assert!(!alignment.exact());
         let trail = core::array::from_fn(|age| Watts(i32::try_from(age).unwrap() * 100));
         let (low, high, likely) = alignment.drew(&trail);
-        assert!(low <= likely && likely <= high && high - low >= Watts(BLUR as i32 * 100));
+        assert!(low <= likely && likely <= high && high - low >= Watts(i32::try_from(BLUR).unwrap() * 100));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::charger::profile::PhaseSwitch;
 /// counts of the box's meter, whose last digit is not to be trusted.
 const LOAD: Milliamps = Milliamps(500);
 /// The car must have been at rest for this long: boxes give a car 6 s to open its own contactor before they open theirs under load
-/// (SmartEVSE, timer C1).
+/// (`SmartEVSE`, timer C1).
 const REST: Millis = Millis::from_secs(6);
 /// The state is read this often, as somebody may change it at the box.
 const READ_EVERY: Millis = Millis::from_secs(10);
@@ -305,12 +305,11 @@ impl Driver {
     }
 
     fn phases_state_answer(&mut self, word: Option<u16>, now: Tick) {
-        match word {
-            Some(raw) => self.phases_seen(raw, now),
-            None => {
-                self.phases.forget(now);
-                self.phases.read_at = now + READ_EVERY;
-            }
+        if let Some(raw) = word {
+            self.phases_seen(raw, now);
+        } else {
+            self.phases.forget(now);
+            self.phases.read_at = now + READ_EVERY;
         }
     }
 
@@ -411,13 +410,12 @@ impl Driver {
         self.phases.read_at = now;
         self.phases.barred_until = now + BARRED;
         self.poll_at = now;
-        match connected {
-            Some(connected) => self.phases.undo = Some((connected, now)),
-            None => {
-                self.phases.pending = Some(to);
-                self.phases.unknown_since = now;
-                self.phases.said_unknown = true;
-            }
+        if let Some(connected) = connected {
+            self.phases.undo = Some((connected, now));
+        } else {
+            self.phases.pending = Some(to);
+            self.phases.unknown_since = now;
+            self.phases.said_unknown = true;
         }
         self.notice(Notice::PhasesNotConfirmed { to, connected });
     }

@@ -27,8 +27,21 @@ fn replay(file: &Path, number: Option<i64>) -> (u8, String) {
     (code, String::from_utf8(out).unwrap())
 }
 
-/// Changes the first record of a journal for which `change` gives another; `None` there leaves it out.
-fn tamper(file: &Path, mut change: impl FnMut(&Record) -> Option<Option<Record>>) {
+type Tamper = fn(&Record) -> Change;
+
+/// What is done to a record of a journal.
+enum Change {
+    None,
+    LeaveOut,
+    To(Record),
+}
+
+fn left_out(it: bool) -> Change {
+    if it { Change::LeaveOut } else { Change::None }
+}
+
+/// Changes the first record of a journal for which `change` says so.
+fn tamper(file: &Path, change: Tamper) {
     let connection = rusqlite::Connection::open(file).unwrap();
     let ids: Vec<i64> = Reader::open(file).unwrap().batches(1).unwrap();
     for id in ids {
@@ -39,14 +52,13 @@ fn tamper(file: &Path, mut change: impl FnMut(&Record) -> Option<Option<Record>>
         let mut done = false;
         for record in batch.records() {
             let (tick, record) = record.unwrap();
-            match if done { None } else { change(&record) } {
-                Some(other) => {
+            match if done { Change::None } else { change(&record) } {
+                Change::None => builder.push(tick, &record),
+                Change::LeaveOut => done = true,
+                Change::To(other) => {
                     done = true;
-                    if let Some(other) = other {
-                        builder.push(tick, &other);
-                    }
+                    builder.push(tick, &other);
                 }
-                None => builder.push(tick, &record),
             }
         }
         if done {
@@ -81,12 +93,13 @@ async fn an_order_that_would_be_another_is_the_first_difference() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
     crate::daemon::record(config.clone(), MORNING, 3 * 3_600).await;
-    tamper(&config.file, |record| match record {
-        Record::Action(Action::Order(order)) if order.setpoint > Some(Milliamps(7_000)) => {
-            let order = Order { setpoint: Some(Milliamps(15_900)), ..*order };
-            Some(Some(Record::Action(Action::Order(order))))
+    tamper(&config.file, |record| {
+        let Record::Action(Action::Order(order)) = record else { return Change::None };
+        if order.setpoint <= Some(Milliamps(7_000)) {
+            return Change::None;
         }
-        _ => None,
+        let order = Order { setpoint: Some(Milliamps(15_900)), ..*order };
+        Change::To(Record::Action(Action::Order(order)))
     });
     let (code, text) = replay(&config.file, None);
     assert_eq!(code, exit::DIFFERENT, "{text}");
@@ -102,13 +115,13 @@ async fn whatever_is_missing_or_changed_is_found() {
     let config = config(folder.path());
     crate::daemon::record(config.clone(), MORNING, 3 * 3_600).await;
     let good = std::fs::read(&config.file).unwrap();
-    let changes: [(&str, fn(&Record) -> Option<Option<Record>>); 4] = [
-        ("an order left out", |record| matches!(record, Record::Action(_)).then_some(None)),
-        ("a time left out", |record| matches!(record, Record::Timeout).then_some(None)),
-        ("a reading left out", |record| matches!(record, Record::Input(Input::Reading(_))).then_some(None)),
-        ("another mode", |record| match record {
-            Record::Decided(decided) => Some(Some(Record::Decided(Decided { mode: Mode::Fast, ..*decided }))),
-            _ => None,
+    let changes: [(&str, Tamper); 4] = [
+        ("an order left out", |record| left_out(matches!(record, Record::Action(_)))),
+        ("a time left out", |record| left_out(matches!(record, Record::Timeout))),
+        ("a reading left out", |record| left_out(matches!(record, Record::Input(Input::Reading(_))))),
+        ("another mode", |record| {
+            let Record::Decided(decided) = record else { return Change::None };
+            Change::To(Record::Decided(Decided { mode: Mode::Fast, ..*decided }))
         }),
     ];
     for (what, change) in changes {
