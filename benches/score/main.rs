@@ -7,9 +7,10 @@
 
 mod bound;
 mod days;
+mod frontier;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -44,6 +45,9 @@ struct Args {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
+    /// Draw what the two dials of `[solar]` give and cost, as SVG, instead of the scores
+    #[arg(long, value_name = "FILE")]
+    frontier: Option<PathBuf>,
     /// Cargo says so
     #[arg(long, hide = true)]
     bench: bool,
@@ -76,6 +80,9 @@ fn main() -> anyhow::Result<()> {
     let origins = Origin::all(&args.folders)?;
     let rival = days::rival(&args.folders)?;
     let days = side_by_side(&origins, Origin::load).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    if let Some(file) = &args.frontier {
+        return draw_frontier(file, &days, &args);
+    }
     let scenarios = if args.scenario.is_empty() { Scenario::ALL.to_vec() } else { args.scenario.clone() };
     let mut tables = Vec::new();
     for scenario in scenarios {
@@ -86,6 +93,19 @@ fn main() -> anyhow::Result<()> {
     } else {
         print!("{}", table::text(&tables, !args.summary));
     }
+    Ok(())
+}
+
+fn draw_frontier(file: &Path, days: &[Measured], args: &Args) -> anyhow::Result<()> {
+    let scenario = args.scenario.first().copied().unwrap_or(Scenario::Powerwall30s);
+    let solar = scenario.config()?.solar;
+    let curves = frontier::measure(days, scenario)?;
+    let which = if args.folders.is_empty() { "generated" } else { "measured" };
+    let what = format!("{} {which} days, scenario {}", days.len(), scenario.name());
+    #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+    let defaults = [f64::from(solar.min_share.0) / 1e3, solar.start_cost.0 as f64];
+    std::fs::write(file, frontier::svg(&curves, defaults, &what))?;
+    print!("{}", frontier::text(&curves));
     Ok(())
 }
 

@@ -50,18 +50,17 @@ async fn journald_gets_fields_and_priorities() {
 
     let mut entries = String::new();
     let heard = async {
-        // Which of the two comes first is open.
-        let both = ["no connection to the broker", "waiting for the charger's first answer"];
+        // Which of the two comes first is open, and so is whether the line has already said that it cannot be used.
+        let both = ["no connection to the broker", "carport: 0.0 A (solar): "];
         while !both.iter().all(|text| entries.contains(text)) {
             let mut buffer = vec![0; 65_536];
             let length = socket.recv(&mut buffer).await.unwrap();
             let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if entry.contains("waiting for the charger's first answer") {
-                for field in
-                    ["CHARGER", "carport", "SETPOINT_MA", "REASON", "starting", "SYSLOG_IDENTIFIER", "surplusd"]
-                {
+            if entry.contains("carport: 0.0 A (solar): ") {
+                for field in ["CHARGER", "carport", "SETPOINT_MA", "REASON", "SYSLOG_IDENTIFIER", "surplusd"] {
                     assert!(entry.contains(field), "{field}: {entry}");
                 }
+                assert!(["starting", "offline"].iter().any(|reason| entry.contains(reason)), "{entry}");
                 assert!(priority(&entry, '6'), "informational: {entry}");
             }
             if entry.contains("no connection to the broker") {

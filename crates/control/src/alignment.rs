@@ -12,7 +12,7 @@ use crate::history::PowerHistory;
 use crate::units::{Millis, Tick, Watts};
 
 /// Possible ages: 0, 1, 2 … seconds.
-pub(crate) const AGES: usize = 26;
+pub(crate) const AGES: usize = 32;
 /// What the cars drew at each possible age before a sample.
 pub(crate) type Trail = [Watts; AGES];
 
@@ -26,6 +26,8 @@ const MEMORY: i64 = 12;
 const BELIEVED_AFTER: u8 = 6;
 /// With a mean error below this the cars' power at that age is exact.
 const EXACT_BELOW: i64 = 120;
+/// With one below this, a third of the smallest step on three phases (0.1 A, 69 W), not even such a step is seen a second too late.
+const PROVEN_BELOW: i64 = 23;
 /// Where it is not, they drew something of what they drew within so many seconds around it.
 const BLUR: usize = 5;
 
@@ -83,6 +85,11 @@ impl Alignment {
         self.errors.get(age).copied().unwrap_or(0)
     }
 
+    /// Whether the age is certain to the second: a step of the setpoint shows in the samples as that step.
+    pub(crate) fn proven(&self) -> bool {
+        self.exact() && self.error(self.age) < PROVEN_BELOW * 1_000
+    }
+
     fn exact(&self) -> bool {
         self.taught >= BELIEVED_AFTER && self.error(self.age) < EXACT_BELOW * 1_000
     }
@@ -96,6 +103,11 @@ impl Alignment {
         let window = trail.iter().skip(self.age.saturating_sub(BLUR)).take(self.age.min(BLUR) + BLUR + 1);
         let (low, high) = window.fold((likely, likely), |(low, high), power| (low.min(*power), high.max(*power)));
         (low, high, likely)
+    }
+
+    /// The most that the age may well be.
+    pub(crate) fn age_at_most(&self) -> Millis {
+        Millis::from_secs((self.age + BLUR) as u64)
     }
 
     /// The age that is believed.

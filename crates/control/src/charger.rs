@@ -59,6 +59,8 @@ pub(crate) struct Charger {
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
     pub(crate) stopped_at: Option<Tick>,
+    /// When the setpoint last changed.
+    pub(crate) moved_at: Option<Tick>,
     /// When it was last heard.
     pub(crate) heard_at: Option<Tick>,
     pub(crate) origin: Origin,
@@ -88,6 +90,7 @@ impl Charger {
             starts: Starts::new(),
             started_at: None,
             stopped_at: None,
+            moved_at: None,
             heard_at: None,
             origin: Origin::Unread,
             switch: Switch::new(),
@@ -256,6 +259,7 @@ impl Charger {
         } else if setpoint == Milliamps::ZERO {
             self.stopped_at = Some(now);
         }
+        self.moved_at = Some(now);
         self.setpoint = setpoint;
     }
 

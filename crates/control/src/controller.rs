@@ -28,6 +28,8 @@ const EXPORTING: Watts = Watts(-100);
 const APPETITE_HOLDS: Millis = Millis::from_secs(600);
 /// Within this of the start line, fresh samples matter.
 const NEAR_START: Watts = Watts(1_000);
+/// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
+const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
 /// State of charge must fall this far below a line before the line counts as crossed back.
 const SOC_HYSTERESIS: u8 = 2;
 /// More than this many actions waiting means that the shell does not drain them.
@@ -246,11 +248,19 @@ impl Controller {
         self.decide_all(Trigger::Event);
     }
 
+    /// Whether the last sample shows the cars as they are: none was told to move lately, or it is known to the second how old the meters'
+    /// values are.
+    fn settled(&self) -> bool {
+        let seen = |moved: Tick| moved + self.alignment.age_at_most() + FOLLOWED_AFTER;
+        let lately = |charger: &Charger| charger.moved_at.is_some_and(|at| self.now < seen(at));
+        self.alignment.proven() || !self.chargers.values().any(lately)
+    }
+
     /// Decides for every charger in its order; each sees what those before it claim of the surplus, and what the others leave of the fuse.
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc(self.now, &self.config);
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.spent() || self.site.battery_below_floor(self.now, &self.config);
+        let battery_closed = self.drain.spent() || self.site.battery_closed_by_floor(self.now, &self.config);
         let has_battery = self.config.sources.contains_key(&Source::Battery);
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
             let situation = Situation {
@@ -259,6 +269,7 @@ impl Controller {
                 config: &self.config,
                 began: self.began,
                 trend: self.trend.as_ref(),
+                settled: self.settled(),
                 soc,
                 battery_closed: has_battery && battery_closed,
                 reserve,

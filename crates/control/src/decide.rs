@@ -35,6 +35,8 @@ pub(crate) struct Situation<'a> {
     /// When the controller began.
     pub(crate) began: Tick,
     pub(crate) trend: Option<&'a Trend>,
+    /// Its last sample shows the cars as they are now.
+    pub(crate) settled: bool,
     pub(crate) soc: Option<Percent>,
     /// Nothing may come from the battery on purpose: its budget is spent, or it is at its floor.
     pub(crate) battery_closed: bool,
@@ -193,7 +195,7 @@ fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
         return (charger.setpoint, charger.reason);
     }
     let surplus = available(trend, situation);
-    let current = charger.current_for(surplus);
+    let current = follow(charger, situation, surplus);
     let enough = surplus >= charger.power_of(charger.min());
     (current, if enough { Reason::Following { surplus } } else { Reason::SlowSolar { surplus } })
 }
@@ -266,7 +268,7 @@ fn starts_left(charger: &Charger, situation: &Situation<'_>) -> u16 {
 
 fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decision {
     let surplus = available(trend, situation);
-    let current = charger.current_for(surplus);
+    let current = follow(charger, situation, surplus);
     let one_phase = charger.phases() == 1;
     let crossing = crossing(charger, situation, trend).filter(|_| charger.switch.allowed(situation.now));
     // All phases give way to one long before one gives way to none.
@@ -351,4 +353,12 @@ fn on_sun(charger: &Charger, surplus: Watts, lines: Lines) -> Reason {
     } else {
         Reason::Holding { surplus, stop_below: lines.stop_below }
     }
+}
+
+/// The setpoint is the surplus, at once in both directions. Only a rise by a single step waits until the samples show the cars as they are:
+/// with meters that are read at different moments it would come and go with every sample.
+fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milliamps {
+    let current = charger.current_for(surplus);
+    let step = charger.on() && current > charger.setpoint && current.0 - charger.setpoint.0 <= charger.config.step.0;
+    if step && !situation.settled { charger.setpoint } else { current }
 }

@@ -22,6 +22,9 @@ use crate::units::{Millis, Percent, Tick, Watts};
 const BALANCE_TOLERANCE: Watts = Watts(300);
 /// More than this is not the meters' noise.
 const GIVES: Watts = Watts(100);
+/// A battery that came down to its floor counts as there until it is so many points above: else a charge that it helps to hold would
+/// empty it again within minutes, and start and stop with it.
+const FLOOR_LEFT_AT: u8 = 5;
 /// A disagreement is believed after this many samples in a row: one may be skew between meters.
 const IMBALANCE_SAMPLES: u8 = 3;
 
@@ -55,6 +58,8 @@ pub(crate) struct Site {
     burst: Option<Burst>,
     imbalance: Option<Watts>,
     imbalanced: u8,
+    /// The battery was at its floor, and has not left it by [`FLOOR_LEFT_AT`] since.
+    near_floor: bool,
     /// State of charge as the broker had stored it.
     stored_soc: Option<i32>,
     /// The battery was seen to give nothing at its floor, while the grid gave: it keeps that charge by itself.
@@ -69,6 +74,7 @@ impl Site {
             burst: None,
             imbalance: None,
             imbalanced: 0,
+            near_floor: false,
             stored_soc: None,
             keeps_floor: false,
         }
@@ -93,6 +99,10 @@ impl Site {
         }
         self.forget_after_silence(group, now, config);
         self.values.insert(reading.source, value);
+        if reading.source == Source::BatterySoc {
+            let left_at = if self.near_floor { FLOOR_LEFT_AT } else { 1 };
+            self.near_floor = value < i32::from(config.battery.floor_soc.0) + i32::from(left_at);
+        }
         self.alive.insert(group, now);
         let earlier = self.join_burst(reading.source, now, config);
         earlier.or_else(|| self.sample_if_complete(now, config))
@@ -130,10 +140,10 @@ impl Site {
         u8::try_from(value.clamp(0, 100)).ok().map(Percent)
     }
 
-    /// Whether the battery is at its floor and would give all the same. Before its charge was heard live, a stored value may say so,
+    /// Whether the battery is near its floor and would give all the same. Before its charge was heard live, a stored value may say so,
     /// but may not say otherwise.
-    pub(crate) fn battery_below_floor(&self, now: Tick, config: &Config) -> bool {
-        self.battery_at_floor(now, config) && !self.keeps_floor
+    pub(crate) fn battery_closed_by_floor(&self, now: Tick, config: &Config) -> bool {
+        if self.battery_at_floor(now, config) { !self.keeps_floor } else { self.near_floor }
     }
 
     fn battery_at_floor(&self, now: Tick, config: &Config) -> bool {

@@ -1,0 +1,142 @@
+//! What `simulate` foretells is what `run` does: the whole daemon over TLS, MQTT and raw Modbus frames, in a world that passes thirty times
+//! as fast as life, sample by sample against the simulation of the same minutes. And what it recorded meanwhile replays to the same.
+
+use std::path::Path;
+use std::process::Command;
+
+use control::{ChargerId, Config, Milliamps};
+use surplusd::config::{self, Environment};
+use surplusd::daemon::clock::Clock;
+use surplusd::daemon::{self, Control, Ended, Wiring};
+use surplusd::sim::demo::{World, WorldOptions};
+use surplusd::sim::home_assistant::HomeAssistantOptions;
+use surplusd::sim::wallbox::WallboxOptions;
+use surplusd::sim::weather::{Day, Weather};
+use surplusd::simulate::{Setup, Simulation, Trace};
+use tokio::sync::{mpsc, watch};
+
+const SPEED: u32 = 30;
+/// A broken day; the first minutes are dark, so that the daemon has found broker and box before anything is to be decided.
+const SEED: u64 = 39;
+const BEGINS_S: u32 = 45_923;
+const SAMPLES: u32 = 30;
+/// Meters speak so often …
+const PERIOD_S: u32 = 30;
+/// … and so long after they have spoken what was decided is in force.
+const DECIDED_S: u32 = 20;
+
+/// By sample from the first that its controller takes, the setpoint in force after it.
+fn simulated(config: &Config, first: u32) -> Vec<Milliamps> {
+    let day = Trace::from_day(&Day::generate(SEED, Weather::Broken));
+    let began_s = BEGINS_S + first * PERIOD_S;
+    let mut simulation = Simulation::new(config, &Setup { battery: None, ..Setup::default() }, began_s);
+    let mut setpoints = Vec::new();
+    for row in day.seconds().skip_while(|row| row.from_s < began_s) {
+        let second = simulation.step(row);
+        if second.t_s % PERIOD_S == (BEGINS_S + DECIDED_S) % PERIOD_S {
+            setpoints.push(second.setpoint);
+        }
+    }
+    setpoints
+}
+
+/// By sample from the first that the daemon took, the setpoint in force after it.
+async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec<Milliamps>) {
+    let (snapshots, decided) = watch::channel(None);
+    let (stop, controls) = mpsc::channel(1);
+    let daemon = tokio::spawn(daemon::run(config, Wiring { clock, controls, snapshots }));
+    let (mut first, mut setpoints) = (None, Vec::new());
+    let mut view = world.view();
+    let mut seen_s = BEGINS_S;
+    while setpoints.len() < SAMPLES as usize {
+        view.changed().await.unwrap();
+        let now_s = view.borrow_and_update().time_of_day_s;
+        // Where this task is late, seconds go by unseen.
+        for t_s in std::mem::replace(&mut seen_s, now_s) + 1..=now_s {
+            if t_s % PERIOD_S != (BEGINS_S + DECIDED_S) % PERIOD_S {
+                continue;
+            }
+            let snapshot = decided.borrow().clone();
+            let known = snapshot.filter(|snapshot| snapshot.site.surplus.is_some());
+            if let Some(snapshot) = known {
+                first.get_or_insert((t_s - BEGINS_S) / PERIOD_S);
+                setpoints.push(snapshot.chargers[&ChargerId(0)].setpoint);
+            }
+        }
+    }
+    stop.send(Control::Stop).await.unwrap();
+    assert_eq!(daemon.await.unwrap().unwrap(), Ended::Asked { proven: true });
+    (first.unwrap(), setpoints)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_does_what_simulate_foretells_and_its_journal_replays() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::start(SPEED);
+    let defaults = WallboxOptions::default();
+    let options = WorldOptions {
+        seed: SEED,
+        weather: Weather::Broken,
+        start_s: BEGINS_S,
+        battery: None,
+        // The house of the simulation; and the pieces of a frame arrive in real time.
+        wallbox: WallboxOptions {
+            voltages: [230; 3],
+            reply_delay_ms: 0,
+            line_time: false,
+            gap_ms: defaults.gap_ms * u64::from(SPEED),
+            ..defaults
+        },
+        home_assistant: HomeAssistantOptions { answers_refresh: false, ..HomeAssistantOptions::default() },
+        ..WorldOptions::default()
+    };
+    let world = World::start(options, folder.path(), clock).await.unwrap();
+    let file = folder.path().join("surplusd.toml");
+    std::fs::write(&file, config_text(&world, folder.path())).unwrap();
+    let known = surplusd::charger::profile::known();
+    let loaded = config::load(&file, &Environment::default(), &known);
+    let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.findings));
+    let control = config.control.clone();
+
+    let (first, lived) = lived(config, &world, clock).await;
+    world.stop().await;
+    let mut simulated = simulated(&control, first);
+    simulated.truncate(lived.len());
+    let changes = simulated.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let stops = simulated.windows(2).filter(|pair| pair[0] > pair[1] && pair[1] == Milliamps::ZERO).count();
+    assert!(changes >= 10 && stops >= 1, "these minutes show too little: {simulated:?}");
+    assert_eq!(lived, simulated, "from sample {first} on");
+
+    let replay = Command::new(env!("CARGO_BIN_EXE_surplusd"))
+        .arg("replay")
+        .arg(folder.path().join("journal.sqlite"))
+        .output()
+        .unwrap();
+    assert!(replay.status.success(), "{replay:?}");
+    assert!(String::from_utf8_lossy(&replay.stdout).contains("all the same"), "{replay:?}");
+}
+
+fn config_text(world: &World, folder: &Path) -> String {
+    format!(
+        r#"version = 1
+state-file = "{state}"
+[mqtt]
+url = "mqtts://127.0.0.1:{port}"
+ca-file = "{ca}"
+[battery]
+present = false
+[journal]
+file = "{journal}"
+[[charger]]
+name = "carport"
+profile = "heidelberg-energy-control"
+link = "serial://{serial}"
+mode = "solar"
+"#,
+        state = folder.join("state.json").display(),
+        port = world.broker_port(),
+        ca = world.ca_file().display(),
+        journal = folder.join("journal.sqlite").display(),
+        serial = world.serial_path().display(),
+    )
+}
