@@ -31,7 +31,7 @@ enum Command {
     Simulate(simulate::Args),
     /// Read and name every register of a charger. Writes nothing.
     Probe(probe::Args),
-    /// Feed what was recorded to a fresh controller: it must decide the same again.
+    /// Feed what was recorded to a fresh controller: it must decide the same again. Or see what other settings would have done.
     Replay(replay::Args),
     /// Say in plain words what decided the current at a time, with the numbers that went in.
     Why(why::Args),
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             });
         }
         Command::Replay(args) => {
-            replay::run(&args, &mut io::stdout().lock()).unwrap_or_else(|error| failed("replay", &error))
+            replay::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("replay", &error))
         }
         Command::Why(args) => {
             why::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("why", &error))

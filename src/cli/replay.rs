@@ -1,6 +1,8 @@
-//! `surplusd replay`: feeds a recorded run to a fresh controller, which must give the same again.
+//! `surplusd replay`: feeds a recorded run to a fresh controller, which must give the same again; or plays it with other settings.
 
 mod engine;
+mod otherwise;
+mod past;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,6 +13,7 @@ use control::{Action, ChargerId, Command, Input, Order};
 use self::engine::{Counts, Difference, Replay, WARM_UP};
 use super::exit;
 use super::when::local;
+use crate::config::Environment;
 use crate::journal::reader::{ReadError, Reader, Run};
 use crate::journal::{Decided, Record};
 
@@ -26,14 +29,21 @@ pub struct Args {
     /// Only the last run
     #[arg(long)]
     pub last: bool,
+    /// Instead: what would have been with these settings, kWh, starts and reasons
+    #[arg(long, value_name = "NEW.toml")]
+    pub config: Option<PathBuf>,
 }
 
 /// Replays and says what came of it; returns [`exit::OK`], or [`exit::DIFFERENT`] where something came out differently.
 ///
 /// # Errors
 /// If the journal cannot be read, or `out` cannot be written to.
-pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
+pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
     let reader = Reader::open(&args.file)?;
+    if let Some(file) = &args.config {
+        otherwise::show(&reader, &chosen(&reader, args)?, file, environment, out)?;
+        return Ok(exit::OK);
+    }
     let mut code = exit::OK;
     for run in chosen(&reader, args)? {
         if one(&reader, &run, out)? {

@@ -14,6 +14,14 @@ pub(super) fn time_of_day(wall_ms: i64) -> String {
     zoned(wall_ms).map_or_else(|| format!("{wall_ms} ms"), |at| at.strftime("%H:%M:%S").to_string())
 }
 
+/// Seconds since local midnight.
+pub(super) fn second_of_day(wall_ms: i64) -> u32 {
+    let of = |at: ZonedDateTime| {
+        u32::try_from(i32::from(at.hour()) * 3_600 + i32::from(at.minute()) * 60 + i32::from(at.second()))
+    };
+    zoned(wall_ms).and_then(|at| of(at).ok()).unwrap_or(0)
+}
+
 fn zoned(wall_ms: i64) -> Option<ZonedDateTime> {
     Some(Timestamp::from_millisecond(wall_ms).ok()?.to_zoned_datetime(TimeZone::system()))
 }

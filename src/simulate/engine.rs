@@ -1,8 +1,8 @@
 //! One second after the other: plant, meters, controller, orders.
 
 use control::{
-    Action, ChargerId, ChargerReport, Config, Controller, Input, Link, Milliamps, Order, Reading, Reason, Source, Tick,
-    Vehicle, Volts, Watts,
+    Action, ChargerId, ChargerReport, Command, Config, Controller, Input, Link, Milliamps, Order, Reading, Reason,
+    Source, Tick, Vehicle, Volts, Watts,
 };
 
 use super::meters::{Burst, Meters};
@@ -181,6 +181,16 @@ impl Simulation {
             self.act(t_s, now);
         }
         Second { t_s, flows, setpoint: self.setpoint, controller: &self.controller, charger: self.charger }
+    }
+
+    /// Drives the car in or away.
+    pub const fn plug(&mut self, plugged: bool) {
+        self.plant.set_plugged(plugged);
+    }
+
+    /// The user wants something else at second `t_s`, before it passes.
+    pub fn command(&mut self, command: Command, t_s: u32) {
+        self.tell(Input::Command(command), t_s, tick(t_s));
     }
 
     /// What came of it up to now.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use control::{ChargerId, Config, Milliamps};
+use control::{ChargerId, Config, Milliamps, Snapshot};
 use surplusd::config::{self, Environment};
 use surplusd::daemon::clock::Clock;
 use surplusd::daemon::{self, Control, Ended, Wiring};
@@ -44,7 +44,17 @@ fn simulated(config: &Config, first: u32) -> Vec<Milliamps> {
 async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec<Milliamps>) {
     let (snapshots, decided) = watch::channel(None);
     let (stop, controls) = mpsc::channel(1);
-    let daemon = tokio::spawn(daemon::run(config, Wiring { clock, controls, snapshots }));
+    let watching = async {
+        let seen = watch_samples(world, &decided).await;
+        stop.send(Control::Stop).await.unwrap();
+        seen
+    };
+    let (ended, seen) = tokio::join!(daemon::run(config, Wiring { clock, controls, snapshots }), watching);
+    assert_eq!(ended.unwrap(), Ended::Asked { proven: true });
+    seen
+}
+
+async fn watch_samples(world: &World, decided: &watch::Receiver<Option<Snapshot>>) -> (u32, Vec<Milliamps>) {
     let (mut first, mut setpoints) = (None, Vec::new());
     let mut view = world.view();
     let mut seen_s = BEGINS_S;
@@ -64,8 +74,6 @@ async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec
             }
         }
     }
-    stop.send(Control::Stop).await.unwrap();
-    assert_eq!(daemon.await.unwrap().unwrap(), Ended::Asked { proven: true });
     (first.unwrap(), setpoints)
 }
 

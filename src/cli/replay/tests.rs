@@ -23,7 +23,7 @@ fn config(folder: &Path) -> JournalConfig {
 fn replay(file: &Path, number: Option<i64>) -> (u8, String) {
     let mut out = Vec::new();
     let args = Args { file: file.to_owned(), run: number, ..Args::default() };
-    let code = run(&args, &mut out).unwrap();
+    let code = run(&args, &Environment::default(), &mut out).unwrap();
     (code, String::from_utf8(out).unwrap())
 }
 
@@ -84,7 +84,7 @@ async fn the_same_facts_give_the_same_again() {
     let (code, text) = replay(&config.file, Some(2));
     assert_eq!((code, text.starts_with("run 2 of surplusd ")), (exit::OK, true), "{text}");
     let args = Args { file: config.file, run: Some(3), ..Args::default() };
-    let error = run(&args, &mut Vec::new()).unwrap_err();
+    let error = run(&args, &Environment::default(), &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "there is no run 3; the journal has 1, 2");
 }
 
@@ -155,7 +155,9 @@ async fn a_run_without_its_beginning_is_compared_after_a_day() {
 fn what_is_no_journal_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x");
-    let error = |file: &Path| run(&Args { file: file.to_owned(), ..Args::default() }, &mut Vec::new()).unwrap_err();
+    let error = |file: &Path| {
+        run(&Args { file: file.to_owned(), ..Args::default() }, &Environment::default(), &mut Vec::new()).unwrap_err()
+    };
     assert!(error(&file).to_string().contains("does not exist"));
     for bytes in [&b"not a database, but a text that is long enough to look like something"[..], b""] {
         std::fs::write(&file, bytes.repeat(20)).unwrap();

@@ -223,6 +223,11 @@ async fn a_disk_that_hangs_holds_up_nothing() {
     assert!(starts.iter().any(|start| matches!(start, Start::Gap(dropped) if *dropped > 1_000)), "{starts:?}");
     let mut out = Vec::new();
     let args = crate::cli::replay::Args { file: config.file, ..crate::cli::replay::Args::default() };
-    assert_eq!(crate::cli::replay::run(&args, &mut out).unwrap(), 0, "{}", String::from_utf8_lossy(&out));
+    assert_eq!(
+        crate::cli::replay::run(&args, &crate::config::Environment::default(), &mut out).unwrap(),
+        0,
+        "{}",
+        String::from_utf8_lossy(&out)
+    );
     assert!(String::from_utf8_lossy(&out).contains("records are missing"));
 }
