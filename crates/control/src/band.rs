@@ -6,47 +6,52 @@
 //! of the surplus. There are no delay timers in it. The set-point is the surplus itself, at once in both directions:
 //! for the next half minute, persistence is the best forecast there is.
 //!
-//! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `k` = start cost / 100 Wh:
+//! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `r` = √(start cost / 100 Wh), three phases at 230 V:
 //!
 //! ```text
-//! Z     = S + (mean − S) · min(0.95, 0.63 · (1 − σ) · k)       held against the lines
-//! start   Z ≥ σ·Pmin + 25 W + 1.3 · V · √k
-//! stop    Z < σ·Pmin − 25 W − 3.0 · (1 − σ) · V / k
+//! start   S + (mean − S) · min(0.95, 1.22 · (1 − σ) · r), at most S  ≥  σ·Pmin + 1.13 · V · r
+//! stop    S + (mean − S) · min(0.95, 0.76 · (1 − σ) · r)             <  σ·Pmin − 25 W − (1 − σ) · (340 W · r + 2.1 · V)
 //! ```
-//! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty upwards, and leaves it to the mean,
-//! not to a lower line, to bridge a dip: a dip that lasts shows in the mean, a short one does not.
+//! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty before it, and bridges more of a dip: a
+//! dip that lasts shows in the mean, a short one does not. Nothing starts on sun that has been and is not there.
 //!
 //! | constant | why | sensitivity (score on 64 measured days, samples every 30 s) |
 //! |---|---|---|
-//! | [`HALF_BAND_W`] | keeps calm weather from crossing back and forth | 0.2 points from 0 to 100 W |
-//! | [`UP_PERMILLE`] | how far volatility raises the start line | 0.3 points from 0.8 to 1.6 |
-//! | [`DOWN_PERMILLE`] | how far it lowers the stop line; scales with `1 − σ`, the slope of the loss | 0.2 points from 2.3 to 3.5 |
-//! | [`CAP_W`], [`HOLD_FLOOR_DIVISOR`] | rails for very choppy days | at most 0.1 points |
-//! | [`MEAN_WEIGHT_PERMILLE`], [`MEAN_TAU`] | a slight pull towards the five-minute mean | 0.3 points; flat from 2 to 6 min |
-//! | [`VOLATILITY_TAU`] | memory of the volatility | flat from 15 to 30 min |
+//! | [`UP_PERMILLE`] | how far volatility raises the start line | @UP@ |
+//! | [`DOWN_W`] | how long it holds in calm weather | @DW@ |
+//! | [`DOWN_PERMILLE`] | how far volatility lowers the stop line; scales with `1 − σ`, the slope of the loss | @DP@ |
+//! | [`START_MEAN_PERMILLE`] | pull towards the mean before a start | @SM@ |
+//! | [`STOP_MEAN_PERMILLE`] | the same before a stop | @PM@ |
+//! | [`MEAN_TAU`] | memory of the mean | @MT@ |
+//! | [`VOLATILITY_TAU`] | memory of the volatility | @VT@ |
+//! | [`CAP_W`], [`HOLD_FLOOR_DIVISOR`], [`HALF_BAND_W`] | rails: very choppy days, and a break-even share of 1 | @RL@ |
 
 use crate::units::{Millis, Permille, Tick, WattHours, Watts};
 
-/// Half the band in calm weather.
+/// The stop line lies at least so far below break-even: else noise alone would cross it.
 const HALF_BAND_W: i64 = 25;
 /// Share of the volatility added to the start line.
-const UP_PERMILLE: i64 = 1_300;
+const UP_PERMILLE: i64 = 1_130;
+/// Taken from the stop line in calm weather, times `1 − σ`, at three phases and 230 V.
+const DOWN_W: i64 = 340;
 /// Share of `(1 − σ) · volatility` taken from the stop line.
-const DOWN_PERMILLE: i64 = 3_000;
+const DOWN_PERMILLE: i64 = 2_100;
 /// Neither half band grows beyond this at three phases and 230 V, times the root of the start cost.
 const CAP_W: i64 = 1_400;
-/// Minimum power at three phases and 230 V, to which [`CAP_W`] refers.
-const CAP_REFERENCE_W: i64 = 4_140;
+/// Minimum power at three phases and 230 V, to which the constants in watts refer.
+const REFERENCE_W: i64 = 4_140;
 /// Never hold below a sixth of the minimum power.
 const HOLD_FLOOR_DIVISOR: i64 = 6;
-/// Weight of the mean in the decision variable, times `1 − σ`, at the reference start cost.
-const MEAN_WEIGHT_PERMILLE: i64 = 630;
+/// Weight of the mean before a start, times `1 − σ`.
+const START_MEAN_PERMILLE: i64 = 1_220;
+/// Weight of the mean before a stop, times `1 − σ`.
+const STOP_MEAN_PERMILLE: i64 = 760;
 /// However dear a start, the last sample keeps some weight.
 const MEAN_WEIGHT_MAX_PERMILLE: i64 = 950;
 /// Time constant of the mean.
 const MEAN_TAU: Millis = Millis::from_secs(300);
 /// Time constant of the volatility.
-const VOLATILITY_TAU: Millis = Millis::from_secs(1_500);
+const VOLATILITY_TAU: Millis = Millis::from_secs(1_800);
 /// Volatility is taken on a grid of about 30 s, whatever the rate of samples.
 const VOLATILITY_TICK: Millis = Millis::from_secs(28);
 /// A longer pause counts as this long.
@@ -136,19 +141,33 @@ fn relax(difference: i64, pause: Millis, tau: Millis) -> i64 {
 pub(crate) struct Band {
     sigma: i64,
     min_power: i64,
-    cost_permille: i64,
-    cost_root_permille: i64,
+    /// Root of the start cost over its reference, in thousandths.
+    root: i64,
 }
 
-/// The lines and the variable that is held against them.
+/// The lines, and what is held against them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lines {
-    /// The surplus, pulled towards its mean.
-    pub(crate) decision: Watts,
+    /// The surplus as seen before a start: pulled down towards its mean.
+    pub(crate) before_start: Watts,
     /// Starts at or above this.
     pub(crate) start_at: Watts,
+    /// The surplus as seen before a stop: pulled towards its mean.
+    pub(crate) before_stop: Watts,
     /// Stops below this.
     pub(crate) stop_below: Watts,
+}
+
+impl Lines {
+    /// Whether it is time to start.
+    pub(crate) fn starts(&self) -> bool {
+        self.before_start >= self.start_at
+    }
+
+    /// Whether it is time to stop.
+    pub(crate) fn stops(&self) -> bool {
+        self.before_stop < self.stop_below
+    }
 }
 
 impl Band {
@@ -158,27 +177,28 @@ impl Band {
         Self {
             sigma: i64::from(sigma.0).clamp(500, 1_000),
             min_power: i64::from(min_power.0).max(1),
-            cost_permille: cost * 1_000 / REFERENCE_START_COST_WH,
-            cost_root_permille: (cost * 1_000_000 / REFERENCE_START_COST_WH).isqrt(),
+            root: (cost * 1_000_000 / REFERENCE_START_COST_WH).isqrt(),
         }
     }
 
     /// The lines at this moment. `offset` is taken from the surplus first (what others have claimed).
     pub(crate) fn lines(&self, trend: &Trend, offset: Watts) -> Lines {
-        let surplus = i64::from(trend.sample.0);
+        let (surplus, mean) = (i64::from(trend.sample.0), i64::from(trend.mean().0));
         let inverse = 1_000 - self.sigma;
-        let weight = (MEAN_WEIGHT_PERMILLE * inverse * self.cost_permille).div_euclid(1_000_000);
-        let pull = (i64::from(trend.mean().0) - surplus) * weight.min(MEAN_WEIGHT_MAX_PERMILLE);
-        let decision = surplus + pull.div_euclid(1_000) - i64::from(offset.0);
+        let pulled = |weight: i64| {
+            let weight = (weight * inverse * self.root).div_euclid(1_000_000).min(MEAN_WEIGHT_MAX_PERMILLE);
+            watts(surplus + ((mean - surplus) * weight).div_euclid(1_000) - i64::from(offset.0))
+        };
         let middle = (self.sigma * self.min_power).div_euclid(1_000);
         let volatility = i64::from(trend.volatility().0);
-        let root = self.cost_root_permille;
-        let cap = (CAP_W * self.min_power / CAP_REFERENCE_W * root.max(1_000)).div_euclid(1_000);
-        let up = HALF_BAND_W + UP_PERMILLE * volatility * root / 1_000_000;
-        let down = HALF_BAND_W + DOWN_PERMILLE * inverse * volatility / (1_000 * self.cost_permille);
+        let cap = CAP_W * self.min_power / REFERENCE_W * self.root.max(1_000) / 1_000;
+        let up = UP_PERMILLE * volatility * self.root / 1_000_000;
+        let calm = DOWN_W * self.min_power / REFERENCE_W * self.root / 1_000;
+        let down = HALF_BAND_W + inverse * (calm + DOWN_PERMILLE * volatility / 1_000) / 1_000;
         Lines {
-            decision: watts(decision),
+            before_start: pulled(START_MEAN_PERMILLE).min(trend.sample - offset),
             start_at: watts(middle + up.min(cap)),
+            before_stop: pulled(STOP_MEAN_PERMILLE),
             stop_below: watts((middle - down.min(cap)).max(self.min_power / HOLD_FLOOR_DIVISOR)),
         }
     }

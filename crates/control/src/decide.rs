@@ -275,7 +275,7 @@ fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     let phases = if crossing.is_some() { 1 } else { charger.phases() };
     let lines = lines(charger, situation, trend, phases);
     let min_on_left = charger.min_on_left(situation.now, &situation.config.solar);
-    if lines.decision >= lines.stop_below {
+    if !lines.stops() {
         let change = match crossing {
             Some(crossing) if one_phase => (crossing.decision >= crossing.up_at).then_some(ALL_PHASES),
             Some(crossing) => (crossing.decision < crossing.down_below).then_some(1),
@@ -314,12 +314,12 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     let on_all = lines(charger, situation, trend, charger.all_phases());
     let connected = if charger.phases() == 1 { 1 } else { ALL_PHASES };
     let to = crossing.map_or(connected, |crossing| {
-        let all = crossing.decision >= crossing.up_from_rest_at && on_all.decision >= on_all.start_at;
+        let all = crossing.decision >= crossing.up_from_rest_at && on_all.starts();
         if all { ALL_PHASES } else { 1 }
     });
     let change = to != connected && charger.change_allowed_at_rest(situation.now);
     let lines = if (change && to == 1) || connected == 1 { on_one } else { on_all };
-    if lines.decision < lines.start_at {
+    if !lines.starts() {
         return off(not_enough(charger, situation, surplus, lines));
     }
     let starts = charger.starts.count(situation.now);
@@ -338,7 +338,7 @@ fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, line
         // The box confirms the stop; that is no new reason.
         return charger.reason;
     }
-    let without_reserve = lines.decision + situation.reserve >= lines.start_at;
+    let without_reserve = lines.before_start + situation.reserve >= lines.start_at;
     if situation.reserve > Watts::ZERO && without_reserve {
         Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc }
     } else {

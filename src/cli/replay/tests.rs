@@ -164,3 +164,45 @@ fn what_is_no_journal_is_told() {
         assert!(error(&file).to_string().ends_with("is no journal of surplusd"));
     }
 }
+
+/// The numbers of a line of the table: measured, with the settings of then, with the new ones.
+fn line(text: &str, name: &str) -> Vec<f64> {
+    let line =
+        text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+#[tokio::test]
+async fn other_settings_are_tried_on_the_recorded_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    crate::daemon::record(config.clone(), MORNING, 5 * 3_600).await;
+    let new = folder.path().join("new.toml");
+    let with = |solar: &str| {
+        let rest = "[[charger]]\nname = \"car\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://x:1\"\n";
+        std::fs::write(&new, format!("version = 1\n[mqtt]\nurl = \"mqtt://x\"\n[solar]\n{solar}\n{rest}")).unwrap();
+        let args = Args { file: config.file.clone(), config: Some(new.clone()), ..Args::default() };
+        let mut out = Vec::new();
+        let code = run(&args, &Environment::default(), &mut out);
+        (code, String::from_utf8(out).unwrap())
+    };
+
+    let (code, text) = with("");
+    assert_eq!(code.unwrap(), exit::OK);
+    let [measured, then, now] = line(&text, "into the car")[..] else { panic!("{text}") };
+    // The recorded box trembles and needs no time to start; the simulated car is the plant's.
+    assert!((measured - then).abs() < 0.1 * measured && then > 5.0, "{text}");
+    let [.., same_then, same_now] = line(&text, "starts")[..] else { panic!("{text}") };
+    assert_eq!((then, same_then), (now, same_now), "the same settings: {text}");
+    assert!(text.contains("Samples every 30 s, as was usual."), "{text}");
+
+    let (_, text) = with("min-share = 0.5\nstart-cost-wh = 2000");
+    let [_, then, now] = line(&text, "into the car")[..] else { panic!("{text}") };
+    assert!(now > then, "a lower share charges more: {text}");
+    let (_, text) = with("starts-per-day-max = 1");
+    let [.., now] = line(&text, "starts")[..] else { panic!("{text}") };
+    assert!(now <= 1.0 && text.contains("starts used"), "{text}");
+
+    let (code, _) = with("min-share = 5");
+    assert!(code.unwrap_err().to_string().contains("new.toml:5:"), "a mistake is told with its place");
+}

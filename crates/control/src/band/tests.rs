@@ -4,14 +4,20 @@ use super::*;
 fn calm_weather_gives_the_plain_band() {
     let trend = Trend::new(Watts(3_000), Tick(1));
     let lines = Band::new(Permille(750), WattHours(100), Watts(4_140)).lines(&trend, Watts(0));
-    assert_eq!(lines, Lines { decision: Watts(3_000), start_at: Watts(3_130), stop_below: Watts(3_080) });
+    let expected = Lines {
+        before_start: Watts(3_000),
+        start_at: Watts(3_105),
+        before_stop: Watts(3_000),
+        stop_below: Watts(3_105 - 25 - 85),
+    };
+    assert_eq!(lines, expected);
 }
 
 #[test]
 fn what_others_claimed_is_not_surplus() {
     let trend = Trend::new(Watts(9_000), Tick(1));
     let lines = Band::new(Permille(750), WattHours(100), Watts(4_140)).lines(&trend, Watts(5_000));
-    assert_eq!(lines.decision, Watts(4_000));
+    assert_eq!((lines.before_start, lines.before_stop), (Watts(4_000), Watts(4_000)));
 }
 
 #[test]

@@ -36,29 +36,31 @@ class Policy:
         since = at - self.grid_at
         if since >= 28:
             change = 1000 * abs(surplus - self.grid_surplus)
-            self.volatility += relax(change - self.volatility, 1000 * min(since, 60), 1_500_000)
+            self.volatility += relax(change - self.volatility, 1000 * min(since, 60), 1_800_000)
             self.grid_at, self.grid_surplus = at, surplus
 
     def lines(self, surplus):
-        inverse, cost = 1000 - self.share, self.cost * 10
-        root = math.isqrt(self.cost * 10_000)
-        weight = min(950, 630 * inverse * cost // 1_000_000)
-        decision = surplus + (self.mean // 1000 - surplus) * weight // 1000
+        inverse, root = 1000 - self.share, math.isqrt(self.cost * 10_000)
+
+        def pulled(weight):
+            weight = min(950, weight * inverse * root // 1_000_000)
+            return surplus + (self.mean // 1000 - surplus) * weight // 1000
+
         middle, volatility = self.share * MIN_W // 1000, self.volatility // 1000
         cap = 1400 * max(root, 1000) // 1000
-        up = min(cap, 25 + 1300 * volatility * root // 1_000_000)
-        down = min(cap, 25 + 3000 * inverse * volatility // (1000 * cost))
-        return decision, middle + up, max(middle - down, MIN_W // 6)
+        up = min(cap, 1130 * volatility * root // 1_000_000)
+        down = min(cap, 25 + inverse * (340 * root // 1000 + 2100 * volatility // 1000) // 1000)
+        return min(surplus, pulled(1220)), middle + up, pulled(760), max(middle - down, MIN_W // 6)
 
     def sample(self, at, surplus):
         self.remember(at, surplus)
-        decision, start_at, stop_below = self.lines(surplus)
+        before_start, start_at, before_stop, stop_below = self.lines(surplus)
         follow = min(max(surplus, MIN_W), MAX_W) // STEP_W
         before = self.setpoint
         if before == 0:
-            if decision >= start_at and at - self.stopped >= MIN_OFF_S:
+            if before_start >= start_at and at - self.stopped >= MIN_OFF_S:
                 self.setpoint, self.started = follow, at
-        elif decision < stop_below and at - self.started >= MIN_ON_S:
+        elif before_stop < stop_below and at - self.started >= MIN_ON_S:
             self.setpoint, self.stopped = 0, at
         elif follow - before != 1 or at - self.moved >= SEEN_AFTER_S:
             self.setpoint = follow
