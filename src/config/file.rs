@@ -197,7 +197,7 @@ pub(super) struct Solar {
 
 impl Default for Solar {
     fn default() -> Self {
-        Self { min_share: 0.75, start_cost_wh: 290.0, starts_per_day_max: 50.0, min_on_s: 60.0, min_off_s: 60.0 }
+        Self { min_share: 0.75, start_cost_wh: 330.0, starts_per_day_max: 50.0, min_on_s: 60.0, min_off_s: 60.0 }
     }
 }
 

@@ -6,52 +6,52 @@
 //! of the surplus. There are no delay timers in it. The set-point is the surplus itself, at once in both directions:
 //! for the next half minute, persistence is the best forecast there is.
 //!
-//! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `r` = √(start cost / 100 Wh), three phases at 230 V:
+//! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `k` = start cost / 100 Wh, three phases at 230 V:
 //!
 //! ```text
-//! start   S + (mean − S) · min(0.95, 1.22 · (1 − σ) · r), at most S  ≥  σ·Pmin + 1.13 · V · r
-//! stop    S + (mean − S) · min(0.95, 0.76 · (1 − σ) · r)             <  σ·Pmin − 25 W − (1 − σ) · (340 W · r + 2.1 · V)
+//! start   S + (mean − S) · min(0.95, 0.80 · (1 − σ) · k), at most S  ≥  σ·Pmin + 1.35 · V
+//! stop    S + (mean − S) · min(0.95, 0.56 · (1 − σ) · k)             <  σ·Pmin − 25 W − (1 − σ) · (360 W · √k + 2.24 · V / k)
 //! ```
 //! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty before it, and bridges more of a dip: a
 //! dip that lasts shows in the mean, a short one does not. Nothing starts on sun that has been and is not there.
 //!
-//! | constant | why | sensitivity (score on 64 measured days, samples every 30 s) |
+//! | constant | why | sensitivity (points of score on 64 measured days, samples every 30 s, start cost 320 Wh) |
 //! |---|---|---|
-//! | [`UP_PERMILLE`] | how far volatility raises the start line | @UP@ |
-//! | [`DOWN_W`] | how long it holds in calm weather | @DW@ |
-//! | [`DOWN_PERMILLE`] | how far volatility lowers the stop line; scales with `1 − σ`, the slope of the loss | @DP@ |
-//! | [`START_MEAN_PERMILLE`] | pull towards the mean before a start | @SM@ |
-//! | [`STOP_MEAN_PERMILLE`] | the same before a stop | @PM@ |
-//! | [`MEAN_TAU`] | memory of the mean | @MT@ |
-//! | [`VOLATILITY_TAU`] | memory of the volatility | @VT@ |
-//! | [`CAP_W`], [`HOLD_FLOOR_DIVISOR`], [`HALF_BAND_W`] | rails: very choppy days, and a break-even share of 1 | @RL@ |
+//! | [`UP_PERMILLE`] | how far volatility raises the start line | 0.4 less at 1.1, 0.2 more at 1.6 |
+//! | [`DOWN_W`] | how long it holds in calm weather | 0.2 less at 260, 0.2 more at 460 |
+//! | [`DOWN_PERMILLE`] | how far volatility lowers the stop line; scales with `1 − σ`, the slope of the loss | 0.2 either way for a quarter more or less |
+//! | [`START_MEAN_PERMILLE`] | pull towards the mean before a start | 0.7 less at 0.6, 0.3 more at 1.0 |
+//! | [`STOP_MEAN_PERMILLE`] | the same before a stop | 0.5 less at 0.4, 0.1 less at 0.72 |
+//! | [`MEAN_TAU`] | memory of the mean | 0.2 less at 220 s; flat up to 10 min |
+//! | [`VOLATILITY_TAU`] | memory of the volatility | 0.2 from 12 to 50 min |
+//! | [`CAP_W`], [`HOLD_FLOOR_DIVISOR`], [`HALF_BAND_W`] | rails: very choppy days, and a break-even share of 1 | none on these days |
 
 use crate::units::{Millis, Permille, Tick, WattHours, Watts};
 
 /// The stop line lies at least so far below break-even: else noise alone would cross it.
 const HALF_BAND_W: i64 = 25;
 /// Share of the volatility added to the start line.
-const UP_PERMILLE: i64 = 1_130;
-/// Taken from the stop line in calm weather, times `1 − σ`, at three phases and 230 V.
-const DOWN_W: i64 = 340;
-/// Share of `(1 − σ) · volatility` taken from the stop line.
-const DOWN_PERMILLE: i64 = 2_100;
+const UP_PERMILLE: i64 = 1_350;
+/// Taken from the stop line in calm weather, times `1 − σ` and the root of the start cost, at three phases and 230 V.
+const DOWN_W: i64 = 360;
+/// Share of `(1 − σ) · volatility` taken from the stop line, over the start cost: where starts are dear the mean does that.
+const DOWN_PERMILLE: i64 = 2_240;
 /// Neither half band grows beyond this at three phases and 230 V, times the root of the start cost.
 const CAP_W: i64 = 1_400;
 /// Minimum power at three phases and 230 V, to which the constants in watts refer.
 const REFERENCE_W: i64 = 4_140;
 /// Never hold below a sixth of the minimum power.
 const HOLD_FLOOR_DIVISOR: i64 = 6;
-/// Weight of the mean before a start, times `1 − σ`.
-const START_MEAN_PERMILLE: i64 = 1_220;
-/// Weight of the mean before a stop, times `1 − σ`.
-const STOP_MEAN_PERMILLE: i64 = 760;
+/// Weight of the mean before a start, times `1 − σ` and the start cost.
+const START_MEAN_PERMILLE: i64 = 800;
+/// Weight of the mean before a stop, times `1 − σ` and the start cost.
+const STOP_MEAN_PERMILLE: i64 = 560;
 /// However dear a start, the last sample keeps some weight.
 const MEAN_WEIGHT_MAX_PERMILLE: i64 = 950;
 /// Time constant of the mean.
 const MEAN_TAU: Millis = Millis::from_secs(300);
 /// Time constant of the volatility.
-const VOLATILITY_TAU: Millis = Millis::from_secs(1_800);
+const VOLATILITY_TAU: Millis = Millis::from_secs(1_500);
 /// Volatility is taken on a grid of about 30 s, whatever the rate of samples.
 const VOLATILITY_TICK: Millis = Millis::from_secs(28);
 /// A longer pause counts as this long.
@@ -141,7 +141,8 @@ fn relax(difference: i64, pause: Millis, tau: Millis) -> i64 {
 pub(crate) struct Band {
     sigma: i64,
     min_power: i64,
-    /// Root of the start cost over its reference, in thousandths.
+    /// Start cost over its reference, and the root of that, in thousandths.
+    cost: i64,
     root: i64,
 }
 
@@ -177,6 +178,7 @@ impl Band {
         Self {
             sigma: i64::from(sigma.0).clamp(500, 1_000),
             min_power: i64::from(min_power.0).max(1),
+            cost: cost * 1_000 / REFERENCE_START_COST_WH,
             root: (cost * 1_000_000 / REFERENCE_START_COST_WH).isqrt(),
         }
     }
@@ -186,15 +188,15 @@ impl Band {
         let (surplus, mean) = (i64::from(trend.sample.0), i64::from(trend.mean().0));
         let inverse = 1_000 - self.sigma;
         let pulled = |weight: i64| {
-            let weight = (weight * inverse * self.root).div_euclid(1_000_000).min(MEAN_WEIGHT_MAX_PERMILLE);
+            let weight = (weight * inverse * self.cost).div_euclid(1_000_000).min(MEAN_WEIGHT_MAX_PERMILLE);
             watts(surplus + ((mean - surplus) * weight).div_euclid(1_000) - i64::from(offset.0))
         };
         let middle = (self.sigma * self.min_power).div_euclid(1_000);
         let volatility = i64::from(trend.volatility().0);
         let cap = CAP_W * self.min_power / REFERENCE_W * self.root.max(1_000) / 1_000;
-        let up = UP_PERMILLE * volatility * self.root / 1_000_000;
+        let up = UP_PERMILLE * volatility / 1_000;
         let calm = DOWN_W * self.min_power / REFERENCE_W * self.root / 1_000;
-        let down = HALF_BAND_W + inverse * (calm + DOWN_PERMILLE * volatility / 1_000) / 1_000;
+        let down = HALF_BAND_W + inverse * (calm + DOWN_PERMILLE * volatility / self.cost) / 1_000;
         Lines {
             before_start: pulled(START_MEAN_PERMILLE).min(trend.sample - offset),
             start_at: watts(middle + up.min(cap)),

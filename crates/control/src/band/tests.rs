@@ -8,7 +8,7 @@ fn calm_weather_gives_the_plain_band() {
         before_start: Watts(3_000),
         start_at: Watts(3_105),
         before_stop: Watts(3_000),
-        stop_below: Watts(3_105 - 25 - 85),
+        stop_below: Watts(3_105 - 25 - 90),
     };
     assert_eq!(lines, expected);
 }

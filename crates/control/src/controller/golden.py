@@ -36,21 +36,21 @@ class Policy:
         since = at - self.grid_at
         if since >= 28:
             change = 1000 * abs(surplus - self.grid_surplus)
-            self.volatility += relax(change - self.volatility, 1000 * min(since, 60), 1_800_000)
+            self.volatility += relax(change - self.volatility, 1000 * min(since, 60), 1_500_000)
             self.grid_at, self.grid_surplus = at, surplus
 
     def lines(self, surplus):
-        inverse, root = 1000 - self.share, math.isqrt(self.cost * 10_000)
+        inverse, cost, root = 1000 - self.share, self.cost * 10, math.isqrt(self.cost * 10_000)
 
         def pulled(weight):
-            weight = min(950, weight * inverse * root // 1_000_000)
+            weight = min(950, weight * inverse * cost // 1_000_000)
             return surplus + (self.mean // 1000 - surplus) * weight // 1000
 
         middle, volatility = self.share * MIN_W // 1000, self.volatility // 1000
         cap = 1400 * max(root, 1000) // 1000
-        up = min(cap, 1130 * volatility * root // 1_000_000)
-        down = min(cap, 25 + inverse * (340 * root // 1000 + 2100 * volatility // 1000) // 1000)
-        return min(surplus, pulled(1220)), middle + up, pulled(760), max(middle - down, MIN_W // 6)
+        up = min(cap, 1350 * volatility // 1000)
+        down = min(cap, 25 + inverse * (360 * root // 1000 + 2240 * volatility // cost) // 1000)
+        return min(surplus, pulled(800)), middle + up, pulled(560), max(middle - down, MIN_W // 6)
 
     def sample(self, at, surplus):
         self.remember(at, surplus)
