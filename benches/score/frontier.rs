@@ -11,7 +11,7 @@ use crate::side_by_side;
 /// Break-even shares shown, in thousandths.
 const SHARES: [u16; 8] = [500, 600, 667, 750, 800, 850, 900, 1_000];
 /// Start costs shown, in watt-hours.
-const COSTS: [i64; 9] = [20, 50, 100, 150, 200, 250, 300, 400, 600];
+const COSTS: [i64; 8] = [20, 50, 100, 200, 270, 330, 450, 700];
 /// Top, bottom, and the left edges of the two panels; their width.
 const PANEL: (f64, f64) = (84.0, 424.0);
 const LEFT: [f64; 2] = [70.0, 650.0];
@@ -118,25 +118,34 @@ pub(crate) fn svg(curves: &[Vec<Point>; 2], defaults: [f64; 2], what: &str) -> S
         "<text x=\"70\" y=\"52\" fill=\"#495057\">Averages of a day: {what}. Filled: the default.</text>"
     );
     let [shares, costs] = curves;
-    let other = |point: &Point| point.other_kwh;
-    let starts = |point: &Point| point.starts;
-    panel(&mut out, 0, shares, &other, "kWh into the car from grid and home battery", "min-share", defaults[0]);
-    panel(&mut out, 1, costs, &starts, "starts", "start-cost-wh", defaults[1]);
+    let sun = |point: &Point| (point.other_kwh, point.solar_kwh);
+    let wear = |point: &Point| (point.starts, point.other_kwh);
+    let elsewhere = "kWh into the car from grid and home battery";
+    panel(&mut out, LEFT[0], &Curve::new("min-share", shares, defaults[0], &sun), elsewhere, "kWh of sun into the car");
+    panel(&mut out, LEFT[1], &Curve::new("start-cost-wh", costs, defaults[1], &wear), "starts", elsewhere);
     out + "</svg>\n"
 }
 
-fn panel(
-    out: &mut String,
-    at: usize,
-    curve: &[Point],
-    x: &dyn Fn(&Point) -> f64,
-    title: &str,
-    dial: &str,
+/// A curve: its points on the page of the two axes, with what the dial says at each.
+struct Curve<'a> {
+    dial: &'a str,
     default: f64,
-) {
-    let across = Axis::of(curve.iter().map(x).collect::<Vec<_>>().into_iter());
-    let up = Axis::of(curve.iter().map(|point| point.solar_kwh));
-    let left = LEFT[at];
+    points: Vec<(f64, f64, f64)>,
+}
+
+impl<'a> Curve<'a> {
+    fn new(dial: &'a str, points: &[Point], default: f64, place: &dyn Fn(&Point) -> (f64, f64)) -> Self {
+        let point = |point: &Point| {
+            let (x, y) = place(point);
+            (x, y, point.dial)
+        };
+        Self { dial, default, points: points.iter().map(point).collect() }
+    }
+}
+
+fn panel(out: &mut String, left: f64, curve: &Curve<'_>, across_title: &str, up_title: &str) {
+    let across = Axis::of(curve.points.iter().map(|point| point.0));
+    let up = Axis::of(curve.points.iter().map(|point| point.1));
     let place_x = |value: f64| left + across.share(value) * WIDTH;
     let place_y = |value: f64| PANEL.1 - up.share(value) * (PANEL.1 - PANEL.0);
     for tick in across.ticks() {
@@ -162,32 +171,31 @@ fn panel(
         );
     }
     let line: Vec<String> =
-        curve.iter().map(|point| format!("{:.1},{:.1}", place_x(x(point)), place_y(point.solar_kwh))).collect();
+        curve.points.iter().map(|(x, y, _)| format!("{:.1},{:.1}", place_x(*x), place_y(*y))).collect();
     let _ =
         writeln!(out, "<polyline fill=\"none\" stroke=\"#1f6fc4\" stroke-width=\"2\" points=\"{}\"/>", line.join(" "));
-    for point in curve {
-        let (x, y) = (place_x(x(point)), place_y(point.solar_kwh));
-        let fill = if (point.dial - default).abs() < 1e-6 { "#1f6fc4" } else { "#ffffff" };
+    for (x, y, dial) in &curve.points {
+        let (x, y) = (place_x(*x), place_y(*y));
+        let fill = if (dial - curve.default).abs() < 1e-6 { "#1f6fc4" } else { "#ffffff" };
         let _ = writeln!(
             out,
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" stroke=\"#1f6fc4\" stroke-width=\"2\" fill=\"{fill}\"/><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
             x + 9.0,
             y + 15.0,
-            number(point.dial)
+            number(*dial)
         );
     }
-    let _ = writeln!(out, "<text x=\"{left}\" y=\"{:.0}\" font-weight=\"bold\">{dial}</text>", PANEL.0 - 10.0);
+    let _ = writeln!(out, "<text x=\"{left}\" y=\"{:.0}\" font-weight=\"bold\">{}</text>", PANEL.0 - 10.0, curve.dial);
+    let (middle_x, middle_y) = (left + WIDTH / 2.0, f64::midpoint(PANEL.0, PANEL.1));
     let _ = writeln!(
         out,
-        "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\" fill=\"#495057\">{title}</text>",
-        left + WIDTH / 2.0,
+        "<text x=\"{middle_x:.0}\" y=\"{:.0}\" text-anchor=\"middle\" fill=\"#495057\">{across_title}</text>",
         PANEL.1 + 42.0
     );
     let _ = writeln!(
         out,
-        "<text transform=\"translate({:.0} {:.0}) rotate(-90)\" text-anchor=\"middle\" fill=\"#495057\">kWh of sun into the car</text>",
-        left - 46.0,
-        f64::midpoint(PANEL.0, PANEL.1)
+        "<text transform=\"translate({:.0} {middle_y:.0}) rotate(-90)\" text-anchor=\"middle\" fill=\"#495057\">{up_title}</text>",
+        left - 46.0
     );
 }
 

@@ -9,8 +9,8 @@
 //! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `k` = start cost / 100 Wh, three phases at 230 V:
 //!
 //! ```text
-//! start   S + (mean − S) · min(0.95, 0.80 · (1 − σ) · k), at most S  ≥  σ·Pmin + 1.35 · V
-//! stop    S + (mean − S) · min(0.95, 0.56 · (1 − σ) · k)             <  σ·Pmin − 25 W − (1 − σ) · (360 W · √k + 2.24 · V / k)
+//! start   S + (mean − S) · min(0.8, 0.80 · (1 − σ) · k), at most S  ≥  σ·Pmin + 1.35 · V
+//! stop    S + (mean − S) · min(0.8, 0.56 · (1 − σ) · k)             <  σ·Pmin − 25 W − (1 − σ) · (360 W · √k + 2.24 · V / max(k, 1))
 //! ```
 //! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty before it, and bridges more of a dip: a
 //! dip that lasts shows in the mean, a short one does not. Nothing starts on sun that has been and is not there.
@@ -46,8 +46,8 @@ const HOLD_FLOOR_DIVISOR: i64 = 6;
 const START_MEAN_PERMILLE: i64 = 800;
 /// Weight of the mean before a stop, times `1 − σ` and the start cost.
 const STOP_MEAN_PERMILLE: i64 = 560;
-/// However dear a start, the last sample keeps some weight.
-const MEAN_WEIGHT_MAX_PERMILLE: i64 = 950;
+/// However dear a start and low the share, the last sample keeps some weight.
+const MEAN_WEIGHT_MAX_PERMILLE: i64 = 800;
 /// Time constant of the mean.
 const MEAN_TAU: Millis = Millis::from_secs(300);
 /// Time constant of the volatility.
@@ -196,7 +196,7 @@ impl Band {
         let cap = CAP_W * self.min_power / REFERENCE_W * self.root.max(1_000) / 1_000;
         let up = UP_PERMILLE * volatility / 1_000;
         let calm = DOWN_W * self.min_power / REFERENCE_W * self.root / 1_000;
-        let down = HALF_BAND_W + inverse * (calm + DOWN_PERMILLE * volatility / self.cost) / 1_000;
+        let down = HALF_BAND_W + inverse * (calm + DOWN_PERMILLE * volatility / self.cost.max(1_000)) / 1_000;
         Lines {
             before_start: pulled(START_MEAN_PERMILLE).min(trend.sample - offset),
             start_at: watts(middle + up.min(cap)),

@@ -43,13 +43,13 @@ class Policy:
         inverse, cost, root = 1000 - self.share, self.cost * 10, math.isqrt(self.cost * 10_000)
 
         def pulled(weight):
-            weight = min(950, weight * inverse * cost // 1_000_000)
+            weight = min(800, weight * inverse * cost // 1_000_000)
             return surplus + (self.mean // 1000 - surplus) * weight // 1000
 
         middle, volatility = self.share * MIN_W // 1000, self.volatility // 1000
         cap = 1400 * max(root, 1000) // 1000
         up = min(cap, 1350 * volatility // 1000)
-        down = min(cap, 25 + inverse * (360 * root // 1000 + 2240 * volatility // cost) // 1000)
+        down = min(cap, 25 + inverse * (360 * root // 1000 + 2240 * volatility // max(cost, 1000)) // 1000)
         return min(surplus, pulled(800)), middle + up, pulled(560), max(middle - down, MIN_W // 6)
 
     def sample(self, at, surplus):
