@@ -20,7 +20,7 @@ use crate::journal::{Decided, Record};
 /// Arguments of `replay`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The journal, as `file` of [journal] in the configuration names it
+    /// The journal, as `file` under `journal` in the configuration names it
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Only this run (without it: all)
