@@ -1,0 +1,171 @@
+//! The relay's side: frames in, frames out, everything done once.
+//!
+//! ```text
+//!              Hello                       any request of this session
+//!  no session ───────▶ session n, last = 0 ──── sequence > last ──▶ done, remembered; last = sequence
+//!                        ▲       │              sequence = last ──▶ the remembered reply again
+//!                        └───────┘ Hello        sequence < last ──▶ nothing
+//!                        session n + 1          of another session ──▶ refused
+//! ```
+//! So a frame that the broker delivers twice, one that comes late, and one that was recorded and is sent again do nothing.
+
+use crate::contacts::{ContactState, LeaseRefusal};
+use crate::frame::{BODY_MAX, CURRENT, FRAME_MAX, Frame, MIN};
+use crate::message::{RS485_MAX, Refusal, Reply, Request, Status};
+
+/// Why an exchange on the RS-485 line brought nothing of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeFailure {
+    /// No answer in time.
+    Timeout,
+    /// Parity or framing errors.
+    Garbage,
+    /// More than fits, or faster than it was taken.
+    Overrun,
+    /// This relay has no RS-485 line, or it does not work.
+    NoBus,
+}
+
+impl ExchangeFailure {
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Timeout => 1,
+            Self::Garbage => 2,
+            Self::Overrun => 3,
+            Self::NoBus => 4,
+        }
+    }
+
+    /// A newer relay's failure is taken for garbage: nothing of use came.
+    pub(crate) const fn of(code: u8) -> Self {
+        match code {
+            1 => Self::Timeout,
+            3 => Self::Overrun,
+            4 => Self::NoBus,
+            _ => Self::Garbage,
+        }
+    }
+}
+
+/// What a relay can do.
+#[expect(
+    async_fn_in_trait,
+    reason = "implemented by firmware, simulated relay and tests only, none of which needs it to be Send"
+)]
+pub trait RelayHandler {
+    /// Sends a request on the RS-485 line and takes what answers.
+    async fn exchange(
+        &mut self,
+        request: &[u8],
+        reply_timeout_ms: u16,
+        expected: u16,
+        reply: &mut [u8; RS485_MAX],
+    ) -> Result<usize, ExchangeFailure>;
+    /// Closes a contact (counted from 1) for so long; 0 opens it.
+    fn lease(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal>;
+    /// How it is.
+    fn status(&mut self) -> Status;
+    /// Blinks for so long.
+    fn identify(&mut self, seconds: u8);
+    /// Version of the firmware.
+    fn firmware(&self) -> [u8; 3];
+}
+
+/// The relay's memory of who speaks to it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    session: u32,
+    open: bool,
+    last: u32,
+    remembered: [u8; FRAME_MAX],
+    remembered_length: usize,
+}
+
+impl Endpoint {
+    /// `first_session` should be random: sessions of before a restart must not be known again.
+    pub const fn new(first_session: u32) -> Self {
+        Self { session: first_session, open: false, last: 0, remembered: [0; FRAME_MAX], remembered_length: 0 }
+    }
+
+    /// Takes a frame; returns the length of the frame to answer with, if any.
+    pub async fn handle_frame(
+        &mut self,
+        frame: &[u8],
+        handler: &mut impl RelayHandler,
+        out: &mut [u8; FRAME_MAX],
+    ) -> Option<usize> {
+        let frame = Frame::parse(frame).ok()?;
+        let request = Request::parse(frame.kind, frame.body);
+        if request == Ok(Request::Hello) {
+            return self.welcome(&frame, handler.firmware(), out);
+        }
+        if !self.open || frame.session != self.session {
+            return write(&Reply::Refused(Refusal::UnknownSession), frame.session, frame.sequence, out);
+        }
+        if frame.sequence <= self.last {
+            return (frame.sequence == self.last).then(|| self.again(out)).flatten();
+        }
+        self.last = frame.sequence;
+        self.remembered_length = 0;
+        let mut bytes = [0; RS485_MAX];
+        let reply = match request {
+            Ok(request) => done(request, handler, &mut bytes).await,
+            Err(refusal) => Reply::Refused(refusal),
+        };
+        let length = write(&reply, self.session, frame.sequence, out)?;
+        self.remembered = *out;
+        self.remembered_length = length;
+        Some(length)
+    }
+
+    fn welcome(&mut self, frame: &Frame<'_>, firmware: [u8; 3], out: &mut [u8; FRAME_MAX]) -> Option<usize> {
+        // 0 is the session of Hello.
+        self.session = self.session.wrapping_add(1).max(1);
+        self.open = true;
+        self.last = 0;
+        self.remembered_length = 0;
+        write(&Reply::Welcome { versions: (MIN, CURRENT), firmware }, self.session, frame.sequence, out)
+    }
+
+    fn again(&self, out: &mut [u8; FRAME_MAX]) -> Option<usize> {
+        if self.remembered_length == 0 {
+            return None;
+        }
+        *out = self.remembered;
+        Some(self.remembered_length)
+    }
+}
+
+async fn done<'a>(request: Request<'_>, handler: &mut impl RelayHandler, bytes: &'a mut [u8; RS485_MAX]) -> Reply<'a> {
+    match request {
+        // Answered before.
+        Request::Hello => Reply::Refused(Refusal::Malformed),
+        Request::Exchange { reply_timeout_ms, expected, bytes: asked } => {
+            match handler.exchange(asked, reply_timeout_ms, expected, bytes).await {
+                Ok(length) => match bytes.get(..length) {
+                    Some(answer) => Reply::Exchanged(answer),
+                    None => Reply::ExchangeFailed(ExchangeFailure::Overrun),
+                },
+                Err(failure) => Reply::ExchangeFailed(failure),
+            }
+        }
+        Request::Lease { contact, seconds } => match handler.lease(contact, seconds) {
+            Ok(state) => Reply::Leased(state),
+            Err(refusal) => Reply::LeaseRefused(refusal),
+        },
+        Request::Status => Reply::Status(handler.status()),
+        Request::Identify { seconds } => {
+            handler.identify(seconds);
+            Reply::Identifying
+        }
+    }
+}
+
+fn write(reply: &Reply<'_>, session: u32, sequence: u32, out: &mut [u8; FRAME_MAX]) -> Option<usize> {
+    let mut body = [0; BODY_MAX];
+    let body = reply.write(&mut body)?;
+    Frame { version: CURRENT, kind: reply.kind(), session, sequence, body }.write(out).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! What the gateway and its Pico W relay say to each other, carried as MQTT payloads, and the rules that both must keep.
+//!
+//! `no_std`, no allocation, no clock, no I/O: the firmware, the gateway, the simulated relay and the tests share this one piece of code.
+//! Raw integers with units in their names cross this wire; it knows nothing of the controller.
+//!
+//! * [`topic`]: where frames go.
+//! * [`frame`]: a version, a kind, a session, a sequence number, a bounded body and a checksum.
+//! * [`message`]: what bodies mean. Append-only: a reader ignores what follows the fields it knows.
+//! * [`endpoint`]: the relay's side, [`Endpoint::handle_frame`]: who repeats himself gets the same answer again, and nothing is done twice.
+//! * [`contacts`]: contacts as leases, interlocked, with a welded one latched.
+//! * [`settings`]: the page of flash that says which network, which broker, whose certificates.
+//!
+//! A frame that is lost costs a repetition; one that comes twice or late does nothing: the relay numbers sessions, and a frame of any other
+//! session is refused.
+#![no_std]
+
+pub mod contacts;
+pub mod endpoint;
+pub mod frame;
+pub mod message;
+pub mod settings;
+pub mod topic;
+
+pub use contacts::{ContactState, Contacts, LeaseRefusal};
+pub use endpoint::{Endpoint, ExchangeFailure, RelayHandler};
+pub use frame::{CURRENT, FRAME_MAX, Frame, FrameFault, MIN};
+pub use message::{RS485_MAX, Reply, Request, ResetReason, Status};
