@@ -23,6 +23,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("src/mqtt/state", &["rumqttc", "tokio", "crate::daemon", "crate::charger"]),
     ("src/mqtt/session", &["rumqttc", "tokio", "crate::daemon", "crate::charger"]),
     ("src/mqtt/link", &["Controller", "crate::charger", "crate::sim"]),
+    (
+        "src/relay",
+        &["rumqttc", "crate::mqtt", "crate::charger", "crate::daemon", "crate::sim", "crate::cli", "Controller"],
+    ),
     ("src/tls", &["crate::mqtt", "crate::charger", "crate::daemon", "crate::sim"]),
     ("src/sim/", &["Controller", "crate::charger", "crate::config", "crate::mqtt", "crate::cli", "crate::simulate"]),
     (

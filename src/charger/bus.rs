@@ -4,6 +4,7 @@
 //! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
 
 mod once;
+mod relay_line;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use super::line::{Done, Line, LineEvent, LineNotice};
 use super::profile::Profile;
 use crate::config::{ChargerSetup, LinkConfig};
 use crate::daemon::clock::Clock;
+use crate::relay::Ask;
 pub use once::OneShot;
 use wire::{Target, Wire};
 
@@ -126,7 +128,7 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 /// interrupted wake-up.
 ///
 /// `events` is bounded: while it is full the line waits, its orders lapse, and the boxes fail safe. The receiver must go on
-/// receiving until [`BusEvent::Ended`].
+/// receiving until [`BusEvent::Ended`]. `relays` is the way to Pico relays, for lines that go through one.
 ///
 /// Fails if the chargers' profiles want different settings of one line, if there are none, or if there is no thread to be had.
 pub fn spawn(
@@ -134,6 +136,7 @@ pub fn spawn(
     chargers: BTreeMap<ChargerId, (ChargerSetup, Arc<Profile>, bool)>,
     clock: Clock,
     events: mpsc::Sender<BusEvent>,
+    relays: Option<mpsc::Sender<Ask>>,
 ) -> io::Result<Bus> {
     let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned());
     let mut defaults = chargers.values().map(|(_, profile, _)| profile.link);
@@ -154,7 +157,7 @@ pub fn spawn(
     }
     let (wishes, inbox) = watch::channel(Wishes::default());
     let (alive, over) = oneshot::channel::<()>();
-    let target = Target { link, defaults: link_defaults };
+    let target = Target { link, defaults: link_defaults, relays };
     let worker = Worker {
         line: Line::new(drivers, link_defaults, now),
         name: target.to_string(),
@@ -333,6 +336,6 @@ mod tests {
         let link = LinkConfig::Tcp { host: "localhost".to_owned(), port: 502 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let clock = runtime.block_on(async { Clock::start(1) });
-        assert_eq!(spawn(link, BTreeMap::new(), clock, events).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(spawn(link, BTreeMap::new(), clock, events, None).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

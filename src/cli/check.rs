@@ -114,6 +114,7 @@ fn charger(id: ChargerId, setup: &ChargerSetup, limits: &ChargerConfig, out: &mu
         LinkConfig::Serial { path } => path.display().to_string(),
         LinkConfig::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
         LinkConfig::Tcp { host, port } => format!("{host}:{port}"),
+        LinkConfig::Relay { id } => format!("the RS-485 line of the relay {id}"),
     };
     let number = u16::from(id.0) + 1;
     let ChargerSetup { name, profile, unit, poll, .. } = setup;

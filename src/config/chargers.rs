@@ -230,12 +230,14 @@ fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfi
                 None
             }
         },
+        Some(("relay", id)) if relay_link::topic::is_id(id) => Some(LinkConfig::Relay { id: id.to_owned() }),
         Some(("relay", _)) => {
-            report.error(path, "relay:// is not supported by this version", "use serial:// or tcp://");
+            let remedy = "write it as \"relay://pico-carport\": small letters, digits and -, at most 32";
+            report.error(path, "this is no name of a relay", remedy);
             None
         }
         Some(_) | None => {
-            report.error(path, "only serial:// and tcp:// are supported", EXAMPLE);
+            report.error(path, "only serial://, tcp:// and relay:// are supported", EXAMPLE);
             None
         }
     }

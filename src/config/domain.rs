@@ -154,6 +154,21 @@ pub enum LinkConfig {
         /// TCP port.
         port: u16,
     },
+    /// The RS-485 line of a Pico W relay.
+    Relay {
+        /// Its id.
+        id: String,
+    },
+}
+
+impl LinkConfig {
+    /// The relay that it goes through, if it does.
+    pub fn relay(&self) -> Option<&str> {
+        match self {
+            Self::Relay { id } => Some(id),
+            Self::Serial { .. } | Self::Tcp { .. } => None,
+        }
+    }
 }
 
 /// What is published, and where.

@@ -5,6 +5,7 @@
 //! Leaves out: reading files of configuration, signals and exit codes (`cli`), and how packets and frames move (`mqtt`, `charger`).
 
 pub mod clock;
+mod desk;
 mod notify;
 mod outlet;
 mod recorder;
@@ -30,7 +31,9 @@ use crate::journal::Journal;
 use crate::mqtt::command::Commands;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::{self, Link, LinkSetup};
+use crate::relay::Relays;
 use clock::Clock;
+use desk::Desk;
 use notify::Notifier;
 use outlet::Outlet;
 use recorder::Recorder;
@@ -112,6 +115,7 @@ struct Daemon {
     link: Link,
     link_events: mpsc::Receiver<link::Event>,
     link_up: bool,
+    desk: Desk,
     buses: BTreeMap<LinkConfig, Bus>,
     bus_sender: mpsc::Sender<BusEvent>,
     bus_events: mpsc::Receiver<BusEvent>,
@@ -151,6 +155,7 @@ impl Daemon {
             link,
             link_events,
             link_up: false,
+            desk: Desk::new(&config),
             buses: BTreeMap::new(),
             bus_sender,
             bus_events,
@@ -183,7 +188,13 @@ impl Daemon {
         }
         for (line, chargers) in lines {
             if !self.buses.contains_key(&line) {
-                let bus = crate::charger::bus::spawn(line.clone(), chargers, self.clock, self.bus_sender.clone())?;
+                let bus = crate::charger::bus::spawn(
+                    line.clone(),
+                    chargers,
+                    self.clock,
+                    self.bus_sender.clone(),
+                    Some(self.desk.sender()),
+                )?;
                 self.buses.insert(line, bus);
             }
         }
@@ -197,7 +208,6 @@ impl Daemon {
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);
         }
-        let link = self.link.shutdown(BROKER_LIMIT);
         let mut open: Vec<_> = self.config.chargers.keys().copied().collect();
         let mut proven = true;
         let lines = async {
@@ -213,7 +223,18 @@ impl Daemon {
             }
             open.is_empty()
         };
-        let (told, lines) = tokio::join!(link, tokio::time::timeout(LINES_LIMIT, lines));
+        let lines = tokio::time::timeout(LINES_LIMIT, lines);
+        let (told, lines) = if self.desk.any() {
+            // Lines that go through a relay need the broker up to their end.
+            let mut others = Vec::new();
+            let lines = tokio::select! {
+                lines = lines => lines,
+                () = self.desk.serve(&self.link, &mut self.link_events, self.clock, &mut others) => Ok(false),
+            };
+            (self.link.shutdown(BROKER_LIMIT).await, lines)
+        } else {
+            tokio::join!(self.link.shutdown(BROKER_LIMIT), lines)
+        };
         let all = lines.unwrap_or(false) && proven;
         if !all {
             warn!("not every charger confirmed its safe current; its own watchdog will see to it");
@@ -276,6 +297,7 @@ fn open_link(config: &Config, clock: Clock) -> (Link, mpsc::Receiver<link::Event
     let base = &config.publish.base_topic;
     let mut subscriptions: Vec<String> = Inputs::new(&config.inputs).topics().map(str::to_owned).collect();
     subscriptions.extend(crate::mqtt::command::topics(base));
+    subscriptions.extend(Relays::topics(&desk::ids(config)));
     let setup = LinkSetup { mqtt: config.mqtt.clone(), status_topic: format!("{base}/status"), subscriptions };
     link::spawn(setup, clock)
 }

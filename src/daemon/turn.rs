@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::state::{Saved, Uptime};
-use super::{BUS_EVENTS, Control, Daemon, Ended, TURN_MAX, make_room, names, open_link, restore};
+use super::{BUS_EVENTS, Control, Daemon, Ended, TURN_MAX, desk, make_room, names, open_link, restore};
 use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
 use crate::config::{Config, LinkConfig};
 use crate::mqtt::command::Commands;
@@ -29,6 +29,7 @@ enum Woken {
     Time,
     LinkEnded,
     LineEnded(BusEnd),
+    Relay,
 }
 
 impl Daemon {
@@ -45,6 +46,7 @@ impl Daemon {
                 self.controller.handle_timeout(now);
             }
             decided |= self.act();
+            self.desk.send(&self.link);
             self.show(now, decided);
         }
     }
@@ -60,6 +62,7 @@ impl Daemon {
             () = self.clock.sleep_until(due) => Woken::Time,
             () = self.link.ended() => Woken::LinkEnded,
             end = first_end(&mut self.buses) => Woken::LineEnded(end),
+            () = self.desk.wait(self.clock) => Woken::Relay,
         }
     }
 
@@ -75,7 +78,7 @@ impl Daemon {
             Woken::Mqtt(Some(event)) => self.mqtt(event),
             Woken::Bus(Some(event)) => self.bus(&event),
             Woken::Saved(Some(saved)) => self.saved(saved),
-            Woken::Time => {}
+            Woken::Time | Woken::Relay => {}
             Woken::Mqtt(None) | Woken::LinkEnded => return broken("the MQTT task has ended"),
             Woken::Bus(None) => return broken("the lines have ended"),
             Woken::LineEnded(end) => return broken(&format!("the thread of a line has ended: {end:?}")),
@@ -103,15 +106,23 @@ impl Daemon {
 
     fn mqtt(&mut self, event: Event) {
         match event {
-            Event::Up => self.link_up = true,
-            Event::Down { .. } => self.link_up = false,
+            Event::Up => self.link_changed(true),
+            Event::Down { .. } => self.link_changed(false),
             Event::SubscriptionRefused { .. } => {}
             Event::Message { topic, payload, retained } => self.message(&topic, &payload, retained),
         }
     }
 
+    fn link_changed(&mut self, up: bool) {
+        self.link_up = up;
+        self.desk.link(up, self.clock);
+    }
+
     pub(super) fn message(&mut self, topic: &str, payload: &[u8], retained: bool) {
         let now = self.clock.now();
+        if self.desk.message(topic, payload, retained, self.clock) {
+            return;
+        }
         match self.commands.message(topic, payload, retained) {
             Some(Ok(command)) => return self.command(command),
             Some(Err(error)) => return self.ignored(topic, error.to_string()),
@@ -276,7 +287,8 @@ impl Daemon {
     async fn reload(&mut self, config: Config) -> std::io::Result<()> {
         let moved = config.mqtt != self.config.mqtt
             || config.inputs != self.config.inputs
-            || config.publish.base_topic != self.config.publish.base_topic;
+            || config.publish.base_topic != self.config.publish.base_topic
+            || desk::ids(&config) != desk::ids(&self.config);
         let lines_changed = config.chargers != self.config.chargers;
         if config.state_file != self.config.state_file {
             warn!("a new state-file takes effect at the next start");
@@ -293,6 +305,7 @@ impl Daemon {
         self.config.state_file = old.state_file;
         self.config.journal = old.journal;
         make_room(&mut self.state, &self.config);
+        self.desk.reconfigure(&self.config);
         if lines_changed {
             self.begin_chargers_anew();
             self.open_buses()?;
@@ -306,7 +319,7 @@ impl Daemon {
             let (link, events) = open_link(&self.config, self.clock);
             let old = std::mem::replace(&mut self.link, link);
             self.link_events = events;
-            self.link_up = false;
+            self.link_changed(false);
             old.shutdown(Duration::from_secs(1)).await;
         }
         self.outlet.reconfigure(self.config.publish.clone(), names(&self.config));
@@ -336,15 +349,26 @@ impl Daemon {
                 bus.ended().await;
             }
         };
+        let mut others = Vec::new();
+        let mut said = Vec::new();
         let taking = async {
             while let Some(event) = self.bus_events.recv().await {
-                self.bus(&event);
+                if said.len() < BUS_EVENTS {
+                    said.push(event);
+                }
             }
         };
         tokio::select! {
             () = ends => {}
             () = taking => {}
+            () = self.desk.serve(&self.link, &mut self.link_events, self.clock, &mut others) => {}
             () = tokio::time::sleep(LINES_END) => warn!("a line did not end in time"),
+        }
+        for event in said {
+            self.bus(&event);
+        }
+        for event in others {
+            self.mqtt(event);
         }
         while let Ok(event) = self.bus_events.try_recv() {
             self.bus(&event);

@@ -128,9 +128,18 @@ impl Link {
     /// At least once: it may arrive twice after a broken connection. An event that is worthless when late should only be
     /// published while the link is up.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
+        self.queue(|session| session.publish(topic, payload.into()))
+    }
+
+    /// Publishes an event on the present connection or never; without one nothing is published. What it would do later may be harmful.
+    pub fn publish_now(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
+        self.queue(|session| session.publish_now(topic, payload.into()))
+    }
+
+    fn queue(&self, publish: impl FnOnce(&mut Session) -> Result<(), PublishError>) -> Result<(), PublishError> {
         let (result, dropped) = self.shared.with(|session, _| {
             let before = session.dropped();
-            let result = session.publish(topic, payload.into());
+            let result = publish(session);
             (result, (session.dropped() != before).then_some(session.dropped()))
         });
         if let Some(dropped) = dropped.filter(|count| count.is_power_of_two()) {

@@ -75,6 +75,8 @@ struct State {
 #[derive(Debug)]
 struct Queued {
     id: u64,
+    /// Of no use on the next connection.
+    fleeting: bool,
     topic: String,
     payload: Vec<u8>,
 }
@@ -164,12 +166,21 @@ impl Session {
 
     /// Queues an event. At the bound the oldest is dropped and counted.
     pub fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
+        self.queue(topic, payload, false)
+    }
+
+    /// Publishes an event on this connection or never.
+    pub fn publish_now(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
+        if self.is_up() { self.queue(topic, payload, true) } else { check(topic, &payload) }
+    }
+
+    fn queue(&mut self, topic: &str, payload: Vec<u8>, fleeting: bool) -> Result<(), PublishError> {
         check(topic, &payload)?;
         if self.events.len() >= EVENTS_MAX {
             self.events.pop_front();
             self.dropped = self.dropped.saturating_add(1);
         }
-        self.events.push_back(Queued { id: self.next_event, topic: topic.to_owned(), payload });
+        self.events.push_back(Queued { id: self.next_event, fleeting, topic: topic.to_owned(), payload });
         self.next_event = self.next_event.saturating_add(1);
         Ok(())
     }
@@ -320,6 +331,7 @@ impl Session {
                 self.outage = Outage { since: now, attempts: 0, told };
             }
         }
+        self.events.retain(|event| !event.fleeting);
         if self.end_by.is_some() {
             self.phase = Phase::Ended { acknowledged: false };
             return;

@@ -147,7 +147,7 @@ impl Rig {
             phase_switch: None,
         };
         let (sender, events) = mpsc::channel(capacity);
-        let bus = bus::spawn(link, [(ID, (setup, profile, unlock_first))].into(), clock, sender).unwrap();
+        let bus = bus::spawn(link, [(ID, (setup, profile, unlock_first))].into(), clock, sender, None).unwrap();
         Self { bus, events, clock }
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct House {
     pub(crate) daemon: Option<Child>,
     car: tokio::sync::watch::Sender<Car>,
     clock: Clock,
+    /// The charger's link, if not the pseudo-terminal.
+    pub(crate) link: Option<String>,
     /// More keys for the charger's table.
     pub(crate) extra: String,
     /// `fail-safe.stop-after-s`.
@@ -88,6 +90,7 @@ impl House {
             daemon: None,
             car,
             clock,
+            link: None,
             extra: String::new(),
             stop_after_s: 120,
             batch_s: 600,
@@ -132,7 +135,7 @@ state-every-s = 1
 [[charger]]
 name = "carport"
 profile = "heidelberg-energy-control"
-link = "serial://{link}"
+link = "{link}"
 poll-s = 0.3
 max-current-a = {max}
 {extra}"#,
@@ -143,7 +146,7 @@ max-current-a = {max}
             ca = show(&self.pki.ca()),
             cert = show(&self.pki.path("client.crt")),
             key = show(&self.pki.path("client.key")),
-            link = show(self.port.path()),
+            link = self.link.clone().unwrap_or_else(|| format!("serial://{}", show(self.port.path()))),
             stop_after = self.stop_after_s,
             extra = self.extra,
         );

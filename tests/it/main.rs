@@ -17,6 +17,8 @@ mod mqtt;
 #[cfg(test)]
 mod phases;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod same;
 #[cfg(test)]
 mod sim_broker;

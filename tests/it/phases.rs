@@ -91,7 +91,7 @@ impl Rig {
         };
         let (sender, events) = mpsc::channel(256);
         let profile = profile::load(&setup.profile).unwrap();
-        let bus = bus::spawn(link, [(ID, (setup, profile, false))].into(), clock, sender).unwrap();
+        let bus = bus::spawn(link, [(ID, (setup, profile, false))].into(), clock, sender, None).unwrap();
         Self { bus, events, clock, port, _car: car }
     }
 

@@ -21,7 +21,7 @@ pub struct OneShot {
 impl OneShot {
     /// Opens the line and waits until it is quiet.
     pub async fn open(link: LinkConfig, defaults: LinkDefaults, clock: Clock) -> Result<Self, OpenError> {
-        let mut new = Self { target: Arc::new(Target { link, defaults }), clock, wire: Wire::Closed };
+        let mut new = Self { target: Arc::new(Target { link, defaults, relays: None }), clock, wire: Wire::Closed };
         new.reopen().await?;
         Ok(new)
     }

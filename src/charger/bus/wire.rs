@@ -11,6 +11,7 @@ use std::time::Duration;
 use control::Millis;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_modbus::client::{Client, Context as Session, rtu, tcp};
 use tokio_modbus::slave::SlaveContext;
@@ -22,6 +23,9 @@ use crate::charger::line::{Done, Op, OpenError};
 use crate::charger::profile::{LinkDefaults, Parity};
 use crate::config::LinkConfig;
 use crate::daemon::clock::Clock;
+use crate::relay::{Ask, Failure as RelayFailure};
+
+use super::relay_line::{RelayLine, WAY};
 
 /// No wait for bytes is shorter than this, however fast the clock runs: the operating system does not.
 const REAL_MIN: Duration = Duration::from_millis(50);
@@ -31,12 +35,14 @@ const CONNECT_MAX: Millis = Millis::from_secs(3);
 const DRAIN_MAX: u32 = 10;
 
 /// Where a line goes and how it is set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
     /// Which line.
     pub(crate) link: LinkConfig,
     /// Its settings.
     pub(crate) defaults: LinkDefaults,
+    /// The way to relays; `None` where there is none.
+    pub(crate) relays: Option<mpsc::Sender<Ask>>,
 }
 
 impl fmt::Display for Target {
@@ -44,6 +50,7 @@ impl fmt::Display for Target {
         match &self.link {
             LinkConfig::Serial { path } => write!(f, "{}", path.display()),
             LinkConfig::Tcp { host, port } => write!(f, "{host}:{port}"),
+            LinkConfig::Relay { id } => write!(f, "relay {id}"),
         }
     }
 }
@@ -82,7 +89,8 @@ impl Wire {
                 let Self::Ready(mut session) = self else {
                     return (Self::Closed, Done::Ended(Outcome::Failed(Failure::Gone)));
                 };
-                let outcome = ask(&mut session, request, real(reply)).await;
+                let way = if target.link.relay().is_some() { WAY } else { Millis(0) };
+                let outcome = ask(&mut session, request, real(Millis(reply.0 + way.0))).await;
                 // After a failure the session may pair the next request with this one's answer: never use it again.
                 let wire = if matches!(outcome, Outcome::Failed(_)) { Self::Closed } else { Self::Ready(session) };
                 (wire, Done::Ended(outcome))
@@ -119,6 +127,16 @@ async fn open(target: &Target, connect_max: Duration) -> Result<Port, OpenError>
             // Requests are small and each waits for its answer.
             stream.set_nodelay(true).map_err(|error| OpenError::Other(error.to_string()))?;
             Ok(Port::Tcp(stream))
+        }
+        LinkConfig::Relay { id } => {
+            let Some(asks) = target.relays.clone() else {
+                return Err(OpenError::Other("relays can only be reached by the daemon".to_owned()));
+            };
+            let opened = timeout(connect_max, RelayLine::open(id, asks, target.defaults.reply)).await;
+            opened
+                .unwrap_or(Err(RelayFailure::Silent))
+                .map(Port::Relay)
+                .map_err(|failure| OpenError::Other(failure.to_string()))
         }
     }
 }
@@ -166,6 +184,9 @@ async fn ask(session: &mut Session, request: Request, reply: Duration) -> Outcom
         Ok(Err(tokio_modbus::Error::Transport(error))) if error.kind() == io::ErrorKind::InvalidData => {
             return Outcome::Failed(Failure::Malformed(Flaw::Frame));
         }
+        Ok(Err(tokio_modbus::Error::Transport(error))) if error.kind() == io::ErrorKind::TimedOut => {
+            return Outcome::Failed(Failure::Timeout);
+        }
         Ok(Err(tokio_modbus::Error::Transport(_))) => return Outcome::Failed(Failure::Gone),
         Ok(Err(tokio_modbus::Error::Protocol(ProtocolError::HeaderMismatch { .. }))) => {
             return Outcome::Failed(Failure::Malformed(Flaw::Unit));
@@ -203,6 +224,7 @@ fn body(response: Response) -> Body {
 pub(crate) enum Port {
     Serial(Tty),
     Tcp(TcpStream),
+    Relay(RelayLine),
 }
 
 impl Port {
@@ -210,6 +232,7 @@ impl Port {
         match self {
             Self::Serial(tty) => rtu::attach_slave(tty, Slave(1)),
             Self::Tcp(stream) => tcp::attach_slave(stream, Slave(1)),
+            Self::Relay(line) => rtu::attach_slave(line, Slave(1)),
         }
     }
 
@@ -217,6 +240,7 @@ impl Port {
         match self {
             Self::Serial(tty) => tty.read(buffer).await,
             Self::Tcp(stream) => stream.read(buffer).await,
+            Self::Relay(line) => line.read(buffer).await,
         }
     }
 }

@@ -229,7 +229,7 @@ fn chargers() {
         (16, "profile = \"zappi\"", "16:11", "use one of heidelberg-energy-control, amperfied-connect"),
         (16, "", "14:1", "the charger has no `profile`"),
         (17, "", "14:1", "the charger has no `link`"),
-        (17, "link = \"relay://pico-carport\"", "17:8", "not supported by this version"),
+        (17, "link = \"relay://Pico\"", "17:8", "this is no name of a relay"),
         (17, "link = \"/dev/ttyUSB0\"", "17:8", "only serial:// and tcp://"),
         (17, "link = \"serial://dev/ttyUSB0\"", "17:8", "absolute path"),
         (17, "link = \"tcp://:502\"", "17:8", "the host is missing"),

@@ -1,0 +1,217 @@
+//! One relay's conversation: a session, one request at a time. Pure: frames and ticks in, frames and results out.
+//!
+//! ```text
+//!  no session ──asked──▶ Hello sent ──Welcome──▶ session ──request──▶ waiting ──reply──▶ session
+//!      ▲                     │ 2 s                  ▲                    │ not in time: told so, and the next
+//!      └─────────────────────┘                      └────────────────────┘
+//!      ▲ refused as of an unknown session (then asked once more in a new one), relay offline, gateway offline
+//! ```
+
+use std::collections::VecDeque;
+
+use control::{Millis, Tick};
+use relay_link::frame::BODY_MAX;
+use relay_link::message::Refusal;
+use relay_link::{CURRENT, FRAME_MAX, Frame, Reply, Request};
+
+use super::{Answer, Failure, What};
+
+/// Requests that wait for their turn; beyond it one is told that the relay is away.
+const WAITING_MAX: usize = 8;
+/// A `Hello` that is not answered within this is said again.
+const HELLO_LIMIT: Millis = Millis::from_secs(2);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    ticket: u64,
+    what: What,
+    until: Tick,
+}
+
+/// The state of a conversation.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// The gateway is at the broker.
+    link_up: bool,
+    /// What the relay's `online` topic said; `None`: nothing yet.
+    online: Option<bool>,
+    session: Option<u32>,
+    sequence: u32,
+    /// Sequence of the `Hello` under way, and until when it may be answered.
+    hello: Option<(u32, Tick)>,
+    waiting: VecDeque<Asked>,
+    /// Under way, with its sequence.
+    current: Option<(Asked, u32)>,
+    frames: VecDeque<Vec<u8>>,
+    results: VecDeque<(u64, Result<Answer, Failure>)>,
+}
+
+impl Client {
+    /// Somebody asks; the result comes with the same ticket.
+    pub fn ask(&mut self, ticket: u64, what: What, until: Tick, now: Tick) {
+        if self.waiting.len() >= WAITING_MAX {
+            self.results.push_back((ticket, Err(Failure::Away)));
+        } else {
+            self.waiting.push_back(Asked { ticket, what, until });
+        }
+        self.advance(now);
+    }
+
+    /// The gateway's own connection came or went.
+    pub fn link(&mut self, up: bool, now: Tick) {
+        if self.link_up != up {
+            self.link_up = up;
+            self.forget();
+            self.online = None;
+        }
+        self.advance(now);
+    }
+
+    /// The relay came or went.
+    pub fn presence(&mut self, online: bool, now: Tick) {
+        if self.online.replace(online) != Some(online) {
+            self.forget();
+        }
+        self.advance(now);
+    }
+
+    /// A frame came from the relay.
+    pub fn frame(&mut self, bytes: &[u8], now: Tick) {
+        if let Ok(frame) = Frame::parse(bytes)
+            && let Some(reply) = Reply::parse(frame.kind, frame.body)
+        {
+            self.reply(&frame, reply);
+        }
+        self.advance(now);
+    }
+
+    /// Time has passed.
+    pub fn timeout(&mut self, now: Tick) {
+        self.advance(now);
+    }
+
+    /// The next frame to be sent at once, or never.
+    pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
+        self.frames.pop_front()
+    }
+
+    /// The next result.
+    pub fn poll_result(&mut self) -> Option<(u64, Result<Answer, Failure>)> {
+        self.results.pop_front()
+    }
+
+    /// When [`Self::timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Tick> {
+        let current = self.current.as_ref().map(|(asked, _)| asked.until);
+        let hello = self.hello.map(|(_, until)| until);
+        self.waiting.iter().map(|asked| asked.until).chain(current).chain(hello).min()
+    }
+
+    /// What was under way will not be answered any more: it may or may not have been done.
+    fn forget(&mut self) {
+        self.session = None;
+        self.hello = None;
+        if let Some((asked, _)) = self.current.take() {
+            self.results.push_back((asked.ticket, Err(Failure::Away)));
+        }
+    }
+
+    fn reply(&mut self, frame: &Frame<'_>, reply: Reply<'_>) {
+        if let Reply::Welcome { .. } = reply {
+            if self.hello.is_some_and(|(sequence, _)| sequence == frame.sequence) {
+                self.hello = None;
+                self.session = Some(frame.session);
+            }
+            return;
+        }
+        // A late answer to what was given up has another sequence.
+        let Some((asked, sequence)) = self.current.take() else { return };
+        if sequence != frame.sequence || self.session != Some(frame.session) {
+            self.current = Some((asked, sequence));
+            return;
+        }
+        if reply == Reply::Refused(Refusal::UnknownSession) {
+            // It was not done: once more, in a new session.
+            self.session = None;
+            self.waiting.push_front(asked);
+            return;
+        }
+        self.results.push_back((asked.ticket, result(&asked.what, reply)));
+    }
+
+    fn advance(&mut self, now: Tick) {
+        self.expire(now);
+        if self.online == Some(false) {
+            let away = self.waiting.drain(..).map(|asked| (asked.ticket, Err(Failure::Away)));
+            self.results.extend(away);
+        }
+        // The gateway's own connection may come in time.
+        if !self.link_up || self.current.is_some() || self.waiting.is_empty() {
+            return;
+        }
+        if let Some(session) = self.session {
+            let Some(asked) = self.waiting.pop_front() else { return };
+            match self.send(&request(&asked.what), session) {
+                Some(sequence) => self.current = Some((asked, sequence)),
+                None => self.results.push_back((asked.ticket, Err(Failure::Nonsense))),
+            }
+        } else if self.hello.is_none() {
+            self.hello = self.send(&Request::Hello, 0).map(|sequence| (sequence, now + HELLO_LIMIT));
+        }
+    }
+
+    fn expire(&mut self, now: Tick) {
+        if self.hello.is_some_and(|(_, until)| until <= now) {
+            self.hello = None;
+        }
+        if let Some((asked, _)) = self.current.take_if(|(asked, _)| asked.until <= now) {
+            self.results.push_back((asked.ticket, Err(Failure::Silent)));
+        }
+        let (late, waiting) = self.waiting.drain(..).partition(|asked| asked.until <= now);
+        self.waiting = waiting;
+        let late: VecDeque<Asked> = late;
+        let failure = if self.link_up { Failure::Silent } else { Failure::Away };
+        self.results.extend(late.into_iter().map(|asked| (asked.ticket, Err(failure))));
+    }
+
+    /// Puts a request into a frame; returns its sequence, or `None` if it does not fit into one.
+    fn send(&mut self, request: &Request<'_>, session: u32) -> Option<u32> {
+        let (mut body, mut out) = ([0; BODY_MAX], [0; FRAME_MAX]);
+        let body = request.write(&mut body)?;
+        let sequence = self.sequence.wrapping_add(1).max(1);
+        let frame = Frame { version: CURRENT, kind: request.kind(), session, sequence, body };
+        let length = frame.write(&mut out).ok()?;
+        self.frames.push_back(out.get(..length)?.to_vec());
+        self.sequence = sequence;
+        Some(sequence)
+    }
+}
+
+fn request(what: &What) -> Request<'_> {
+    match what {
+        What::Exchange { bytes, reply_timeout_ms, expected } => {
+            Request::Exchange { reply_timeout_ms: *reply_timeout_ms, expected: *expected, bytes }
+        }
+        What::Lease { contact, seconds } => Request::Lease { contact: *contact, seconds: *seconds },
+        What::Status => Request::Status,
+        What::Identify { seconds } => Request::Identify { seconds: *seconds },
+    }
+}
+
+fn result(what: &What, reply: Reply<'_>) -> Result<Answer, Failure> {
+    match (what, reply) {
+        (What::Exchange { .. }, Reply::Exchanged(bytes)) => Ok(Answer::Bytes(bytes.to_vec())),
+        (What::Exchange { .. }, Reply::ExchangeFailed(failure)) => Err(Failure::Line(failure)),
+        (What::Lease { .. }, Reply::Leased(state)) => Ok(Answer::Contact(state)),
+        (What::Lease { .. }, Reply::LeaseRefused(refusal)) => Err(Failure::Lease(refusal)),
+        (What::Status, Reply::Status(status)) => Ok(Answer::Status(status)),
+        (What::Identify { .. }, Reply::Identifying) => Ok(Answer::Identifying),
+        (_, Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
+        (What::Exchange { .. } | What::Lease { .. } | What::Status | What::Identify { .. }, _) => {
+            Err(Failure::Nonsense)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

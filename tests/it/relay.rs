@@ -1,0 +1,150 @@
+//! A wallbox at the end of a relay: the built program, a real Mosquitto, and a simulated relay that shares with the firmware what decides
+//! there, between broker and the pseudo-terminal of the simulated box.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use relay_link::contacts::Contacts;
+use relay_link::endpoint::{ExchangeFailure, RelayHandler};
+use relay_link::{ContactState, Endpoint, FRAME_MAX, LeaseRefusal, RS485_MAX, ResetReason, Status};
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS};
+use surplusd::sim::wallbox::WallboxOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+
+use crate::house::{House, sample};
+
+const ID: &str = "pico-carport";
+
+/// The relay's hands: a serial line, and contacts without wires.
+struct Hands {
+    line: SerialStream,
+    exchanges: u32,
+}
+
+impl RelayHandler for Hands {
+    async fn exchange(
+        &mut self,
+        request: &[u8],
+        reply_timeout_ms: u16,
+        expected: u16,
+        reply: &mut [u8; RS485_MAX],
+    ) -> Result<usize, ExchangeFailure> {
+        self.exchanges += 1;
+        self.line.clear(ClearBuffer::Input).map_err(|_| ExchangeFailure::NoBus)?;
+        self.line.write_all(request).await.map_err(|_| ExchangeFailure::NoBus)?;
+        let mut length = 0;
+        let mut limit = Duration::from_millis(reply_timeout_ms.into());
+        while length < usize::from(expected) {
+            match timeout(limit, self.line.read(&mut reply[length..])).await {
+                Ok(Ok(count)) => length += count,
+                Ok(Err(_)) => return Err(ExchangeFailure::NoBus),
+                Err(_) if length == 0 => return Err(ExchangeFailure::Timeout),
+                Err(_) => break,
+            }
+            limit = Duration::from_millis(30);
+        }
+        Ok(length)
+    }
+
+    fn lease(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
+        Contacts::new(0).lease(contact, seconds, 0)
+    }
+
+    fn status(&mut self) -> Status {
+        Status {
+            uptime_s: 1,
+            rssi_dbm: -50,
+            temperature_centi_c: 2_000,
+            reset: ResetReason::PowerOn,
+            contacts: Contacts::new(0).states(0),
+            exchanges: self.exchanges,
+            timeouts: 0,
+            garbage: 0,
+            version: [0, 1, 0],
+        }
+    }
+
+    fn identify(&mut self, _: u8) {}
+
+    fn firmware(&self) -> [u8; 3] {
+        [0, 1, 0]
+    }
+}
+
+/// A relay at work; dropped, its last will speaks.
+struct Relay(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
+
+impl Relay {
+    fn start(port: u16, line: &Path) -> Self {
+        let mut task = JoinSet::new();
+        task.spawn(work(port, line.to_owned()));
+        Self(task)
+    }
+}
+
+async fn work(port: u16, line: PathBuf) {
+    let topic = |side: &str| format!("surplusd-relay/{ID}/{side}");
+    let serial = tokio_serial::new(line.display().to_string(), 19_200);
+    let mut hands = Hands { line: SerialStream::open(&serial).unwrap(), exchanges: 0 };
+    let mut endpoint = Endpoint::new(fastrand::u32(..));
+    let mut options = MqttOptions::new(ID, "127.0.0.1", port);
+    options.set_last_will(LastWill::new(topic("online"), "offline", QoS::AtLeastOnce, true));
+    let (client, mut events) = AsyncClient::new(options, 100);
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                client.try_subscribe(topic("to"), QoS::AtLeastOnce).unwrap();
+                client.try_publish(topic("online"), QoS::AtLeastOnce, true, "online").unwrap();
+            }
+            Ok(Event::Incoming(Packet::Publish(message))) => {
+                let mut out = [0; FRAME_MAX];
+                if let Some(length) = endpoint.handle_frame(&message.payload, &mut hands, &mut out).await {
+                    client.try_publish(topic("from"), QoS::AtLeastOnce, false, &out[..length]).unwrap();
+                }
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn behind_a_relay() -> House {
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.link = Some(format!("relay://{ID}"));
+    house.extra = "mode = \"solar\"\n".to_owned();
+    house
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_box_behind_a_relay_is_driven_and_left_at_its_safe_current() {
+    let mut house = behind_a_relay().await;
+    let _relay = Relay::start(house.broker.door, house.port.path());
+    house.start();
+    house.logged("charger carport: connected").await;
+    let peer = house.peer().await;
+    sample(&peer, 6_900, 0);
+    house.setpoint(100).await;
+    house.signal("TERM");
+    assert_eq!(house.ended().await.code(), Some(0));
+    assert_eq!(house.port.wallbox().registers().setpoint, 0, "{}", house.log());
+    house.assert_well_behaved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_dies_lets_the_box_fail_safe_and_is_taken_back() {
+    let mut house = behind_a_relay().await;
+    let relay = Relay::start(house.broker.door, house.port.path());
+    house.extra = "mode = \"fast\"\n".to_owned();
+    house.start();
+    house.setpoint(160).await;
+    drop(relay);
+    house.logged("the relay is not connected").await;
+    house.until("the box falls to its fail-safe current", |wallbox| wallbox.allowed_deciamps() == 0).await;
+    let _relay = Relay::start(house.broker.door, house.port.path());
+    house.logged("answers again").await;
+    house.until("charges again", |wallbox| wallbox.allowed_deciamps() == 160).await;
+    house.assert_well_behaved();
+}
