@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use surplusd::cli::{check, demo, exit, probe, replay, run, simulate, why};
+use surplusd::cli::{check, demo, exit, probe, relay, replay, run, simulate, why};
 use surplusd::config::Environment;
 
 /// Charges an electric car from the sun.
@@ -31,6 +31,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Read and name every register of a charger. Writes nothing.
     Probe(probe::Args),
+    /// Speak to a Pico relay: list, status, identify, poke.
+    Relay(relay::Args),
     /// Feed what was recorded to a fresh controller: it must decide the same again. Or see what other settings would have done.
     Replay(replay::Args),
     /// Say in plain words what decided the current at a time, with the numbers that went in.
@@ -40,28 +42,30 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let environment = Environment::from_variables(|name| std::env::var_os(name));
-    let code = match arguments.command {
-        Command::Run(args) => run::run(&args, &environment),
-        Command::Check(args) => {
-            let known = surplusd::charger::profile::known();
-            let styled = io::stdout().is_terminal();
-            check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
-        }
-        Command::Demo(args) => demo::run(&args),
-        Command::Simulate(args) => simulate::run(&args, &environment),
-        Command::Probe(args) => {
-            return probe::run(&args).unwrap_or_else(|error| {
-                let _ = writeln!(io::stderr(), "surplusd probe: {error:#}");
-                ExitCode::from(exit::UNAVAILABLE)
-            });
-        }
-        Command::Replay(args) => {
-            replay::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("replay", &error))
-        }
-        Command::Why(args) => {
-            why::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("why", &error))
-        }
-    };
+    let code =
+        match arguments.command {
+            Command::Run(args) => run::run(&args, &environment),
+            Command::Check(args) => {
+                let known = surplusd::charger::profile::known();
+                let styled = io::stdout().is_terminal();
+                check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
+            }
+            Command::Demo(args) => demo::run(&args),
+            Command::Simulate(args) => simulate::run(&args, &environment),
+            Command::Probe(args) => {
+                return probe::run(&args).unwrap_or_else(|error| {
+                    let _ = writeln!(io::stderr(), "surplusd probe: {error:#}");
+                    ExitCode::from(exit::UNAVAILABLE)
+                });
+            }
+            Command::Relay(args) => relay::run(&args, &environment, &mut io::stdout().lock())
+                .unwrap_or_else(|error| failed("relay", &error)),
+            Command::Replay(args) => replay::run(&args, &environment, &mut io::stdout().lock())
+                .unwrap_or_else(|error| failed("replay", &error)),
+            Command::Why(args) => {
+                why::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("why", &error))
+            }
+        };
     ExitCode::from(code)
 }
 

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod exit;
 pub mod logging;
 pub mod probe;
+pub mod relay;
 pub mod replay;
 pub mod run;
 pub mod simulate;

@@ -298,6 +298,6 @@ fn open_link(config: &Config, clock: Clock) -> (Link, mpsc::Receiver<link::Event
     let mut subscriptions: Vec<String> = Inputs::new(&config.inputs).topics().map(str::to_owned).collect();
     subscriptions.extend(crate::mqtt::command::topics(base));
     subscriptions.extend(Relays::topics(&desk::ids(config)));
-    let setup = LinkSetup { mqtt: config.mqtt.clone(), status_topic: format!("{base}/status"), subscriptions };
+    let setup = LinkSetup { mqtt: config.mqtt.clone(), status_topic: Some(format!("{base}/status")), subscriptions };
     link::spawn(setup, clock)
 }

@@ -39,8 +39,8 @@ const PAYLOAD_CUT: usize = MAX_PAYLOAD + 1;
 pub struct LinkSetup {
     /// The broker.
     pub mqtt: MqttConfig,
-    /// Gets `online` and `offline`.
-    pub status_topic: String,
+    /// Gets `online` and `offline`; `None` for a guest that nobody needs to know of.
+    pub status_topic: Option<String>,
     /// Subscribed with `QoS` 1 at each connection.
     pub subscriptions: Vec<String>,
 }

@@ -380,8 +380,10 @@ impl Session {
         if !live.waits() {
             live.progress = now;
         }
-        if !std::mem::replace(&mut live.birth_said, true) {
-            return Some(live.say(What::Birth, &self.topics.status, b"online".to_vec(), true));
+        if !std::mem::replace(&mut live.birth_said, true)
+            && let Some(status) = &self.topics.status
+        {
+            return Some(live.say(What::Birth, status, b"online".to_vec(), true));
         }
         if live.events_unacknowledged() < EVENT_WINDOW {
             let at = self.events.partition_point(|event| event.id < live.events_said);
@@ -399,7 +401,11 @@ impl Session {
         // The farewell waits for everything else, so that nothing of ours arrives after `offline`.
         if self.end_by.is_some() && live.unacknowledged() == 0 {
             live.farewell_said = true;
-            return Some(live.say(What::Farewell, &self.topics.status, b"offline".to_vec(), true));
+            let Some(status) = &self.topics.status else {
+                self.phase = Phase::Ended { acknowledged: true };
+                return Some(Action::Disconnect);
+            };
+            return Some(live.say(What::Farewell, status, b"offline".to_vec(), true));
         }
         None
     }

@@ -25,7 +25,7 @@ fn setup(host: &str, port: u16, tls: Option<TlsConfig>) -> LinkSetup {
             client_id: "surplusd-test".to_owned(),
             keep_alive_s: 5,
         },
-        status_topic: STATUS.to_owned(),
+        status_topic: Some(STATUS.to_owned()),
         subscriptions: vec!["in/#".to_owned(), "home/set/#".to_owned()],
     }
 }

@@ -148,3 +148,41 @@ async fn a_relay_that_dies_lets_the_box_fail_safe_and_is_taken_back() {
     house.until("charges again", |wallbox| wallbox.allowed_deciamps() == 160).await;
     house.assert_well_behaved();
 }
+
+/// The gateway's part, played from a shell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shell_speaks_to_a_relay() {
+    let house = behind_a_relay().await;
+    house.configure(16);
+    let shell = |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_surplusd"));
+        command.arg("relay").args(arguments).arg("--config").arg(house.config_file());
+        async move {
+            let output = command.output().await.unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        }
+    };
+    assert_eq!(shell(&["list"]).await, (Some(0), "no relay has ever been at this broker\n".to_owned(), String::new()));
+    let _relay = Relay::start(house.broker.door, house.port.path());
+    let mut peer = house.peer().await;
+    peer.expect(&format!("surplusd-relay/{ID}/online"), "online").await;
+
+    let (code, out, _) = shell(&["list"]).await;
+    assert_eq!((code, out.split_whitespace().collect::<Vec<_>>()), (Some(0), vec![ID, "online"]));
+    let (code, out, _) = shell(&["status", ID]).await;
+    assert_eq!(code, Some(0));
+    for text in ["firmware 0.1.0, up for 1 s (last start: power on)", "-50 dBm, chip at 20.0 °C", "contact 2  open"] {
+        assert!(out.contains(text), "{text}: {out}");
+    }
+    assert_eq!(shell(&["identify", ID, "--seconds", "3"]).await.1, format!("{ID} blinks for 3 s\n"));
+    let (_, out, _) = shell(&["poke", ID, "2", "--seconds", "5"]).await;
+    assert_eq!(out, format!("contact 2 of {ID}: closed for 5.0 s more, not yet followed by the contactor\n"));
+
+    let (code, _, said) = shell(&["status", "nobody"]).await;
+    assert_eq!(code, Some(69));
+    assert!(said.contains("relay nobody: the relay did not answer in time"), "{said}");
+    for wrong in [&["status", "No!"][..], &["poke", ID, "3"], &["poke", ID, "1", "--seconds", "61"]] {
+        assert_eq!(shell(wrong).await.0, Some(2), "{wrong:?}");
+    }
+}

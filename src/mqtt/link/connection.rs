@@ -85,8 +85,10 @@ fn options(setup: &LinkSetup) -> MqttOptions {
     let mut options = MqttOptions::new(&mqtt.client_id, &mqtt.host, mqtt.port);
     options
         .set_keep_alive(Duration::from_secs(u64::from(mqtt.keep_alive_s.max(1))))
-        .set_max_packet_size(INCOMING_MAX, OUTGOING_MAX)
-        .set_last_will(LastWill::new(&setup.status_topic, "offline", QoS::AtLeastOnce, true));
+        .set_max_packet_size(INCOMING_MAX, OUTGOING_MAX);
+    if let Some(status) = &setup.status_topic {
+        options.set_last_will(LastWill::new(status, "offline", QoS::AtLeastOnce, true));
+    }
     if let Some(username) = &mqtt.username {
         let password = mqtt.password.as_ref().map(|password| password.0.clone());
         options.set_credentials(&username.0, password.unwrap_or_default());

@@ -18,7 +18,7 @@ fn nobody_there() -> LinkSetup {
             client_id: "t".to_owned(),
             keep_alive_s: 5,
         },
-        status_topic: "t/status".to_owned(),
+        status_topic: Some("t/status".to_owned()),
         subscriptions: Vec::new(),
     }
 }

@@ -9,8 +9,8 @@ use crate::mqtt::trouble::Trouble;
 /// What the session is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
-    /// Gets `online` at each connection, and `offline` at the end or from the last will.
-    pub status: String,
+    /// Gets `online` at each connection, and `offline` at the end or from the last will; `None` for a guest.
+    pub status: Option<String>,
     /// Subscribed at each connection.
     pub subscriptions: Vec<String>,
 }

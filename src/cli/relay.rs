@@ -1,0 +1,224 @@
+//! `surplusd relay`: plays the gateway for one Pico relay from a shell. Takes the broker from the configuration; leaves no trace there.
+//!
+//! While the daemon speaks to the same relay, each greets it anew when the other has: that costs the daemon a repetition, nothing else.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use control::Millis;
+use relay_link::topic::{PREFIX, Side, Topic, is_id};
+use relay_link::{ContactState, Status};
+use tokio::sync::{mpsc, oneshot};
+
+use super::exit;
+use crate::charger::profile;
+use crate::config::{self, Environment, MqttConfig};
+use crate::daemon::clock::Clock;
+use crate::mqtt::link::{self, Event, Link, LinkSetup};
+use crate::relay::{Answer, Ask, Failure, Relays, What};
+
+/// How long the broker and the relay together may take.
+const LIMIT: Millis = Millis::from_secs(10);
+/// How long `list` listens: what is stored comes at once.
+const LISTEN: Duration = Duration::from_secs(2);
+/// For the farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Arguments of `relay`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// The configuration, for the broker
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
+    pub config: PathBuf,
+    /// What to do
+    #[command(subcommand)]
+    pub action: RelayAction,
+}
+
+/// What can be done.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+pub enum RelayAction {
+    /// Show the relays that the broker knows
+    List,
+    /// Show how a relay is: uptime, Wi-Fi, contacts, counters
+    Status {
+        /// Its id
+        #[arg(value_parser = id)]
+        id: String,
+    },
+    /// Let a relay blink, to find it
+    Identify {
+        /// Its id
+        #[arg(value_parser = id)]
+        id: String,
+        /// For so long
+        #[arg(long, default_value_t = 10)]
+        seconds: u8,
+    },
+    /// Close a contact of a relay for some seconds (0 opens it). Not with a car on it!
+    Poke {
+        /// Its id
+        #[arg(value_parser = id)]
+        id: String,
+        /// The contact, 1 or 2
+        #[arg(value_parser = clap::value_parser!(u8).range(1..=2))]
+        contact: u8,
+        /// For so long; it opens by itself then
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=60))]
+        seconds: u16,
+    },
+}
+
+fn id(text: &str) -> Result<String, String> {
+    if is_id(text) { Ok(text.to_owned()) } else { Err("an id is 1 to 32 small letters, digits and -".to_owned()) }
+}
+
+/// Does it; returns the exit code.
+///
+/// # Errors
+/// If broker or relay cannot be reached, the relay says no, or `out` cannot be written to.
+pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let Some(mqtt) = broker(&args.config, environment, out)? else { return Ok(exit::CONFIGURATION) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(act(mqtt, &args.action, out));
+    // A look-up of the broker's name may hang for half a minute.
+    runtime.shutdown_background();
+    result.map(|()| exit::OK)
+}
+
+fn broker(file: &Path, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<Option<MqttConfig>> {
+    let loaded = config::load(file, environment, &profile::known());
+    if loaded.config.is_none() {
+        super::check::write_findings(&loaded, out, false)?;
+    }
+    Ok(loaded.config.map(|config| {
+        let client_id = format!("{}-shell", config.mqtt.client_id);
+        MqttConfig { client_id, ..config.mqtt }
+    }))
+}
+
+async fn act(mqtt: MqttConfig, action: &RelayAction, out: &mut dyn Write) -> anyhow::Result<()> {
+    match action {
+        RelayAction::List => list(mqtt, out).await,
+        RelayAction::Status { id } => match ask(mqtt, id, What::Status).await? {
+            Answer::Status(status) => Ok(show(id, &status, out)?),
+            Answer::Bytes(_) | Answer::Contact(_) | Answer::Identifying => Err(Failure::Nonsense.into()),
+        },
+        RelayAction::Identify { id, seconds } => {
+            ask(mqtt, id, What::Identify { seconds: *seconds }).await?;
+            Ok(writeln!(out, "{id} blinks for {seconds} s")?)
+        }
+        RelayAction::Poke { id, contact, seconds } => {
+            match ask(mqtt, id, What::Lease { contact: *contact, seconds: *seconds }).await? {
+                Answer::Contact(state) => Ok(writeln!(out, "contact {contact} of {id}: {}", contact_text(state))?),
+                Answer::Bytes(_) | Answer::Status(_) | Answer::Identifying => Err(Failure::Nonsense.into()),
+            }
+        }
+    }
+}
+
+fn guest(mqtt: MqttConfig, subscriptions: Vec<String>, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
+    link::spawn(LinkSetup { mqtt, status_topic: None, subscriptions }, clock)
+}
+
+async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
+    let topic = format!("{PREFIX}/+/{}", Side::Online.name());
+    let (link, mut events) = guest(mqtt, vec![topic], Clock::start(1));
+    let mut found = std::collections::BTreeMap::new();
+    let (mut up, mut trouble) = (false, None);
+    let listening = async {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Up => up = true,
+                Event::Down { why, .. } => trouble = Some(why),
+                Event::Message { topic, payload, .. } => {
+                    if let Some(Topic { id, side: Side::Online }) = Topic::parse(&topic) {
+                        found.insert(id.to_owned(), payload == b"online");
+                    }
+                }
+                Event::SubscriptionRefused { .. } => trouble = Some("the broker does not let us subscribe".to_owned()),
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LISTEN, listening).await;
+    link.shutdown(FAREWELL).await;
+    if let Some(why) = trouble.filter(|_| found.is_empty()) {
+        anyhow::bail!("{why}");
+    }
+    anyhow::ensure!(up, "the broker did not answer within {} s", LISTEN.as_secs());
+    if found.is_empty() {
+        writeln!(out, "no relay has ever been at this broker")?;
+    }
+    for (id, online) in found {
+        writeln!(out, "{id:<32} {}", if online { "online" } else { "offline" })?;
+    }
+    Ok(())
+}
+
+async fn ask(mqtt: MqttConfig, id: &str, what: What) -> anyhow::Result<Answer> {
+    let clock = Clock::start(1);
+    let ids = BTreeSet::from([id.to_owned()]);
+    let (link, mut events) = guest(mqtt, Relays::topics(&ids), clock);
+    let mut relays = Relays::default();
+    relays.set(&ids);
+    let (reply, mut answer) = oneshot::channel();
+    relays.ask(Ask { relay: id.to_owned(), what, within: LIMIT, reply }, clock.now());
+    let mut trouble = None;
+    let result = loop {
+        let due = relays.poll_timeout().unwrap_or_else(|| clock.now() + LIMIT);
+        tokio::select! {
+            biased;
+            result = &mut answer => break result.unwrap_or(Err(Failure::Away)),
+            event = events.recv() => match event {
+                Some(Event::Up) => relays.link(true, clock.now()),
+                Some(Event::Down { why, .. }) => {
+                    trouble = Some(why);
+                    relays.link(false, clock.now());
+                }
+                Some(Event::Message { topic, payload, retained }) => {
+                    relays.message(&topic, &payload, retained, clock.now());
+                }
+                Some(Event::SubscriptionRefused { .. }) => {
+                    trouble = Some("the broker's access rules do not let us hear the relay".to_owned());
+                }
+                None => break Err(Failure::Away),
+            },
+            () = clock.sleep_until(due) => relays.timeout(clock.now()),
+        }
+        while let Some((topic, frame)) = relays.poll_frame() {
+            let _ = link.publish_now(&topic, frame);
+        }
+    };
+    link.shutdown(FAREWELL).await;
+    match (result, trouble) {
+        (Err(Failure::Away | Failure::Silent), Some(why)) => Err(anyhow::anyhow!("{why}")),
+        (result, _) => result.with_context(|| format!("relay {id}")),
+    }
+}
+
+fn show(id: &str, status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
+    let Status { uptime_s, rssi_dbm, temperature_centi_c, reset, contacts, exchanges, timeouts, garbage, version } =
+        *status;
+    let [major, minor, patch] = version;
+    writeln!(out, "{id}: firmware {major}.{minor}.{patch}, up for {uptime_s} s (last start: {})", reset.name())?;
+    let temperature = f64::from(temperature_centi_c) / 100.0;
+    let wifi = if rssi_dbm == 0 { "not known".to_owned() } else { format!("{rssi_dbm} dBm") };
+    writeln!(out, "  Wi-Fi      {wifi}, chip at {temperature:.1} °C")?;
+    for (number, contact) in (1..).zip(contacts) {
+        writeln!(out, "  contact {number}  {}", contact_text(contact))?;
+    }
+    writeln!(out, "  RS-485     {exchanges} exchanges, {timeouts} not answered, {garbage} damaged")
+}
+
+fn contact_text(state: ContactState) -> String {
+    let ContactState { closed, read_back, welded, left_ms } = state;
+    if welded {
+        return "WELDED: it did not open when it should have; switch off the mains and have it replaced".to_owned();
+    }
+    let output = if closed { format!("closed for {:.1} s more", f64::from(left_ms) / 1e3) } else { "open".to_owned() };
+    let seen = if read_back == closed { "" } else { ", not yet followed by the contactor" };
+    output + seen
+}
