@@ -230,7 +230,7 @@ fn chargers() {
         (16, "", "14:1", "the charger has no `profile`"),
         (17, "", "14:1", "the charger has no `link`"),
         (17, "link = \"relay://Pico\"", "17:8", "this is no name of a relay"),
-        (17, "link = \"/dev/ttyUSB0\"", "17:8", "only serial:// and tcp://"),
+        (17, "link = \"/dev/ttyUSB0\"", "17:8", "only serial://, tcp:// and relay://"),
         (17, "link = \"serial://dev/ttyUSB0\"", "17:8", "absolute path"),
         (17, "link = \"tcp://:502\"", "17:8", "the host is missing"),
         (17, "link = \"tcp://box:0\"", "17:8", "the port must be within"),
