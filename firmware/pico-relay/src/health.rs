@@ -1,0 +1,61 @@
+//! Whether the thread level still turns, and how warm the chip is.
+
+use embassy_executor::task;
+use embassy_rp::adc::{Adc, Channel, Config};
+use embassy_time::{Duration, Instant, Timer};
+use portable_atomic::{AtomicI16, AtomicU32, Ordering};
+
+use crate::{console, pins};
+
+const PULSE: Duration = Duration::from_millis(500);
+/// TLS calculates for up to two seconds at a time; longer than this nothing does.
+const STUCK_MS: u32 = 8_000;
+/// Pulses between two looks at the thermometer, and between two reports of memory.
+const THERMOMETER: u32 = 20;
+const REPORT: u32 = 120;
+
+static LAST_PULSE_MS: AtomicU32 = AtomicU32::new(0);
+static TEMPERATURE: AtomicI16 = AtomicI16::new(0);
+
+/// Milliseconds since the start, wrapping.
+fn now_ms() -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "differences are taken, and they are short")]
+    {
+        Instant::now().as_millis() as u32
+    }
+}
+
+/// Whether this task has run lately. Asked by the contacts' task, which feeds the watchdog.
+pub(crate) fn thread_level_lives() -> bool {
+    now_ms().wrapping_sub(LAST_PULSE_MS.load(Ordering::Relaxed)) < STUCK_MS
+}
+
+/// Of the chip, in hundredths of a degree Celsius.
+pub(crate) fn temperature_centi_c() -> i16 {
+    TEMPERATURE.load(Ordering::Relaxed)
+}
+
+/// Pulses.
+#[task]
+pub(crate) async fn run(pins: pins::Health) {
+    let mut adc = Adc::new_blocking(pins.adc, Config::default());
+    let mut sensor = Channel::new_temp_sensor(pins.sensor);
+    for count in (0_u32..).cycle() {
+        LAST_PULSE_MS.store(now_ms(), Ordering::Relaxed);
+        if count % THERMOMETER == 0
+            && let Ok(raw) = adc.blocking_read(&mut sensor)
+        {
+            TEMPERATURE.store(centi_c(raw), Ordering::Relaxed);
+        }
+        if count % REPORT == 4 {
+            console::peaks();
+        }
+        Timer::after(PULSE).await;
+    }
+}
+
+/// RP2040 datasheet, 4.9.5: 27 °C at 0.706 V, 1.721 mV less per degree; 12 bits of 3.3 V.
+fn centi_c(raw: u16) -> i16 {
+    let microvolts = i32::from(raw) * 3_300_000 / 4_096;
+    i16::try_from(2_700 - (microvolts - 706_000) * 100 / 1_721).unwrap_or(0)
+}
