@@ -14,19 +14,34 @@
 #![warn(missing_docs, unreachable_pub, clippy::pedantic)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod backoff;
+mod broker;
 mod console;
 mod contacts;
 mod health;
+mod libc;
 mod memory;
+mod net;
+mod nvram;
 mod panic;
 mod pins;
+mod random;
+mod relay;
+mod rs485;
 mod settings;
+mod tls;
 
 use embassy_executor::Spawner;
-use relay_link::settings::SettingsFault;
+use rand_core::Rng as _;
+use relay_link::settings::{Settings, SettingsFault};
+use relay_link::{Endpoint, ResetReason};
 
+use crate::broker::Broker;
 use crate::console::line;
 use crate::pins::Board;
+use crate::relay::Relay;
+use crate::rs485::Rs485;
+use crate::tls::Identity;
 
 /// Version of this firmware, as the protocol carries it.
 pub(crate) const VERSION: [u8; 3] = [0, 1, 0];
@@ -41,11 +56,36 @@ async fn main(spawner: Spawner) {
     line!("reset: {}", reset.name());
     panic::report_last();
     spawn(spawner, console::run(board.console));
-    spawn(spawner, health::run(board.health));
-    match settings::load() {
-        Ok(settings) => line!("settings: {}", settings.id),
+    let settings = settings::load();
+    spawn(spawner, health::run(board.health, settings.is_ok()));
+    match settings {
+        Ok(settings) => {
+            line!("settings: {}", settings.id);
+            bring_up(spawner, settings, board.wifi, board.rs485, reset).await;
+        }
         Err(SettingsFault::Empty) => line!("settings: none"),
         Err(fault) => line!("settings: none ({:?})", fault),
+    }
+}
+
+/// Starts all that needs settings.
+async fn bring_up(
+    spawner: Spawner,
+    settings: Settings<'static>,
+    wifi: pins::Wifi,
+    rs485: pins::Rs485,
+    reset: ResetReason,
+) {
+    let mut generator = random::generator();
+    let endpoint = Endpoint::new(generator.next_u32());
+    let (control, stack) = net::start(spawner, wifi, &settings, generator.next_u64()).await;
+    spawn(spawner, net::run(control, stack, settings));
+    match Identity::new(&settings, generator) {
+        Ok(identity) => {
+            let relay = Relay { line: Rs485::new(rs485, settings.baud), reset };
+            spawn(spawner, broker::run(Broker { stack, settings, identity, relay, endpoint }));
+        }
+        Err(fault) => line!("broker: {}", fault),
     }
 }
 

@@ -13,12 +13,15 @@
 //! free, and which a reset turns into inputs, so that the resistors to ground open the contacts.
 
 use embassy_rp::peripherals::{
-    ADC, ADC_TEMP_SENSOR, PIN_0, PIN_1, PIN_3, PIN_4, PIN_5, PIN_6, PIN_7, PIN_8, PIN_9, UART0, UART1, WATCHDOG,
+    ADC, ADC_TEMP_SENSOR, DMA_CH0, PIN_0, PIN_1, PIN_3, PIN_4, PIN_5, PIN_6, PIN_7, PIN_8, PIN_9, PIN_23, PIN_24,
+    PIN_25, PIN_29, PIO0, UART0, UART1, WATCHDOG,
 };
-use embassy_rp::{Peri, Peripherals, bind_interrupts, uart};
+use embassy_rp::{Peri, Peripherals, bind_interrupts, dma, pio, uart};
 
 bind_interrupts!(pub(crate) struct Irqs {
     UART0_IRQ => uart::BufferedInterruptHandler<UART0>;
+    PIO0_IRQ_0 => pio::InterruptHandler<PIO0>;
+    DMA_IRQ_0 => dma::InterruptHandler<DMA_CH0>;
     UART1_IRQ => uart::BufferedInterruptHandler<UART1>;
 });
 
@@ -33,6 +36,7 @@ pub(crate) struct Board {
     pub(crate) contacts: Contacts,
     pub(crate) health: Health,
     pub(crate) rs485: Rs485,
+    pub(crate) wifi: Wifi,
 }
 
 /// For [`crate::console`].
@@ -55,12 +59,22 @@ pub(crate) struct Health {
     pub(crate) sensor: Peri<'static, ADC_TEMP_SENSOR>,
 }
 
-/// For the RS-485 line.
+/// For [`crate::rs485`].
 pub(crate) struct Rs485 {
     pub(crate) uart: Peri<'static, UART1>,
     pub(crate) tx: Peri<'static, PIN_4>,
     pub(crate) rx: Peri<'static, PIN_5>,
     pub(crate) direction: Peri<'static, PIN_3>,
+}
+
+/// For [`crate::net`].
+pub(crate) struct Wifi {
+    pub(crate) power: Peri<'static, PIN_23>,
+    pub(crate) data: Peri<'static, PIN_24>,
+    pub(crate) select: Peri<'static, PIN_25>,
+    pub(crate) clock: Peri<'static, PIN_29>,
+    pub(crate) pio: Peri<'static, PIO0>,
+    pub(crate) dma: Peri<'static, DMA_CH0>,
 }
 
 impl Board {
@@ -71,6 +85,14 @@ impl Board {
             contacts: Contacts { outputs: (p.PIN_6, p.PIN_7), mirrors: (p.PIN_8, p.PIN_9), watchdog: p.WATCHDOG },
             health: Health { adc: p.ADC, sensor: p.ADC_TEMP_SENSOR },
             rs485: Rs485 { uart: p.UART1, tx: p.PIN_4, rx: p.PIN_5, direction: p.PIN_3 },
+            wifi: Wifi {
+                power: p.PIN_23,
+                data: p.PIN_24,
+                select: p.PIN_25,
+                clock: p.PIN_29,
+                pio: p.PIO0,
+                dma: p.DMA_CH0,
+            },
         }
     }
 }
