@@ -20,6 +20,8 @@ const SPEED: u32 = 30;
 const SEED: u64 = 39;
 const BEGINS_S: u32 = 45_923;
 const SAMPLES: u32 = 30;
+/// Twice what it takes.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(90);
 /// Meters speak so often …
 const PERIOD_S: u32 = 30;
 /// … and so long after they have spoken what was decided is in force.
@@ -45,7 +47,7 @@ async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec
     let (snapshots, decided) = watch::channel(None);
     let (stop, controls) = mpsc::channel(1);
     let watching = async {
-        let seen = watch_samples(world, &decided).await;
+        let seen = tokio::time::timeout(LIMIT, watch_samples(world, &decided)).await.expect("samples in time");
         stop.send(Control::Stop).await.unwrap();
         seen
     };
