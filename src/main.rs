@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use surplusd::cli::{check, demo, exit, probe, relay, replay, run, simulate, why};
+use surplusd::cli::{certs, check, demo, exit, probe, relay, replay, run, simulate, why};
 use surplusd::config::Environment;
 
 /// Charges an electric car from the sun.
@@ -25,6 +25,8 @@ enum Command {
     Run(run::Args),
     /// Say all that is wrong with a configuration file, or what would be done with it.
     Check(check::Args),
+    /// Make, issue and show a household's own certificates.
+    Certs(certs::Args),
     /// Watch it charge a simulated car: no hardware, no broker, no configuration needed.
     Demo(demo::Args),
     /// Show what the car would have got out of a day, and why.
@@ -50,6 +52,10 @@ fn main() -> ExitCode {
                 let styled = io::stdout().is_terminal();
                 check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
             }
+            Command::Certs(args) => certs::run(&args, &mut io::stdout().lock()).unwrap_or_else(|error| {
+                failed("certs", &error);
+                exit::USAGE
+            }),
             Command::Demo(args) => demo::run(&args),
             Command::Simulate(args) => simulate::run(&args, &environment),
             Command::Probe(args) => {

@@ -1,5 +1,6 @@
 //! Commands, one file each. Nothing else prints.
 
+pub mod certs;
 pub mod check;
 pub mod demo;
 pub mod exit;

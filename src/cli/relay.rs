@@ -2,6 +2,8 @@
 //!
 //! While the daemon speaks to the same relay, each greets it anew when the other has: that costs the daemon a repetition, nothing else.
 
+mod provision;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use crate::config::{self, Environment, MqttConfig};
 use crate::daemon::clock::Clock;
 use crate::mqtt::link::{self, Event, Link, LinkSetup};
 use crate::relay::{Answer, Ask, Failure, Relays, What};
+
+pub use provision::Provision;
 
 /// How long the broker and the relay together may take.
 const LIMIT: Millis = Millis::from_secs(10);
@@ -41,6 +45,8 @@ pub struct Args {
 /// What can be done.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
 pub enum RelayAction {
+    /// Write what makes a Pico this household's relay, as a file for its drive
+    Provision(Provision),
     /// Show the relays that the broker knows
     List,
     /// Show how a relay is: uptime, Wi-Fi, contacts, counters
@@ -81,6 +87,10 @@ fn id(text: &str) -> Result<String, String> {
 /// # Errors
 /// If broker or relay cannot be reached, the relay says no, or `out` cannot be written to.
 pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if let RelayAction::Provision(provision) = &args.action {
+        provision::run(provision, &mut std::io::stdin().lock(), out)?;
+        return Ok(exit::OK);
+    }
     let Some(mqtt) = broker(&args.config, environment, out)? else { return Ok(exit::CONFIGURATION) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(act(mqtt, &args.action, out));
@@ -102,6 +112,8 @@ fn broker(file: &Path, environment: &Environment, out: &mut dyn Write) -> anyhow
 
 async fn act(mqtt: MqttConfig, action: &RelayAction, out: &mut dyn Write) -> anyhow::Result<()> {
     match action {
+        // Needs no broker.
+        RelayAction::Provision(_) => Ok(()),
         RelayAction::List => list(mqtt, out).await,
         RelayAction::Status { id } => match ask(mqtt, id, What::Status).await? {
             Answer::Status(status) => Ok(show(id, &status, out)?),

@@ -8,6 +8,7 @@
 
 mod client;
 mod relays;
+pub mod uf2;
 
 use control::Millis;
 use relay_link::message::Refusal;

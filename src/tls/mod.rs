@@ -12,6 +12,8 @@ use thiserror::Error;
 
 use crate::config::TlsConfig;
 
+pub mod authority;
+pub mod inspect;
 #[cfg(test)]
 mod tests;
 

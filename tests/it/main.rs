@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bus;
 #[cfg(test)]
+mod certs;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod faults;

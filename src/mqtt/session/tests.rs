@@ -1,3 +1,5 @@
+mod guest;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use control::{Millis, Tick};
@@ -501,48 +503,4 @@ proptest! {
         }
         prop_assert_eq!(world.session.dropped(), 0);
     }
-}
-
-/// A guest comes, says what it has to say, and goes, without a trace.
-#[test]
-fn a_guest_leaves_no_trace() {
-    let topics = Topics { status: None, subscriptions: Vec::new() };
-    let mut session = Session::new(topics, fastrand::Rng::with_seed(1), Tick(1));
-    session.handle(Signal::Time, Tick(1));
-    assert_eq!(session.poll_action(Tick(1)), Some(Action::Connect));
-    session.publish_now("a", b"too early".to_vec()).unwrap();
-    session.handle(Signal::Connected, Tick(2));
-    assert!(matches!(session.poll_action(Tick(2)), Some(Action::Tell(Notice::Up { .. }))));
-    session.publish_now("a", b"now".to_vec()).unwrap();
-    let said = Action::Publish { topic: "a".to_owned(), payload: b"now".to_vec(), retain: false };
-    assert_eq!(session.poll_action(Tick(2)), Some(said));
-    session.end(Millis(1_000), Tick(3));
-    session.handle(Signal::Sent(1), Tick(3));
-    session.handle(Signal::Acked(1), Tick(4));
-    assert_eq!((session.poll_action(Tick(4)), session.ended()), (Some(Action::Disconnect), Some(true)));
-}
-
-#[test]
-fn what_is_for_this_connection_only_is_not_said_on_the_next() {
-    let topics = Topics { status: None, subscriptions: Vec::new() };
-    let mut session = Session::new(topics, fastrand::Rng::with_seed(1), Tick(1));
-    let mut now = Tick(1);
-    let mut said = Vec::new();
-    for _ in 0..2 {
-        now = session.poll_timeout().unwrap_or(now).max(now);
-        session.handle(Signal::Time, now);
-        session.handle(Signal::Connected, now);
-        if said.is_empty() {
-            session.publish("kept", Vec::new()).unwrap();
-            session.publish_now("fleeting", Vec::new()).unwrap();
-        }
-        while let Some(action) = session.poll_action(now) {
-            if let Action::Publish { topic, .. } = action {
-                said.push(topic);
-            }
-        }
-        session.handle(Signal::Lost(Trouble::plain(DownKind::Closed)), now);
-        while session.poll_action(now).is_some() {}
-    }
-    assert_eq!(said, ["kept", "fleeting", "kept"]);
 }
