@@ -35,9 +35,14 @@ export class SerialPort {
     const start = Math.max(machine.nanos + afterNanos, this.#freeAt);
     [...bytes].forEach((byte, i) => {
       // Looked up when it arrives: a reset in between puts another chip there.
-      machine.later(start + (i + 1) * this.byteNanos - machine.nanos, () => this.#uart.receive(byte, options));
+      machine.later(start + (i + 1) * this.byteNanos - machine.nanos, () => this.deliver(byte, options));
     });
     this.#freeAt = start + bytes.length * this.byteNanos;
+  }
+
+  /** A byte has arrived at the pin. */
+  deliver(byte, options) {
+    this.#uart.receive(byte, options);
   }
 
   #freeAt = 0;
