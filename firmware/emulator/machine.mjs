@@ -8,6 +8,7 @@
 
 import { readFileSync } from 'node:fs';
 import { RP2040 } from 'rp2040js';
+import { fastCore } from './core.mjs';
 import { flashSegments } from './elf.mjs';
 import { Pacer } from './pacer.mjs';
 import { patchChip } from './patches.mjs';
@@ -119,16 +120,15 @@ export class Machine {
     this.#sliceEnd = until - this.#bootedAt;
     const { core, clock, clkSys } = this.chip;
     const cycleNanos = 1e9 / clkSys;
-    const stepPio = this.#stepPio;
     while (clock.nanosCounter < this.#sliceEnd) {
-      const pio = stepPio();
+      const pio = this.#stepPio();
+      const alarm = clock.nextAlarm;
+      const rest = Math.max(Math.min(alarm === null ? Infinity : alarm.nanos, this.#sliceEnd) - clock.nanosCounter, 0);
       if (!core.waiting && !this.#lockedUp) {
-        clock.tick(core.executeInstruction() * cycleNanos);
-      } else if (pio) {
-        clock.tick(PIO_STEP_NS);
+        this.#runCore(pio ? 1 : rest / cycleNanos, cycleNanos);
+        clock.tick(0);
       } else {
-        const rest = this.#sliceEnd - clock.nanosCounter;
-        clock.tick(clock.nextAlarm ? Math.min(Math.max(clock.nanosToNextAlarm, 0), rest) : rest);
+        clock.tick(pio ? PIO_STEP_NS : rest);
       }
     }
     if (this.#resetCause) this.#reset();
@@ -170,6 +170,7 @@ export class Machine {
     this.#prepareWatchdog(chip, kept);
     if (kept) chip.sram.set(kept.ram);
     else for (let i = 0; i < chip.sram.length; i++) chip.sram[i] = this.random();
+    this.#runCore = fastCore(chip);
     const { core } = chip;
     core.VTOR = 0x1000_0000 + VECTORS_AT;
     core.SP = chip.flashView.getUint32(VECTORS_AT, true);
@@ -179,6 +180,7 @@ export class Machine {
   }
 
   #stepPio = () => false;
+  #runCore = () => {};
 
   #prepareWatchdog(chip, kept) {
     const watchdog = chip.peripherals[WATCHDOG];

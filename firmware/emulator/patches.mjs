@@ -88,7 +88,8 @@ function patchPio(chip) {
   }
   return () => {
     let stepped = false;
-    for (const machine of running) {
+    for (let i = 0; i < running.length; i++) {
+      const machine = running[i];
       if (machine.waiting) continue;
       machine.step();
       machine.pio.checkChangedPins();
