@@ -20,6 +20,9 @@ const VECTORS_AT = 0x100; // after the second-stage boot loader, which is not ru
 const WATCHDOG = 0x40058;
 const HARD_FAULT = 3;
 const MAX_FAULTS = 32;
+// Flash that neither the program nor the settings use, for `divert`.
+const SPARE_AT = 0x1f_e000;
+export const LOOP_FOREVER = 0xe7fe, UNDEFINED_INSTRUCTION = 0xde00;
 
 export class Machine {
   /** What went wrong inside the chip: hard faults and accesses to addresses where nothing is. */
@@ -104,6 +107,20 @@ export class Machine {
   /** Stops the current slice after this instruction, so that a predicate is looked at. */
   interrupt() {
     this.#sliceEnd = -1;
+  }
+
+  /** The processor stops for good, interrupts and all, as if its bus had hung; only a reset helps. */
+  freeze() {
+    this.#lockedUp = true;
+  }
+
+  /** The code at thread level goes to this instruction instead of where it was; interrupts go on. Runs until it is there. */
+  async divert(instruction) {
+    this.chip.flashView.setUint16(SPARE_AT, instruction, true);
+    const { core } = this.chip;
+    if (!(await this.runUntil(() => core.IPSR === 0, { ms: 100 }))) throw new Error('never at thread level');
+    core.PC = 0x1000_0000 + SPARE_AT;
+    core.waiting = false;
   }
 
   /** 32 random bits, repeatable (xorshift). */

@@ -16,6 +16,8 @@ export class Firmware {
   gpio = 0;
   running = false;
   dropped = 0;
+  /** The next control request is answered with an error, on which the driver panics. */
+  failNext = false;
   /** Gets each Ethernet frame that the driver sends while joined. */
   onFrame = () => {};
   #accessPoint;
@@ -111,7 +113,10 @@ export class Firmware {
       case IOCTL.setSsid: after = () => this.#join(data.subarray(4, 4 + data.readUInt32LE(0)).toString()); break;
       case IOCTL.disassociate: case IOCTL.down: after = () => this.#leave(); break;
     }
-    this.#push(CHANNEL_CONTROL, 12, Buffer.concat([control.subarray(0, 12), Buffer.alloc(4), answer]));
+    const status = Buffer.alloc(4);
+    if (this.failNext) status.writeInt32LE(-1);
+    this.failNext = false;
+    this.#push(CHANNEL_CONTROL, 12, Buffer.concat([control.subarray(0, 12), status, answer]));
     after();
   }
 
