@@ -37,7 +37,7 @@ use crate::backoff::Backoff;
 use crate::console::{self, line};
 use crate::relay::Relay;
 use crate::tls::{Identity, TlsFault};
-use crate::{health, net};
+use crate::{health, led};
 
 /// The broker gives the relay up after one and a half of it.
 const KEEP_ALIVE_S: NonZero<u16> = NonZero::new(20).unwrap();
@@ -115,7 +115,7 @@ pub(crate) async fn run(mut broker: Broker) -> ! {
         broker.stack.wait_config_up().await;
         let since = Instant::now();
         let Err(fault) = broker.connection(buffers).await;
-        net::set_connected(false);
+        led::set_at_broker(false);
         if since.elapsed() > LASTED {
             backoff.reset();
         }
@@ -155,7 +155,7 @@ impl Broker {
         step("PUBLISH", STEP, client.publish(&options, Bytes::from("online"))).await??;
         line!("broker: connected");
         console::peaks();
-        net::set_connected(true);
+        led::set_at_broker(true);
         let from = PublicationOptions::new(TopicReference::Name(name(&from)?));
         serve(&mut client, &from, &mut self.endpoint, &mut self.relay).await
     }

@@ -19,6 +19,7 @@ mod broker;
 mod console;
 mod contacts;
 mod health;
+mod led;
 mod libc;
 mod memory;
 mod net;

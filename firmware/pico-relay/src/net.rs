@@ -1,4 +1,4 @@
-//! The network: Wi-Fi joined for ever, an address by DHCP, and the LED, which hangs on the Wi-Fi chip.
+//! The network: Wi-Fi joined for ever, an address by DHCP, and the LED, which hangs on the Wi-Fi chip; what it says is [`crate::led`]'s.
 //!
 //! The chip's power saving stays off: it would add up to a few hundred milliseconds to every answer, and the relay has a power supply.
 
@@ -11,12 +11,13 @@ use embassy_rp::gpio::{Level, Output};
 use embassy_rp::peripherals::PIO0;
 use embassy_rp::pio::Pio;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
-use portable_atomic::{AtomicBool, AtomicI8, AtomicU32, Ordering};
+use portable_atomic::{AtomicI8, Ordering};
 use relay_link::settings::Settings;
 use static_cell::StaticCell;
 
 use crate::backoff::Backoff;
 use crate::console::line;
+use crate::led;
 use crate::nvram::NVRAM;
 use crate::pins::{self, Irqs};
 
@@ -24,37 +25,18 @@ use crate::pins::{self, Irqs};
 static FIRMWARE: Aligned<A4, [u8; cyw43_firmware::CYW43_43439A0.len()]> = Aligned(*cyw43_firmware::CYW43_43439A0);
 /// An access point that neither accepts nor refuses must not hold the relay for ever.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of the LED: what is shown changes that often at the most.
-const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks at the signal's strength.
 const RSSI_TICKS: u32 = 100;
 /// Sockets: DHCP, DNS, the broker's.
 const SOCKETS: usize = 4;
 
-static CONNECTED: AtomicBool = AtomicBool::new(false);
 static RSSI_DBM: AtomicI8 = AtomicI8::new(0);
-static IDENTIFY_UNTIL_S: AtomicU32 = AtomicU32::new(0);
 
 type Bus = SpiBus<Output<'static>, PioSpi<'static, PIO0, 0>>;
-
-/// The relay is at the broker, or is not any more.
-pub(crate) fn set_connected(connected: bool) {
-    CONNECTED.store(connected, Ordering::Relaxed);
-}
 
 /// Of the Wi-Fi; 0: not known.
 pub(crate) fn rssi_dbm() -> i8 {
     RSSI_DBM.load(Ordering::Relaxed)
-}
-
-/// Blinks for so long.
-pub(crate) fn identify(seconds: u8) {
-    // The second that is running is not counted.
-    IDENTIFY_UNTIL_S.store(now_s() + 1 + u32::from(seconds), Ordering::Relaxed);
-}
-
-fn now_s() -> u32 {
-    u32::try_from(Instant::now().as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Brings up the chip and the network stack; joining is [`run`]'s.
@@ -114,8 +96,12 @@ pub(crate) async fn run(mut control: Control<'static>, stack: Stack<'static>, se
             Err(_) => line!("wifi: no answer to the join"),
         }
         RSSI_DBM.store(0, Ordering::Relaxed);
-        control.gpio_set(0, false).await;
-        Timer::after(backoff.fail()).await;
+        // Between two attempts only: while it joins, the chip has no ear for anything else.
+        let until = Instant::now() + backoff.fail();
+        let mut light = Light::default();
+        while Instant::now() < until {
+            light.show(&mut control, led::Network::Away).await;
+        }
     }
 }
 
@@ -129,9 +115,9 @@ fn options<'a>(settings: &Settings<'a>) -> JoinOptions<'a> {
     options
 }
 
-/// Shows on the LED how things are, for as long as there is a link.
+/// Looks after what changes while there is a link: address, signal, LED.
 async fn while_joined(control: &mut Control<'static>, stack: Stack<'static>) {
-    let (mut lit, mut address) = (None, None);
+    let (mut light, mut address) = (Light::default(), None);
     for tick in (0_u32..).cycle() {
         if !stack.is_link_up() {
             return;
@@ -144,25 +130,29 @@ async fn while_joined(control: &mut Control<'static>, stack: Stack<'static>) {
             }
             address = now;
         }
-        let light = light(tick, address.is_some());
-        if lit != Some(light) {
-            control.gpio_set(0, light).await;
-            lit = Some(light);
-        }
         if tick % RSSI_TICKS == 0 {
             RSSI_DBM.store(i8::try_from(control.get_rssi().await).unwrap_or(0), Ordering::Relaxed);
         }
-        Timer::after(TICK).await;
+        light.show(control, if address.is_some() { led::Network::Here } else { led::Network::Away }).await;
     }
 }
 
-/// Flickers: identify. Steady: at the broker. Blinks: network, but no broker. Dark: no address.
-fn light(tick: u32, address: bool) -> bool {
-    if now_s() < IDENTIFY_UNTIL_S.load(Ordering::Relaxed) {
-        tick % 2 == 0
-    } else if CONNECTED.load(Ordering::Relaxed) {
-        true
-    } else {
-        address && tick % 10 < 5
+/// The LED as it is. Asking the chip costs more than remembering.
+#[derive(Default)]
+struct Light {
+    tick: u32,
+    lit: Option<bool>,
+}
+
+impl Light {
+    /// Shows one tick of what is to be said.
+    async fn show(&mut self, control: &mut Control<'static>, network: led::Network) {
+        let lit = led::lit(led::meaning(network), self.tick);
+        if self.lit != Some(lit) {
+            control.gpio_set(0, lit).await;
+            self.lit = Some(lit);
+        }
+        self.tick = self.tick.wrapping_add(1);
+        Timer::after(led::TICK).await;
     }
 }

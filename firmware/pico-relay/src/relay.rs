@@ -4,7 +4,7 @@ use embassy_time::Instant;
 use relay_link::{ContactState, ExchangeFailure, LeaseRefusal, RS485_MAX, RelayHandler, ResetReason, Status};
 
 use crate::rs485::Rs485;
-use crate::{VERSION, contacts, health, net};
+use crate::{VERSION, contacts, health, led, net};
 
 /// The relay.
 pub(crate) struct Relay {
@@ -20,6 +20,7 @@ impl RelayHandler for Relay {
         expected: u16,
         reply: &mut [u8; RS485_MAX],
     ) -> Result<usize, ExchangeFailure> {
+        led::relayed();
         self.line.exchange(request, reply_timeout_ms, expected, reply).await
     }
 
@@ -43,7 +44,7 @@ impl RelayHandler for Relay {
     }
 
     fn identify(&mut self, seconds: u8) {
-        net::identify(seconds);
+        led::identify(seconds);
     }
 
     fn firmware(&self) -> [u8; 3] {

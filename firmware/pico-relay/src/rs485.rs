@@ -2,12 +2,16 @@
 //!
 //! An answer ends when it has as many bytes as were expected, or with silence: an exception is shorter than what was asked for, and of
 //! an unknown function the length is not known.
+//!
+//! Silence is seen late: the serial port hands over what it has after four bytes, or when nothing came for 32 bit times. So it is measured in
+//! characters of the line's speed, and longer than the 3.5 of Modbus.
 
+use embassy_futures::poll_once;
 use embassy_rp::gpio::{Level, Output};
 use embassy_rp::pac;
 use embassy_rp::uart::{BufferedUart, Config, Error, Parity, StopBits};
-use embassy_time::{Duration, Instant, with_timeout};
-use embedded_io_async::{Read as _, ReadReady as _, Write as _};
+use embassy_time::{Duration, Instant, with_deadline, with_timeout};
+use embedded_io_async::{Read as _, Write as _};
 use relay_link::{ExchangeFailure, RS485_MAX};
 use static_cell::StaticCell;
 
@@ -15,9 +19,14 @@ use crate::pins::{self, Irqs, RS485_RX};
 
 /// Start, eight data bits, parity, stop.
 const BITS_PER_BYTE: u64 = 11;
-/// Modbus wants 3.5 characters (2 ms at 19200); the serial port itself hands over what came after 32 bit times only, and other tasks run
-/// in between. Longer costs nothing where the length is known.
-const SILENCE: Duration = Duration::from_millis(20);
+/// Ends an answer: four bytes that the serial port may hold back, 3.5 characters of Modbus, and as many again for other tasks' sake.
+const SILENT_CHARACTERS: u32 = 12;
+/// The same where characters are short: other tasks run in between. Longer costs nothing where the length is known.
+const SILENCE_MIN: Duration = Duration::from_millis(20);
+/// Before a request: 3.5 characters after whatever was last on the line, seen up to four later.
+const GAP_CHARACTERS: u32 = 8;
+/// A line that is never silent is spoken on all the same: the answer, or none, says more than waiting.
+const LONGEST_NOISE: Duration = Duration::from_millis(500);
 /// While an exchange lasts the broker is not listened to, so it must be over long before the broker's patience is.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -53,6 +62,8 @@ impl Rs485 {
         let (tx, rx) = (TX.init([0; RS485_MAX]), RX.init([0; 2 * RS485_MAX]));
         let direction = Output::new(pins.direction, Level::Low);
         let uart = BufferedUart::new(pins.uart, pins.tx, pins.rx, Irqs, tx, rx, config);
+        // After 4 bytes, not 28: otherwise a long answer would come in pieces with longer pauses than those that end it.
+        pac::UART1.uartifls().modify(|levels| levels.set_rxiflsel(0));
         // While the transceiver sends, its receiver's output floats.
         pac::PADS_BANK0.gpio(RS485_RX).modify(|pad| pad.set_pue(true));
         Self { uart, direction, baud, counts: Counts::default() }
@@ -67,6 +78,7 @@ impl Rs485 {
         reply: &mut [u8; RS485_MAX],
     ) -> Result<usize, ExchangeFailure> {
         let timeout = Duration::from_millis(u64::from(reply_timeout_ms)).min(LONGEST_WAIT);
+        self.wait_for_quiet().await;
         self.send(request).await;
         let result = self.receive(timeout, usize::from(expected), reply).await;
         self.counts.exchanges = self.counts.exchanges.wrapping_add(1);
@@ -78,25 +90,39 @@ impl Rs485 {
         result
     }
 
+    fn characters(&self, count: u32) -> Duration {
+        Duration::from_micros(u64::from(count) * BITS_PER_BYTE * 1_000_000 / u64::from(self.baud))
+    }
+
+    /// Waits until nobody speaks, and forgets what was said: an answer that was too late, or noise. After noise the driver receives nothing
+    /// more until its error has been read.
+    async fn wait_for_quiet(&mut self) {
+        let (gap, until) = (self.characters(GAP_CHARACTERS), Instant::now() + LONGEST_NOISE);
+        let mut bytes = [0; 32];
+        while Instant::now() < until && with_timeout(gap, self.uart.read(&mut bytes)).await.is_ok() {}
+    }
+
     async fn send(&mut self, request: &[u8]) {
         self.direction.set_high();
         // Writing to a serial port's buffer does not fail.
         let _ = self.uart.write_all(request).await;
         let _ = self.uart.flush().await;
         // The last bytes are still in the FIFO (of 32) and on the wire. Whoever answers may begin 3.5 characters after them, so this waits
-        // without giving way to other tasks: 18 ms at the most.
-        let until = Instant::now() + Duration::from_micros(33 * BITS_PER_BYTE * 1_000_000 / u64::from(self.baud));
+        // without giving way to other tasks: 19 ms at 19200. The contacts' task is above this.
+        let until = Instant::now() + self.characters(33);
         while self.uart.busy() && Instant::now() < until {}
-        self.discard().await;
+        self.forget();
         self.direction.set_low();
     }
 
-    /// Forgets what came before the line was given free: an answer that was too late, and what switching the direction made of the line.
-    async fn discard(&mut self) {
-        let mut bytes = [0; 16];
-        while let Ok(true) = self.uart.read_ready() {
-            // An error is discarded as well.
-            let _ = self.uart.read(&mut bytes).await;
+    /// Forgets what switching the direction made of the line, without waiting for more.
+    fn forget(&mut self) {
+        let mut bytes = [0; 32];
+        // The FIFO's depth: more cannot be there.
+        for _ in 0..32 {
+            if poll_once(self.uart.read(&mut bytes)).is_pending() {
+                break;
+            }
         }
     }
 
@@ -106,12 +132,16 @@ impl Rs485 {
         expected: usize,
         reply: &mut [u8; RS485_MAX],
     ) -> Result<usize, ExchangeFailure> {
-        let (mut length, mut failure, mut patience) = (0, None, timeout);
+        let silence = self.characters(SILENT_CHARACTERS).max(SILENCE_MIN);
+        let begins = Instant::now() + timeout;
         // A line that never falls silent, as a shorted one, must end as well.
-        let until = Instant::now() + timeout + LONGEST_ANSWER;
-        while Instant::now() < until {
-            let mut bytes = [0; 32];
-            match with_timeout(patience, self.uart.read(&mut bytes)).await {
+        let ends = begins + LONGEST_ANSWER;
+        let (mut length, mut failure) = (0, None);
+        let mut bytes = [0; 32];
+        while Instant::now() < ends {
+            // Noise alone is no beginning: the answer is waited for, so that it does not run into the next request.
+            let until = if length == 0 { begins } else { Instant::now() + silence };
+            match with_deadline(until, self.uart.read(&mut bytes)).await {
                 Err(_) => break,
                 Ok(Ok(count)) => {
                     for byte in bytes.iter().take(count) {
@@ -129,7 +159,6 @@ impl Rs485 {
             if failure.is_none() && expected != 0 && length >= expected {
                 break;
             }
-            patience = SILENCE;
         }
         match failure {
             Some(failure) => Err(failure),

@@ -72,7 +72,8 @@ impl Identity {
         config.ca_chain = Some(self.authority.clone());
         config.creds = Some(self.credentials.clone());
         config.server_name = Some(CStr::from_bytes_with_nul(&self.host).map_err(|_| TlsFault::Settings("host"))?);
-        config.min_version = TlsVersion::Tls1_2;
+        // Every Mosquitto that is still looked after speaks it; what older versions allow need not be thought about.
+        config.min_version = TlsVersion::Tls1_3;
         let config = SessionConfig::Client(config);
         let mut session = Session::new(self.tls.reference(), socket, &config).map_err(TlsFault::Session)?;
         session.connect().await.map_err(TlsFault::Session)?;

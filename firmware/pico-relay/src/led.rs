@@ -1,0 +1,98 @@
+//! What the LED says. It hangs on the Wi-Fi chip, so [`crate::net`] lights it; here is only what is said, and by which pattern.
+//!
+//! | LED | |
+//! |---|---|
+//! | dark | no settings, or just joining |
+//! | a flash a second | no Wi-Fi, or no address |
+//! | half a second on, half off | network, but no broker |
+//! | steady | at the broker; goes out for a blink with each exchange on the RS-485 line |
+//! | three flashes and a pause | a contact is welded |
+//! | flickers | identify |
+//!
+//! What is further up in [`meaning`] hides what is further down: whoever stands before the relay and asked it to show itself comes first.
+
+use embassy_time::{Duration, Instant};
+use portable_atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::contacts;
+
+/// What is shown changes that often at the most.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+static AT_BROKER: AtomicBool = AtomicBool::new(false);
+static RELAYED: AtomicBool = AtomicBool::new(false);
+static BLINKED: AtomicBool = AtomicBool::new(false);
+static IDENTIFY_UNTIL_S: AtomicU32 = AtomicU32::new(0);
+
+/// What [`crate::net`] knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// No Wi-Fi, or no address.
+    Away,
+    /// An address.
+    Here,
+}
+
+/// What there is to say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    Identify,
+    Welded,
+    NoNetwork,
+    NoBroker,
+    Relaying,
+    Idle,
+}
+
+/// The relay is at the broker, or is not any more.
+pub(crate) fn set_at_broker(at_broker: bool) {
+    AT_BROKER.store(at_broker, Ordering::Relaxed);
+}
+
+/// Something went over the RS-485 line.
+pub(crate) fn relayed() {
+    RELAYED.store(true, Ordering::Relaxed);
+}
+
+/// Flickers for so long.
+pub(crate) fn identify(seconds: u8) {
+    // The second that is running is not counted.
+    IDENTIFY_UNTIL_S.store(now_s() + 1 + u32::from(seconds), Ordering::Relaxed);
+}
+
+/// The most important of all that could be said now. To be asked once a tick.
+pub(crate) fn meaning(network: Network) -> Meaning {
+    // Never two in a row: with one exchange after the other it would seem dark.
+    let relayed = !BLINKED.load(Ordering::Relaxed) && RELAYED.swap(false, Ordering::Relaxed);
+    BLINKED.store(relayed, Ordering::Relaxed);
+    if now_s() < IDENTIFY_UNTIL_S.load(Ordering::Relaxed) {
+        Meaning::Identify
+    } else if contacts::states().iter().any(|contact| contact.welded) {
+        Meaning::Welded
+    } else if network == Network::Away {
+        Meaning::NoNetwork
+    } else if !AT_BROKER.load(Ordering::Relaxed) {
+        Meaning::NoBroker
+    } else if relayed {
+        Meaning::Relaying
+    } else {
+        Meaning::Idle
+    }
+}
+
+/// Whether the LED is lit.
+pub(crate) fn lit(meaning: Meaning, tick: u32) -> bool {
+    let tick = tick % 10;
+    match meaning {
+        Meaning::Identify => tick % 2 == 0,
+        Meaning::Welded => matches!(tick, 0 | 2 | 4),
+        Meaning::NoNetwork => tick == 0,
+        Meaning::NoBroker => tick < 5,
+        Meaning::Relaying => false,
+        Meaning::Idle => true,
+    }
+}
+
+fn now_s() -> u32 {
+    u32::try_from(Instant::now().as_secs()).unwrap_or(u32::MAX)
+}
