@@ -35,6 +35,11 @@ export class Board {
     this.machine.powerOn();
   }
 
+  /** Lets go of the host's sockets, which would keep the process alive. */
+  dispose() {
+    this.network.tcp.forgetAll();
+  }
+
   /** Runs until a line of the console matches; throws with the console's last lines if none does within `ms` of simulated time. */
   async expectLine(pattern, { ms, from = 0 }) {
     if (await this.machine.runUntil(() => this.console.has(pattern, from), { ms })) return this.console.find(pattern, from);

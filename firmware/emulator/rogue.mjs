@@ -45,10 +45,14 @@ export class Rogue {
 
   close() {
     this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
   }
+
+  #sockets = new Set();
 
   async #listen(server) {
     this.#server = server;
+    server.on('connection', (socket) => this.#sockets.add(socket));
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
     return this;
   }

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Board } from '../board.mjs';
-import { Household, START_MS, elf } from './household.mjs';
+import { Broker, freePort } from '../broker.mjs';
+import { BROKER_IP, Household, START_MS, elf } from './household.mjs';
 
 // What the driver has to upload: 43439A0.bin of Infineon's firmware 7.95.61.
 const RADIO_FIRMWARE = '5555e0261da2610a500d68c18d895cace0152bbefbf76f4aa683ebce77e3d7eb';
@@ -34,6 +35,19 @@ test('boots, joins the Wi-Fi, reaches the broker over TLS with its certificate, 
   await board.expectLine(/^peaks: stack \d+ heap \d+/, { ms: 1000 });
   t.diagnostic(board.console.find(/^peaks:/).text);
   assert.deepEqual(board.machine.faults, []);
+});
+
+test('finds a broker that is given by its address, by a certificate for that address', async () => {
+  household.pki.issue('numbered', { issuer: 'authority', ip: [BROKER_IP], use: 'serverAuth' });
+  const broker = new Broker({ pki: household.pki, port: await freePort(), certificate: 'numbered' });
+  await broker.start();
+  const board = household.board({ settings: { host: BROKER_IP }, hostPort: broker.port });
+  board.powerOn();
+  try {
+    await board.expectLine(/^broker: connected/, { ms: START_MS });
+  } finally {
+    await broker.stop();
+  }
 });
 
 test('without settings it says so, keeps the contacts open and asks no network for anything', async () => {

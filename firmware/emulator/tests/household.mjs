@@ -25,6 +25,7 @@ export function elf() {
 export class Household {
   pki = new Pki();
   #clients = [];
+  #boards = [];
 
   static async make({ broker = true } = {}) {
     const household = new Household();
@@ -41,6 +42,7 @@ export class Household {
   /** Ends everything; for `after`. */
   async end() {
     for (const client of this.#clients) client.close();
+    for (const board of this.#boards) board.dispose();
     await this.broker.stop();
     this.pki.remove();
   }
@@ -49,6 +51,7 @@ export class Household {
   board({ settings = {}, hostPort = this.broker.port, ...options } = {}) {
     const board = new Board({ elf: elf(), settings: { ...this.settings(), ...settings }, accessPoint: new AccessPoint({ ssid: SSID, passphrase: PASSPHRASE }), ...options });
     board.network.host(BROKER, BROKER_IP, { [PORT]: hostPort });
+    this.#boards.push(board);
     return board;
   }
 
