@@ -90,12 +90,19 @@ test('no answer to the question for the broker’s name', async () => {
 });
 
 test('one frame in five gets lost', async () => {
+  const lines = board.console.lines.length;
   board.network.loss = 0.2;
   board.network.tcp.resetAll();
-  await board.atBroker({ ms: 2 * BACK_MS });
-  await gateway.hello({ ms: 20_000 });
-  for (let i = 0; i < 5; i++) assert.equal((await gateway.status({ ms: 20_000 })).kind, 'status');
+  await board.expectLine(/^broker: connected/, { ms: 2 * BACK_MS, from: lines });
+  // A connection may well break under this; the gateway repeats what is not answered, and so does the test.
+  let answered = 0;
+  for (let tries = 0; tries < 10 && answered < 3; tries++) {
+    await board.atBroker({ ms: 2 * BACK_MS });
+    answered += await gateway.hello({ ms: 15_000 }).then(() => 1, () => 0);
+  }
   board.network.loss = 0;
+  assert.equal(answered, 3);
+  assert.deepEqual(board.machine.resets, []);
   assert.deepEqual(board.machine.faults, []);
 });
 
