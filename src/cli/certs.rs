@@ -68,6 +68,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         CertsAction::Init { broker, name } => {
             // Nothing half made.
             authority::check_hosts(broker)?;
+            authority::check_free(dir, "broker")?;
             authority::init(dir, name, now_ms)?;
             authority::issue(dir, "broker", &Purpose::Server(broker.clone()), now_ms)?;
             writeln!(out, "In {}:", dir.display())?;
@@ -124,8 +125,8 @@ fn show(dir: &Path, now_ms: i64, out: &mut dyn Write) -> anyhow::Result<u8> {
 
 /// Shows one; returns whether something is wrong with it.
 fn line(name: &str, certificate: &Inspection, now_s: i64, out: &mut dyn Write) -> std::io::Result<bool> {
-    let Inspection { subject, names, authority, usages, until_s, until, signed, key } = certificate;
-    let days = (until_s - now_s).div_euclid(86_400);
+    let Inspection { subject, names, authority, usages, until_s, until, signed, key, .. } = certificate;
+    let days = days_left(*until_s, now_s);
     let what = if *authority { "authority".to_owned() } else { usages.join(" and ") };
     writeln!(
         out,
@@ -133,21 +134,101 @@ fn line(name: &str, certificate: &Inspection, now_s: i64, out: &mut dyn Write) -
         if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) }
     )?;
     writeln!(out, "  until {until}, {days} days")?;
-    let mut wrong = Vec::new();
-    if days < 0 {
-        wrong.push("it has expired: issue a new one");
-    } else if days < WARN_DAYS {
-        wrong.push("it ends soon: issue a new one");
-    }
-    if *signed == Some(false) {
-        wrong.push("it is not signed by the authority in this folder");
-    }
-    if !authority && usages.is_empty() {
-        wrong.push("it says neither server nor client: some programs will refuse it");
-    }
-    wrong.extend(*key);
+    let signed = match signed {
+        Some(true) => "signed by ca.crt",
+        Some(false) => "not signed by ca.crt",
+        None => "there is no ca.crt here to check it with",
+    };
+    let key = key.map_or("no key file".to_owned(), |key| format!("key file {:04o}", key.mode));
+    writeln!(out, "  {signed}, {key}")?;
+    let wrong = wrong(name, certificate, now_s);
     for what in &wrong {
         writeln!(out, "  WRONG: {what}")?;
     }
     Ok(!wrong.is_empty())
+}
+
+const fn days_left(until_s: i64, now_s: i64) -> i64 {
+    (until_s - now_s).div_euclid(86_400)
+}
+
+/// All that is wrong with one.
+fn wrong(name: &str, certificate: &Inspection, now_s: i64) -> Vec<&'static str> {
+    let Inspection { authority, usages, from_s, until_s, signed, key, .. } = certificate;
+    let days = days_left(*until_s, now_s);
+    let is_ca = name == "ca";
+    // An authority's key may well be kept elsewhere; another's should lie beside it, for its owner alone.
+    let key_missing = key.is_none() && !authority;
+    let key_open = key.is_some_and(|key| key.mode & 0o077 != 0);
+    let key_strange = key.is_some_and(|key| key.fits == Some(false));
+    [
+        (days < 0, "it has expired: issue a new one"),
+        ((0..WARN_DAYS).contains(&days), "it ends soon: issue a new one"),
+        (*from_s > now_s, "it is not valid yet: is the clock right?"),
+        (is_ca && !authority, "it is not the certificate of an authority"),
+        (*signed == Some(false), "it is not signed by the authority in this folder"),
+        (!authority && usages.is_empty(), "it says neither server nor client: some programs will refuse it"),
+        (key_missing, "its key is not here"),
+        (key_open, "others can read its key: chmod 600"),
+        (key_strange, "the key file beside it is not its key"),
+    ]
+    .into_iter()
+    .filter_map(|(is_so, what)| is_so.then_some(what))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: i64 = 86_400_000;
+    /// 2026-11-27.
+    const NOW_MS: i64 = 1_795_737_600_000;
+
+    fn shown(dir: &Path, now_ms: i64) -> (u8, String) {
+        let mut out = Vec::new();
+        let code = show(dir, now_ms, &mut out).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    fn household() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        authority::init(dir.path(), "Household authority", NOW_MS).unwrap();
+        authority::issue(dir.path(), "gateway", &Purpose::Client, NOW_MS).unwrap();
+        dir
+    }
+
+    #[test]
+    fn the_end_is_announced_sixty_days_before() {
+        let dir = household();
+        let after = |days: i64| shown(dir.path(), NOW_MS + days * DAY_MS);
+        let (code, text) = after(5 * 365 - 60);
+        assert!(code == exit::OK && text.contains(", 60 days") && !text.contains("WRONG"), "{text}");
+        let (code, text) = after(5 * 365 - 59);
+        assert!(code == exit::DIFFERENT && text.contains("59 days") && text.contains("WRONG: it ends soon"), "{text}");
+        let (code, text) = after(5 * 365 + 1);
+        assert!(
+            code == exit::DIFFERENT && text.contains("-1 days") && text.contains("WRONG: it has expired"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn signature_and_key_are_told_also_when_good() {
+        let dir = household();
+        let (code, text) = shown(dir.path(), NOW_MS);
+        assert_eq!((code, text.matches("signed by ca.crt, key file 0600").count()), (exit::OK, 2), "{text}");
+        // Another authority of the same name, and another key.
+        let other = household();
+        for name in ["gateway.key", "ca.crt"] {
+            std::fs::copy(other.path().join(name), dir.path().join(name)).unwrap();
+        }
+        let (_, text) = shown(dir.path(), NOW_MS);
+        assert!(text.contains("not signed by ca.crt") && text.contains("WRONG: the key file beside it"), "{text}");
+        std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
+        assert!(shown(dir.path(), NOW_MS).1.contains("there is no ca.crt here to check it with"));
+        std::fs::copy(other.path().join("gateway.crt"), dir.path().join("ca.crt")).unwrap();
+        let (_, text) = shown(dir.path(), NOW_MS);
+        assert!(text.contains("WRONG: it is not the certificate of an authority"), "{text}");
+    }
 }

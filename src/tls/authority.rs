@@ -7,15 +7,18 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PublicKeyData, SanType,
 };
+use relay_link::topic::is_id;
+use rustls::pki_types::DnsName;
 use thiserror::Error;
+use x509_parser::pem::parse_x509_pem;
 
 /// An authority outlives what it signs.
 const AUTHORITY_DAYS: u64 = 20 * 365;
@@ -59,6 +62,20 @@ pub enum AuthorityError {
         /// Why.
         cause: rcgen::Error,
     },
+    /// The two files are of different authorities: what they sign nobody would accept.
+    #[error("ca.crt and ca.key in {} do not belong together: put back the key that was made with the certificate", .0.display())]
+    Mismatch(PathBuf),
+    /// The certificate is no authority's: what it signs nobody would accept.
+    #[error("ca.crt in {} is not the certificate of an authority: put back the one made by `surplusd certs init`", .0.display())]
+    NotAuthority(PathBuf),
+    /// An authority with a name that one of its certificates could have.
+    #[error(
+        "an authority cannot be called \"{0}\", as its certificates can be: give it a name with a capital letter or a space"
+    )]
+    AuthorityName(String),
+    /// A certificate with the subject of its authority.
+    #[error("\"{0}\" is what the authority is called: each certificate needs its own subject, so choose another name")]
+    Subject(String),
     /// Neither a DNS name nor an address.
     #[error("\"{0}\" is neither a host name nor an IP address")]
     Host(String),
@@ -70,13 +87,16 @@ pub enum AuthorityError {
 /// Makes an authority in a folder, which is made if it is not there. `name` is its subject; `now_ms` the wall clock, in milliseconds since
 /// 1970 UTC.
 pub fn init(dir: &Path, name: &str, now_ms: i64) -> Result<(), AuthorityError> {
+    if name.is_empty() || is_id(name) {
+        return Err(AuthorityError::AuthorityName(name.to_owned()));
+    }
     std::fs::create_dir_all(dir).map_err(|cause| AuthorityError::File { path: dir.to_owned(), cause })?;
     let mut params = params(name, AUTHORITY_DAYS, now_ms);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    write_pair(dir, AUTHORITY, &key.serialize_pem(), &certificate.pem())
+    write_pair(dir, "ca", &key.serialize_pem(), &certificate.pem())
 }
 
 /// Whether names and addresses can stand in a certificate.
@@ -84,25 +104,41 @@ pub fn check_hosts(hosts: &[String]) -> Result<(), AuthorityError> {
     hosts.iter().try_for_each(|host| alternative(host).map(|_| ()))
 }
 
+/// Whether nothing is there yet that a certificate for `name` would overwrite.
+pub fn check_free(dir: &Path, name: &str) -> Result<(), AuthorityError> {
+    for ending in ["crt", "key"] {
+        let path = dir.join(format!("{name}.{ending}"));
+        // A link that leads nowhere is something, too.
+        if std::fs::symlink_metadata(&path).is_ok() {
+            return Err(AuthorityError::Exists(path));
+        }
+    }
+    Ok(())
+}
+
 /// Issues a certificate for `name`, as `<name>.crt` and `<name>.key`.
 pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<(), AuthorityError> {
-    let issuer = authority(dir)?;
+    let issuer = authority(dir, name)?;
     let mut params = params(name, ISSUED_DAYS, now_ms);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let (hosts, usage) = match purpose {
-        Purpose::Client => (vec![name.to_owned()], ExtendedKeyUsagePurpose::ClientAuth),
-        Purpose::Server(hosts) => (hosts.clone(), ExtendedKeyUsagePurpose::ServerAuth),
+    let (names, usage) = match purpose {
+        // Not a host: `123` and `a-` are good names of a relay.
+        Purpose::Client => (vec![SanType::DnsName(name.try_into()?)], ExtendedKeyUsagePurpose::ClientAuth),
+        Purpose::Server(hosts) => {
+            let names = hosts.iter().map(|host| alternative(host)).collect::<Result<_, _>>()?;
+            (names, ExtendedKeyUsagePurpose::ServerAuth)
+        }
     };
-    params.subject_alt_names = hosts.iter().map(|host| alternative(host)).collect::<Result<_, _>>()?;
+    params.subject_alt_names = names;
     params.extended_key_usages = vec![usage];
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &issuer)?;
-    let files = (format!("{name}.crt"), format!("{name}.key"));
-    write_pair(dir, (&files.0, &files.1), &key.serialize_pem(), &certificate.pem())
+    write_pair(dir, name, &key.serialize_pem(), &certificate.pem())
 }
 
-fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, AuthorityError> {
+/// The authority of a folder, fit to sign for `name`.
+fn authority(dir: &Path, name: &str) -> Result<Issuer<'static, KeyPair>, AuthorityError> {
     let read = |name: &str| {
         let path = dir.join(name);
         std::fs::read_to_string(&path).map_err(|cause| {
@@ -114,8 +150,21 @@ fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, AuthorityError> {
         })
     };
     let unusable = |cause| AuthorityError::Unusable { path: dir.to_owned(), cause };
-    let key = KeyPair::from_pem(&read(AUTHORITY.1)?).map_err(unusable)?;
-    Issuer::from_ca_cert_pem(&read(AUTHORITY.0)?, key).map_err(unusable)
+    let (certificate, key) = (read(AUTHORITY.0)?, read(AUTHORITY.1)?);
+    let key = KeyPair::from_pem(&key).map_err(unusable)?;
+    let not_pem = || unusable(rcgen::Error::CouldNotParseCertificate);
+    let (_, block) = parse_x509_pem(certificate.as_bytes()).map_err(|_| not_pem())?;
+    let parsed = block.parse_x509().map_err(|_| not_pem())?;
+    if !parsed.is_ca() {
+        return Err(AuthorityError::NotAuthority(dir.to_owned()));
+    }
+    if parsed.public_key().raw != key.subject_public_key_info() {
+        return Err(AuthorityError::Mismatch(dir.to_owned()));
+    }
+    if parsed.subject().iter_common_name().any(|called| called.as_str() == Ok(name)) {
+        return Err(AuthorityError::Subject(name.to_owned()));
+    }
+    Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable)
 }
 
 fn params(name: &str, days: u64, now_ms: i64) -> CertificateParams {
@@ -134,28 +183,18 @@ fn alternative(host: &str) -> Result<SanType, AuthorityError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(SanType::IpAddress(address));
     }
-    let plausible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '*');
-    if host.is_empty() || host.len() > 253 || !host.chars().all(plausible) {
+    // Clients compare with names of this form only; `*.` stands for any one label.
+    if DnsName::try_from(host.strip_prefix("*.").unwrap_or(host)).is_err() {
         return Err(AuthorityError::Host(host.to_owned()));
     }
     host.try_into().map(SanType::DnsName).map_err(|_| AuthorityError::Host(host.to_owned()))
 }
 
 /// The key first: a certificate without its key would look finished.
-fn write_pair(
-    dir: &Path,
-    (certificate_name, key_name): (&str, &str),
-    key: &str,
-    certificate: &str,
-) -> Result<(), AuthorityError> {
-    for name in [certificate_name, key_name] {
-        let path = dir.join(name);
-        if path.exists() {
-            return Err(AuthorityError::Exists(path));
-        }
-    }
-    write_new(&dir.join(key_name), 0o600, key)?;
-    write_new(&dir.join(certificate_name), 0o644, certificate)
+fn write_pair(dir: &Path, name: &str, key: &str, certificate: &str) -> Result<(), AuthorityError> {
+    check_free(dir, name)?;
+    write_new(&dir.join(format!("{name}.key")), 0o600, key)?;
+    write_new(&dir.join(format!("{name}.crt")), 0o644, certificate)
 }
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), AuthorityError> {
@@ -166,12 +205,15 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), AuthorityError> {
     };
     // Never readable by others, not even for a moment.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    // Certificates are for everybody, also where root's umask is 077: the broker runs as another user.
+    let permissions = std::fs::Permissions::from_mode(mode);
+    file.set_permissions(permissions).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
+    file.sync_all().map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use x509_parser::extensions::ParsedExtension;
 
     use super::*;
 
@@ -207,7 +249,7 @@ mod tests {
         let error = issue(dir.path(), "x", &Purpose::Client, NOW_MS).unwrap_err();
         assert!(error.to_string().contains("surplusd certs init"), "{error}");
         init(dir.path(), "Household authority", NOW_MS).unwrap();
-        for host in ["", "a b", "ä.local", "host/8883"] {
+        for host in ["", "a b", "ä.local", "host/8883", "*", "..", "-", "a..b", "a.*.b", "1.2.3"] {
             let error = issue(dir.path(), "x", &Purpose::Server(vec![host.to_owned()]), NOW_MS).unwrap_err();
             assert!(matches!(error, AuthorityError::Host(_)), "{host}: {error}");
         }
@@ -215,5 +257,70 @@ mod tests {
         std::fs::write(dir.path().join("ca.crt"), "no certificate").unwrap();
         let error = issue(dir.path(), "x", &Purpose::Client, NOW_MS).unwrap_err();
         assert!(matches!(error, AuthorityError::Unusable { .. }), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_signed_that_nobody_would_accept() {
+        let (ours, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (ours, others) = (ours.path(), others.path());
+        for dir in [ours, others] {
+            init(dir, "Household authority", NOW_MS).unwrap();
+            issue(dir, "gateway", &Purpose::Client, NOW_MS).unwrap();
+        }
+        let error = || issue(ours, "x", &Purpose::Client, NOW_MS).unwrap_err();
+        std::fs::copy(others.join("ca.key"), ours.join("ca.key")).unwrap();
+        assert!(matches!(error(), AuthorityError::Mismatch(_)), "{}", error());
+        std::fs::copy(ours.join("gateway.crt"), ours.join("ca.crt")).unwrap();
+        std::fs::copy(ours.join("gateway.key"), ours.join("ca.key")).unwrap();
+        assert!(matches!(error(), AuthorityError::NotAuthority(_)), "{}", error());
+        assert!(!ours.join("x.key").exists());
+    }
+
+    #[test]
+    fn no_subject_is_its_issuers() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["", "gateway", "broker"] {
+            assert!(matches!(init(dir.path(), name, NOW_MS), Err(AuthorityError::AuthorityName(_))), "{name}");
+        }
+        init(dir.path(), "Home", NOW_MS).unwrap();
+        assert!(matches!(issue(dir.path(), "Home", &Purpose::Client, NOW_MS), Err(AuthorityError::Subject(_))));
+        for name in ["123", "a-", "-"] {
+            issue(dir.path(), name, &Purpose::Client, NOW_MS).unwrap();
+        }
+    }
+
+    /// What RFC 5280 and the verifiers of `OpenSSL`, rustls and mbedTLS look at.
+    #[test]
+    fn certificates_say_what_they_may_do_and_for_how_long() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), "Household authority", NOW_MS).unwrap();
+        issue(dir.path(), "gateway", &Purpose::Client, NOW_MS).unwrap();
+        issue(dir.path(), "broker", &Purpose::Server(vec!["ha.local".to_owned(), "::1".to_owned()]), NOW_MS).unwrap();
+        for (name, days, is_ca, server) in
+            [("ca", 20 * 365, true, false), ("gateway", 5 * 365, false, false), ("broker", 5 * 365, false, true)]
+        {
+            let text = std::fs::read(dir.path().join(format!("{name}.crt"))).unwrap();
+            let (_, block) = parse_x509_pem(&text).unwrap();
+            let certificate = block.parse_x509().unwrap();
+            assert_eq!(certificate.version().0, 2, "{name}: X.509 version 3");
+            let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
+            assert!(from.timestamp() <= NOW_MS / 1_000 - 86_400, "{name}: {from}");
+            assert_eq!(until.timestamp(), NOW_MS / 1_000 + days * 86_400, "{name}");
+            let constraints = certificate.basic_constraints().unwrap().unwrap();
+            assert!(constraints.critical, "{name}: also an end entity says so");
+            assert_eq!((constraints.value.ca, constraints.value.path_len_constraint), (is_ca, is_ca.then_some(0)));
+            let usage = certificate.key_usage().unwrap().unwrap().value;
+            assert_eq!((usage.key_cert_sign(), usage.crl_sign(), usage.digital_signature()), (is_ca, is_ca, !is_ca));
+            let purpose = certificate.extended_key_usage().unwrap().map(|usage| usage.value);
+            assert_eq!(
+                purpose.map(|usage| (usage.server_auth, usage.client_auth)),
+                (!is_ca).then_some((server, !server))
+            );
+            assert_eq!(certificate.subject() == certificate.issuer(), is_ca, "{name}");
+            let identified = certificate.extensions().iter().any(|extension| {
+                matches!(extension.parsed_extension(), ParsedExtension::AuthorityKeyIdentifier(id) if id.key_identifier.is_some())
+            });
+            assert!(identified, "{name}: authority key identifier");
+        }
     }
 }

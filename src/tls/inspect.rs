@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustls::crypto::ring::sign::any_supported_type;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::{TlsError, certificates};
+use super::{TlsError, certificates, private_key};
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +20,25 @@ pub struct Inspection {
     pub authority: bool,
     /// `server`, `client`.
     pub usages: Vec<&'static str>,
+    /// Beginning of its validity, in seconds since 1970 UTC.
+    pub from_s: i64,
     /// End of its validity, in seconds since 1970 UTC.
     pub until_s: i64,
     /// As a date.
     pub until: String,
     /// Signed by the authority beside it; `None` where there is none.
     pub signed: Option<bool>,
-    /// What is wrong with its key file.
-    pub key: Option<&'static str>,
+    /// Its key file, if it is there.
+    pub key: Option<KeyFile>,
+}
+
+/// A key file beside a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Its permission bits.
+    pub mode: u32,
+    /// It is this certificate's; `None` where it may not be read.
+    pub fits: Option<bool>,
 }
 
 /// Reads one of the certificates in a folder, by its name without ending; `authority` is the DER of the folder's.
@@ -38,8 +50,11 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
     let Some(der) = chain.first() else { return Ok(None) };
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Ok(None) };
     let signed = authority.map(|authority| {
-        X509Certificate::from_der(authority)
-            .is_ok_and(|(_, authority)| certificate.verify_signature(Some(authority.public_key())).is_ok())
+        X509Certificate::from_der(authority).is_ok_and(|(_, authority)| {
+            authority.is_ca()
+                && certificate.issuer() == authority.subject()
+                && certificate.verify_signature(Some(authority.public_key())).is_ok()
+        })
     });
     let subject =
         certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or("no name");
@@ -50,16 +65,16 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
     let usages = usage.map_or(says(false, false), |usage| says(usage.server_auth, usage.client_auth));
     let usages = usages.into_iter().filter(|(says, _)| *says).map(|(_, name)| name).collect();
     let until = certificate.validity().not_after;
-    let key = if certificate.is_ca() && !dir.join(format!("{name}.key")).exists() { None } else { key(dir, name) };
     Ok(Some(Inspection {
         subject: subject.to_owned(),
         names,
         authority: certificate.is_ca(),
         usages,
+        from_s: certificate.validity().not_before.timestamp(),
         until_s: until.timestamp(),
         until: until.to_rfc2822().unwrap_or_default(),
         signed,
-        key,
+        key: key(dir, name, certificate.public_key().raw),
     }))
 }
 
@@ -73,8 +88,16 @@ fn text(name: &GeneralName<'_>) -> Option<String> {
     four.or(six).ok().map(|address| address.to_string())
 }
 
-/// An authority's key may well be kept elsewhere; another's should lie beside it, for its owner alone.
-fn key(dir: &Path, name: &str) -> Option<&'static str> {
-    let Ok(data) = std::fs::metadata(dir.join(format!("{name}.key"))) else { return Some("its key is not here") };
-    (data.permissions().mode() & 0o077 != 0).then_some("others can read its key: chmod 600")
+fn key(dir: &Path, name: &str, public_key: &[u8]) -> Option<KeyFile> {
+    let path = dir.join(format!("{name}.key"));
+    let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+    let fits = match private_key(&path) {
+        Ok(key) => {
+            let known = any_supported_type(&key).ok().and_then(|key| Some(key.public_key()?.to_vec()));
+            Some(known.is_some_and(|known| known == public_key))
+        }
+        Err(TlsError::Read { .. }) => None,
+        Err(_) => Some(false),
+    };
+    Some(KeyFile { mode, fits })
 }

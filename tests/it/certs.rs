@@ -133,4 +133,31 @@ fn what_is_wrong_is_shown() {
     let empty = tempfile::tempdir().unwrap();
     assert!(!certs(empty.path(), &["init", "--broker", "a b"]).status.success());
     assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0, "nothing half made");
+    std::fs::write(empty.path().join("broker.crt"), "of another authority").unwrap();
+    for name in ["Household authority", "broker"] {
+        assert!(!certs(empty.path(), &["init", "--broker", "localhost", "--name", name]).status.success());
+        assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 1, "nothing half made");
+    }
+}
+
+/// Whatever the umask: keys for their owner alone, certificates for everybody.
+#[test]
+fn file_modes_do_not_depend_on_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    for umask in ["000", "022", "077"] {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "umask {umask}; \"$0\" certs init --broker localhost --dir \"$1\" && exec \"$0\" certs issue gateway --dir \"$1\""
+        );
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_surplusd")).arg(dir.path());
+        assert!(shell.stdout(Stdio::null()).status().unwrap().success());
+        for (ending, mode) in [("crt", 0o644), ("key", 0o600)] {
+            for name in ["ca", "broker", "gateway"] {
+                let file = dir.path().join(name).with_extension(ending);
+                let permissions = std::fs::metadata(&file).unwrap().permissions();
+                assert_eq!(permissions.mode() & 0o777, mode, "umask {umask}: {}", file.display());
+            }
+        }
+    }
 }

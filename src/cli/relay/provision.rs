@@ -82,7 +82,7 @@ pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write
     )?;
     writeln!(
         out,
-        "Hold BOOTSEL while plugging the Pico in, and copy it to the drive RPI-RP2, besides the firmware's UF2."
+        "Hold BOOTSEL while plugging the Pico in, and copy it to the drive RPI-RP2. The Pico restarts after each file: hold BOOTSEL again for the firmware."
     )?;
     writeln!(out, "Then delete it: whoever has it can play this relay.")?;
     Ok(())
