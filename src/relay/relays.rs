@@ -11,17 +11,23 @@ use super::{Answer, Ask, Client, Failure};
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Relays {
-    clients: BTreeMap<String, Client>,
-    asking: BTreeMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
+    known: BTreeMap<String, Known>,
     next_ticket: u64,
+}
+
+/// A relay, and who waits for an answer of it. Where it is forgotten, so are they: their waiting ends at once.
+#[derive(Debug, Default)]
+struct Known {
+    client: Client,
+    asking: BTreeMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
 }
 
 impl Relays {
     /// Knows these from now on, and no others. Conversations that go on are kept.
     pub fn set(&mut self, ids: &BTreeSet<String>) {
-        self.clients.retain(|id, _| ids.contains(id));
+        self.known.retain(|id, _| ids.contains(id));
         for id in ids {
-            self.clients.entry(id.clone()).or_default();
+            self.known.entry(id.clone()).or_default();
         }
     }
 
@@ -33,69 +39,100 @@ impl Relays {
 
     /// Somebody asks.
     pub fn ask(&mut self, ask: Ask, now: Tick) {
-        let Some(client) = self.clients.get_mut(&ask.relay) else {
+        let Some(known) = self.known.get_mut(&ask.relay) else {
             // Whoever asked may be gone.
             let _ = ask.reply.send(Err(Failure::Away));
             return;
         };
         let ticket = self.next_ticket;
         self.next_ticket = self.next_ticket.wrapping_add(1);
-        self.asking.insert(ticket, ask.reply);
-        client.ask(ticket, ask.what, now + ask.within, now);
-        self.answer();
+        known.asking.insert(ticket, ask.reply);
+        known.client.ask(ticket, ask.what, now + ask.within, now);
+        known.answer();
     }
 
     /// The gateway's own connection came or went.
     pub fn link(&mut self, up: bool, now: Tick) {
-        for client in self.clients.values_mut() {
-            client.link(up, now);
+        for known in self.known.values_mut() {
+            known.client.link(up, now);
+            known.answer();
         }
-        self.answer();
     }
 
     /// Takes a message if it is a relay's; returns whether it was.
     pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) -> bool {
         let Some(Topic { id, side }) = Topic::parse(topic) else { return false };
-        let Some(client) = self.clients.get_mut(id) else { return true };
+        let Some(known) = self.known.get_mut(id) else { return true };
         match side {
-            Side::Online => client.presence(payload == b"online", now),
+            Side::Online => known.client.presence(payload == b"online", now),
             // What was stored answers nothing that is asked now.
-            Side::From if !retained => client.frame(payload, now),
+            Side::From if !retained => known.client.frame(payload, now),
             Side::From | Side::To => {}
         }
-        self.answer();
+        known.answer();
         true
     }
 
     /// Time has passed.
     pub fn timeout(&mut self, now: Tick) {
-        for client in self.clients.values_mut() {
-            client.timeout(now);
+        for known in self.known.values_mut() {
+            known.client.timeout(now);
+            known.answer();
         }
-        self.answer();
     }
 
     /// When [`Self::timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Tick> {
-        self.clients.values().filter_map(Client::poll_timeout).min()
+        self.known.values().filter_map(|known| known.client.poll_timeout()).min()
     }
 
     /// The next frame with its topic, to be sent at once or never.
     pub fn poll_frame(&mut self) -> Option<(String, Vec<u8>)> {
-        self.clients.iter_mut().find_map(|(id, client)| {
-            let frame = client.poll_frame()?;
+        self.known.iter_mut().find_map(|(id, known)| {
+            let frame = known.client.poll_frame()?;
             Some((Topic { id, side: Side::To }.to_string(), frame))
         })
     }
+}
 
+impl Known {
     fn answer(&mut self) {
-        for client in self.clients.values_mut() {
-            while let Some((ticket, result)) = client.poll_result() {
-                if let Some(reply) = self.asking.remove(&ticket) {
-                    // Whoever asked may have given up.
-                    let _ = reply.send(result);
-                }
+        while let Some((ticket, result)) = self.client.poll_result() {
+            if let Some(reply) = self.asking.remove(&ticket) {
+                // Whoever asked may have given up.
+                let _ = reply.send(result);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use control::Millis;
+
+    use super::super::What;
+    use super::*;
+
+    /// A relay that a new configuration does not name leaves nobody waiting for it.
+    #[test]
+    fn a_relay_that_is_forgotten_leaves_nobody_waiting() {
+        let mut relays = Relays::default();
+        relays.set(&BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        relays.link(true, Tick(1));
+        let mut ask = |relays: &mut Relays, id: &str| {
+            let (reply, answer) = oneshot::channel();
+            let ask = Ask { relay: id.to_owned(), what: What::Status, within: Millis::from_secs(5), reply };
+            relays.ask(ask, Tick(1));
+            answer
+        };
+        let (mut gone, mut kept) = (ask(&mut relays, "a"), ask(&mut relays, "b"));
+        assert_eq!(relays.poll_frame().map(|(topic, _)| topic), Some("surplusd-relay/a/to".to_owned()));
+        relays.set(&BTreeSet::from(["b".to_owned()]));
+        assert_eq!(gone.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(kept.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        assert_eq!(ask(&mut relays, "a").try_recv(), Ok(Err(Failure::Away)));
+        assert!(relays.message("surplusd-relay/b/online", b"offline", true, Tick(2)));
+        assert_eq!(kept.try_recv(), Ok(Err(Failure::Away)));
+        assert!(!relays.message("homeassistant/sensor/x/state", b"1", false, Tick(2)));
     }
 }

@@ -226,7 +226,6 @@ async fn ask(line: &mut OneShot, player: &mut Player, op: Operation, frame: &str
         }
     };
     let both = async { tokio::join!(line.ask(Request { unit: hex(frame)[0], op }, Millis(500)), play) };
-    // On a machine that is far too busy the request may be lost in a line that was just opened anew.
     let (outcome, ()) = timeout(LIMIT, both).await.expect("request and answer in time");
     outcome.unwrap()
 }

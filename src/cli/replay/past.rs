@@ -48,14 +48,24 @@ pub(super) struct Past {
     /// The configuration was changed meanwhile.
     pub(super) reconfigured: bool,
     pub(super) chargers: usize,
+    /// Batches that cannot be read: what they told is missing.
+    pub(super) unreadable: usize,
 }
 
 impl Past {
     /// Reads a run; `None` where too little is recorded: less than two samples, or no charger.
     pub(super) fn read(reader: &Reader, run: &Run) -> Result<Option<Self>, ReadError> {
         let mut collector: Option<Collector> = None;
+        let mut unreadable = 0;
         for id in reader.batches(run.id)? {
-            let batch = reader.batch(id)?;
+            let batch = match reader.batch(id) {
+                Ok(batch) => batch,
+                Err(ReadError::Damaged { .. }) => {
+                    unreadable += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if collector.is_none() {
                 collector = Collector::begin(&batch.head);
             }
@@ -63,11 +73,14 @@ impl Past {
             // What a batch begins with is what was in force, also after a gap.
             collector.head = batch.head.clone();
             for record in batch.records() {
-                let (tick, record) = record.map_err(|source| ReadError::Damaged { id, source })?;
+                let Ok((tick, record)) = record else {
+                    unreadable += 1;
+                    break;
+                };
                 collector.record(tick, &record);
             }
         }
-        Ok(collector.and_then(Collector::finish))
+        Ok(collector.and_then(Collector::finish).map(|past| Self { unreadable, ..past }))
     }
 }
 
@@ -213,6 +226,7 @@ impl Collector {
             measured: self.measured,
             reconfigured: self.reconfigured,
             chargers: self.config.chargers.len(),
+            unreadable: 0,
             config: self.config,
         })
     }

@@ -203,6 +203,11 @@ async fn other_settings_are_tried_on_the_recorded_day() {
     let [.., now] = line(&text, "starts")[..] else { panic!("{text}") };
     assert!(now <= 1.0 && text.contains("starts used"), "{text}");
 
+    let connection = rusqlite::Connection::open(&config.file).unwrap();
+    connection.execute("UPDATE batch SET data = x'00' WHERE id = 3", []).unwrap();
+    let (code, text) = with("");
+    assert!(code.unwrap() == exit::OK && text.contains("1 batch(es) cannot be read"), "{text}");
+
     let (code, _) = with("min-share = 5");
     assert!(code.unwrap_err().to_string().contains("new.toml:5:"), "a mistake is told with its place");
 }

@@ -1,3 +1,5 @@
+//! How a session ends, and what leaves no trace.
+
 use super::*;
 
 /// A guest comes, says what it has to say, and goes, without a trace.
@@ -42,4 +44,35 @@ fn what_is_for_this_connection_only_is_not_said_on_the_next() {
         while session.poll_action(now).is_some() {}
     }
     assert_eq!(said, ["kept", "fleeting", "kept"]);
+}
+
+#[test]
+fn the_farewell_comes_last_and_is_waited_for() {
+    let mut world = World::new(&[]);
+    world.settle();
+    world.session.set_state("s", b"last".to_vec()).expect("fits");
+    world.session.end(Millis::from_secs(2), world.now);
+    world.drain();
+    assert_eq!(world.session.ended(), None);
+    while world.send() | world.ack(0) {}
+    assert_eq!(world.session.ended(), Some(true));
+    assert!(world.said_goodbye);
+    assert_eq!(world.retained.get("s").map(|p| text(p)), Some("last"));
+    assert_eq!(world.retained.get("b/status").map(|p| text(p)), Some("offline"));
+}
+
+#[test]
+fn the_farewell_is_not_waited_for_for_ever() {
+    let mut world = World::new(&[]);
+    world.settle();
+    world.session.end(Millis::from_secs(2), world.now);
+    world.drain();
+    world.pass(Millis::from_secs(2));
+    assert_eq!(world.session.ended(), Some(false));
+    assert!(!world.open);
+
+    let mut waiting = World::new(&[]);
+    waiting.kill(DownKind::Refused);
+    waiting.session.end(Millis::from_secs(2), waiting.now);
+    assert_eq!(waiting.session.ended(), Some(false), "nobody to say it to");
 }
