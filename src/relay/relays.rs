@@ -119,7 +119,7 @@ mod tests {
         let mut relays = Relays::default();
         relays.set(&BTreeSet::from(["a".to_owned(), "b".to_owned()]));
         relays.link(true, Tick(1));
-        let mut ask = |relays: &mut Relays, id: &str| {
+        let ask = |relays: &mut Relays, id: &str| {
             let (reply, answer) = oneshot::channel();
             let ask = Ask { relay: id.to_owned(), what: What::Status, within: Millis::from_secs(5), reply };
             relays.ask(ask, Tick(1));
