@@ -3,6 +3,7 @@
 //!
 //! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
 
+mod contact;
 mod once;
 mod relay_line;
 mod wire;
@@ -23,6 +24,7 @@ use super::profile::Profile;
 use crate::config::{ChargerSetup, LinkConfig};
 use crate::daemon::clock::Clock;
 use crate::relay::Ask;
+use contact::Contacts;
 pub use once::OneShot;
 use wire::{Target, Wire};
 
@@ -145,6 +147,8 @@ pub fn spawn(
         return Err(invalid("the chargers on one line need the same line settings"));
     }
     let now = clock.now();
+    let setups = chargers.iter().map(|(id, (setup, ..))| (*id, setup));
+    let contacts = Contacts::new(setups, relays.clone(), clock);
     let mut names = BTreeMap::new();
     let mut drivers = BTreeMap::new();
     for (id, (setup, profile, unlock_first)) in chargers {
@@ -167,6 +171,7 @@ pub fn spawn(
         events: Some(events),
         inbox,
         woken: BTreeMap::new(),
+        contacts,
         io: None,
         wire: Some(Wire::Closed),
     };
@@ -193,6 +198,7 @@ struct Worker {
     inbox: watch::Receiver<Wishes>,
     /// How many wishes to wake were taken.
     woken: BTreeMap<ChargerId, u32>,
+    contacts: Contacts,
     /// The operation under way; it has the wire.
     io: Option<Io>,
     wire: Option<Wire>,
@@ -228,6 +234,9 @@ impl Worker {
                     self.io = None;
                     self.wire = Some(wire);
                     self.line.handle(done, clock.now());
+                }
+                (charger, answer) = self.contacts.answered() => {
+                    self.line.tell(charger, Input::Contact(answer), clock.now());
                 }
                 () = async { match deadline {
                     Some(at) => clock.sleep_until(at).await,
@@ -266,6 +275,7 @@ impl Worker {
                     self.log(charger, &notice);
                     self.emit(BusEvent::Notice { charger, notice }).await;
                 }
+                LineEvent::Charger(charger, Event::Contact(what)) => self.contacts.ask(charger, what),
                 LineEvent::Charger(_, Event::Report(report)) => self.emit(BusEvent::Report(report)).await,
                 LineEvent::Charger(charger, Event::Woken) => self.emit(BusEvent::Woken(charger)).await,
                 LineEvent::Charger(charger, Event::ShutDown { proven }) => {

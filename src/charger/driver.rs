@@ -19,6 +19,7 @@
 
 mod answers;
 mod connect;
+mod contact;
 mod kept;
 mod notice;
 mod phases;
@@ -35,8 +36,11 @@ use control::{ChargerId, ChargerReport, Link, Milliamps, Millis, Order, Tick};
 
 use super::codec::{Operation, Outcome, Request};
 use super::profile::{Layout, Profile, Register, Table};
-use crate::config::ChargerSetup;
+use crate::config::{ChargerSetup, PhaseSwitch};
+use crate::relay::{Answer, Failure as RelayFailure, What};
 use connect::Step;
+pub(crate) use contact::ANSWER_WITHIN;
+use contact::Contact;
 use kept::Kept;
 pub use notice::{Level, Notice, Sign};
 use phases::{Ask, Phases};
@@ -78,6 +82,8 @@ pub enum Input {
     LineDown,
     /// The line is open and quiet; may be said again while it is.
     LineUp,
+    /// How the question about the contact ended.
+    Contact(Result<Answer, RelayFailure>),
     /// Time has passed.
     Timeout,
 }
@@ -89,6 +95,8 @@ pub enum Event {
     Report(ChargerReport),
     /// News for the log.
     Notice(Notice),
+    /// To be asked of the relay whose contact switches the phases; one at a time, answer with [`Input::Contact`].
+    Contact(What),
     /// The box is certainly not locked by a wake-up any more.
     Woken,
     /// Shutdown has ended; `proven` if the safe current was read back.
@@ -202,6 +210,8 @@ pub struct Driver {
     refused_until: Option<Tick>,
     pulse: Pulse,
     phases: Phases,
+    /// What switches the phases, if the box does not.
+    contact: Option<Contact>,
     /// The setpoint was last written then.
     set_at: Option<Tick>,
 
@@ -215,7 +225,12 @@ pub struct Driver {
 impl Driver {
     /// A charger of which nothing is known. Its line counts as down until [`Input::LineUp`].
     pub fn new(id: ChargerId, setup: &ChargerSetup, profile: Arc<Profile>, now: Tick) -> Self {
-        let phases = Phases::new(setup.phase_switch.is_some() && profile.phase_switch.is_some(), now);
+        let contact = match setup.phase_switch {
+            Some(PhaseSwitch::Contact { contact, .. }) => Some(Contact::new(contact, setup.watchdog, now)),
+            Some(PhaseSwitch::Charger) | None => None,
+        };
+        let by_box = setup.phase_switch.is_some() && profile.phase_switch.is_some();
+        let phases = Phases::new(by_box || contact.is_some(), now);
         Self {
             id,
             unit: setup.unit,
@@ -252,6 +267,7 @@ impl Driver {
             refused_until: None,
             pulse: Pulse::Idle,
             phases,
+            contact,
             set_at: None,
             retry_at: now,
             poll_at: now,
@@ -276,6 +292,7 @@ impl Driver {
                     self.retry_at = now;
                 }
             }
+            Input::Contact(answer) => self.contact_answer(&answer, now),
             Input::Timeout => {}
         }
         self.pass_time(now);
@@ -288,7 +305,7 @@ impl Driver {
         if let Job::Write(Which::Setpoint, raw) = job {
             self.set_at = Some(now);
             if raw != self.profile.set_current.off {
-                self.phases.disturb();
+                self.phases.disturb(now);
             }
         }
         self.outstanding = Some(job);
@@ -328,6 +345,7 @@ impl Driver {
             (self.refused_until.is_some(), self.refused_until.unwrap_or(now), Why::Check),
             (running, self.raise_at().unwrap_or(now), Why::Check),
             (running, self.phases_deadline(now).unwrap_or(now), Why::Phases),
+            (true, self.contact_deadline(now).unwrap_or(now), Why::Phases),
         ]
         .into_iter()
         .filter(|(applies, at, _)| *applies && *at > now)
@@ -448,6 +466,7 @@ impl Driver {
         if !self.lapsed && now >= until && self.ending.is_none() {
             self.lapsed = true;
             self.phases.interrupt(now);
+            self.forget_contact(now);
             self.notice(Notice::Lapsed { safe: self.safe_current, ordered: self.order.is_some() });
         }
         if self.refused_until.is_some_and(|until| now >= until) {
@@ -458,23 +477,11 @@ impl Driver {
         }
         self.pulse.pass_time(now);
         self.pass_phases(now);
+        self.pass_contact(now);
         if (self.lapsed || self.ending.is_some()) && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
             self.cancel_pulse();
         }
         self.pass_ending(now);
-    }
-
-    fn take_order(&mut self, order: Order, now: Tick) {
-        self.order = Some(order);
-        if self.lapsed && now < order.valid_until {
-            self.lapsed = false;
-            // Nobody looked meanwhile.
-            self.readback_at = now;
-            self.check_at = now;
-            self.poll_at = now;
-            self.phases.interrupt(now);
-            self.notice(Notice::Resumed);
-        }
     }
 }
 

@@ -121,9 +121,10 @@ fn charger(id: ChargerId, setup: &ChargerSetup, limits: &ChargerConfig, out: &mu
     let ChargerConfig { min, max, mode, phases, switching, .. } = limits;
     writeln!(out, "  {number}. {name}: {profile} at {link} unit {unit}, read every {poll}")?;
     writeln!(out, "     {min} … {max} on {phases} phase(s), starts in mode {mode}")?;
-    if let (Some(who), Some(switching)) = (setup.phase_switch, switching) {
+    if let (Some(who), Some(switching)) = (&setup.phase_switch, switching) {
         let who = match who {
-            PhaseSwitch::Charger => "the charger",
+            PhaseSwitch::Charger => "the charger".to_owned(),
+            PhaseSwitch::Contact { relay, contact } => format!("contact {contact} of the relay {relay}"),
         };
         writeln!(out, "     {who} changes between 1 and 3 phases, without current for at least {}", switching.pause)?;
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use control::{ChargerConfig, ChargerId, Milliamps, Mode};
 
 use super::checks::{Surroundings, shortened};
-use super::domain::{ChargerSetup, LinkConfig};
+use super::domain::{ChargerSetup, LinkConfig, PhaseSwitch};
 use super::file;
 use super::names;
 use super::phases::phase_switch;
@@ -57,12 +57,13 @@ pub(super) fn chargers(
     let mut complete = true;
     for (number, charger) in (0_u8..).zip(chargers) {
         let path = format!("charger[{number}]");
-        let switch = phase_switch(report, &path, charger, site, around);
+        let switch = phase_switch(report, &path, charger, site, safety, around);
         let limits = limits(report, &path, charger, site, safety);
         let setup = setup(report, &path, charger, safety, around);
         if let (Some(limits), Some(setup), Some(switch)) = (limits, setup, switch) {
-            let limits = ChargerConfig { switching: switch.how(), ..limits };
-            let setup = ChargerSetup { phase_switch: switch.who(), ..setup };
+            let (who, how) = switch.parts();
+            let limits = ChargerConfig { switching: how, ..limits };
+            let setup = ChargerSetup { phase_switch: who, ..setup };
             same_twice(report, &path, &setup, &all.setups);
             all.control.insert(ChargerId(number), limits);
             all.setups.insert(ChargerId(number), setup);
@@ -256,6 +257,12 @@ fn same_twice(report: &mut Report, path: &str, setup: &ChargerSetup, others: &BT
             let unit = format!("{path}.unit");
             let place = if report.given(&unit) { unit } else { format!("{path}.link") };
             report.error(&place, message, "give each its own unit, as set on its switches");
+        }
+        let relay = |setup: &ChargerSetup| setup.phase_switch.as_ref().and_then(PhaseSwitch::relay).map(str::to_owned);
+        if let (Some(relay), true) = (relay(setup), relay(setup) == relay(other)) {
+            let message = format!("charger {nth} switches its phases with the relay \"{relay}\" as well");
+            let remedy = "use a second relay: of the two contacts of one only one is ever closed";
+            report.error(&format!("{path}.phase-switch"), message, remedy);
         }
     }
 }

@@ -133,10 +133,27 @@ pub struct ChargerSetup {
 }
 
 /// What changes the number of phases that a charger connects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PhaseSwitch {
     /// The charger itself.
     Charger,
+    /// A contactor in L2 and L3 before the charger, at a contact of a Pico W relay: closed, all phases; open, L1 alone.
+    Contact {
+        /// The relay's id.
+        relay: String,
+        /// Counted from 1.
+        contact: u8,
+    },
+}
+
+impl PhaseSwitch {
+    /// The relay that it needs, if it does.
+    pub fn relay(&self) -> Option<&str> {
+        match self {
+            Self::Charger => None,
+            Self::Contact { relay, .. } => Some(relay),
+        }
+    }
 }
 
 /// A line with one or more chargers on it.

@@ -288,7 +288,7 @@ impl Default for Charger {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum PhaseSwitch {
     Word(String),
-    Contact { relay: String },
+    Contact { relay: String, contact: f64 },
 }
 
 impl<'de> Deserialize<'de> for PhaseSwitch {
@@ -297,8 +297,7 @@ impl<'de> Deserialize<'de> for PhaseSwitch {
         #[serde(deny_unknown_fields)]
         struct Contact {
             relay: String,
-            #[serde(rename = "contact")]
-            _contact: f64,
+            contact: f64,
         }
 
         struct WordOrTable;
@@ -316,8 +315,8 @@ impl<'de> Deserialize<'de> for PhaseSwitch {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PhaseSwitch, A::Error> {
-                let Contact { relay, .. } = Contact::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(PhaseSwitch::Contact { relay })
+                let Contact { relay, contact } = Contact::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(PhaseSwitch::Contact { relay, contact })
             }
         }
 

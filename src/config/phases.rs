@@ -1,19 +1,23 @@
 //! `phase-switch` of a charger: what changes the number of phases it connects, and what that must fit.
 
-use control::PhaseSwitching;
+use control::{Milliamps, Millis, PhaseSwitching};
+use relay_link::contacts::CONTACTS;
 
+use super::KnownProfile;
 use super::checks::{Surroundings, shortened};
 use super::domain::PhaseSwitch;
 use super::file;
 use super::report::Report;
-use super::site::Site;
+use super::site::{Safety, Site};
 
 /// Pauses in products are from 10 s (the drivers of `SmartEVSE` and `EM2GO`) to some minutes; no car starts sooner after a pause.
 const PAUSE_MIN_S: f64 = 10.0;
 const PAUSE_MAX_S: f64 = 600.0;
+/// The longest lease of a contact (60 s), less what it must be longer by (see `charger::driver::contact`).
+const CONTACT_WATCHDOG_MAX: Millis = Millis::from_secs(35);
 
 /// What comes of `phase-switch`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Switching {
     /// The phases are as wired.
     AsWired,
@@ -22,17 +26,10 @@ pub(super) enum Switching {
 }
 
 impl Switching {
-    pub(super) const fn who(self) -> Option<PhaseSwitch> {
+    pub(super) fn parts(self) -> (Option<PhaseSwitch>, Option<PhaseSwitching>) {
         match self {
-            Self::AsWired => None,
-            Self::By(who, _) => Some(who),
-        }
-    }
-
-    pub(super) const fn how(self) -> Option<PhaseSwitching> {
-        match self {
-            Self::AsWired => None,
-            Self::By(_, how) => Some(how),
+            Self::AsWired => (None, None),
+            Self::By(who, how) => (Some(who), Some(how)),
         }
     }
 }
@@ -43,6 +40,7 @@ pub(super) fn phase_switch(
     path: &str,
     charger: &file::Charger,
     site: Option<Site>,
+    safety: Option<Safety>,
     around: &Surroundings,
 ) -> Option<Switching> {
     let switch_path = format!("{path}.phase-switch");
@@ -54,29 +52,75 @@ pub(super) fn phase_switch(
     let switch = match &charger.phase_switch {
         None => return pause.map(|_| Switching::AsWired),
         Some(file::PhaseSwitch::Word(word)) => {
-            report.choice(&switch_path, word, &[("charger", PhaseSwitch::Charger)])?
+            report.choice(&switch_path, word, &[("charger", ())])?;
+            PhaseSwitch::Charger
         }
-        Some(file::PhaseSwitch::Contact { relay }) => {
-            let message = format!("a contact of the relay \"{}\" is not supported by this version", shortened(relay));
-            report.error(&switch_path, message, "use \"charger\" where the charger itself can, or leave it out");
-            return None;
+        Some(file::PhaseSwitch::Contact { relay, contact }) => {
+            by_contact(report, &switch_path, (relay, *contact), charger, safety, around)?
         }
     };
-    let fits = fits(report, &switch_path, charger, site, around);
+    if switch == PhaseSwitch::Charger && !able(report, &switch_path, charger, around) {
+        return None;
+    }
+    let fits = fits(report, &switch_path, charger, site);
     let pause = pause?;
     fits.then_some(Switching::By(switch, PhaseSwitching { pause }))
 }
 
-/// Whether there is anything to switch; says what is in the way.
-fn fits(report: &mut Report, path: &str, charger: &file::Charger, site: Option<Site>, around: &Surroundings) -> bool {
+/// A contact of a relay, if all that makes it safe is there.
+fn by_contact(
+    report: &mut Report,
+    path: &str,
+    (relay, contact): (&str, f64),
+    charger: &file::Charger,
+    safety: Option<Safety>,
+    around: &Surroundings,
+) -> Option<PhaseSwitch> {
+    if !relay_link::topic::is_id(relay) {
+        let message = format!("\"{}\" is no name of a relay", shortened(relay));
+        report.error(path, message, "use small letters, digits and -, at most 32, as in `surplusd relay list`");
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "two")]
+    let contact = report.whole(&format!("{path}.contact"), contact, 1.0..=CONTACTS as f64)?;
+    let named = |known: &&KnownProfile<'_>| charger.profile.as_deref() == Some(known.name);
+    if around.known_profiles.iter().find(named).is_some_and(|profile| profile.switches_phases) {
+        let message = "this charger may switch its phases by itself: two switches do not know of each other";
+        report.warning(
+            path,
+            message,
+            "use \"charger\" unless its own switch is missing or set to three phases for good",
+        );
+    }
+    let safety = safety?;
+    // When surplusd dies, the contact opens. It must find nothing to interrupt.
+    if safety.charger_current > Milliamps::ZERO {
+        let remedy = "set it to 0: when surplusd dies the charge must have ended before the contact opens";
+        report.error("fail-safe.charger-current-a", "a contact would switch the phases under this current", remedy);
+        return None;
+    }
+    if safety.watchdog > CONTACT_WATCHDOG_MAX {
+        let message = format!("with a contact for the phases this is at most {CONTACT_WATCHDOG_MAX}");
+        let remedy = "lower it: when surplusd dies the charge must have ended before the contact opens, after 60 s at the latest";
+        report.error("fail-safe.charger-watchdog-s", message, remedy);
+        return None;
+    }
+    Some(PhaseSwitch::Contact { relay: relay.to_owned(), contact })
+}
+
+/// Whether the charger itself can; says so if not.
+fn able(report: &mut Report, path: &str, charger: &file::Charger, around: &Surroundings) -> bool {
     let able = around.known_profiles.iter().filter(|profile| profile.switches_phases);
     let able: Vec<&str> = able.map(|profile| profile.name).collect();
     let known = |name: &str| around.known_profiles.iter().any(|profile| profile.name == name);
-    if let Some(name) = charger.profile.as_deref().filter(|name| known(name) && !able.contains(name)) {
-        let remedy = format!("leave it out; {} can", able.join(", "));
-        report.error(path, format!("chargers of the profile \"{name}\" cannot switch phases"), remedy);
-        return false;
-    }
+    let Some(name) = charger.profile.as_deref().filter(|name| known(name) && !able.contains(name)) else { return true };
+    let remedy = format!("leave it out; {} can, and a contact of a Pico W relay", able.join(", "));
+    report.error(path, format!("chargers of the profile \"{name}\" cannot switch phases"), remedy);
+    false
+}
+
+/// Whether there is anything to switch; says what is in the way.
+fn fits(report: &mut Report, path: &str, charger: &file::Charger, site: Option<Site>) -> bool {
     if site.is_some_and(|site| site.phases == 1) {
         let remedy = "leave it out, or correct `phases` in [site]";
         report.error(path, "a house with one phase has nothing to switch", remedy);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
-use crate::config::Config;
+use crate::config::{ChargerSetup, Config, PhaseSwitch};
 use crate::mqtt::link::{Event, Link};
 use crate::relay::{ASKS, Ask, Relays};
 
@@ -105,5 +105,9 @@ impl Desk {
 
 /// The relays that a configuration names.
 pub(super) fn ids(config: &Config) -> BTreeSet<String> {
-    config.chargers.values().filter_map(|setup| setup.link.relay()).map(str::to_owned).collect()
+    let of = |setup: &'_ ChargerSetup| {
+        let switch = setup.phase_switch.as_ref().and_then(PhaseSwitch::relay);
+        [setup.link.relay(), switch].into_iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+    };
+    config.chargers.values().flat_map(of).collect()
 }

@@ -193,6 +193,7 @@ fn request(what: &What) -> Request<'_> {
             Request::Exchange { reply_timeout_ms: *reply_timeout_ms, expected: *expected, bytes }
         }
         What::Lease { contact, seconds } => Request::Lease { contact: *contact, seconds: *seconds },
+        What::Renew { contact, seconds } => Request::Renew { contact: *contact, seconds: *seconds },
         What::Status => Request::Status,
         What::Identify { seconds } => Request::Identify { seconds: *seconds },
     }
@@ -202,12 +203,12 @@ fn result(what: &What, reply: Reply<'_>) -> Result<Answer, Failure> {
     match (what, reply) {
         (What::Exchange { .. }, Reply::Exchanged(bytes)) => Ok(Answer::Bytes(bytes.to_vec())),
         (What::Exchange { .. }, Reply::ExchangeFailed(failure)) => Err(Failure::Line(failure)),
-        (What::Lease { .. }, Reply::Leased(state)) => Ok(Answer::Contact(state)),
-        (What::Lease { .. }, Reply::LeaseRefused(refusal)) => Err(Failure::Lease(refusal)),
+        (What::Lease { .. } | What::Renew { .. }, Reply::Leased(state)) => Ok(Answer::Contact(state)),
+        (What::Lease { .. } | What::Renew { .. }, Reply::LeaseRefused(refusal)) => Err(Failure::Lease(refusal)),
         (What::Status, Reply::Status(status)) => Ok(Answer::Status(status)),
         (What::Identify { .. }, Reply::Identifying) => Ok(Answer::Identifying),
         (_, Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        (What::Exchange { .. } | What::Lease { .. } | What::Status | What::Identify { .. }, _) => {
+        (What::Exchange { .. } | What::Lease { .. } | What::Renew { .. } | What::Status | What::Identify { .. }, _) => {
             Err(Failure::Nonsense)
         }
     }

@@ -53,6 +53,13 @@ pub enum What {
         /// 0 opens it.
         seconds: u16,
     },
+    /// A contact that is closed kept closed for so long; one that is open stays open.
+    Renew {
+        /// Counted from 1.
+        contact: u8,
+        /// From now.
+        seconds: u16,
+    },
     /// How are you?
     Status,
     /// Blink.
@@ -116,6 +123,7 @@ const fn lease(refusal: LeaseRefusal) -> &'static str {
         LeaseRefusal::Welded => {
             "a contact of the relay did not open when it should have: switch off the mains and have the contactor replaced"
         }
+        LeaseRefusal::NotClosed => "the contact has fallen open before its lease was renewed",
         LeaseRefusal::Other(_) => "the relay does not close the contact, for a reason that this surplusd does not know",
     }
 }

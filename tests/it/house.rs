@@ -4,7 +4,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use surplusd::daemon::clock::Clock;
@@ -43,6 +44,8 @@ pub(crate) struct House {
     pub(crate) folder: TempDir,
     pub(crate) daemon: Option<Child>,
     car: tokio::sync::watch::Sender<Car>,
+    /// A contactor in L2 and L3 before the box.
+    pub(crate) contactor: Arc<AtomicBool>,
     clock: Clock,
     /// The charger's link, if not the pseudo-terminal.
     pub(crate) link: Option<String>,
@@ -68,7 +71,8 @@ impl House {
         let listener = pki.listener(&["localhost", "127.0.0.1"], Validity::Now) + "require_certificate true\n";
         let broker = Broker::start(&listener).await;
         let (car, is_car) = tokio::sync::watch::channel(Car::Awake);
-        let shared = port.share();
+        let contactor = Arc::new(AtomicBool::new(true));
+        let (shared, is_closed) = (port.share(), Arc::clone(&contactor));
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             loop {
@@ -76,7 +80,8 @@ impl House {
                     let mut wallbox = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     let (plugged, asks) = (*is_car.borrow() != Car::Away, *is_car.borrow() == Car::Awake);
                     let offered = if asks { f64::from(wallbox.allowed_deciamps()) / 10.0 } else { 0.0 };
-                    let signal = CarSignal { plugged, asks, amps: [offered; 3] };
+                    let others = if is_closed.load(Ordering::Relaxed) { offered } else { 0.0 };
+                    let signal = CarSignal { plugged, asks, amps: [offered, others, others] };
                     wallbox.tick(clock.now().0, signal);
                 }
                 tokio::time::sleep(STEP).await;
@@ -89,6 +94,7 @@ impl House {
             folder,
             daemon: None,
             car,
+            contactor,
             clock,
             link: None,
             extra: String::new(),

@@ -1,8 +1,10 @@
 //! A wallbox at the end of a relay: the built program, a real Mosquitto, and a simulated relay that shares with the firmware what decides
 //! there, between broker and the pseudo-terminal of the simulated box.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use relay_link::contacts::Contacts;
 use relay_link::endpoint::{ExchangeFailure, RelayHandler};
@@ -18,10 +20,59 @@ use crate::house::{House, sample};
 
 const ID: &str = "pico-carport";
 
-/// The relay's hands: a serial line, and contacts without wires.
+/// The relay's contacts, which outlive a connection: contact 1 drives the house's contactor.
+struct Contactor {
+    start: Instant,
+    contacts: Mutex<Contacts>,
+    closed: Arc<AtomicBool>,
+    /// How it went, and what the box offered then.
+    moved: Mutex<Vec<(bool, u16)>>,
+}
+
+impl Contactor {
+    fn start(house: &House) -> (Arc<Self>, JoinSet<()>) {
+        house.contactor.store(false, Ordering::Relaxed);
+        let this = Arc::new(Self {
+            start: Instant::now(),
+            contacts: Mutex::new(Contacts::new(0)),
+            closed: Arc::clone(&house.contactor),
+            moved: Mutex::default(),
+        });
+        let (contactor, wallbox) = (Arc::clone(&this), house.port.share());
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            loop {
+                let closed = contactor.closed.load(Ordering::Relaxed);
+                let output = contactor.lock().tick(contactor.now_ms(), [closed, false])[0];
+                if output != closed {
+                    let offered = wallbox.lock().unwrap().allowed_deciamps();
+                    contactor.moved.lock().unwrap().push((output, offered));
+                    contactor.closed.store(output, Ordering::Relaxed);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        (this, task)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contacts> {
+        self.contacts.lock().unwrap()
+    }
+
+    fn moved(&self) -> Vec<(bool, u16)> {
+        self.moved.lock().unwrap().clone()
+    }
+}
+
+/// The relay's hands: a serial line, if one is wired, and contacts.
 struct Hands {
-    line: SerialStream,
+    line: Option<SerialStream>,
     exchanges: u32,
+    contactor: Arc<Contactor>,
 }
 
 impl RelayHandler for Hands {
@@ -33,12 +84,13 @@ impl RelayHandler for Hands {
         reply: &mut [u8; RS485_MAX],
     ) -> Result<usize, ExchangeFailure> {
         self.exchanges += 1;
-        self.line.clear(ClearBuffer::Input).map_err(|_| ExchangeFailure::NoBus)?;
-        self.line.write_all(request).await.map_err(|_| ExchangeFailure::NoBus)?;
+        let line = self.line.as_mut().ok_or(ExchangeFailure::NoBus)?;
+        line.clear(ClearBuffer::Input).map_err(|_| ExchangeFailure::NoBus)?;
+        line.write_all(request).await.map_err(|_| ExchangeFailure::NoBus)?;
         let mut length = 0;
         let mut limit = Duration::from_millis(reply_timeout_ms.into());
         while length < usize::from(expected) {
-            match timeout(limit, self.line.read(&mut reply[length..])).await {
+            match timeout(limit, line.read(&mut reply[length..])).await {
                 Ok(Ok(count)) => length += count,
                 Ok(Err(_)) => return Err(ExchangeFailure::NoBus),
                 Err(_) if length == 0 => return Err(ExchangeFailure::Timeout),
@@ -50,7 +102,11 @@ impl RelayHandler for Hands {
     }
 
     fn lease(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
-        Contacts::new(0).lease(contact, seconds, 0)
+        self.contactor.lock().lease(contact, seconds, self.contactor.now_ms())
+    }
+
+    fn renew(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
+        self.contactor.lock().renew(contact, seconds, self.contactor.now_ms())
     }
 
     fn status(&mut self) -> Status {
@@ -59,7 +115,7 @@ impl RelayHandler for Hands {
             rssi_dbm: -50,
             temperature_centi_c: 2_000,
             reset: ResetReason::PowerOn,
-            contacts: Contacts::new(0).states(0),
+            contacts: self.contactor.lock().states(self.contactor.now_ms()),
             exchanges: self.exchanges,
             timeouts: 0,
             garbage: 0,
@@ -78,17 +134,21 @@ impl RelayHandler for Hands {
 struct Relay(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
 
 impl Relay {
-    fn start(port: u16, line: &Path) -> Self {
-        let mut task = JoinSet::new();
-        task.spawn(work(port, line.to_owned()));
+    fn start(house: &House) -> Self {
+        let (contactor, task) = Contactor::start(house);
+        Self::with(house, Some(house.port.path().to_owned()), contactor, task)
+    }
+
+    fn with(house: &House, line: Option<PathBuf>, contactor: Arc<Contactor>, mut task: JoinSet<()>) -> Self {
+        task.spawn(work(house.broker.door, line, contactor));
         Self(task)
     }
 }
 
-async fn work(port: u16, line: PathBuf) {
+async fn work(port: u16, line: Option<PathBuf>, contactor: Arc<Contactor>) {
     let topic = |side: &str| format!("surplusd-relay/{ID}/{side}");
-    let serial = tokio_serial::new(line.display().to_string(), 19_200);
-    let mut hands = Hands { line: SerialStream::open(&serial).unwrap(), exchanges: 0 };
+    let open = |line: PathBuf| SerialStream::open(&tokio_serial::new(line.display().to_string(), 19_200)).unwrap();
+    let mut hands = Hands { line: line.map(open), exchanges: 0, contactor };
     let mut endpoint = Endpoint::new(fastrand::u32(..));
     let mut options = MqttOptions::new(ID, "127.0.0.1", port);
     options.set_last_will(LastWill::new(topic("online"), "offline", QoS::AtLeastOnce, true));
@@ -121,7 +181,7 @@ async fn behind_a_relay() -> House {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_box_behind_a_relay_is_driven_and_left_at_its_safe_current() {
     let mut house = behind_a_relay().await;
-    let _relay = Relay::start(house.broker.door, house.port.path());
+    let _relay = Relay::start(&house);
     house.start();
     house.logged("charger carport: connected").await;
     let peer = house.peer().await;
@@ -136,16 +196,45 @@ async fn a_box_behind_a_relay_is_driven_and_left_at_its_safe_current() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_dies_lets_the_box_fail_safe_and_is_taken_back() {
     let mut house = behind_a_relay().await;
-    let relay = Relay::start(house.broker.door, house.port.path());
+    let relay = Relay::start(&house);
     house.extra = "mode = \"fast\"\n".to_owned();
     house.start();
     house.setpoint(160).await;
     drop(relay);
     house.logged("the relay is not connected").await;
     house.until("the box falls to its fail-safe current", |wallbox| wallbox.allowed_deciamps() == 0).await;
-    let _relay = Relay::start(house.broker.door, house.port.path());
+    let _relay = Relay::start(&house);
     house.logged("answers again").await;
     house.until("charges again", |wallbox| wallbox.allowed_deciamps() == 160).await;
+    house.assert_well_behaved();
+}
+
+/// The safe sequence with everything real but mains and Pico: from rest to three phases, and when the relay is lost, the charge ends
+/// before the lease does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contact_switches_the_phases_and_never_under_load() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    let (contactor, _ticking) = Contactor::start(&house);
+    let relay = Relay::with(&house, None, Arc::clone(&contactor), JoinSet::new());
+    house.extra =
+        format!("mode = \"fast\"\nphase-switch = {{ relay = \"{ID}\", contact = 1 }}\nphase-switch-pause-s = 10\n");
+    house.start();
+    house.logged("changing to three phases").await;
+    house.logged("three phases connected").await;
+    assert_eq!(contactor.moved(), [(true, 0)]);
+    house.setpoint(60).await;
+    house.setpoint(160).await;
+    drop(relay);
+    house.setpoint(0).await;
+    assert_eq!(contactor.moved(), [(true, 0)], "the charge ends first");
+    house.logged("the contact that switches its phases: the relay is not connected").await;
+    house.until("the lease ends", |_| contactor.moved() == [(true, 0), (false, 0)]).await;
+    let _relay = Relay::with(&house, None, Arc::clone(&contactor), JoinSet::new());
+    house.logged("the contact that switches its phases is heard again").await;
+    house.logged("one phase connected").await;
+    house.signal("TERM");
+    assert_eq!(house.ended().await.code(), Some(0));
+    assert!(contactor.moved().iter().all(|(_, offered)| *offered == 0), "{:?}", contactor.moved());
     house.assert_well_behaved();
 }
 
@@ -164,7 +253,7 @@ async fn the_shell_speaks_to_a_relay() {
         }
     };
     assert_eq!(shell(&["list"]).await, (Some(0), "no relay has ever been at this broker\n".to_owned(), String::new()));
-    let _relay = Relay::start(house.broker.door, house.port.path());
+    let _relay = Relay::start(&house);
     let mut peer = house.peer().await;
     peer.expect(&format!("surplusd-relay/{ID}/online"), "online").await;
 

@@ -1,4 +1,5 @@
-//! Contacts as leases: closed for so long, never a level. Nobody has to say "open": who does not say "closed" again gets it open.
+//! Contacts as leases: closed for so long, never a level. Nobody has to say "open": who does not renew the lease in time gets it open.
+//! Renewing never closes: a contact that fell open under load would else be closed again under load.
 //!
 //! ```text
 //!            lease(seconds)                    lease runs out, open_all, the other one is welded
@@ -38,6 +39,8 @@ pub enum LeaseRefusal {
     Interlocked,
     /// One of them is welded.
     Welded,
+    /// A lease that has run out cannot be renewed.
+    NotClosed,
     /// A reason that this gateway does not know.
     Other(u8),
 }
@@ -48,6 +51,7 @@ impl LeaseRefusal {
             Self::NoSuchContact => 1,
             Self::Interlocked => 2,
             Self::Welded => 3,
+            Self::NotClosed => 4,
             Self::Other(code) => code,
         }
     }
@@ -57,6 +61,7 @@ impl LeaseRefusal {
             1 => Self::NoSuchContact,
             2 => Self::Interlocked,
             3 => Self::Welded,
+            4 => Self::NotClosed,
             code => Self::Other(code),
         }
     }
@@ -102,6 +107,16 @@ impl Contacts {
             contact.closed_until_ms = Some(now_ms + 1_000 * u64::from(seconds.min(LEASE_MAX_S)));
         }
         Ok(contact.state(now_ms))
+    }
+
+    /// Keeps a contact that is closed closed for so long from now; never closes one that is open. 0 opens it.
+    pub fn renew(&mut self, contact: u8, seconds: u16, now_ms: u64) -> Result<ContactState, LeaseRefusal> {
+        self.expire(now_ms);
+        let known = usize::from(contact).checked_sub(1).and_then(|index| self.contacts.get(index));
+        if seconds > 0 && known.is_some_and(|known| known.closed_until_ms.is_none()) {
+            return Err(if self.welded() { LeaseRefusal::Welded } else { LeaseRefusal::NotClosed });
+        }
+        self.lease(contact, seconds, now_ms)
     }
 
     /// Opens everything.
@@ -194,6 +209,21 @@ mod tests {
     }
 
     #[test]
+    fn renewing_never_closes() {
+        let mut contacts = Contacts::new(0);
+        assert_eq!(contacts.renew(1, 15, 0), Err(LeaseRefusal::NotClosed));
+        contacts.lease(1, 15, 0).unwrap();
+        assert_eq!(contacts.renew(1, 15, 14_999).unwrap().left_ms, 15_000);
+        assert_eq!(contacts.renew(1, 15, 29_999), Err(LeaseRefusal::NotClosed), "it has just run out");
+        assert_eq!(contacts.renew(2, 15, 29_999), Err(LeaseRefusal::NotClosed));
+        assert_eq!(contacts.renew(3, 15, 29_999), Err(LeaseRefusal::NoSuchContact));
+        assert!(!contacts.renew(1, 0, 29_999).unwrap().closed);
+        contacts.tick(30_000, [true, false]);
+        contacts.tick(30_500, [true, false]);
+        assert_eq!(contacts.renew(1, 15, 30_500), Err(LeaseRefusal::Welded));
+    }
+
+    #[test]
     fn never_both() {
         let mut contacts = Contacts::new(0);
         contacts.lease(1, 15, 0).unwrap();
@@ -243,13 +273,16 @@ mod tests {
     proptest! {
         /// Whatever is asked and read back: never both, nothing without a lease, nothing after a weld.
         #[test]
-        fn outputs_are_always_safe(steps in prop::collection::vec((0..4_u8, 0..20_u16, 0..3_000_u64, any::<[bool; 2]>()), 1..60)) {
+        fn outputs_are_always_safe(steps in prop::collection::vec((0..4_u8, 0..20_u16, any::<bool>(), 0..3_000_u64, any::<[bool; 2]>()), 1..60)) {
             let (mut contacts, mut now_ms) = (Contacts::new(0), 0);
             let mut leased_until_ms = [0; CONTACTS];
-            for (contact, seconds, pause_ms, read_backs) in steps {
+            for (contact, seconds, renewal, pause_ms, read_backs) in steps {
                 now_ms += pause_ms;
-                if let Ok(state) = contacts.lease(contact, seconds, now_ms) {
-                    leased_until_ms[usize::from(contact) - 1] = now_ms + u64::from(state.left_ms);
+                let answer = if renewal { contacts.renew(contact, seconds, now_ms) } else { contacts.lease(contact, seconds, now_ms) };
+                if let Ok(state) = answer {
+                    let until_ms = &mut leased_until_ms[usize::from(contact) - 1];
+                    prop_assert!(!renewal || seconds == 0 || now_ms < *until_ms, "a renewal has closed it");
+                    *until_ms = now_ms + u64::from(state.left_ms);
                 }
                 let outputs = contacts.tick(now_ms, read_backs);
                 prop_assert!(outputs != [true, true]);

@@ -63,6 +63,8 @@ pub trait RelayHandler {
     ) -> Result<usize, ExchangeFailure>;
     /// Closes a contact (counted from 1) for so long; 0 opens it.
     fn lease(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal>;
+    /// Keeps a contact that is closed closed for so long from now; 0 opens it.
+    fn renew(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal>;
     /// How it is.
     fn status(&mut self) -> Status;
     /// Blinks for so long.
@@ -149,15 +151,20 @@ async fn done<'a>(request: Request<'_>, handler: &mut impl RelayHandler, bytes: 
                 Err(failure) => Reply::ExchangeFailed(failure),
             }
         }
-        Request::Lease { contact, seconds } => match handler.lease(contact, seconds) {
-            Ok(state) => Reply::Leased(state),
-            Err(refusal) => Reply::LeaseRefused(refusal),
-        },
+        Request::Lease { contact, seconds } => leased(handler.lease(contact, seconds)),
+        Request::Renew { contact, seconds } => leased(handler.renew(contact, seconds)),
         Request::Status => Reply::Status(handler.status()),
         Request::Identify { seconds } => {
             handler.identify(seconds);
             Reply::Identifying
         }
+    }
+}
+
+fn leased<'a>(answer: Result<ContactState, LeaseRefusal>) -> Reply<'a> {
+    match answer {
+        Ok(state) => Reply::Leased(state),
+        Err(refusal) => Reply::LeaseRefused(refusal),
     }
 }
 

@@ -40,6 +40,13 @@ pub enum Request<'a> {
         /// For so long.
         seconds: u8,
     },
+    /// A contact that is closed kept closed for so long from now, and no longer. Never closes one that is open.
+    Renew {
+        /// Counted from 1.
+        contact: u8,
+        /// 0 opens it.
+        seconds: u16,
+    },
 }
 
 impl<'a> Request<'a> {
@@ -51,6 +58,7 @@ impl<'a> Request<'a> {
             Self::Lease { .. } => 3,
             Self::Status => 4,
             Self::Identify { .. } => 5,
+            Self::Renew { .. } => 6,
         }
     }
 
@@ -67,7 +75,7 @@ impl<'a> Request<'a> {
                 writer.bytes(&expected.to_le_bytes());
                 writer.bytes(bytes);
             }
-            Self::Lease { contact, seconds } => {
+            Self::Lease { contact, seconds } | Self::Renew { contact, seconds } => {
                 writer.bytes(&[*contact]);
                 writer.bytes(&seconds.to_le_bytes());
             }
@@ -91,6 +99,7 @@ impl<'a> Request<'a> {
             3 => reader.u8().zip(reader.u16()).map(|(contact, seconds)| Self::Lease { contact, seconds }),
             4 => Some(Self::Status),
             5 => reader.u8().map(|seconds| Self::Identify { seconds }),
+            6 => reader.u8().zip(reader.u16()).map(|(contact, seconds)| Self::Renew { contact, seconds }),
             _ => return Err(Refusal::UnknownKind),
         };
         read.ok_or(Refusal::Malformed)

@@ -50,6 +50,11 @@ pub(crate) fn lease(contact: u8, seconds: u16) -> Result<ContactState, LeaseRefu
     CONTACTS.lock(|contacts| contacts.borrow_mut().lease(contact, seconds, now_ms()))
 }
 
+/// Keeps a contact that is closed closed for so long from now.
+pub(crate) fn renew(contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
+    CONTACTS.lock(|contacts| contacts.borrow_mut().renew(contact, seconds, now_ms()))
+}
+
 /// Both as they are.
 pub(crate) fn states() -> [ContactState; COUNT] {
     CONTACTS.lock(|contacts| contacts.borrow().states(now_ms()))

@@ -28,6 +28,10 @@ impl RelayHandler for Relay {
         contacts::lease(contact, seconds)
     }
 
+    fn renew(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
+        contacts::renew(contact, seconds)
+    }
+
     fn status(&mut self) -> Status {
         let counts = self.line.counts;
         Status {

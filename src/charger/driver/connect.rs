@@ -67,7 +67,7 @@ impl Driver {
             Step::Standby => {
                 self.controllable() && self.profile.standby.as_ref().is_some_and(|standby| readable(&standby.register))
             }
-            Step::Phases => self.controllable() && self.phases.wanted() && self.has_switch(),
+            Step::Phases => self.controllable() && self.phases.wanted() && self.has_switch() && !self.by_contact(),
             // For the log only: asked once, so that a box that is silent about it is not lost over it.
             Step::Serial => !self.serial_tried && self.ending.is_none() && readable(&self.profile.measure.serial),
         }

@@ -6,6 +6,7 @@ use control::{Milliamps, Millis};
 
 use crate::charger::codec::Failure;
 use crate::charger::profile::Layout;
+use crate::relay::Failure as RelayFailure;
 
 /// News for the log; `Display` is the sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,8 +118,15 @@ pub enum Notice {
         /// So many are connected; `None` where that is not known.
         connected: Option<u8>,
     },
-    /// The box has not said for long what is connected.
+    /// What is connected has not been known for long.
     PhasesUnknown,
+    /// The relay does not answer for the contact that switches the phases, or does not keep it closed.
+    ContactLost {
+        /// Why.
+        failure: RelayFailure,
+    },
+    /// It answers again.
+    ContactBack,
     /// Now it does again.
     PhasesKnown {
         /// So many.
@@ -164,6 +172,7 @@ impl Notice {
             | Self::Unlocked
             | Self::PhasesChanging { .. }
             | Self::PhasesChanged { .. }
+            | Self::ContactBack
             | Self::PhasesKnown { .. } => Level::Info,
             Self::ReadOnly { .. }
             | Self::Refused { .. }
@@ -174,7 +183,8 @@ impl Notice {
             | Self::NoPhaseSwitch
             | Self::PhasesRefused { .. }
             | Self::PhasesNotConfirmed { .. }
-            | Self::PhasesUnknown => Level::Warn,
+            | Self::PhasesUnknown
+            | Self::ContactLost { .. } => Level::Warn,
         }
     }
 }
@@ -247,7 +257,11 @@ impl fmt::Display for Notice {
             Self::PhasesNotConfirmed { to, connected: None } => {
                 write!(f, "has not changed to {} in time: no charging until it says what is connected", count(*to))
             }
-            Self::PhasesUnknown => f.write_str("does not say how many phases are connected: no charging until it does"),
+            Self::PhasesUnknown => {
+                f.write_str("it is not known how many phases are connected: no charging until it is")
+            }
+            Self::ContactLost { failure } => write!(f, "the contact that switches its phases: {failure}"),
+            Self::ContactBack => f.write_str("the contact that switches its phases is heard again"),
             Self::PhasesKnown { phases } => write!(f, "{} connected", count(*phases)),
         }
     }

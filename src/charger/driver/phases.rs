@@ -8,12 +8,13 @@
 //! The controller promises that an order differs from what is connected only at 0 A and with the car at rest. This does not rely
 //! on it: the command is written only while the setpoint is proven to be 0 and the box's own measurements show a car at rest.
 //! From the command on until the state is read back and has settled, and whenever the state is not known, the setpoint is 0.
+//! The first current after a change is the lowest one.
 //! A change that fails is undone, so that the box does not make it later under current; charging goes on with what is read back.
 
 use control::{Milliamps, Millis, Tick, Vehicle};
 
 use super::pulse::Pulse;
-use super::{Driver, Job, Notice};
+use super::{Driver, Job, Notice, contact};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::PhaseSwitch;
 
@@ -26,11 +27,13 @@ const REST: Millis = Millis::from_secs(6);
 /// The state is read this often, as somebody may change it at the box.
 const READ_EVERY: Millis = Millis::from_secs(10);
 /// And this often while it changes.
-const LOOK_EVERY: Millis = Millis::from_secs(1);
+pub(super) const LOOK_EVERY: Millis = Millis::from_secs(1);
 /// After a failed change the next one is not begun before this.
 const BARRED: Millis = Millis::from_secs(600);
 /// Commands that may be in vain.
 const TRIES_MAX: u8 = 3;
+/// The first charge after a change stays at the lowest current for so long.
+const GENTLE: Millis = Millis::from_secs(10);
 
 /// What is asked about the phases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,7 @@ pub(super) enum Ask {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Switch {
+pub(super) enum Switch {
     /// Not configured, or the profile has none.
     Unwanted,
     /// This box has none.
@@ -70,7 +73,7 @@ enum Switch {
 /// The switch of one box.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Phases {
-    switch: Switch,
+    pub(super) switch: Switch,
     /// As read from the state register; `None` while it changes and while it is not known.
     known: Option<u8>,
     /// At 0 A, and no load measured, since.
@@ -89,6 +92,16 @@ pub(super) struct Phases {
     said_unknown: bool,
     /// The box declines to have a failed change undone.
     stuck: bool,
+    gentle: Gentle,
+}
+
+/// Whether only the lowest current is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gentle {
+    No,
+    /// No current was allowed since the change.
+    Next,
+    Until(Tick),
 }
 
 impl Phases {
@@ -105,6 +118,7 @@ impl Phases {
             unknown_since: now,
             said_unknown: false,
             stuck: false,
+            gentle: Gentle::No,
         }
     }
 
@@ -150,11 +164,31 @@ impl Phases {
     }
 
     /// A current is about to be allowed.
-    pub(super) const fn disturb(&mut self) {
+    pub(super) fn disturb(&mut self, now: Tick) {
         self.rest_since = None;
+        if self.gentle == Gentle::Next {
+            self.gentle = Gentle::Until(now + GENTLE);
+        }
     }
 
-    fn forget(&mut self, now: Tick) {
+    /// Whether only the lowest current is allowed.
+    pub(super) fn gentle(&self) -> bool {
+        self.gentle != Gentle::No
+    }
+
+    /// A change is commanded and needs no confirmation of the command.
+    pub(super) fn begin(&mut self, to: u8, now: Tick) {
+        self.switch = Switch::Under { to, since: now };
+        self.known = None;
+        self.tries = 0;
+    }
+
+    /// Whether a failed change is being taken back.
+    pub(super) const fn undoing(&self) -> bool {
+        self.undo.is_some()
+    }
+
+    pub(super) fn forget(&mut self, now: Tick) {
         if self.known.take().is_some() || self.switch != Switch::Steady {
             self.unknown_since = now;
         }
@@ -170,7 +204,8 @@ impl Phases {
         };
         let unknown = (self.known.is_none() && !self.said_unknown).then_some(self.unknown_since + confirm);
         let rest = self.rest_since.map(|since| since + REST);
-        [change, unknown, rest, Some(self.read_at), Some(self.barred_until)]
+        let gentle = if let Gentle::Until(until) = self.gentle { Some(until) } else { None };
+        [change, unknown, rest, gentle, Some(self.read_at), Some(self.barred_until)]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
@@ -179,12 +214,21 @@ impl Phases {
 }
 
 impl Driver {
+    /// The registers of the box's own switch, where that is what is used.
     fn switch(&self) -> Option<&PhaseSwitch> {
-        self.profile.phase_switch.as_ref()
+        self.profile.phase_switch.as_ref().filter(|_| !self.by_contact())
+    }
+
+    /// How long a change may take, and how long until a current may flow after it.
+    fn spans(&self) -> Option<(Millis, Millis)> {
+        if self.by_contact() {
+            return Some((contact::CONFIRM, contact::SETTLE));
+        }
+        self.switch().map(|switch| (switch.confirm, switch.settle))
     }
 
     pub(super) fn phases_deadline(&self, now: Tick) -> Option<Tick> {
-        self.phases.deadline(now, self.switch()?.confirm)
+        self.phases.deadline(now, self.spans()?.0)
     }
 
     pub(super) fn phases_operation(&self, ask: Ask) -> Operation {
@@ -199,12 +243,16 @@ impl Driver {
         }
     }
 
-    /// Whether this layout has the switch.
+    /// Whether this layout has the switch, or needs none.
     pub(super) fn has_switch(&self) -> bool {
-        self.switch().is_some_and(|switch| switch.command.since.max(switch.state.since) <= self.layout)
+        self.by_contact()
+            || self.switch().is_some_and(|switch| switch.command.since.max(switch.state.since) <= self.layout)
     }
 
     pub(super) fn phases_job(&self, now: Tick) -> Option<Job> {
+        if self.by_contact() {
+            return None;
+        }
         let due = self.phases.read_at <= now;
         let ask = match self.phases.switch {
             Switch::Unwanted | Switch::Missing | Switch::Settling { .. } => None,
@@ -217,7 +265,7 @@ impl Driver {
     }
 
     /// What is to be commanded now, if anything may be: never before 0 A is proven and the car at rest.
-    fn phases_to_command(&self, now: Tick) -> Option<u8> {
+    pub(super) fn phases_to_command(&self, now: Tick) -> Option<u8> {
         let at_zero = self.setpoint.known() == Some(self.profile.set_current.off);
         let rested = self.phases.rest_since.is_some_and(|since| now.since(since) >= REST);
         if !at_zero || !rested || self.pulse != Pulse::Idle || self.restoring {
@@ -230,7 +278,8 @@ impl Driver {
         // An order of a current has a start in view, not a change.
         let order = self.order.filter(|order| order.setpoint == Some(Milliamps::ZERO))?;
         let wanted = order.phases.filter(|wanted| *wanted != known && now >= self.phases.barred_until)?;
-        self.switch()?.encode(wanted).map(|_| wanted)
+        let possible = self.by_contact() || self.switch()?.encode(wanted).is_some();
+        possible.then_some(wanted)
     }
 
     /// A poll has come: whether the car rests counts only once 0 A is proven.
@@ -316,7 +365,12 @@ impl Driver {
     /// The state register was read.
     fn phases_seen(&mut self, raw: u16, now: Tick) {
         let seen = self.switch().and_then(|switch| switch.decode(raw));
-        let settle = self.switch().map_or(Millis(0), |switch| switch.settle);
+        self.phases_are(seen, now);
+    }
+
+    /// What is connected was read; `None`: nothing definite.
+    pub(super) fn phases_are(&mut self, seen: Option<u8>, now: Tick) {
+        let settle = self.spans().map_or(Millis(0), |(_, settle)| settle);
         match self.phases.switch {
             Switch::Under { to, since } | Switch::Commanded { to, since } => {
                 self.phases.known = seen;
@@ -369,7 +423,10 @@ impl Driver {
 
     /// What passes time only.
     pub(super) fn pass_phases(&mut self, now: Tick) {
-        let Some(confirm) = self.switch().map(|switch| switch.confirm) else { return };
+        let Some((confirm, _)) = self.spans() else { return };
+        if matches!(self.phases.gentle, Gentle::Until(until) if now >= until) {
+            self.phases.gentle = Gentle::No;
+        }
         match self.phases.switch {
             Switch::Commanded { to, since } | Switch::Under { to, since } if now.since(since) >= confirm => {
                 self.change_failed(to, now);
@@ -382,6 +439,7 @@ impl Driver {
                 self.phases.read_at = now;
                 self.poll_at = now;
                 self.phases.said_unknown = false;
+                self.phases.gentle = Gentle::Next;
                 self.notice(Notice::PhasesChanged { phases: to, after: now.since(since) });
             }
             Switch::Steady

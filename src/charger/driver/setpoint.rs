@@ -1,9 +1,9 @@
 //! The setpoint and the settings behind it: which value the box is to have, and what has to be asked or written for that.
 
-use control::{Millis, Tick};
+use control::{Milliamps, Millis, Order, Tick};
 
 use super::kept::Need;
-use super::{Driver, Event, Job, Stage, StandbyState, Which};
+use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which};
 
 /// Longest time for the safe current at shutdown: systemd waits much longer, the user at a terminal does not.
 const ENDING_MAX: Millis = Millis::from_secs(4);
@@ -27,6 +27,8 @@ impl Driver {
         if self.refused_until.is_some() || !self.phases.known_where_wanted() {
             return Some(self.profile.set_current.off);
         }
+        let lowest = self.box_min.max(Milliamps::PILOT_MIN);
+        let current = if self.phases.gentle() { current.min(lowest) } else { current };
         Some(self.profile.encode_current(current, self.box_max))
     }
 
@@ -103,6 +105,20 @@ impl Driver {
         let allowed = raw == set.off || (set.min..=set.max).contains(&raw);
         debug_assert!(allowed, "{raw} must never be sent");
         if allowed { raw } else { set.off }
+    }
+
+    pub(super) fn take_order(&mut self, order: Order, now: Tick) {
+        self.order = Some(order);
+        if self.lapsed && now < order.valid_until {
+            self.lapsed = false;
+            // Nobody looked meanwhile.
+            self.readback_at = now;
+            self.check_at = now;
+            self.poll_at = now;
+            self.phases.interrupt(now);
+            self.forget_contact(now);
+            self.notice(Notice::Resumed);
+        }
     }
 
     pub(super) fn start_ending(&mut self, now: Tick) {

@@ -1,5 +1,6 @@
 //! The driver against a fake box, in virtual time.
 
+mod contact;
 mod faults;
 mod phases;
 mod random;
@@ -41,6 +42,7 @@ pub(super) struct Rig {
     pub(super) order: Option<Order>,
     /// Phases that are ordered with it.
     pub(super) phases: Option<u8>,
+    relay: contact::FakeRelay,
 }
 
 impl Rig {
@@ -52,7 +54,15 @@ impl Rig {
         let profile = profile::load(&setup.profile).unwrap();
         let mut driver = Driver::new(ID, setup, profile, Tick(1));
         driver.handle(Input::LineUp, Tick(1));
-        Self { driver, fake: FakeBox::new(layout), now: Tick(1), events: vec![], order: None, phases: None }
+        Self {
+            driver,
+            fake: FakeBox::new(layout),
+            now: Tick(1),
+            events: vec![],
+            order: None,
+            phases: None,
+            relay: contact::FakeRelay::new(),
+        }
     }
 
     pub(super) fn tell(&mut self, input: Input) {
@@ -79,6 +89,7 @@ impl Rig {
                 self.order(order.setpoint);
                 renew = self.now + Millis(3_000);
             }
+            self.serve_relay();
             if let Some(request) = self.driver.poll_request(self.now) {
                 let outcome = self.fake.answer(request, self.now);
                 let silent = matches!(outcome, Outcome::Failed(_));
@@ -88,6 +99,7 @@ impl Rig {
             }
             let next = self.driver.poll_timeout(self.now).map_or(end, |(at, _)| at);
             assert!(next > self.now, "asks to be called at once and then has nothing to do");
+            let next = self.relay.due(self.now).map_or(next, |at| at.min(next));
             self.now = next.min(end).min(if self.order.is_some() { renew } else { end }).max(self.now + Millis(1));
         }
         self.tell(Input::Timeout);

@@ -247,15 +247,18 @@ fn chargers() {
         (18, "poll-s = 0", "18:10", "out of range"),
         (18, "poll-s = 11", "18:10", "three times `poll-s`"),
         (18, "wake-after-s = 5", "18:16", "use 0 for never, or 30 to 86400"),
-        (18, "phase-switch = \"charger\"", "18:16", "cannot switch phases; leave it out; amperfied-connect can"),
-        (18, "phase-switch = \"chargr\"", "18:16", "did you mean \"charger\"?"),
-        (18, "phase-switch = true", "18:16", "must be a text, not boolean"),
         (
             18,
-            "phase-switch = { relay = \"pico\", contact = 1 }",
+            "phase-switch = \"charger\"",
             "18:16",
-            "relay \"pico\" is not supported by this version",
+            "cannot switch phases; leave it out; amperfied-connect can, and a contact",
         ),
+        (18, "phase-switch = \"chargr\"", "18:16", "did you mean \"charger\"?"),
+        (18, "phase-switch = true", "18:16", "must be a text, not boolean"),
+        (18, "phase-switch = { relay = \"Pico!\", contact = 1 }", "18:16", "\"Pico!\" is no name of a relay"),
+        (18, "phase-switch = { relay = \"pico\", contact = 3 }", "18:44", "use a number from 1 to 2"),
+        (18, "phase-switch = { relay = \"pico\", contact = 1.5 }", "18:44", "not a whole number"),
+        (18, "phase-switch = { relay = \"pico\" }", "18:16", "contact"),
         (18, "phase-switch-pause-s = 5", "18:24", "from 10 to 600"),
         (18, "[[charger]]\nname = \"b\"\nprofile = \"zappi\"\nlink = \"tcp://b\"", "20:11", "is not known"),
     ];
@@ -289,6 +292,21 @@ fn what_does_not_fit_together() {
     let loaded = read(&switching.replace("phase-switch =", "phases = 1\nphase-switch ="));
     assert!(lines(&loaded.findings).contains("19:16: warning: a car that does not use three phases"), "{loaded:?}");
     assert!(loaded.config.is_some());
+    // A contact must not open under a current, when nobody is there any more.
+    let contact = |text: &str| text.replace("unit = 1", "phase-switch = { relay = \"pico\", contact = 1 }");
+    let found = lines(&read(&contact(&with_line(13, "charger-current-a = 6"))).findings);
+    assert!(found.contains("13:21: error: a contact would switch the phases under this current"), "{found}");
+    let found = lines(&read(&contact(&with_line(13, "charger-watchdog-s = 36"))).findings);
+    assert!(found.contains("error: with a contact for the phases this is at most 35"), "{found}");
+    assert!(read(&contact(&with_line(13, "charger-watchdog-s = 35"))).config.is_some());
+    let two = BASE.replace("heidelberg-energy-control", "amperfied-connect");
+    let found = lines(&read(&contact(&two)).findings);
+    assert!(found.contains("warning: this charger may switch its phases by itself"), "{found}");
+    // Two chargers cannot share a relay for it.
+    let second = "[[charger]]\nname = \"b\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://b\"\n\
+        phase-switch = { relay = \"pico\", contact = 2 }\n[home-assistant]";
+    let found = lines(&read(&contact(BASE).replace("[home-assistant]", second)).findings);
+    assert!(found.contains("error: charger 1 switches its phases with the relay \"pico\" as well"), "{found}");
     // The fail-safe current is above what the cable takes.
     let text = with_line(13, "charger-current-a = 16").replace("unit = 1", "max-current-a = 10");
     let found = lines(&read(&text).findings);

@@ -120,12 +120,22 @@ fn phases_are_switched_only_where_it_is_asked_for() {
     let connect = BASE.replace("heidelberg-energy-control", "amperfied-connect");
     let id = ChargerId(0);
     let config = good(&connect);
-    assert_eq!((config.chargers[&id].phase_switch, config.control.chargers[&id].switching), (None, None));
+    assert_eq!((&config.chargers[&id].phase_switch, config.control.chargers[&id].switching), (&None, None));
     let config = good(&connect.replace("unit = 1", "phase-switch = \"charger\""));
     assert_eq!(config.chargers[&id].phase_switch, Some(PhaseSwitch::Charger));
     assert_eq!(config.control.chargers[&id].switching, Some(PhaseSwitching { pause: Millis(60_000) }));
     let config = good(&connect.replace("unit = 1", "phase-switch = \"charger\"\nphase-switch-pause-s = 90"));
     assert_eq!(config.control.chargers[&id].switching, Some(PhaseSwitching { pause: Millis(90_000) }));
+}
+
+/// A contact needs nothing of the charger.
+#[test]
+fn a_contact_of_a_relay_switches_the_phases_of_any_charger() {
+    let config = good(&BASE.replace("unit = 1", "phase-switch = { relay = \"pico-carport\", contact = 2 }"));
+    let id = ChargerId(0);
+    let switch = PhaseSwitch::Contact { relay: "pico-carport".to_owned(), contact: 2 };
+    assert_eq!(config.chargers[&id].phase_switch, Some(switch));
+    assert_eq!(config.control.chargers[&id].switching, Some(PhaseSwitching { pause: Millis(60_000) }));
 }
 
 #[test]

@@ -24,6 +24,9 @@ impl RelayHandler for Echo {
     fn lease(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
         Contacts::new(0).lease(contact, seconds, 0)
     }
+    fn renew(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
+        Contacts::new(0).renew(contact, seconds, 0)
+    }
     fn status(&mut self) -> Status {
         Status {
             uptime_s: 1,

@@ -34,6 +34,10 @@ impl RelayHandler for Relay {
         self.done.push("lease");
         Contacts::new(0).lease(contact, seconds, 0)
     }
+    fn renew(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
+        self.done.push("renew");
+        Contacts::new(0).renew(contact, seconds, 0)
+    }
     fn status(&mut self) -> Status {
         self.done.push("status");
         Status {
@@ -103,6 +107,17 @@ fn what_is_asked_is_done_and_answered() {
     }
     assert_eq!(relay.done, ["exchange", "lease", "status", "identify"]);
     assert_eq!(relay.asked, [1, 2, 3]);
+}
+
+/// Nothing of it is closed, so there is nothing to renew.
+#[test]
+fn a_renewal_is_answered_as_a_lease_is() {
+    let (mut endpoint, mut relay, session) = begun();
+    let renewal = frame(&Request::Renew { contact: 1, seconds: 15 }, session, 1);
+    let reply = tell(&mut endpoint, &mut relay, &renewal).unwrap();
+    let reply = Frame::parse(&reply).unwrap();
+    assert_eq!(Reply::parse(reply.kind, reply.body), Some(Reply::LeaseRefused(LeaseRefusal::NotClosed)));
+    assert_eq!(relay.done, ["renew"]);
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn golden_bodies_of_version_1() {
         (Request::Lease { contact: 1, seconds: 15 }, 3, &[1, 15, 0]),
         (Request::Status, 4, &[]),
         (Request::Identify { seconds: 9 }, 5, &[9]),
+        (Request::Renew { contact: 2, seconds: 30 }, 6, &[2, 30, 0]),
     ] {
         assert_eq!((request.kind(), request.write(&mut out)), (kind, Some(golden)));
         assert_eq!(Request::parse(kind, golden), Ok(request));
@@ -50,6 +51,7 @@ fn golden_bodies_of_version_1() {
         (Reply::LeaseRefused(LeaseRefusal::NoSuchContact), 0x83, &[1]),
         (Reply::LeaseRefused(LeaseRefusal::Interlocked), 0x83, &[2]),
         (Reply::LeaseRefused(LeaseRefusal::Welded), 0x83, &[3]),
+        (Reply::LeaseRefused(LeaseRefusal::NotClosed), 0x83, &[4]),
         (
             Reply::Status(STATUS),
             0x84,

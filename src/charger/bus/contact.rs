@@ -1,0 +1,68 @@
+//! Questions about contacts, beside the line's own traffic: a relay that does not answer does not hold up a wallbox that does.
+
+use std::collections::BTreeMap;
+
+use control::{ChargerId, Millis};
+use relay_link::contacts::LEASE_MAX_S;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::charger::driver::ANSWER_WITHIN;
+use crate::config::{ChargerSetup, PhaseSwitch};
+use crate::daemon::clock::Clock;
+use crate::relay::{Answer, Ask, Failure, What};
+
+/// The relays answer, or say that there is no answer, well before this; a loop that hangs does neither.
+const GIVEN_UP_AFTER: Millis = Millis::from_secs(LEASE_MAX_S as u64);
+
+type Answered = (ChargerId, Result<Answer, Failure>);
+
+/// The contacts of a line's chargers.
+#[derive(Debug)]
+pub(super) struct Contacts {
+    relays: Option<mpsc::Sender<Ask>>,
+    names: BTreeMap<ChargerId, String>,
+    clock: Clock,
+    /// At most one a charger.
+    asked: JoinSet<Answered>,
+}
+
+impl Contacts {
+    pub(super) fn new<'a>(
+        setups: impl Iterator<Item = (ChargerId, &'a ChargerSetup)>,
+        relays: Option<mpsc::Sender<Ask>>,
+        clock: Clock,
+    ) -> Self {
+        let named = |(id, setup): (ChargerId, &ChargerSetup)| {
+            let relay = setup.phase_switch.as_ref().and_then(PhaseSwitch::relay)?;
+            Some((id, relay.to_owned()))
+        };
+        Self { relays, names: setups.filter_map(named).collect(), clock, asked: JoinSet::new() }
+    }
+
+    /// Asks on behalf of a charger.
+    pub(super) fn ask(&mut self, charger: ChargerId, what: What) {
+        let (relay, relays, clock) = (self.names.get(&charger).cloned(), self.relays.clone(), self.clock);
+        self.asked.spawn(async move {
+            let (reply, answer) = oneshot::channel();
+            let asking = async {
+                let ask = Ask { relay: relay?, what, within: ANSWER_WITHIN, reply };
+                relays?.send(ask).await.ok()?;
+                answer.await.ok()
+            };
+            let answer = timeout(clock.real(GIVEN_UP_AFTER), asking).await.ok().flatten();
+            (charger, answer.unwrap_or(Err(Failure::Away)))
+        });
+    }
+
+    /// The next answer; never if nothing was asked. May be dropped at any time.
+    pub(super) async fn answered(&mut self) -> Answered {
+        while let Some(answered) = self.asked.join_next().await {
+            if let Ok(answered) = answered {
+                return answered;
+            }
+        }
+        std::future::pending().await
+    }
+}

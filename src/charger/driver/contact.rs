@@ -1,0 +1,257 @@
+//! A contactor in L2 and L3 before the box, at a contact of a Pico W relay: closed, all phases are connected; open, L1 alone.
+//!
+//! ```text
+//!  Look ──closed──▶ Keep        Open ──read back as open──▶ Look
+//!   ▲                │          Close ──granted──▶ Keep
+//!   └── fell open ───┘
+//! ```
+//! When to change is decided as for a box that switches by itself (see `phases`): at 0 A, with the car measured at rest. What is
+//! different is that the contact is closed on a lease, renewed only while orders are valid. It lasts longer than the box needs to fall
+//! to its fail-safe current of 0 A and the car to stop: whoever dies, the charge ends first and the contact opens then. What opened all
+//! the same (the relay was without power) is not closed by a renewal; that takes a change, with all that belongs to it.
+
+use control::{Millis, Tick};
+use relay_link::ContactState;
+use relay_link::contacts::LEASE_MAX_S;
+
+use super::phases::{LOOK_EVERY, Switch};
+use super::{Driver, Event, Notice};
+use crate::relay::{Answer, Failure, What};
+
+/// The contactor must follow, and show it, within this.
+pub(super) const CONFIRM: Millis = Millis::from_secs(10);
+/// No current before it has been as it is for this long (a contactor bounces for some tens of milliseconds; openWB waits 5 s).
+pub(super) const SETTLE: Millis = Millis::from_secs(5);
+/// It is not closed before it was open for this long (openWB: 5 s; `SmartEVSE`: 10 s).
+const PAUSE: Millis = Millis::from_secs(10);
+/// An answer that takes longer is none.
+pub(crate) const ANSWER_WITHIN: Millis = Millis::from_secs(3);
+/// A lease is renewed this often, and an open contact looked at.
+const ASK_EVERY: Millis = Millis::from_secs(5);
+/// After a failure.
+const RETRY: Millis = Millis::from_secs(1);
+/// By how much a lease is longer than the box's watchdog.
+const RESERVE: Millis = Millis::from_secs(25);
+/// A car stops within 5 s of being told (IEC 61851-1, Annex A); boxes give it 6.
+const STOP: Millis = Millis::from_secs(6);
+/// Failures in a row that are worth a line.
+const FAILURES_SAID: u8 = 3;
+
+/// What is asked of the relay next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// Its state, and nothing else.
+    Look,
+    /// Closed, stay so.
+    Keep,
+    Open,
+    Close,
+}
+
+/// The contact of one box.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Contact {
+    /// Counted from 1.
+    number: u8,
+    lease: Millis,
+    /// A current may flow for so long after a renewal. What is left of the lease then is enough for a box that just then is not heard
+    /// any more to fall to 0 A, and for the car to stop.
+    trusted: Millis,
+    wish: Wish,
+    /// The question under way was asked then.
+    asked: Option<Tick>,
+    ask_at: Tick,
+    /// Seen closed: the lease runs from then at the least. `None`: open, or never seen.
+    leased_at: Option<Tick>,
+    /// Seen open, also by the contactor, since.
+    open_since: Option<Tick>,
+    failures: u8,
+}
+
+impl Contact {
+    /// For a box that falls to 0 A after `watchdog` of silence.
+    pub(super) fn new(number: u8, watchdog: Millis, now: Tick) -> Self {
+        let lease = Millis(watchdog.0 + RESERVE.0).min(Millis::from_secs(LEASE_MAX_S.into()));
+        Self {
+            number,
+            lease,
+            trusted: Millis(lease.0.saturating_sub(watchdog.0 + STOP.0)),
+            wish: Wish::Look,
+            asked: None,
+            ask_at: now,
+            leased_at: None,
+            open_since: None,
+            failures: 0,
+        }
+    }
+
+    fn what(&self) -> What {
+        let seconds = u16::try_from(self.lease.0 / 1_000).unwrap_or(LEASE_MAX_S);
+        match self.wish {
+            Wish::Look => What::Status,
+            Wish::Keep => What::Renew { contact: self.number, seconds },
+            Wish::Open => What::Lease { contact: self.number, seconds: 0 },
+            Wish::Close => What::Lease { contact: self.number, seconds },
+        }
+    }
+
+    /// Until when it is certain that it stays closed for as long as a charge needs to end.
+    fn certain_until(&self) -> Option<Tick> {
+        self.leased_at.map(|at| at + self.trusted)
+    }
+
+    /// Whether it may be closed, as far as its own past is concerned.
+    fn rested(&self, now: Tick) -> bool {
+        self.open_since.is_some_and(|since| now.since(since) >= PAUSE)
+    }
+
+    /// When something has to be done without any input.
+    fn deadline(&self, now: Tick) -> Option<Tick> {
+        let ask = Some(self.ask_at).filter(|_| self.asked.is_none());
+        let rested = self.open_since.map(|since| since + PAUSE);
+        [ask, rested, self.certain_until()].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    fn state(&self, answer: &Answer) -> Option<ContactState> {
+        match answer {
+            Answer::Contact(state) => Some(*state),
+            Answer::Status(status) => status.contacts.get(usize::from(self.number).checked_sub(1)?).copied(),
+            Answer::Bytes(_) | Answer::Identifying => None,
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn contact_deadline(&self, now: Tick) -> Option<Tick> {
+        self.contact.filter(|_| !self.lapsed && self.ending.is_none())?.deadline(now)
+    }
+
+    /// Nobody looked meanwhile: nothing is taken for granted.
+    pub(super) fn forget_contact(&mut self, now: Tick) {
+        if let Some(contact) = &mut self.contact {
+            contact.wish = Wish::Look;
+            contact.ask_at = now;
+            contact.leased_at = None;
+            contact.open_since = None;
+            self.phases.forget(now);
+        }
+    }
+
+    /// What passes time only: a change that may begin, a lease that becomes uncertain, the next question.
+    pub(super) fn pass_contact(&mut self, now: Tick) {
+        if self.lapsed || self.ending.is_some() {
+            return;
+        }
+        let change = self.contact_change(now);
+        let ordered = self.order.is_some();
+        let Some(contact) = &mut self.contact else { return };
+        if let Some(to) = change {
+            contact.wish = if to == 1 { Wish::Open } else { Wish::Close };
+            contact.ask_at = now;
+            self.phases.begin(to, now);
+        } else if !self.phases.under() && matches!(contact.wish, Wish::Open | Wish::Close) {
+            contact.wish = Wish::Look;
+        }
+        if contact.wish == Wish::Keep && !ordered {
+            contact.wish = Wish::Look;
+        }
+        if contact.certain_until().is_some_and(|until| now >= until) {
+            contact.leased_at = None;
+            contact.wish = Wish::Look;
+            self.phases.forget(now);
+            self.poll_at = now;
+        }
+        if contact.asked.is_none() && now >= contact.ask_at {
+            contact.asked = Some(now);
+            let what = contact.what();
+            self.say(Event::Contact(what));
+        }
+        if let Some(to) = change.filter(|_| !self.phases.undoing()) {
+            self.notice(Notice::PhasesChanging { to });
+        }
+    }
+
+    /// The number of phases to change to now, if that may be.
+    fn contact_change(&self, now: Tick) -> Option<u8> {
+        let contact = self.contact.as_ref()?;
+        let running = self.stage == super::Stage::Running && self.line_up && self.controllable();
+        let to = Some(()).filter(|()| running && self.phases.steady()).and_then(|()| self.phases_to_command(now))?;
+        // Not while the relay is not heard: what it makes of the question would not be known.
+        (contact.failures == 0 && (to == 1 || contact.rested(now))).then_some(to)
+    }
+
+    /// The relay has answered, or has not.
+    pub(super) fn contact_answer(&mut self, answer: &Result<Answer, Failure>, now: Tick) {
+        let under = self.phases.under();
+        let Some(contact) = &mut self.contact else { return };
+        let asked = contact.asked.take().unwrap_or(now);
+        let state = answer.as_ref().map_err(|failure| *failure);
+        let state = state.and_then(|answer| contact.state(answer).ok_or(Failure::Nonsense));
+        match state {
+            Ok(state) => {
+                contact.ask_at = now + if under { LOOK_EVERY } else { ASK_EVERY };
+                let lost = std::mem::replace(&mut contact.failures, 0) >= FAILURES_SAID;
+                self.contact_seen(state, asked, now);
+                if lost {
+                    self.notice(Notice::ContactBack);
+                }
+            }
+            Err(failure) => {
+                contact.ask_at = now + RETRY;
+                contact.failures = contact.failures.saturating_add(1);
+                if matches!(failure, Failure::Lease(_)) {
+                    // Not closed, whatever it was before: what it is comes next.
+                    contact.wish = Wish::Look;
+                    contact.leased_at = None;
+                    contact.failures = FAILURES_SAID;
+                    self.phases.forget(now);
+                }
+                if self.contact.is_some_and(|contact| contact.failures == FAILURES_SAID) {
+                    self.notice(Notice::ContactLost { failure });
+                }
+            }
+        }
+    }
+
+    fn contact_seen(&mut self, state: ContactState, asked: Tick, now: Tick) {
+        let Some(contact) = &mut self.contact else { return };
+        // As far back as if it had been leased for the whole time.
+        let leased_at = Tick((asked.0 + u64::from(state.left_ms)).saturating_sub(contact.lease.0));
+        contact.leased_at = Some(leased_at).filter(|_| state.closed);
+        let certain = contact.certain_until().is_some_and(|until| until > now);
+        contact.leased_at = contact.leased_at.filter(|_| certain);
+        if state.closed && contact.wish != Wish::Open {
+            contact.wish = Wish::Keep;
+            // Found closed, with little left: kept, and then it is certain.
+            contact.ask_at = if certain { contact.ask_at } else { now };
+        } else if !state.closed && contact.wish == Wish::Keep {
+            contact.wish = Wish::Look;
+        }
+        let open = !state.closed && !state.read_back;
+        contact.open_since = contact.open_since.or(Some(now)).filter(|_| open);
+        let phases = match (state.closed, state.read_back) {
+            (true, true) if certain => Some(3),
+            (false, false) => Some(1),
+            (true, _) | (false, true) => None,
+        };
+        if phases.is_none() {
+            contact.ask_at = contact.ask_at.min(now + LOOK_EVERY);
+        }
+        self.phases_are(phases, now);
+    }
+
+    /// Whether what is connected is switched by a contact.
+    pub(super) const fn by_contact(&self) -> bool {
+        self.contact.is_some()
+    }
+}
+
+impl super::phases::Phases {
+    pub(super) fn steady(&self) -> bool {
+        self.switch == Switch::Steady
+    }
+
+    pub(super) fn under(&self) -> bool {
+        matches!(self.switch, Switch::Under { .. })
+    }
+}
