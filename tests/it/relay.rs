@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relay_link::contacts::Contacts;
 use relay_link::endpoint::{ExchangeFailure, RelayHandler};
 use relay_link::{ContactState, Endpoint, FRAME_MAX, LeaseRefusal, RS485_MAX, ResetReason, Status};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS};
+use surplusd::daemon::clock::Clock;
 use surplusd::sim::wallbox::WallboxOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ const ID: &str = "pico-carport";
 
 /// The relay's contacts, which outlive a connection: contact 1 drives the house's contactor.
 struct Contactor {
-    start: Instant,
+    clock: Clock,
     contacts: Mutex<Contacts>,
     closed: Arc<AtomicBool>,
     /// How it went, and what the box offered then.
@@ -33,7 +34,7 @@ impl Contactor {
     fn start(house: &House) -> (Arc<Self>, JoinSet<()>) {
         house.contactor.store(false, Ordering::Relaxed);
         let this = Arc::new(Self {
-            start: Instant::now(),
+            clock: Clock::start(1),
             contacts: Mutex::new(Contacts::new(0)),
             closed: Arc::clone(&house.contactor),
             moved: Mutex::default(),
@@ -56,7 +57,7 @@ impl Contactor {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap()
+        self.clock.now().0
     }
 
     fn lock(&self) -> MutexGuard<'_, Contacts> {

@@ -8,13 +8,14 @@
 //! * [`message`]: what bodies mean. Append-only: a reader ignores what follows the fields it knows.
 //! * [`endpoint`]: the relay's side, [`Endpoint::handle_frame`]: who repeats himself gets the same answer again, and nothing is done twice.
 //! * [`contacts`]: contacts as leases, interlocked, with a welded one latched.
-//! * [`settings`]: the page of flash that says which network, which broker, whose certificates.
+//! * [`settings`]: the page of flash that says which network, which broker, whose certificates; [`draft`]: the same, typed on a console.
 //!
 //! A frame that is lost costs a repetition; one that comes twice or late does nothing: the relay numbers sessions, and a frame of any other
 //! session is refused.
 #![no_std]
 
 pub mod contacts;
+pub mod draft;
 pub mod endpoint;
 pub mod frame;
 pub mod message;

@@ -47,9 +47,9 @@ export class Household {
     this.pki.remove();
   }
 
-  /** A board that knows the household; `settings` replace some of its own. */
+  /** A board that knows the household; `settings` replace some of its own, `null` is a Pico fresh from the shop. */
   board({ settings = {}, hostPort = this.broker.port, ...options } = {}) {
-    const board = new Board({ elf: elf(), settings: { ...this.settings(), ...settings }, accessPoint: new AccessPoint({ ssid: SSID, passphrase: PASSPHRASE }), ...options });
+    const board = new Board({ elf: elf(), settings: settings && { ...this.settings(), ...settings }, accessPoint: new AccessPoint({ ssid: SSID, passphrase: PASSPHRASE }), ...options });
     board.network.host(BROKER, BROKER_IP, { [PORT]: hostPort });
     this.#boards.push(board);
     return board;

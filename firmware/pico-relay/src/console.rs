@@ -1,4 +1,5 @@
-//! The console on UART0: lines about what happens, and two commands, `status` and `reset`. It says no secrets, and takes no settings.
+//! The console on UART0: lines about what happens, the commands `status` and `reset`, and the settings (see [`relay_link::draft`]). It
+//! says no secrets.
 //!
 //! Lines go through a queue, since interrupt level writes some as well, and nobody waits for a slow serial port: what finds the queue
 //! full is dropped, and their number is said.
@@ -14,9 +15,11 @@ use embassy_time::Instant;
 use embedded_io_async::{Read as _, Write as _};
 use heapless::String;
 use portable_atomic::{AtomicU32, Ordering};
+use relay_link::draft::{Draft, LINE_MAX, Missing, Wish};
 use static_cell::StaticCell;
 
 use crate::pins::{self, Irqs};
+use crate::settings::{self, Flash};
 use crate::{contacts, memory, panic};
 
 /// A line; what is longer is cut off.
@@ -43,20 +46,25 @@ pub(crate) fn say(arguments: core::fmt::Arguments<'_>) {
 
 /// Writes lines as they come, and does what is typed.
 #[task]
-pub(crate) async fn run(pins: pins::Console) {
+pub(crate) async fn run(pins: pins::Console, flash: Flash) {
     static TX: StaticCell<[u8; 256]> = StaticCell::new();
-    static RX: StaticCell<[u8; 64]> = StaticCell::new();
-    let (tx, rx) = (TX.init([0; 256]), RX.init([0; 64]));
+    // A pasted PEM file, as the thread level may be busy with TLS meanwhile.
+    static RX: StaticCell<[u8; 1024]> = StaticCell::new();
+    static TYPING: StaticCell<Typing> = StaticCell::new();
+    let (tx, rx) = (TX.init([0; 256]), RX.init([0; 1024]));
     let uart = BufferedUart::new(pins.uart, pins.tx, pins.rx, Irqs, tx, rx, Config::default());
     let (mut tx, mut rx) = uart.split();
-    let mut typed = String::<16>::new();
+    let typing = TYPING.init(Typing { line: String::new(), whole: true, draft: Draft::new(), flash: Some(flash) });
+    if let Ok(settings) = settings::load() {
+        typing.draft.begin(&settings);
+    }
     loop {
         let mut byte = [0];
         match select(LINES.receive(), rx.read(&mut byte)).await {
             Either::First(line) => write(&mut tx, &line).await,
-            Either::Second(Ok(_)) => take(byte[0], &mut typed),
-            // Noise of a line that nobody holds.
-            Either::Second(Err(_)) => typed.clear(),
+            Either::Second(Ok(_)) => typing.take(byte[0]),
+            // Noise of a line that nobody holds, or more than was taken in time.
+            Either::Second(Err(_)) => typing.whole = false,
         }
     }
 }
@@ -72,22 +80,48 @@ async fn write(tx: &mut BufferedUartTx, line: &str) {
     }
 }
 
-/// Takes one typed byte; a line too long to be a command is none.
-fn take(byte: u8, typed: &mut String<16>) {
-    match byte {
-        b'\r' | b'\n' => {
-            match typed.as_str() {
-                "" => {}
-                "status" => status(),
-                "reset" => panic::reset_by_console(),
-                _ => line!("commands: status, reset"),
-            }
-            typed.clear();
+/// What is being typed.
+struct Typing {
+    line: String<LINE_MAX>,
+    /// All of the line has come.
+    whole: bool,
+    draft: Draft,
+    flash: Option<Flash>,
+}
+
+impl Typing {
+    fn take(&mut self, byte: u8) {
+        if byte != b'\r' && byte != b'\n' {
+            self.whole &= self.line.push(char::from(byte)).is_ok();
+            return;
         }
-        _ => {
-            if typed.push(char::from(byte)).is_err() {
-                typed.clear();
+        if self.whole {
+            match self.draft.line(&self.line, &mut say) {
+                Wish::Nothing => {}
+                Wish::Status => status(),
+                Wish::Reset => panic::reset_by_console(),
+                Wish::Save => self.save(),
             }
+        } else {
+            self.draft.damaged();
+            line!("that line was not understood");
+        }
+        self.line.clear();
+        self.whole = true;
+    }
+
+    /// Saving ends in a reset, which opens the contacts: never under a load.
+    fn save(&mut self) {
+        if contacts::states().iter().any(|contact| contact.closed || contact.read_back) {
+            return line!("not saved: a contact is closed");
+        }
+        match self.draft.page() {
+            Ok(page) => {
+                if let Some(flash) = self.flash.take() {
+                    flash.replace(&page);
+                }
+            }
+            Err(fault) => line!("not saved; {}", Missing(fault)),
         }
     }
 }

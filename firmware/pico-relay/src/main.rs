@@ -42,6 +42,7 @@ use crate::console::line;
 use crate::pins::Board;
 use crate::relay::Relay;
 use crate::rs485::Rs485;
+use crate::settings::Flash;
 use crate::tls::Identity;
 
 /// Version of this firmware, as the protocol carries it.
@@ -56,7 +57,7 @@ async fn main(spawner: Spawner) {
     line!("surplusd pico-relay {}.{}.{}", VERSION[0], VERSION[1], VERSION[2]);
     line!("reset: {}", reset.name());
     panic::report_last();
-    spawn(spawner, console::run(board.console));
+    spawn(spawner, console::run(board.console, Flash::new(board.flash)));
     let settings = settings::load();
     spawn(spawner, health::run(board.health, settings.is_ok()));
     match settings {
@@ -64,7 +65,7 @@ async fn main(spawner: Spawner) {
             line!("settings: {}", settings.id);
             bring_up(spawner, settings, board.wifi, board.rs485, reset).await;
         }
-        Err(SettingsFault::Empty) => line!("settings: none"),
+        Err(SettingsFault::Empty) => line!("settings: none; provision it, or `set` and `save` here"),
         Err(fault) => line!("settings: none ({:?})", fault),
     }
 }

@@ -13,7 +13,7 @@
 //! free, and which a reset turns into inputs, so that the resistors to ground open the contacts.
 
 use embassy_rp::peripherals::{
-    ADC, ADC_TEMP_SENSOR, DMA_CH0, PIN_0, PIN_1, PIN_3, PIN_4, PIN_5, PIN_6, PIN_7, PIN_8, PIN_9, PIN_23, PIN_24,
+    ADC, ADC_TEMP_SENSOR, DMA_CH0, FLASH, PIN_0, PIN_1, PIN_3, PIN_4, PIN_5, PIN_6, PIN_7, PIN_8, PIN_9, PIN_23, PIN_24,
     PIN_25, PIN_29, PIO0, UART0, UART1, WATCHDOG,
 };
 use embassy_rp::{Peri, Peripherals, bind_interrupts, dma, pio, uart};
@@ -33,6 +33,7 @@ pub(crate) const RS485_RX: usize = 5;
 /// Everything, by user.
 pub(crate) struct Board {
     pub(crate) console: Console,
+    pub(crate) flash: Peri<'static, FLASH>,
     pub(crate) contacts: Contacts,
     pub(crate) health: Health,
     pub(crate) rs485: Rs485,
@@ -82,6 +83,7 @@ impl Board {
     pub(crate) fn new(p: Peripherals) -> Self {
         Self {
             console: Console { uart: p.UART0, tx: p.PIN_0, rx: p.PIN_1 },
+            flash: p.FLASH,
             contacts: Contacts { outputs: (p.PIN_6, p.PIN_7), mirrors: (p.PIN_8, p.PIN_9), watchdog: p.WATCHDOG },
             health: Health { adc: p.ADC, sensor: p.ADC_TEMP_SENSOR },
             rs485: Rs485 { uart: p.UART1, tx: p.PIN_4, rx: p.PIN_5, direction: p.PIN_3 },

@@ -1,9 +1,33 @@
-//! The page of flash that makes this Pico one particular relay. It is written when the relay is provisioned, never by this firmware.
+//! The page of flash that makes this Pico one particular relay. It is written when the relay is provisioned, or from the console.
 
+use embassy_rp::Peri;
+use embassy_rp::flash::{Blocking, Flash as Driver};
+use embassy_rp::peripherals::FLASH;
 use relay_link::settings::{FLASH_OFFSET, PAGE, Settings, SettingsFault};
+
+use crate::panic;
 
 /// Where the RP2040 maps its flash (RP2040 datasheet, 2.2.1).
 const FLASH_BASE: u32 = 0x1000_0000;
+/// The Pico's flash (W25Q16JV), of which the page is the last sector.
+const FLASH_SIZE: usize = 2 * 1_024 * 1_024;
+
+/// The one who may write the page.
+pub(crate) struct Flash(Driver<'static, FLASH, Blocking, FLASH_SIZE>);
+
+impl Flash {
+    pub(crate) fn new(flash: Peri<'static, FLASH>) -> Self {
+        Self(Driver::new_blocking(flash))
+    }
+
+    /// Replaces the page and starts anew, as the settings in use are gone. Takes up to half a second, in which nothing else runs. If it
+    /// fails, or power does meanwhile, the page is empty or damaged, and the relay says so.
+    pub(crate) fn replace(mut self, page: &[u8; PAGE]) -> ! {
+        let end = FLASH_OFFSET + PAGE as u32;
+        let _ = self.0.blocking_erase(FLASH_OFFSET, end).and_then(|()| self.0.blocking_write(FLASH_OFFSET, page));
+        panic::reset_by_console()
+    }
+}
 
 /// Reads the page. Certificates and key stay where they are, in flash, and cost no RAM.
 pub(crate) fn load() -> Result<Settings<'static>, SettingsFault> {
@@ -13,6 +37,7 @@ pub(crate) fn load() -> Result<Settings<'static>, SettingsFault> {
 #[expect(unsafe_code, reason = "an address is made a slice")]
 fn page() -> &'static [u8] {
     let start = (FLASH_BASE + FLASH_OFFSET) as *const u8;
-    // SAFETY: the sector is mapped and readable all the time, memory.x keeps the program out of it, and nothing here writes to flash.
+    // SAFETY: the sector is mapped and readable all the time and memory.x keeps the program out of it. `Flash::replace` is the only one
+    // to write there, and does not come back: nobody looks at these bytes again.
     unsafe { core::slice::from_raw_parts(start, PAGE) }
 }
