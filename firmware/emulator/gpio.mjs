@@ -9,6 +9,8 @@ const PICKS_UP_NS = 20e6, DROPS_OUT_NS = 15e6;
 export class Contactors {
   /** What happened, as `{ at, contact, closed }` with contacts counted from 1 and times in simulated nanoseconds: the coil's circuit. */
   driven = [];
+  /** Called with contact and state when that happens. */
+  onDriven = () => {};
   #chip;
   #machine;
   #coils = [false, false];
@@ -58,6 +60,7 @@ export class Contactors {
     if (on === this.#coils[i]) return;
     this.#coils[i] = on;
     this.driven.push({ at: this.#machine.nanos, contact: i + 1, closed: on });
+    this.onDriven(i + 1, on);
     this.#machine.interrupt();
     this.#machine.later(on ? PICKS_UP_NS : DROPS_OUT_NS, () => {
       this.#closed[i] = this.#coils[i] || (this.#welded[i] && this.#closed[i]);

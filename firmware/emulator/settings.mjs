@@ -25,6 +25,17 @@ export function settingsPage({ id, ssid, passphrase, host, port, ca, certificate
   return page;
 }
 
+/** Puts the blocks of a UF2 file where they belong, as the Pico's boot ROM does (Microsoft's UF2 specification). */
+export function writeUf2(machine, file) {
+  for (let at = 0; at < file.length; at += 512) {
+    const block = file.subarray(at, at + 512);
+    const [first, second, flags, address, bytes, , , family] = Array.from({ length: 8 }, (_, i) => block.readUInt32LE(i * 4));
+    if (first !== 0x0a324655 || second !== 0x9e5d5157 || block.readUInt32LE(508) !== 0x0ab16f30) throw new Error('no UF2 block');
+    if (flags !== 0x2000 || family !== 0xe48bff56 || bytes !== 256) throw new Error('not for an RP2040');
+    machine.flash.set(block.subarray(32, 32 + bytes), address - 0x1000_0000);
+  }
+}
+
 /** Writes a page into a machine's flash, as provisioning would. */
 export function writeSettings(machine, settings) {
   machine.flash.fill(0xff, SETTINGS_OFFSET, SETTINGS_OFFSET + SETTINGS_BYTES);

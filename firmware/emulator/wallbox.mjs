@@ -33,6 +33,8 @@ export function withCrc(bytes) {
 export class Wallbox {
   /** What the car does: plugged in, and wanting to charge. */
   car = { plugged: false, asks: false };
+  /** How many phases are connected to it. */
+  phases = () => 3;
   /** Valid requests, as `{ at, function, address, values }`. */
   requests = [];
   /** Frames that were thrown away. */
@@ -68,12 +70,21 @@ export class Wallbox {
     return group + (this.offered > 0 ? 1 : 0);
   }
 
+  /** What the car draws. */
+  get watts() {
+    return Math.round((this.#drawn / 10) * (this.phases() > 1 ? 713 : 237));
+  }
+
   /** A byte on the line. */
   receive(byte) {
     const { machine } = this.line;
     machine.cancel(this.#silence);
     if (this.#frame.length < 300) this.#frame.push(byte);
     this.#silence = machine.later(SILENCE_NS, () => this.#frameEnds());
+  }
+
+  get #drawn() {
+    return this.state === 7 ? this.offered : 0;
   }
 
   get #now() {
@@ -151,9 +162,9 @@ export class Wallbox {
   }
 
   #input(address) {
-    const amps = this.state === 7 ? this.offered : 0;
-    const fixed = { 4: 0x0108, 5: this.state, 6: amps, 7: amps, 8: amps, 9: 325, 10: 237, 11: 238, 12: 238, 13: 1, 15: 0, 16: 0, 17: 0, 18: 0, 100: 16, 101: 6, 200: 1 };
-    if (address === 14) return Math.round((amps / 10) * 713);
+    const [first, others] = [this.#drawn, this.phases() > 1 ? this.#drawn : 0];
+    const fixed = { 4: 0x0108, 5: this.state, 6: first, 7: others, 8: others, 9: 325, 10: 237, 11: 238, 12: 238, 13: 1, 15: 0, 16: 0, 17: 0, 18: 0, 100: 16, 101: 6, 200: 1 };
+    if (address === 14) return this.watts;
     return fixed[address];
   }
 }
