@@ -3,10 +3,10 @@
 
 import { crc32 } from './crc32.mjs';
 
-export const KIND = { hello: 1, exchange: 2, lease: 3, status: 4, identify: 5, reply: 0x80, refused: 0xff };
+export const KIND = { hello: 1, exchange: 2, lease: 3, status: 4, identify: 5, renew: 6, reply: 0x80, refused: 0xff };
 export const REFUSAL = { 1: 'unknown session', 2: 'unknown kind', 3: 'malformed' };
 const EXCHANGE_FAILURE = { 1: 'timeout', 2: 'garbage', 3: 'overrun', 4: 'no bus' };
-const LEASE_REFUSAL = { 1: 'no such contact', 2: 'interlocked', 3: 'welded' };
+const LEASE_REFUSAL = { 1: 'no such contact', 2: 'interlocked', 3: 'welded', 4: 'not closed' };
 const RESET = ['unknown', 'power on', 'watchdog', 'panic', 'console'];
 const HEADER = 14;
 
@@ -105,10 +105,18 @@ export class Relay {
   }
 
   lease(number, seconds, options) {
+    return this.#contact(KIND.lease, number, seconds, options);
+  }
+
+  renew(number, seconds, options) {
+    return this.#contact(KIND.renew, number, seconds, options);
+  }
+
+  #contact(kind, number, seconds, options) {
     const body = Buffer.alloc(3);
     body[0] = number;
     body.writeUInt16LE(seconds, 1);
-    return this.request(KIND.lease, body, options);
+    return this.request(kind, body, options);
   }
 
   exchange(bytes, { replyTimeoutMs = 500, expected = 0, ...options } = {}) {

@@ -53,6 +53,20 @@ test('a lease closes a contact, shows it as read back, and opens it when it ends
   assert.equal(board.contactors.driven.filter(({ contact }) => contact === 2).length, 0);
 });
 
+test('a renewal makes a lease longer, and closes nothing that is open', async () => {
+  await ready();
+  assert.equal((await gateway.renew(1, 5)).why, 'not closed');
+  await close(2);
+  const renewed = await gateway.renew(1, 4);
+  const end = board.machine.ms + renewed.leftMs;
+  await board.machine.run({ ms: 5000 });
+  assertOpenedAt(end);
+  const moves = board.contactors.driven.length;
+  assert.equal((await gateway.renew(1, 5)).why, 'not closed');
+  await board.machine.run({ ms: 100 });
+  assert.equal(board.contactors.driven.length, moves);
+});
+
 test('a lease of 0 opens at once, and none is longer than a minute', async () => {
   await ready();
   await close(30);
