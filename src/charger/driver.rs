@@ -376,7 +376,8 @@ impl Driver {
 
     /// What to ask now. The order of the tests is the order of importance.
     fn choose(&self, now: Tick) -> Option<Job> {
-        if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at {
+        let waits = self.waits_for_contact() && self.ending.is_none();
+        if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at || waits {
             return None;
         }
         if let Stage::Connecting(step) = self.stage {

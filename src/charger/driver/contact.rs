@@ -34,6 +34,10 @@ const RETRY: Millis = Millis::from_secs(1);
 const RESERVE: Millis = Millis::from_secs(25);
 /// A car stops within 5 s of being told (IEC 61851-1, Annex A); boxes give it 6.
 const STOP: Millis = Millis::from_secs(6);
+/// At the start the contact is heard before the box is spoken to, or this long has passed: else a charge that is found running would be
+/// stopped for want of knowing the phases, only because the connection to the broker is still on its way. Nothing feeds the box's
+/// watchdog meanwhile.
+const PATIENCE: Millis = Millis::from_secs(10);
 /// Failures in a row that are worth a line.
 const FAILURES_SAID: u8 = 3;
 
@@ -66,6 +70,8 @@ pub(super) struct Contact {
     /// Seen open, also by the contactor, since.
     open_since: Option<Tick>,
     failures: u8,
+    /// It was never heard, and need not have been before then.
+    unheard_until: Option<Tick>,
 }
 
 impl Contact {
@@ -82,6 +88,7 @@ impl Contact {
             leased_at: None,
             open_since: None,
             failures: 0,
+            unheard_until: Some(now + PATIENCE),
         }
     }
 
@@ -109,7 +116,7 @@ impl Contact {
     fn deadline(&self, now: Tick) -> Option<Tick> {
         let ask = Some(self.ask_at).filter(|_| self.asked.is_none());
         let rested = self.open_since.map(|since| since + PAUSE);
-        [ask, rested, self.certain_until()].into_iter().flatten().filter(|at| *at > now).min()
+        [ask, rested, self.certain_until(), self.unheard_until].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     fn state(&self, answer: &Answer) -> Option<ContactState> {
@@ -145,6 +152,7 @@ impl Driver {
         let change = self.contact_change(now);
         let ordered = self.order.is_some();
         let Some(contact) = &mut self.contact else { return };
+        contact.unheard_until = contact.unheard_until.filter(|until| now < *until);
         if let Some(to) = change {
             contact.wish = if to == 1 { Wish::Open } else { Wish::Close };
             contact.ask_at = now;
@@ -190,23 +198,25 @@ impl Driver {
         match state {
             Ok(state) => {
                 contact.ask_at = now + if under { LOOK_EVERY } else { ASK_EVERY };
+                contact.unheard_until = None;
                 let lost = std::mem::replace(&mut contact.failures, 0) >= FAILURES_SAID;
                 self.contact_seen(state, asked, now);
                 if lost {
                     self.notice(Notice::ContactBack);
                 }
             }
+            Err(failure @ Failure::Lease(_)) => {
+                // Not closed, whatever it was before: what it is comes next.
+                contact.ask_at = now + RETRY;
+                contact.wish = Wish::Look;
+                contact.leased_at = None;
+                self.phases.forget(now);
+                self.notice(Notice::ContactLost { failure });
+            }
             Err(failure) => {
                 contact.ask_at = now + RETRY;
                 contact.failures = contact.failures.saturating_add(1);
-                if matches!(failure, Failure::Lease(_)) {
-                    // Not closed, whatever it was before: what it is comes next.
-                    contact.wish = Wish::Look;
-                    contact.leased_at = None;
-                    contact.failures = FAILURES_SAID;
-                    self.phases.forget(now);
-                }
-                if self.contact.is_some_and(|contact| contact.failures == FAILURES_SAID) {
+                if contact.failures == FAILURES_SAID {
                     self.notice(Notice::ContactLost { failure });
                 }
             }
@@ -238,6 +248,13 @@ impl Driver {
             contact.ask_at = contact.ask_at.min(now + LOOK_EVERY);
         }
         self.phases_are(phases, now);
+    }
+
+    /// Whether the box is not to be spoken to, as that would feed its watchdog: while the contact may still be heard for the first time,
+    /// and, before any order, while it is not certain that the contact stays as it is.
+    pub(super) fn waits_for_contact(&self) -> bool {
+        let unknown = self.order.is_none() && !self.phases.known_where_wanted();
+        self.contact.is_some_and(|contact| contact.unheard_until.is_some() || unknown)
     }
 
     /// Whether what is connected is switched by a contact.

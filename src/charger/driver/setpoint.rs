@@ -23,10 +23,11 @@ impl Driver {
             let safe = self.profile.encode_current(self.safe_current, self.box_max);
             return Some(self.setpoint.known().map_or(safe, |known| known.min(safe)));
         }
-        let current = self.order?.setpoint?;
+        let order = self.order?;
         if self.refused_until.is_some() || !self.phases.known_where_wanted() {
             return Some(self.profile.set_current.off);
         }
+        let current = order.setpoint?;
         let lowest = self.box_min.max(Milliamps::PILOT_MIN);
         let current = if self.phases.gentle() { current.min(lowest) } else { current };
         Some(self.profile.encode_current(current, self.box_max))

@@ -312,25 +312,46 @@ fn a_welded_contactor_means_no_current_and_is_said() {
     assert_eq!(rig.said(&Event::Notice(Notice::PhasesNotConfirmed { to: 1, connected: None })), 1);
 }
 
+/// The same house with a driver that knows nothing.
+fn restarted(mut rig: Rig) -> Rig {
+    (rig.relay.under_way, rig.relay.asked) = (None, vec![]);
+    rig.fake.writes.clear();
+    rig.events.clear();
+    rig.driver = Driver::new(ID, &contactor(), profile::load(&setup().profile).unwrap(), rig.now);
+    rig.tell(Input::LineUp);
+    rig
+}
+
+/// With the connection to the broker there at once, and after some seconds.
 #[test]
 fn a_restart_finds_the_contact_closed_keeps_it_and_leaves_the_charge_alone() {
-    let mut rig = on_three();
-    let (relay, fake, now) = (std::mem::replace(&mut rig.relay, FakeRelay::new()), rig.fake.clone(), rig.now);
-    let mut rig = Rig::with(0x108, &contactor());
-    (rig.relay, rig.fake, rig.now) = (relay, fake, now);
-    (rig.relay.under_way, rig.relay.asked) = (None, vec![]);
-    let (moved, written) = (rig.relay.moved.len(), rig.fake.writes.len());
-    rig.driver = Driver::new(ID, &contactor(), profile::load(&setup().profile).unwrap(), now);
-    rig.tell(Input::LineUp);
-    rig.run(Millis(3_000));
-    rig.phases = Some(3);
-    rig.order(None);
-    rig.run(Millis(3_000));
-    rig.amps(10);
-    rig.run(Millis(120_000));
-    assert_eq!((rig.connected(), rig.relay.moved.len()), (Some(3), moved));
-    assert_eq!(rig.fake.writes.len(), written);
-    assert_eq!(rig.kinds_asked(), ["look", "renew"]);
+    for away in [0, 4_000] {
+        let mut rig = restarted(on_three());
+        let moved = rig.relay.moved.len();
+        rig.relay.away = away > 0;
+        rig.amps(10);
+        rig.run(Millis(away));
+        rig.relay.away = false;
+        rig.run(Millis(120_000));
+        assert_eq!((rig.connected(), rig.relay.moved.len()), (Some(3), moved));
+        assert_eq!(rig.fake.writes, []);
+        assert_eq!(rig.kinds_asked(), ["look", "renew"]);
+    }
+}
+
+#[test]
+fn a_charge_found_running_ends_before_a_lease_that_nobody_knows_of() {
+    let mut rig = restarted(on_three());
+    let asked = rig.fake.requests.len();
+    rig.relay.away = true;
+    rig.amps(16);
+    rig.run(Millis(9_000));
+    assert_eq!(rig.fake.writes, []);
+    assert_eq!(rig.fake.requests.len(), asked, "the contact is waited for, and the box not fed");
+    rig.run(Millis(60_000));
+    assert_eq!(rig.fake.holding[&261], 0);
+    assert!(!rig.relay.closed);
+    rig.contact_never_under_load();
 }
 
 #[test]
@@ -376,6 +397,7 @@ enum Step {
     Box(bool),
     Reset,
     LineDown,
+    Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -386,6 +408,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Box),
         1 => Just(Step::Reset),
         1 => Just(Step::LineDown),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -410,6 +433,7 @@ proptest! {
                     rig.tell(Input::LineDown);
                     rig.tell(Input::LineUp);
                 }
+                Step::Restart => rig = restarted(rig),
             }
             rig.run(Millis(span));
             rig.contact_never_under_load();
