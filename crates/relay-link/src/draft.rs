@@ -243,8 +243,9 @@ fn put<const N: usize>(place: &mut String<N>, value: &str) -> bool {
 /// Whether bytes are one DER sequence from beginning to end (X.690, 8.1.3): a lost line of base64 shows nowhere else.
 fn is_whole(der: &[u8]) -> bool {
     match *der {
-        [0x30, length @ ..=0x7F, ref rest @ ..] => rest.len() == usize::from(length),
-        [0x30, 0x81, length, ref rest @ ..] => rest.len() == usize::from(length),
+        [0x30, length @ ..=0x7F, ref rest @ ..] | [0x30, 0x81, length, ref rest @ ..] => {
+            rest.len() == usize::from(length)
+        }
         [0x30, 0x82, high, low, ref rest @ ..] => rest.len() == usize::from(u16::from_be_bytes([high, low])),
         _ => false,
     }

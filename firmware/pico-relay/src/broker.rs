@@ -5,7 +5,7 @@
 //!   ▲                                                                                       │
 //!   └──────────────── wait, twice as long each time, up to a minute ◀───── whatever fails ──┘
 //! ```
-//! QoS 0 both ways: the gateway repeats what is not answered, and [`Endpoint`] does nothing twice, so acknowledgements would add nothing
+//! `QoS` 0 both ways: the gateway repeats what is not answered, and [`Endpoint`] does nothing twice, so acknowledgements would add nothing
 //! but packets. A connection that ends without DISCONNECT makes the broker say `offline`, which is what is wanted.
 
 use core::fmt::{self, Write as _};

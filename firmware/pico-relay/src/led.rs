@@ -84,7 +84,7 @@ pub(crate) fn meaning(network: Network) -> Meaning {
 pub(crate) fn lit(meaning: Meaning, tick: u32) -> bool {
     let tick = tick % 10;
     match meaning {
-        Meaning::Identify => tick % 2 == 0,
+        Meaning::Identify => tick.is_multiple_of(2),
         Meaning::Welded => matches!(tick, 0 | 2 | 4),
         Meaning::NoNetwork => tick == 0,
         Meaning::NoBroker => tick < 5,

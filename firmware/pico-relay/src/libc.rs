@@ -27,6 +27,7 @@ pub(crate) fn init() {
 }
 
 /// Zeroed memory. Its length stands before it, for [`free`].
+#[expect(clippy::cast_ptr_alignment, reason = "what the heap gives is aligned to ALIGN")]
 #[unsafe(no_mangle)]
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     let layout = count.checked_mul(size).and_then(|length| length.checked_add(ALIGN)).map(layout);
@@ -48,6 +49,7 @@ extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 
 /// # Safety
 /// `place` is null or came from [`calloc`], once.
+#[expect(clippy::cast_ptr_alignment, reason = "what the heap gives is aligned to ALIGN")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free(place: *mut c_void) {
     if place.is_null() {

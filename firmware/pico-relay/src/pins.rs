@@ -13,8 +13,8 @@
 //! free, and which a reset turns into inputs, so that the resistors to ground open the contacts.
 
 use embassy_rp::peripherals::{
-    ADC, ADC_TEMP_SENSOR, DMA_CH0, FLASH, PIN_0, PIN_1, PIN_3, PIN_4, PIN_5, PIN_6, PIN_7, PIN_8, PIN_9, PIN_23, PIN_24,
-    PIN_25, PIN_29, PIO0, UART0, UART1, WATCHDOG,
+    ADC, ADC_TEMP_SENSOR, DMA_CH0, FLASH, PIN_0, PIN_1, PIN_3, PIN_4, PIN_5, PIN_6, PIN_7, PIN_8, PIN_9, PIN_23,
+    PIN_24, PIN_25, PIN_29, PIO0, UART0, UART1, WATCHDOG,
 };
 use embassy_rp::{Peri, Peripherals, bind_interrupts, dma, pio, uart};
 

@@ -1,5 +1,5 @@
 //! Random numbers for keys: the ring oscillator's bits are weak one by one (RP2040 datasheet, 2.17.5), so many of them go through SHA-256
-//! and seed a ChaCha20 generator.
+//! and seed a `ChaCha20` generator.
 
 use embassy_rp::clocks::RoscRng;
 use rand_chacha::ChaCha20Rng;

@@ -9,11 +9,11 @@ use crate::panic;
 
 /// Where the RP2040 maps its flash (RP2040 datasheet, 2.2.1).
 const FLASH_BASE: u32 = 0x1000_0000;
-/// The Pico's flash (W25Q16JV), of which the page is the last sector.
-const FLASH_SIZE: usize = 2 * 1_024 * 1_024;
+/// End of the Pico's flash (W25Q16JV, 2 MiB), of which the page is the last sector.
+const FLASH_END: u32 = 2 * 1_024 * 1_024;
 
 /// The one who may write the page.
-pub(crate) struct Flash(Driver<'static, FLASH, Blocking, FLASH_SIZE>);
+pub(crate) struct Flash(Driver<'static, FLASH, Blocking, { FLASH_END as usize }>);
 
 impl Flash {
     pub(crate) fn new(flash: Peri<'static, FLASH>) -> Self {
@@ -23,8 +23,7 @@ impl Flash {
     /// Replaces the page and starts anew, as the settings in use are gone. Takes up to half a second, in which nothing else runs. If it
     /// fails, or power does meanwhile, the page is empty or damaged, and the relay says so.
     pub(crate) fn replace(mut self, page: &[u8; PAGE]) -> ! {
-        let end = FLASH_OFFSET + PAGE as u32;
-        let _ = self.0.blocking_erase(FLASH_OFFSET, end).and_then(|()| self.0.blocking_write(FLASH_OFFSET, page));
+        let _ = self.0.blocking_erase(FLASH_OFFSET, FLASH_END).and_then(|()| self.0.blocking_write(FLASH_OFFSET, page));
         panic::reset_by_console()
     }
 }

@@ -10,7 +10,7 @@ use core::ffi::CStr;
 use core::fmt;
 
 use embassy_net::tcp::TcpSocket;
-use heapless::Vec;
+use heapless::{CapacityError, Vec};
 use mbedtls_rs::{
     Certificate, ClientSessionConfig, Credentials, PrivateKey, Session, SessionConfig, SessionError, TlsVersion, X509,
 };
@@ -54,7 +54,7 @@ impl Identity {
         let tls = mbedtls_rs::Tls::new(GENERATOR.init(generator)).map_err(|_| TlsFault::Settings("library"))?;
         let mut host = Vec::new();
         host.extend_from_slice(settings.host.as_bytes())
-            .and_then(|()| host.push(0).map_err(|_| Default::default()))
+            .and_then(|()| host.push(0).map_err(|_| CapacityError::default()))
             .map_err(|_| TlsFault::Settings("host"))?;
         let certificate = |name, der| Certificate::new_no_copy(der).map_err(|_| TlsFault::Settings(name));
         let private_key = PrivateKey::new(X509::DER(settings.key), None).map_err(|_| TlsFault::Settings("key"))?;
