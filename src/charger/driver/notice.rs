@@ -240,22 +240,12 @@ impl fmt::Display for Notice {
             }
             Self::PhasesChanging { to } => write!(f, "changing to {}", count(*to)),
             Self::PhasesChanged { phases, after } => write!(f, "{} connected after {after}", count(*phases)),
-            Self::PhasesRefused { to, connected: Some(now) } => {
-                write!(f, "declines to change to {}: going on with {}", count(*to), count(*now))
+            Self::PhasesRefused { to, connected } => {
+                write!(f, "declines to change to {}: {}", count(*to), Then(*connected))
             }
-            Self::PhasesRefused { to, connected: None } => {
-                write!(f, "declines to change to {}: no charging until it says what is connected", count(*to))
-            }
-            Self::PhasesNotConfirmed { to, connected: Some(now) } => {
-                write!(
-                    f,
-                    "has not changed to {} in time: the change is taken back, going on with {}",
-                    count(*to),
-                    count(*now)
-                )
-            }
-            Self::PhasesNotConfirmed { to, connected: None } => {
-                write!(f, "has not changed to {} in time: no charging until it says what is connected", count(*to))
+            Self::PhasesNotConfirmed { to, connected } => {
+                let taken_back = if connected.is_some() { "the change is taken back, " } else { "" };
+                write!(f, "has not changed to {} in time: {taken_back}{}", count(*to), Then(*connected))
             }
             Self::PhasesUnknown => {
                 f.write_str("it is not known how many phases are connected: no charging until it is")
@@ -263,6 +253,18 @@ impl fmt::Display for Notice {
             Self::ContactLost { failure } => write!(f, "the contact that switches its phases: {failure}"),
             Self::ContactBack => f.write_str("the contact that switches its phases is heard again"),
             Self::PhasesKnown { phases } => write!(f, "{} connected", count(*phases)),
+        }
+    }
+}
+
+/// How it goes on after a change that failed.
+struct Then(Option<u8>);
+
+impl fmt::Display for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(phases) => write!(f, "going on with {}", count(phases)),
+            None => f.write_str("no charging until it is known what is connected"),
         }
     }
 }
