@@ -33,7 +33,7 @@ enum Command {
     Simulate(simulate::Args),
     /// Read and name every register of a charger. Writes nothing.
     Probe(probe::Args),
-    /// Speak to a Pico relay: list, status, identify, poke.
+    /// Make a Pico W this household's relay, and speak to it: provision, list, status, identify, poke.
     Relay(relay::Args),
     /// Feed what was recorded to a fresh controller: it must decide the same again. Or see what other settings would have done.
     Replay(replay::Args),

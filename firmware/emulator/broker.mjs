@@ -24,14 +24,14 @@ export class Broker {
   #process = null;
   #log = '';
 
-  /** `certificate` and `authority` are names in `pki`. */
-  constructor({ pki, port, certificate = 'broker', authority = 'authority' }) {
+  /** `certificate` and `authority` are names in `pki`, `acl` is a file of who may do what. */
+  constructor({ pki, port, certificate = 'broker', authority = 'authority', acl = null }) {
     this.port = port;
     this.configuration = pki.path(`mosquitto-${port}.conf`);
     writeFileSync(this.configuration, [
       'per_listener_settings false', 'persistence false', 'log_type all', 'allow_anonymous false',
       `listener ${port} 127.0.0.1`, `cafile ${pki.path(`${authority}.crt`)}`, `certfile ${pki.path(`${certificate}.crt`)}`,
-      `keyfile ${pki.path(`${certificate}.key`)}`, 'require_certificate true', 'use_identity_as_username true',
+      `keyfile ${pki.path(`${certificate}.key`)}`, 'require_certificate true', 'use_identity_as_username true', ...(acl ? [`acl_file ${acl}`] : []),
       // Started as root it would otherwise become a user who may not read the keys.
       ...(process.getuid() === 0 ? ['user root'] : []), '',
     ].join('\n'));

@@ -376,13 +376,14 @@ impl Driver {
 
     /// What to ask now. The order of the tests is the order of importance.
     fn choose(&self, now: Tick) -> Option<Job> {
-        let waits = self.waits_for_contact() && self.ending.is_none();
+        let waits = (self.waits_for_contact() || self.must_be_silent(now)) && self.ending.is_none();
         if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at || waits {
             return None;
         }
         if let Stage::Connecting(step) = self.stage {
             // A lock left over from a crash goes first, whatever else is known or not.
-            let job = if self.pulse.must_unlock() { Job::Unlock } else { Job::Connect(step) };
+            let job = self.tells_off().unwrap_or(Job::Connect(step));
+            let job = if self.pulse.must_unlock() { Job::Unlock } else { job };
             return (!self.lapsed || self.ending.is_some()).then_some(job);
         }
         let halted = self.lapsed || self.ending.is_some();

@@ -31,8 +31,10 @@ pub(crate) struct FakeBox {
     pub(crate) layout: u16,
     pub(crate) input: BTreeMap<u16, u16>,
     pub(crate) holding: BTreeMap<u16, u16>,
-    /// Does not answer.
+    /// Does not answer, and does not hear.
     pub(crate) silent: bool,
+    /// Does what it is told, and its answers get lost.
+    pub(crate) mute: bool,
     /// Echoes writes of these and keeps what it has.
     pub(crate) stubborn: Vec<u16>,
     /// Answers exception 2 to these.
@@ -74,6 +76,7 @@ impl FakeBox {
             input,
             holding: BTreeMap::new(),
             silent: false,
+            mute: false,
             stubborn: vec![],
             missing: vec![],
             writes: vec![],
@@ -160,6 +163,11 @@ impl FakeBox {
         if self.silent {
             return Outcome::Failed(Failure::Timeout);
         }
+        let outcome = self.carry_out(request, now);
+        if self.mute { Outcome::Failed(Failure::Timeout) } else { outcome }
+    }
+
+    fn carry_out(&mut self, request: Request, now: Tick) -> Outcome {
         self.fed = now;
         self.requests.push((now, request.op));
         self.pass(now);

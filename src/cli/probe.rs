@@ -46,6 +46,11 @@ pub struct Args {
 struct Port(LinkConfig);
 
 fn parse_port(text: &str) -> Result<Port, String> {
+    if text.starts_with("relay://") {
+        return Err(
+            "the line of a relay is reached by the daemon only; `surplusd relay status` asks the relay".to_owned()
+        );
+    }
     let Some(rest) = text.strip_prefix("tcp://") else {
         let path = text.strip_prefix("serial://").unwrap_or(text);
         return Ok(Port(LinkConfig::Serial { path: path.into() }));
@@ -277,7 +282,7 @@ mod tests {
         ] {
             assert_eq!(parse_port(text).unwrap().0, link, "{text}");
         }
-        assert!(parse_port("tcp://").is_err());
+        assert!(parse_port("tcp://").is_err() && parse_port("relay://pico").is_err());
         assert!(parse_port("tcp://box:70000").is_err());
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::exit;
 use crate::charger::profile;
-use crate::config::{self, Environment, MqttConfig};
+use crate::config::{self, Config, Environment, MqttConfig, PhaseSwitch};
 use crate::daemon::clock::Clock;
 use crate::mqtt::link::{self, Event, Link, LinkSetup};
 use crate::relay::{Answer, Ask, Failure, Relays, What};
@@ -75,6 +75,9 @@ pub enum RelayAction {
         /// For so long; it opens by itself then
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=60))]
         seconds: u16,
+        /// Also a contact that switches the phases of a charger in the configuration: surplusd is stopped and no car is on it
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -91,7 +94,12 @@ pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyho
         provision::run(provision, &mut std::io::stdin().lock(), out)?;
         return Ok(exit::OK);
     }
-    let Some(mqtt) = broker(&args.config, environment, out)? else { return Ok(exit::CONFIGURATION) };
+    let Some(config) = configuration(&args.config, environment, out)? else { return Ok(exit::CONFIGURATION) };
+    if let RelayAction::Poke { id, contact, force: false, .. } = &args.action {
+        not_in_use(&config, id, *contact)?;
+    }
+    let client_id = format!("{}-shell", config.mqtt.client_id);
+    let mqtt = MqttConfig { client_id, ..config.mqtt };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(act(mqtt, &args.action, out));
     // A look-up of the broker's name may hang for half a minute.
@@ -99,15 +107,23 @@ pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyho
     result.map(|()| exit::OK)
 }
 
-fn broker(file: &Path, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<Option<MqttConfig>> {
+fn configuration(file: &Path, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<Option<Config>> {
     let loaded = config::load(file, environment, &profile::known());
     if loaded.config.is_none() {
         super::check::write_findings(&loaded, out, false)?;
     }
-    Ok(loaded.config.map(|config| {
-        let client_id = format!("{}-shell", config.mqtt.client_id);
-        MqttConfig { client_id, ..config.mqtt }
-    }))
+    Ok(loaded.config)
+}
+
+/// Nobody is to move by hand what surplusd moves.
+fn not_in_use(config: &Config, id: &str, number: u8) -> anyhow::Result<()> {
+    let moved = PhaseSwitch::Contact { relay: id.to_owned(), contact: number };
+    let charger = config.chargers.values().find(|setup| setup.phase_switch.as_ref() == Some(&moved));
+    let Some(charger) = charger else { return Ok(()) };
+    let name = &charger.name;
+    anyhow::bail!(
+        "contact {number} of {id} switches the phases of {name}: stop surplusd, unplug the car, and say --force if you mean it"
+    )
 }
 
 async fn act(mqtt: MqttConfig, action: &RelayAction, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -123,7 +139,7 @@ async fn act(mqtt: MqttConfig, action: &RelayAction, out: &mut dyn Write) -> any
             ask(mqtt, id, What::Identify { seconds: *seconds }).await?;
             Ok(writeln!(out, "{id} blinks for {seconds} s")?)
         }
-        RelayAction::Poke { id, contact, seconds } => {
+        RelayAction::Poke { id, contact, seconds, .. } => {
             match ask(mqtt, id, What::Lease { contact: *contact, seconds: *seconds }).await? {
                 Answer::Contact(state) => Ok(writeln!(out, "contact {contact} of {id}: {}", contact_text(state))?),
                 Answer::Bytes(_) | Answer::Status(_) | Answer::Identifying => Err(Failure::Nonsense.into()),

@@ -207,7 +207,8 @@ fn profile(report: &mut Report, path: &str, profile: Option<&str>, around: &Surr
 }
 
 fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfig> {
-    const EXAMPLE: &str = "write it as \"serial:///dev/surplusd-rs485\" or \"tcp://192.168.1.40:502\"";
+    const EXAMPLE: &str =
+        "write it as \"serial:///dev/surplusd-rs485\", \"tcp://192.168.1.40:502\" or \"relay://pico-carport\"";
     let Some(link) = link else {
         report.error(path, "the charger has no `link`", EXAMPLE);
         return None;

@@ -21,11 +21,12 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// A file named in the configuration: a relative name is looked for in systemd's credentials directory first, then beside
-    /// the configuration file.
+    /// A file named in the configuration: its last part is looked for among systemd's credentials first; then a relative name is one
+    /// beside the configuration file.
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
         if let (Some(credentials), Files::Read) = (&self.environment.credentials_directory, self.files) {
-            let handed_over = credentials.join(name);
+            // systemd's credentials have names, not paths: certs/gateway.key is handed over as gateway.key.
+            let handed_over = credentials.join(Path::new(name).file_name().unwrap_or_default());
             if handed_over.exists() {
                 return handed_over;
             }

@@ -306,8 +306,7 @@ impl<'de> Deserialize<'de> for PhaseSwitch {
             type Value = PhaseSwitch;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // What is usual; the relay's table is explained in the reference.
-                f.write_str("a string")
+                f.write_str("\"charger\" or { relay = …, contact = 1 }")
             }
 
             fn visit_str<E>(self, word: &str) -> Result<PhaseSwitch, E> {

@@ -7,6 +7,7 @@ use super::KnownProfile;
 use super::checks::{Surroundings, shortened};
 use super::domain::PhaseSwitch;
 use super::file;
+use super::names;
 use super::report::Report;
 use super::site::{Safety, Site};
 
@@ -52,7 +53,14 @@ pub(super) fn phase_switch(
     let switch = match &charger.phase_switch {
         None => return pause.map(|_| Switching::AsWired),
         Some(file::PhaseSwitch::Word(word)) => {
-            report.choice(&switch_path, word, &[("charger", ())])?;
+            if word != "charger" {
+                let remedy = match names::nearest(word, ["charger"]) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => "use \"charger\", or { relay = \"pico-carport\", contact = 1 }".to_owned(),
+                };
+                report.error(&switch_path, format!("\"{}\" switches no phases", shortened(word)), remedy);
+                return None;
+            }
             PhaseSwitch::Charger
         }
         Some(file::PhaseSwitch::Contact { relay, contact }) => {
@@ -94,18 +102,19 @@ fn by_contact(
     }
     let safety = safety?;
     // When surplusd dies, the contact opens. It must find nothing to interrupt.
+    let mut safe = true;
     if safety.charger_current > Milliamps::ZERO {
         let remedy = "set it to 0: when surplusd dies the charge must have ended before the contact opens";
         report.error("fail-safe.charger-current-a", "a contact would switch the phases under this current", remedy);
-        return None;
+        safe = false;
     }
     if safety.watchdog > CONTACT_WATCHDOG_MAX {
         let message = format!("with a contact for the phases this is at most {CONTACT_WATCHDOG_MAX}");
         let remedy = "lower it: when surplusd dies the charge must have ended before the contact opens, after 60 s at the latest";
         report.error("fail-safe.charger-watchdog-s", message, remedy);
-        return None;
+        safe = false;
     }
-    Some(PhaseSwitch::Contact { relay: relay.to_owned(), contact })
+    safe.then(|| PhaseSwitch::Contact { relay: relay.to_owned(), contact })
 }
 
 /// Whether the charger itself can; says so if not.

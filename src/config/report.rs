@@ -219,6 +219,8 @@ fn wrong_type(key: &str, said: &str) -> (String, String) {
         "a string" => ("a text", "put it in double quotes".to_owned()),
         "a boolean" => ("true or false", "write true or false, without quotes".to_owned()),
         "a sequence" => ("a list of tables", format!("write [[{key}]] with two brackets, once for each")),
+        // Says itself how it is written.
+        _ if expected.starts_with('"') => (expected, "write one of these".to_owned()),
         _ if key.ends_with(']') => ("a table", "write its keys below [[charger]] with two brackets".to_owned()),
         _ => ("a table", format!("write [{key}] on a line of its own and its keys below, or `{key} = {{ … }}`")),
     };

@@ -93,7 +93,7 @@ impl Report<'_> {
                 let (fault, remedy) = if kind == io::ErrorKind::NotFound {
                     ("does not exist".to_owned(), "create it, or correct its name")
                 } else if kind == io::ErrorKind::PermissionDenied {
-                    ("may not be read".to_owned(), "let the user that surplusd runs as read it")
+                    ("may not be read".to_owned(), "let the user that surplusd runs as read it; from a shell, try sudo")
                 } else {
                     (format!("cannot be read: {error}"), "name a file that can be read")
                 };

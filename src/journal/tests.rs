@@ -52,7 +52,7 @@ fn source() -> impl Strategy<Value = Source> {
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
-    prop::sample::select(&[Fault::Locked, Fault::Error, Fault::Refused][..])
+    prop::sample::select(&[Fault::Locked, Fault::Error, Fault::Refused, Fault::Phases][..])
 }
 
 fn reason() -> impl Strategy<Value = Reason> {

@@ -39,6 +39,10 @@ impl Relays {
 
     /// Somebody asks.
     pub fn ask(&mut self, ask: Ask, now: Tick) {
+        if ask.reply.is_closed() {
+            // Whoever asked has given up: it is not to be done any more.
+            return;
+        }
         let Some(known) = self.known.get_mut(&ask.relay) else {
             // Whoever asked may be gone.
             let _ = ask.reply.send(Err(Failure::Away));

@@ -218,6 +218,6 @@ async fn a_box_that_hangs_in_a_change_of_phases_gets_no_current() {
     rig.report("the change", |report| report.connected.is_none()).await;
     rig.order(6, 1);
     let report = rig.report("the fault", |report| report.fault.is_some()).await;
-    assert_eq!((report.connected, report.fault), (None, Some(Fault::Refused)));
+    assert_eq!((report.connected, report.fault), (None, Some(Fault::Phases)));
     assert_eq!(rig.writes(), [TEN_AMPS, OFF, ONE_PHASE]);
 }

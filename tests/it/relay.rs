@@ -244,9 +244,10 @@ async fn a_contact_switches_the_phases_and_never_under_load() {
 async fn the_shell_speaks_to_a_relay() {
     let house = behind_a_relay().await;
     house.configure(16);
+    let file = house.config_file();
     let shell = |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_surplusd"));
-        command.arg("relay").args(arguments).arg("--config").arg(house.config_file());
+        command.arg("relay").args(arguments).arg("--config").arg(&file);
         async move {
             let output = command.output().await.unwrap();
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -268,6 +269,14 @@ async fn the_shell_speaks_to_a_relay() {
     assert_eq!(shell(&["identify", ID, "--seconds", "3"]).await.1, format!("{ID} blinks for 3 s\n"));
     let (_, out, _) = shell(&["poke", ID, "2", "--seconds", "5"]).await;
     assert_eq!(out, format!("contact 2 of {ID}: closed for 5.0 s more, not yet followed by the contactor\n"));
+
+    // What the gateway moves is not moved by hand.
+    let mut house = house;
+    house.extra = format!("phase-switch = {{ relay = \"{ID}\", contact = 2 }}\n");
+    house.configure(16);
+    let (code, _, said) = shell(&["poke", ID, "2"]).await;
+    assert!(code == Some(69) && said.contains("contact 2 of pico-carport switches the phases of carport"), "{said}");
+    assert_eq!(shell(&["poke", ID, "2", "--force"]).await.0, Some(0));
 
     let (code, _, said) = shell(&["status", "nobody"]).await;
     assert_eq!(code, Some(69));

@@ -210,6 +210,8 @@ pub enum Fault {
     Error,
     /// The box does not keep the fail-safe or the setpoint that was written to it.
     Refused,
+    /// It is not known how many phases are connected.
+    Phases,
 }
 
 impl Fault {
@@ -219,6 +221,7 @@ impl Fault {
             Self::Locked => "locked",
             Self::Error => "error",
             Self::Refused => "refused",
+            Self::Phases => "phases",
         }
     }
 }

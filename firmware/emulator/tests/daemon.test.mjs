@@ -4,14 +4,18 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { AccessPoint } from '../accesspoint.mjs';
 import { Board } from '../board.mjs';
 import { Broker, freePort } from '../broker.mjs';
 import { Daemon } from '../daemon.mjs';
 import { MqttClient } from '../mqtt.mjs';
+import { KIND, encodeFrame } from '../relay.mjs';
 import { writeUf2 } from '../settings.mjs';
 import { BROKER, BROKER_IP, PASSPHRASE, PORT, RELAY, SSID, START_MS, elf } from './household.mjs';
 
+// The access list that the documentation recommends.
+const ACL = fileURLToPath(new URL('../../../config/examples/mosquitto-acl.conf', import.meta.url));
 const WATCHDOG_S = 8;
 // The sun, and what the house takes for itself, in watts.
 const SUN_W = 9_400, HOUSE_W = 400;
@@ -24,13 +28,13 @@ before(async () => {
   daemon = new Daemon();
   const dir = ['--dir', daemon.path('certs')];
   daemon.command(['certs', 'init', '--broker', BROKER, '--broker', 'localhost', ...dir]);
-  for (const name of ['surplusd', 'homeassistant', RELAY]) daemon.command(['certs', 'issue', name, ...dir]);
+  for (const name of ['gateway', 'homeassistant', RELAY]) daemon.command(['certs', 'issue', name, ...dir]);
   daemon.command(
-    ['relay', 'provision', RELAY, '--ssid', SSID, '--broker', BROKER, '--out', daemon.path('settings.uf2'), '--certs', daemon.path('certs')],
+    ['relay', 'provision', RELAY, '--ssid', SSID, '--broker', BROKER, '--out', daemon.path('settings.uf2'), ...dir],
     { input: `${PASSPHRASE}\n` },
   );
   const certificates = { path: (name) => daemon.path(name.includes('.conf') ? name : `certs/${name}`) };
-  broker = new Broker({ pki: certificates, port: await freePort(), authority: 'ca' });
+  broker = new Broker({ pki: certificates, port: await freePort(), authority: 'ca', acl: ACL });
   await broker.start();
   board = new Board({ elf: elf(), accessPoint: new AccessPoint({ ssid: SSID, passphrase: PASSPHRASE }) });
   board.network.host(BROKER, BROKER_IP, { [PORT]: broker.port });
@@ -69,8 +73,8 @@ state-file = "${daemon.path('state.json')}"
 [mqtt]
 url = "mqtts://localhost:${broker.port}"
 ca-file = "${daemon.path('certs/ca.crt')}"
-client-cert-file = "${daemon.path('certs/surplusd.crt')}"
-client-key-file = "${daemon.path('certs/surplusd.key')}"
+client-cert-file = "${daemon.path('certs/gateway.crt')}"
+client-key-file = "${daemon.path('certs/gateway.key')}"
 [solar]
 min-on-s = 0
 min-off-s = 30
@@ -124,6 +128,17 @@ test('the Pico restarts in mid-charge: the box is never driven blind, and the ch
   t.diagnostic(`${((board.machine.ms - restarted) / 1000).toFixed(1)} s without the sun`);
   assert.ok(moves.slice(1).every(({ offered }) => offered === 0), JSON.stringify(moves));
   assert.match(daemon.log, /does not answer/);
+});
+
+test('who is no gateway cannot order a contact', async () => {
+  const begun = moves.length;
+  const heard = board.console.lines.length;
+  // A lease of contact 2, in a session that the frame greets for itself, would need an answer; the broker does not even pass the greeting on.
+  await homeAssistant.publish(`surplusd-relay/${RELAY}/to`, encodeFrame({ kind: KIND.hello, session: 0, sequence: 77 }));
+  await board.machine.run({ ms: 3000 });
+  assert.match(broker.log, new RegExp(`Denied PUBLISH from homeassistant .*surplusd-relay/${RELAY}/to`));
+  assert.equal(moves.length, begun);
+  assert.ok(!board.console.has(/broker: connection lost/, heard), 'and the gateway goes on');
 });
 
 test('the gateway ends in good order through it, and the lease ends after the charge', async () => {

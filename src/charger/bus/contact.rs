@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use control::{ChargerId, Millis};
-use relay_link::contacts::LEASE_MAX_S;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -13,8 +12,8 @@ use crate::config::{ChargerSetup, PhaseSwitch};
 use crate::daemon::clock::Clock;
 use crate::relay::{Answer, Ask, Failure, What};
 
-/// The relays answer, or say that there is no answer, well before this; a loop that hangs does neither.
-const GIVEN_UP_AFTER: Millis = Millis::from_secs(LEASE_MAX_S as u64);
+/// The relays answer, or say that there is no answer, before this. A loop that hangs does neither, and does not take the question later.
+const GIVEN_UP_AFTER: Millis = Millis(ANSWER_WITHIN.0 + 1_000);
 
 type Answered = (ChargerId, Result<Answer, Failure>);
 

@@ -28,6 +28,9 @@ impl Driver {
             self.failed(job, Some(*failure), now);
             return;
         }
+        if job == Job::Write(Which::Setpoint, self.profile.set_current.off) {
+            self.told_off();
+        }
         if matches!(outcome, Outcome::Exception(code) if !LASTING_EXCEPTIONS.contains(code)) {
             // Device failure, busy and the like pass: try again, as after no answer.
             self.failed(job, None, now);

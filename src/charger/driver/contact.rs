@@ -1,21 +1,22 @@
 //! A contactor in L2 and L3 before the box, at a contact of a Pico W relay: closed, all phases are connected; open, L1 alone.
 //!
 //! ```text
-//!  Look ──closed──▶ Keep        Open ──read back as open──▶ Look
+//!  Look ──closed──▶ Keep        Open ──open──▶ Look
 //!   ▲                │          Close ──granted──▶ Keep
 //!   └── fell open ───┘
 //! ```
 //! When to change is decided as for a box that switches by itself (see `phases`): at 0 A, with the car measured at rest. What is
 //! different is that the contact is closed on a lease, renewed only while orders are valid. It lasts longer than the box needs to fall
 //! to its fail-safe current of 0 A and the car to stop: whoever dies, the charge ends first and the contact opens then. What opened all
-//! the same (the relay was without power) is not closed by a renewal; that takes a change, with all that belongs to it.
+//! the same (the relay was without power) is not closed by a renewal; that takes a change, with all that belongs to it. A change that
+//! fails ends with the contact open: that is always possible, and definite.
 
 use control::{Millis, Tick};
 use relay_link::ContactState;
 use relay_link::contacts::LEASE_MAX_S;
 
 use super::phases::{LOOK_EVERY, Switch};
-use super::{Driver, Event, Notice};
+use super::{Driver, Event, Job, Notice, Which};
 use crate::relay::{Answer, Failure, What};
 
 /// The contactor must follow, and show it, within this.
@@ -32,12 +33,17 @@ const ASK_EVERY: Millis = Millis::from_secs(5);
 const RETRY: Millis = Millis::from_secs(1);
 /// By how much a lease is longer than the box's watchdog.
 const RESERVE: Millis = Millis::from_secs(25);
-/// A car stops within 5 s of being told (IEC 61851-1, Annex A); boxes give it 6.
-const STOP: Millis = Millis::from_secs(6);
+/// A car stops within 5 s of being told (IEC 61851-1, Annex A); boxes give it 6. The rest is for a frame that is late.
+const STOP: Millis = Millis::from_secs(8);
+/// A box that does not confirm 0 A is told so for this long, and then not spoken to any more while a lease may run: it may hear us, and
+/// each request feeds its watchdog.
+const TELL: Millis = Millis::from_secs(3);
 /// At the start the contact is heard before the box is spoken to, or this long has passed: else a charge that is found running would be
 /// stopped for want of knowing the phases, only because the connection to the broker is still on its way. Nothing feeds the box's
 /// watchdog meanwhile.
 const PATIENCE: Millis = Millis::from_secs(10);
+/// The longest lease there can be.
+const LEASE_MAX: Millis = Millis::from_secs(LEASE_MAX_S as u64);
 /// Failures in a row that are worth a line.
 const FAILURES_SAID: u8 = 3;
 
@@ -72,16 +78,20 @@ pub(super) struct Contact {
     failures: u8,
     /// It was never heard, and need not have been before then.
     unheard_until: Option<Tick>,
+    /// It is not known whether it is closed: since when, and when the last lease there can be has ended for certain.
+    doubtful: Option<(Tick, Tick)>,
+    /// The box has answered an order of 0 A since then.
+    told: bool,
 }
 
 impl Contact {
     /// For a box that falls to 0 A after `watchdog` of silence.
     pub(super) fn new(number: u8, watchdog: Millis, now: Tick) -> Self {
-        let lease = Millis(watchdog.0 + RESERVE.0).min(Millis::from_secs(LEASE_MAX_S.into()));
+        let lease = Millis(watchdog.0 + RESERVE.0).min(LEASE_MAX);
         Self {
             number,
             lease,
-            trusted: Millis(lease.0.saturating_sub(watchdog.0 + STOP.0)),
+            trusted: Millis(lease.0.saturating_sub(watchdog.0 + STOP.0 + TELL.0)),
             wish: Wish::Look,
             asked: None,
             ask_at: now,
@@ -89,6 +99,8 @@ impl Contact {
             open_since: None,
             failures: 0,
             unheard_until: Some(now + PATIENCE),
+            doubtful: None,
+            told: false,
         }
     }
 
@@ -107,6 +119,12 @@ impl Contact {
         self.leased_at.map(|at| at + self.trusted)
     }
 
+    /// From now on it is not known whether it is closed; a lease that began then lasts for so long.
+    fn doubt(&mut self, now: Tick, leased_at: Tick, lease: Millis) {
+        self.doubtful = Some((now, leased_at + lease + STOP));
+        self.told = false;
+    }
+
     /// Whether it may be closed, as far as its own past is concerned.
     fn rested(&self, now: Tick) -> bool {
         self.open_since.is_some_and(|since| now.since(since) >= PAUSE)
@@ -116,7 +134,13 @@ impl Contact {
     fn deadline(&self, now: Tick) -> Option<Tick> {
         let ask = Some(self.ask_at).filter(|_| self.asked.is_none());
         let rested = self.open_since.map(|since| since + PAUSE);
-        [ask, rested, self.certain_until(), self.unheard_until].into_iter().flatten().filter(|at| *at > now).min()
+        let doubtful = self.doubtful.map(|(since, _)| since + TELL);
+        let ended = self.doubtful.map(|(_, ended)| ended);
+        [ask, rested, self.certain_until(), self.unheard_until, doubtful, ended]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
     }
 
     fn state(&self, answer: &Answer) -> Option<ContactState> {
@@ -140,6 +164,7 @@ impl Driver {
             contact.ask_at = now;
             contact.leased_at = None;
             contact.open_since = None;
+            contact.doubt(now, now, LEASE_MAX);
             self.phases.forget(now);
         }
     }
@@ -152,23 +177,28 @@ impl Driver {
         let change = self.contact_change(now);
         let ordered = self.order.is_some();
         let Some(contact) = &mut self.contact else { return };
-        contact.unheard_until = contact.unheard_until.filter(|until| now < *until);
+        if contact.unheard_until.take_if(|until| now >= *until).is_some() {
+            contact.doubt(now, now, LEASE_MAX);
+        }
+        contact.doubtful = contact.doubtful.filter(|(_, ended)| now < *ended);
         if let Some(to) = change {
             contact.wish = if to == 1 { Wish::Open } else { Wish::Close };
             contact.ask_at = now;
             self.phases.begin(to, now);
-        } else if !self.phases.under() && matches!(contact.wish, Wish::Open | Wish::Close) {
+        } else if !self.phases.under() && contact.wish == Wish::Close {
             contact.wish = Wish::Look;
         }
         if contact.wish == Wish::Keep && !ordered {
             contact.wish = Wish::Look;
         }
-        if contact.certain_until().is_some_and(|until| now >= until) {
-            contact.leased_at = None;
-            contact.wish = Wish::Look;
-            self.phases.forget(now);
+        let (lease, certain) = (contact.lease, contact.certain_until());
+        if let Some(leased_at) = contact.leased_at.take_if(|_| certain.is_some_and(|until| now >= until)) {
+            contact.doubt(now, leased_at, lease);
+            contact.wish = if contact.wish == Wish::Open { Wish::Open } else { Wish::Look };
             self.poll_at = now;
+            self.phases_are(None, now);
         }
+        let Some(contact) = &mut self.contact else { return };
         if contact.asked.is_none() && now >= contact.ask_at {
             contact.asked = Some(now);
             let what = contact.what();
@@ -190,15 +220,16 @@ impl Driver {
 
     /// The relay has answered, or has not.
     pub(super) fn contact_answer(&mut self, answer: &Result<Answer, Failure>, now: Tick) {
-        let under = self.phases.under();
+        let changing = self.phases.changing();
         let Some(contact) = &mut self.contact else { return };
         let asked = contact.asked.take().unwrap_or(now);
         let state = answer.as_ref().map_err(|failure| *failure);
         let state = state.and_then(|answer| contact.state(answer).ok_or(Failure::Nonsense));
         match state {
             Ok(state) => {
-                contact.ask_at = now + if under { LOOK_EVERY } else { ASK_EVERY };
+                contact.ask_at = now + if changing { LOOK_EVERY } else { ASK_EVERY };
                 contact.unheard_until = None;
+                contact.doubtful = None;
                 let lost = std::mem::replace(&mut contact.failures, 0) >= FAILURES_SAID;
                 self.contact_seen(state, asked, now);
                 if lost {
@@ -210,7 +241,7 @@ impl Driver {
                 contact.ask_at = now + RETRY;
                 contact.wish = Wish::Look;
                 contact.leased_at = None;
-                self.phases.forget(now);
+                self.phases_are(None, now);
                 self.notice(Notice::ContactLost { failure });
             }
             Err(failure) => {
@@ -233,14 +264,15 @@ impl Driver {
         if state.closed && contact.wish != Wish::Open {
             contact.wish = Wish::Keep;
             // Found closed, with little left: kept, and then it is certain.
-            contact.ask_at = if certain { contact.ask_at } else { now };
-        } else if !state.closed && contact.wish == Wish::Keep {
+            let soon = if self.order.is_some() { now } else { now + LOOK_EVERY };
+            contact.ask_at = if certain { contact.ask_at } else { contact.ask_at.min(soon) };
+        } else if !state.closed && contact.wish != Wish::Close {
             contact.wish = Wish::Look;
         }
         let open = !state.closed && !state.read_back;
         contact.open_since = contact.open_since.or(Some(now)).filter(|_| open);
         let phases = match (state.closed, state.read_back) {
-            (true, true) if certain => Some(3),
+            (true, true) if certain && contact.wish == Wish::Keep => Some(3),
             (false, false) => Some(1),
             (true, _) | (false, true) => None,
         };
@@ -255,6 +287,33 @@ impl Driver {
     pub(super) fn waits_for_contact(&self) -> bool {
         let unknown = self.order.is_none() && !self.phases.known_where_wanted();
         self.contact.is_some_and(|contact| contact.unheard_until.is_some() || unknown)
+    }
+
+    /// Whether a lease may run out of which nothing is known, and the box has been told 0 A for long enough without confirming it.
+    pub(super) fn must_be_silent(&self, now: Tick) -> bool {
+        let told = self.contact.and_then(|contact| contact.doubtful).is_some_and(|(since, _)| now.since(since) >= TELL);
+        told && self.setpoint.known() != Some(self.profile.set_current.off)
+    }
+
+    /// Whether the box is to be told 0 A before anything else, even if it is not known yet what it is: it may hear us.
+    pub(super) fn tells_off(&self) -> Option<Job> {
+        let to_tell = self.contact.is_some_and(|contact| contact.doubtful.is_some() && !contact.told);
+        (to_tell && self.order.is_some()).then_some(Job::Write(Which::Setpoint, self.profile.set_current.off))
+    }
+
+    /// The box has answered an order of 0 A.
+    pub(super) const fn told_off(&mut self) {
+        if let Some(contact) = &mut self.contact {
+            contact.told = true;
+        }
+    }
+
+    /// A change has failed: back to what is always possible. No current flows, as what is connected is not known from here on.
+    pub(super) fn open_contact(&mut self, now: Tick) {
+        if let Some(contact) = &mut self.contact {
+            contact.wish = Wish::Open;
+            contact.ask_at = contact.ask_at.min(now);
+        }
     }
 
     /// Whether what is connected is switched by a contact.

@@ -379,6 +379,10 @@ impl Driver {
                     self.phases.switch = Switch::Settling { to, since, until: now + settle };
                 }
             }
+            Switch::Settling { to, since, .. } if seen != Some(to) => {
+                self.phases.known = seen;
+                self.phases.switch = Switch::Under { to, since };
+            }
             Switch::Steady => self.seen_at_rest(seen, now),
             Switch::Unwanted | Switch::Missing | Switch::Settling { .. } => {}
         }
@@ -394,7 +398,8 @@ impl Driver {
         if self.phases.known.replace(phases) != Some(phases) {
             self.poll_at = now;
         }
-        if self.phases.pending.take().is_some_and(|to| to != phases) {
+        // A contact does nothing later.
+        if self.phases.pending.take().is_some_and(|to| to != phases) && !self.by_contact() {
             self.phases.undo = Some((phases, now));
         }
         if std::mem::replace(&mut self.phases.said_unknown, false) {
@@ -468,7 +473,10 @@ impl Driver {
         self.phases.read_at = now;
         self.phases.barred_until = now + BARRED;
         self.poll_at = now;
-        if let Some(connected) = connected {
+        if self.by_contact() {
+            self.open_contact(now);
+            self.phases.forget(now);
+        } else if let Some(connected) = connected {
             self.phases.undo = Some((connected, now));
         } else {
             self.phases.pending = Some(to);

@@ -118,13 +118,11 @@ impl Driver {
         let (Link::Online | Link::ReadOnly, Some(measured)) = (self.link, &self.measured) else { return silent };
         let waking = self.pulse.before();
         let own_fault = if waking.is_some() && measured.fault == Some(Fault::Locked) { None } else { measured.fault };
+        let phases = self.phases.at_fault().then_some(Fault::Phases);
+        let refused = self.refused_until.map(|_| Fault::Refused);
         ChargerReport {
             vehicle: waking.unwrap_or(measured.vehicle),
-            fault: if self.refused_until.is_some() || self.phases.at_fault() {
-                Some(Fault::Refused)
-            } else {
-                own_fault
-            },
+            fault: refused.or(phases).or(own_fault),
             derated: measured.derated,
             waking: waking.is_some(),
             power: measured.power,

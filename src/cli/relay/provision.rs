@@ -3,13 +3,14 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use relay_link::settings::{BAUD, FLASH_OFFSET, PAGE, PORT, Settings, SettingsFault};
 
 use crate::relay::uf2::uf2;
-use crate::tls::authority::AUTHORITY;
+use crate::tls::authority::{self, AUTHORITY};
+use crate::tls::inspect::{KeyFile, inspect};
 use crate::tls::{certificates, private_key};
 
 /// Arguments of `relay provision`.
@@ -23,13 +24,16 @@ pub struct Provision {
     pub out: PathBuf,
     /// The folder with ca.crt and the relay's certificate and key
     #[arg(long, value_name = "FOLDER", default_value = "/etc/surplusd/certs")]
-    pub certs: PathBuf,
+    pub dir: PathBuf,
     /// The name of the Wi-Fi network (2.4 GHz)
     #[arg(long)]
     pub ssid: String,
     /// A file with only the passphrase (without it, the first line of standard input)
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// The network has no passphrase
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub open: bool,
     /// The broker, as its certificate has it
     #[arg(long, value_name = "HOST")]
     pub broker: String,
@@ -43,15 +47,14 @@ pub struct Provision {
 
 /// Writes the file.
 pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write) -> anyhow::Result<()> {
-    let certificate_file = args.certs.join(format!("{}.crt", args.id));
-    let der = |path: &Path| -> anyhow::Result<Vec<u8>> {
-        let chain = certificates(path)?;
+    let der = |name: &str| -> anyhow::Result<Vec<u8>> {
+        let chain = certificates(&args.dir.join(name))?;
         Ok(chain.first().context("it is empty")?.as_ref().to_vec())
     };
-    let missing = || format!("issue one first: surplusd certs issue {} --dir {}", args.id, args.certs.display());
-    let certificate = der(&certificate_file).with_context(missing)?;
-    let key = private_key(&args.certs.join(format!("{}.key", args.id))).with_context(missing)?;
-    let authority = der(&args.certs.join(AUTHORITY.0))?;
+    let authority = der(AUTHORITY.0).context("the household's authority is needed: name its folder with --dir")?;
+    fits(args, &authority)?;
+    let certificate = der(&format!("{}.crt", args.id))?;
+    let key = private_key(&args.dir.join(format!("{}.key", args.id)))?;
     let passphrase = passphrase(args, input)?;
     let settings = Settings {
         id: &args.id,
@@ -67,12 +70,10 @@ pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write
     let mut page = [0xFF; PAGE];
     let length = settings.write(&mut page).map_err(|fault| anyhow::anyhow!("{}", remedy(fault)))?;
     // A whole sector, so that nothing of an earlier page remains.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&args.out)
-        .with_context(|| format!("{} cannot be written (nothing is overwritten)", args.out.display()))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.out).with_context(|| {
+        let there = if args.out.exists() { ": it exists, and nothing is overwritten" } else { "" };
+        format!("{} cannot be written{there}", args.out.display())
+    })?;
     file.write_all(&uf2(FLASH_OFFSET, &page))?;
     writeln!(
         out,
@@ -82,14 +83,45 @@ pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write
     )?;
     writeln!(
         out,
-        "Hold BOOTSEL while plugging the Pico in, and copy it to the drive RPI-RP2. The Pico restarts after each file: hold BOOTSEL again for the firmware."
+        "Hold BOOTSEL while plugging the Pico in, and copy it to the drive RPI-RP2. The Pico restarts after each file: hold BOOTSEL again for the other one, if it has no firmware yet."
     )?;
     writeln!(out, "Then delete it: whoever has it can play this relay.")?;
     Ok(())
 }
 
+/// Whether what is in the folder makes a relay that this household's broker takes, and that takes this broker: else it would show only as
+/// a Pico that never comes.
+fn fits(args: &Provision, authority: &[u8]) -> anyhow::Result<()> {
+    let (id, dir) = (&args.id, args.dir.display());
+    authority::check_hosts(std::slice::from_ref(&args.broker)).context("--broker wants a name or an address alone")?;
+    ensure!(
+        args.dir.join(format!("{id}.crt")).exists(),
+        "there is no certificate for {id} in {dir}: issue one first, with surplusd certs issue {id} --dir {dir}"
+    );
+    let relay = inspect(&args.dir, id, Some(authority))?.with_context(|| format!("{id}.crt is no certificate"))?;
+    ensure!(
+        !relay.authority && (relay.usages.is_empty() || relay.usages.contains(&"client")),
+        "{id}.crt is not the certificate of a client: issue one for the relay, with a name of its own"
+    );
+    ensure!(relay.signed == Some(true), "{id}.crt was not signed by the authority in {dir}");
+    match relay.key {
+        None => bail!("{id}.key is missing in {dir}"),
+        Some(KeyFile { fits: Some(false), .. }) => bail!("{id}.key does not belong to {id}.crt"),
+        Some(KeyFile { fits: None | Some(true), .. }) => {}
+    }
+    if let Ok(Some(broker)) = inspect(&args.dir, "broker", None) {
+        let known = broker.names.iter().any(|name| name.eq_ignore_ascii_case(&args.broker));
+        let names = broker.names.join(", ");
+        ensure!(known, "broker.crt in {dir} is for {names}: a relay that looks for {} would not take it", args.broker);
+    }
+    Ok(())
+}
+
 fn passphrase(args: &Provision, input: &mut dyn BufRead) -> anyhow::Result<String> {
     let mut text = String::new();
+    if args.open {
+        return Ok(text);
+    }
     match &args.passphrase_file {
         Some(file) => text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
         None => {
@@ -99,7 +131,7 @@ fn passphrase(args: &Provision, input: &mut dyn BufRead) -> anyhow::Result<Strin
     let text = text.trim_end_matches(['\r', '\n']);
     ensure!(!text.contains('\n'), "the passphrase has more than one line");
     if text.is_empty() {
-        bail!("there is no passphrase: give it in a file with --passphrase-file, or on standard input");
+        bail!("there is no passphrase: give it in a file with --passphrase-file or on standard input, or say --open");
     }
     Ok(text.to_owned())
 }
@@ -124,17 +156,19 @@ const fn remedy(fault: SettingsFault) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use super::*;
-    use crate::tls::authority::{self, Purpose};
+    use crate::tls::authority::Purpose;
 
     fn args(dir: &Path) -> Provision {
         Provision {
             id: "pico-carport".to_owned(),
             out: dir.join("out.uf2"),
-            certs: dir.to_owned(),
+            dir: dir.to_owned(),
             ssid: "home".to_owned(),
             passphrase_file: None,
+            open: false,
             broker: "homeassistant.local".to_owned(),
             port: PORT,
             baud: BAUD,
@@ -151,8 +185,8 @@ mod tests {
     fn what_is_written_makes_a_relay() {
         let dir = tempfile::tempdir().unwrap();
         let args = args(dir.path());
-        assert!(provision(&args, "correct horse\n").unwrap_err().contains("surplusd certs issue pico-carport"));
         authority::init(dir.path(), "Household", 1_795_737_600_000).unwrap();
+        assert!(provision(&args, "correct horse\n").unwrap_err().contains("surplusd certs issue pico-carport"));
         authority::issue(dir.path(), "pico-carport", &Purpose::Client, 1_795_737_600_000).unwrap();
         let said = provision(&args, "correct horse\n").unwrap();
         assert!(said.contains("BOOTSEL") && !said.contains("correct horse"));
@@ -172,18 +206,52 @@ mod tests {
     fn what_cannot_work_is_told() {
         let dir = tempfile::tempdir().unwrap();
         authority::init(dir.path(), "Household", 1_795_737_600_000).unwrap();
-        authority::issue(dir.path(), "pico-carport", &Purpose::Client, 1_795_737_600_000).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        authority::init(other.path(), "Neighbours", 1_795_737_600_000).unwrap();
+        let copy = |from: &Path, name: &str| std::fs::copy(from.join(name), dir.path().join(name)).unwrap();
+        for (at, name) in [(&dir, "pico-carport"), (&dir, "mixed"), (&other, "mixed"), (&other, "foreign")] {
+            authority::issue(at.path(), name, &Purpose::Client, 1_795_737_600_000).unwrap();
+        }
+        for name in ["mixed.key", "foreign.crt", "foreign.key"] {
+            copy(other.path(), name);
+        }
+        let broker = Purpose::Server(vec!["homeassistant.local".to_owned()]);
+        authority::issue(dir.path(), "broker", &broker, 1_795_737_600_000).unwrap();
         let good = args(dir.path());
         for (args, passphrase, words) in [
             (good.clone(), "", "there is no passphrase"),
             (good.clone(), "short", "8 to 63 characters"),
             (Provision { ssid: String::new(), ..good.clone() }, "long enough", "1 to 32 bytes"),
-            (Provision { broker: "a b".to_owned(), ..good.clone() }, "long enough", "a host name or an address"),
+            (Provision { broker: "a b".to_owned(), ..good.clone() }, "long enough", "neither a host name nor an IP"),
+            (
+                Provision { broker: "mqtts://b:8883".to_owned(), ..good.clone() },
+                "long enough",
+                "a name or an address alone",
+            ),
+            (
+                Provision { broker: "192.168.1.99".to_owned(), ..good.clone() },
+                "long enough",
+                "is for homeassistant.local",
+            ),
+            (Provision { id: "ca".to_owned(), ..good.clone() }, "long enough", "not the certificate of a client"),
+            (Provision { id: "broker".to_owned(), ..good.clone() }, "long enough", "not the certificate of a client"),
+            (
+                Provision { id: "mixed".to_owned(), ..good.clone() },
+                "long enough",
+                "mixed.key does not belong to mixed.crt",
+            ),
+            (Provision { id: "foreign".to_owned(), ..good.clone() }, "long enough", "not signed by the authority"),
+            (
+                Provision { out: dir.path().join("none/x.uf2"), ..good.clone() },
+                "long enough",
+                "x.uf2 cannot be written: No such",
+            ),
             (Provision { baud: 1, ..good.clone() }, "long enough", "1200 to 115200"),
         ] {
             let error = provision(&args, passphrase).unwrap_err();
             assert!(error.contains(words), "{words}: {error}");
         }
         assert!(!good.out.exists());
+        provision(&Provision { open: true, ..good.clone() }, "").unwrap();
     }
 }

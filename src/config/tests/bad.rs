@@ -254,7 +254,7 @@ fn chargers() {
             "cannot switch phases; leave it out; amperfied-connect can, and a contact",
         ),
         (18, "phase-switch = \"chargr\"", "18:16", "did you mean \"charger\"?"),
-        (18, "phase-switch = true", "18:16", "must be a text, not boolean"),
+        (18, "phase-switch = true", "18:16", "must be \"charger\" or { relay = …, contact = 1 }, not boolean"),
         (18, "phase-switch = { relay = \"Pico!\", contact = 1 }", "18:16", "\"Pico!\" is no name of a relay"),
         (18, "phase-switch = { relay = \"pico\", contact = 3 }", "18:44", "use a number from 1 to 2"),
         (18, "phase-switch = { relay = \"pico\", contact = 1.5 }", "18:44", "not a whole number"),

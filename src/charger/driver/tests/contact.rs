@@ -261,7 +261,7 @@ fn three_phases_end_before_the_lease_does_when_the_relay_is_lost() {
     let off = rig.fake.writes.iter().rev().find(|(_, address, _)| *address == 261).unwrap().0;
     assert!(opened.at.since(off) >= Millis(30_000), "the car has time to stop: off at {off:?}, {opened:?}");
     rig.run(Millis(120_000));
-    assert_eq!(rig.report().fault, Some(Fault::Refused), "and says why");
+    assert_eq!(rig.report().fault, Some(Fault::Phases), "and says why");
     rig.relay.away = false;
     rig.run(Millis(30_000));
     assert_eq!((rig.connected(), rig.report().setpoint), (Some(1), Some(Milliamps(10_000))));
@@ -308,7 +308,7 @@ fn a_welded_contactor_means_no_current_and_is_said() {
     rig.amps(10);
     rig.run(Millis(60_000));
     assert_eq!((rig.connected(), rig.fake.holding[&261]), (None, 0));
-    assert_eq!(rig.report().fault, Some(Fault::Refused));
+    assert_eq!(rig.report().fault, Some(Fault::Phases));
     assert_eq!(rig.said(&Event::Notice(Notice::PhasesNotConfirmed { to: 1, connected: None })), 1);
 }
 
@@ -323,6 +323,64 @@ fn restarted(mut rig: Rig) -> Rig {
 }
 
 /// With the connection to the broker there at once, and after some seconds.
+/// The relay is lost in the middle of a change, or does not do it: that ends with the contact open, and the charge goes on.
+#[test]
+fn a_change_that_fails_ends_on_one_phase() {
+    for (to, lost_for) in [(3, 15_000), (3, 80_000), (1, 12_000), (1, 60_000)] {
+        let mut rig = if to == 3 { on_one() } else { on_three() };
+        rig.phases = Some(to);
+        rig.amps(0);
+        while !rig.kinds_asked().ends_with(if to == 3 { &["close"] } else { &["open"] }) {
+            rig.run(Millis(20));
+        }
+        rig.relay.away = true;
+        rig.run(Millis(lost_for));
+        rig.relay.away = false;
+        rig.amps(10);
+        rig.run(Millis(60_000));
+        assert_eq!((rig.connected(), rig.report().setpoint), (Some(1), Some(Milliamps(10_000))), "{to} {lost_for}");
+        rig.contact_never_under_load();
+    }
+    // Refused: the other contact is closed.
+    let mut rig = on_one();
+    rig.relay.contacts.lease(2, 60, rig.now.0).unwrap();
+    rig.phases = Some(3);
+    rig.amps(0);
+    rig.run(Millis(30_000));
+    rig.amps(10);
+    rig.run(Millis(30_000));
+    assert_eq!((rig.connected(), rig.report().setpoint), (Some(1), Some(Milliamps(10_000))));
+    assert_eq!(rig.relay.moved, []);
+}
+
+/// It may hear us although we do not hear it: then each request would feed its watchdog, while the lease runs out.
+#[test]
+fn a_box_that_is_not_heard_is_left_alone_when_the_relay_is_lost_too() {
+    let mut rig = on_three();
+    rig.relay.away = true;
+    rig.run(Millis(2_000));
+    (rig.fake.mute, rig.fake.stubborn) = (true, vec![261]);
+    rig.run(Millis(120_000));
+    assert!(!rig.relay.closed);
+    rig.contact_never_under_load();
+}
+
+/// While it settles, what is seen counts.
+#[test]
+fn a_contactor_that_drops_out_again_gets_no_current() {
+    let mut rig = on_one();
+    rig.phases = Some(3);
+    rig.amps(0);
+    rig.run(Millis(13_500));
+    assert!(rig.relay.closed);
+    rig.reset_relay();
+    rig.amps(16);
+    rig.run(Millis(4_000));
+    assert_eq!(rig.fake.holding[&261], 0);
+    rig.run(Millis(60_000));
+    assert_eq!((rig.connected(), rig.report().setpoint), (Some(1), Some(Milliamps(16_000))));
+}
+
 #[test]
 fn a_restart_finds_the_contact_closed_keeps_it_and_leaves_the_charge_alone() {
     for away in [0, 4_000] {
@@ -390,26 +448,72 @@ fn kill_9_ends_the_charge_by_the_box_and_then_opens_the_contact() {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum Happening {
     Order(u32, u8),
     NoOrders,
     Relay(bool),
     Box(bool),
+    Mute(bool),
     Reset,
     LineDown,
     Restart,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        4 => (prop::sample::select(vec![0, 0, 6, 10, 16]), prop::sample::select(vec![1, 3])).prop_map(|(a, p)| Step::Order(a, p)),
-        1 => Just(Step::NoOrders),
-        2 => any::<bool>().prop_map(Step::Relay),
-        1 => any::<bool>().prop_map(Step::Box),
-        1 => Just(Step::Reset),
-        1 => Just(Step::LineDown),
-        1 => Just(Step::Restart),
+        4 => (prop::sample::select(vec![0, 0, 6, 10, 16]), prop::sample::select(vec![1, 3])).prop_map(|(a, p)| Happening::Order(a, p)),
+        1 => Just(Happening::NoOrders),
+        2 => any::<bool>().prop_map(Happening::Relay),
+        1 => any::<bool>().prop_map(Happening::Box),
+        1 => any::<bool>().prop_map(Happening::Mute),
+        1 => Just(Happening::Reset),
+        1 => Just(Happening::LineDown),
+        1 => Just(Happening::Restart),
     ]
+}
+
+/// Plays a history, and then lets all be well again.
+fn live(steps: Vec<(Happening, u64)>) {
+    let mut rig = on_one();
+    for (step, span) in steps {
+        match step {
+            Happening::Order(amps, phases) => {
+                rig.phases = Some(phases);
+                rig.amps(amps);
+            }
+            Happening::NoOrders => rig.order = None,
+            Happening::Relay(away) => rig.relay.away = away,
+            Happening::Box(silent) => rig.fake.silent = silent,
+            Happening::Mute(mute) => rig.fake.mute = mute,
+            Happening::Reset => rig.reset_relay(),
+            Happening::LineDown => {
+                rig.tell(Input::LineDown);
+                rig.tell(Input::LineUp);
+            }
+            Happening::Restart => rig = restarted(rig),
+        }
+        rig.run(Millis(span));
+        rig.contact_never_under_load();
+    }
+    // And once all is well again, it charges.
+    (rig.relay.away, rig.fake.silent, rig.fake.mute) = (false, false, false);
+    rig.amps(8);
+    rig.run(Millis(700_000));
+    rig.contact_never_under_load();
+    assert_eq!((rig.report().setpoint, rig.report().fault), (Some(Milliamps(8_000)), None));
+    assert!(rig.connected().is_some());
+}
+
+/// Which a driver in the making did not survive: faults that come together.
+#[test]
+fn histories_that_once_went_wrong() {
+    use self::Happening::{Box, Mute, NoOrders, Order, Relay, Restart};
+    live(vec![(Order(0, 3), 10_350), (Order(6, 1), 1_471), (Relay(true), 18_430), (Box(true), 26_570)]);
+    let restart = (Restart, 5_748);
+    live(vec![(Order(0, 3), 10_350), (Order(6, 1), 1_582), (NoOrders, 4_889), restart.clone(), (NoOrders, 46_303)]);
+    live(vec![(Order(0, 3), 10_350), (Order(6, 1), 5_501), (Mute(true), 500), (Relay(true), 32_048), restart]);
+    let lapse = [(NoOrders, 22_227), (Relay(true), 11_143), (Order(0, 1), 18_581)];
+    live([vec![(Order(0, 3), 10_350), (Order(6, 1), 5_501), (Mute(true), 18_401)], lapse.to_vec()].concat());
 }
 
 proptest! {
@@ -418,25 +522,6 @@ proptest! {
     /// Whatever comes and goes: the contact moves only while the box offers nothing, unless the relay itself lost power.
     #[test]
     fn the_contact_never_moves_under_load(steps in prop::collection::vec((step(), 500..40_000_u64), 1..40)) {
-        let mut rig = on_one();
-        for (step, span) in steps {
-            match step {
-                Step::Order(amps, phases) => {
-                    rig.phases = Some(phases);
-                    rig.amps(amps);
-                }
-                Step::NoOrders => rig.order = None,
-                Step::Relay(away) => rig.relay.away = away,
-                Step::Box(silent) => rig.fake.silent = silent,
-                Step::Reset => rig.reset_relay(),
-                Step::LineDown => {
-                    rig.tell(Input::LineDown);
-                    rig.tell(Input::LineUp);
-                }
-                Step::Restart => rig = restarted(rig),
-            }
-            rig.run(Millis(span));
-            rig.contact_never_under_load();
-        }
+        live(steps);
     }
 }

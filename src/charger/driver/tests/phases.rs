@@ -189,7 +189,7 @@ fn a_failed_change_that_cannot_be_taken_back_keeps_the_current_off() {
     rig.fake.stubborn = vec![501];
     rig.amps(6);
     rig.run(Millis(260_000));
-    assert_eq!((rig.report().connected, rig.report().fault), (None, Some(Fault::Refused)));
+    assert_eq!((rig.report().connected, rig.report().fault), (None, Some(Fault::Phases)));
     assert_eq!(rig.fake.holding[&261], 0);
     // It tries again every ten minutes.
     rig.fake.stubborn.clear();
@@ -208,7 +208,7 @@ fn a_change_that_never_ends_keeps_the_current_off() {
     rig.amps(6);
     rig.run(Millis(600_000));
     assert_eq!(rig.said(&Event::Notice(Notice::PhasesNotConfirmed { to: 1, connected: None })), 1);
-    assert_eq!((rig.report().connected, rig.report().fault), (None, Some(Fault::Refused)));
+    assert_eq!((rig.report().connected, rig.report().fault), (None, Some(Fault::Phases)));
     assert_eq!(rig.switch_writes(), [(261, 0), (501, 1)]);
     // It ends after all.
     rig.fake.input.insert(5_001, 1);
@@ -286,7 +286,7 @@ fn a_box_that_never_says_what_is_connected_gets_no_current_and_says_why() {
     assert_eq!(rig.report().fault, None);
     rig.run(Millis(200_000));
     assert_eq!(rig.said(&Event::Notice(Notice::PhasesUnknown)), 1);
-    assert_eq!(rig.report().fault, Some(Fault::Refused));
+    assert_eq!(rig.report().fault, Some(Fault::Phases));
     assert_eq!(rig.fake.count_writes(501), 0);
 }
 
