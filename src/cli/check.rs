@@ -10,6 +10,7 @@ use crate::config::{
     self, ChargerSetup, Config, Environment, Files, InputConfig, KnownProfile, LinkConfig, Loaded, PhaseSwitch,
     Severity, Unit,
 };
+use crate::tls;
 
 /// Arguments of `check`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -36,6 +37,13 @@ pub fn run(
     write_findings(&loaded, out, styled)?;
     match &loaded.config {
         Some(config) => {
+            // What only shows when the files are put together, as a key that is not the certificate's.
+            if let (Files::Read, Some(tls)) = (files, &config.mqtt.tls)
+                && let Err(error) = tls::client_config(tls)
+            {
+                writeln!(out, "{}: error: {error}", args.config.display())?;
+                return Ok(exit::CONFIGURATION);
+            }
             summary(config, out)?;
             Ok(exit::OK)
         }

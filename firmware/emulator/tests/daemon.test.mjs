@@ -133,7 +133,7 @@ test('the Pico restarts in mid-charge: the box is never driven blind, and the ch
 test('who is no gateway cannot order a contact', async () => {
   const begun = moves.length;
   const heard = board.console.lines.length;
-  // A lease of contact 2, in a session that the frame greets for itself, would need an answer; the broker does not even pass the greeting on.
+  // Not even a greeting gets through, without which nothing else is done.
   await homeAssistant.publish(`surplusd-relay/${RELAY}/to`, encodeFrame({ kind: KIND.hello, session: 0, sequence: 77 }));
   await board.machine.run({ ms: 3000 });
   assert.match(broker.log, new RegExp(`Denied PUBLISH from homeassistant .*surplusd-relay/${RELAY}/to`));

@@ -5,6 +5,7 @@ use clap::Parser;
 
 use super::{Args, exit, run};
 use crate::config::Environment;
+use crate::tls::authority::{self, Purpose};
 
 #[derive(Parser)]
 struct Line {
@@ -48,6 +49,33 @@ fn a_switch_of_phases_is_summed_up() {
     assert_eq!(code, exit::OK);
     let line = "     the charger changes between 1 and 3 phases, without current for at least 90 s";
     assert!(out.lines().any(|other| other == line), "{out}");
+}
+
+#[test]
+fn a_contact_that_switches_phases_is_summed_up() {
+    let (code, out) = check(&example("pico-relay.toml"), &["--no-files"]);
+    assert_eq!(code, exit::OK);
+    assert!(out.contains("heidelberg-energy-control at the RS-485 line of the relay pico-carport unit 1"), "{out}");
+    assert!(out.contains(
+        "contact 1 of the relay pico-carport changes between 1 and 3 phases, without current for at least 60 s"
+    ));
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_found() {
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let certs = folder.path().join("certs");
+    authority::init(&certs, "Household", 1_795_737_600_000).expect("an authority");
+    for name in ["gateway", "other"] {
+        authority::issue(&certs, name, &Purpose::Client, 1_795_737_600_000).expect("a certificate");
+    }
+    let config = folder.path().join("surplusd.toml");
+    fs::copy(example("pico-relay.toml"), &config).expect("a copy");
+    assert_eq!(check(&config, &[]).0, exit::OK);
+    fs::copy(certs.join("other.key"), certs.join("gateway.key")).expect("a copy");
+    let (code, out) = check(&config, &[]);
+    assert_eq!(code, exit::CONFIGURATION);
+    assert!(out.contains("cannot be used together"), "{out}");
 }
 
 #[test]
