@@ -204,7 +204,7 @@ impl Driver {
             let what = contact.what();
             self.say(Event::Contact(what));
         }
-        if let Some(to) = change.filter(|_| !self.phases.undoing()) {
+        if let Some(to) = change {
             self.notice(Notice::PhasesChanging { to });
         }
     }
@@ -213,7 +213,7 @@ impl Driver {
     fn contact_change(&self, now: Tick) -> Option<u8> {
         let contact = self.contact.as_ref()?;
         let running = self.stage == super::Stage::Running && self.line_up && self.controllable();
-        let to = Some(()).filter(|()| running && self.phases.steady()).and_then(|()| self.phases_to_command(now))?;
+        let to = if running && self.phases.steady() { self.phases_to_command(now)? } else { return None };
         // Not while the relay is not heard: what it makes of the question would not be known.
         (contact.failures == 0 && (to == 1 || contact.rested(now))).then_some(to)
     }

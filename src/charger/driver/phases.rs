@@ -183,11 +183,6 @@ impl Phases {
         self.tries = 0;
     }
 
-    /// Whether a failed change is being taken back.
-    pub(super) const fn undoing(&self) -> bool {
-        self.undo.is_some()
-    }
-
     pub(super) fn forget(&mut self, now: Tick) {
         if self.known.take().is_some() || self.switch != Switch::Steady {
             self.unknown_since = now;
