@@ -190,7 +190,7 @@ async fn ask(mqtt: MqttConfig, id: &str, what: What) -> anyhow::Result<Answer> {
     let clock = Clock::start(1);
     let ids = BTreeSet::from([id.to_owned()]);
     let (link, mut events) = guest(mqtt, Relays::topics(&ids), clock);
-    let mut relays = Relays::default();
+    let mut relays = Relays::new(fastrand::Rng::new());
     relays.set(&ids);
     let (reply, mut answer) = oneshot::channel();
     relays.ask(Ask { relay: id.to_owned(), what, within: LIMIT, reply }, clock.now());

@@ -25,7 +25,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(config: &Config) -> Self {
         let (sender, asks) = mpsc::channel(ASKS);
-        let mut desk = Self { relays: Relays::default(), ids: BTreeSet::new(), sender, asks };
+        let mut desk = Self { relays: Relays::new(fastrand::Rng::new()), ids: BTreeSet::new(), sender, asks };
         desk.reconfigure(config);
         desk
     }

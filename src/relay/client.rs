@@ -47,6 +47,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Nothing was asked yet; sequences begin after `first`. Both sides of two conversations with one relay hear each other, so they must
+    /// not begin with the same one.
+    pub fn new(first: u32) -> Self {
+        Self { sequence: first, ..Self::default() }
+    }
+
     /// Somebody asks; the result comes with the same ticket.
     pub fn ask(&mut self, ticket: u64, what: What, until: Tick, now: Tick) {
         if self.waiting.len() >= WAITING_MAX {

@@ -8,26 +8,36 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Ask, Client, Failure};
 
+/// Highest first sequence: years of requests before it comes round.
+const FIRST_MAX: u32 = 1 << 31;
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Relays {
     known: BTreeMap<String, Known>,
     next_ticket: u64,
+    random: fastrand::Rng,
 }
 
 /// A relay, and who waits for an answer of it. Where it is forgotten, so are they: their waiting ends at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     client: Client,
     asking: BTreeMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
 }
 
 impl Relays {
+    /// Knows none yet. `random` tells this gateway from another one, or from a command line, that greets the same relay.
+    pub const fn new(random: fastrand::Rng) -> Self {
+        Self { known: BTreeMap::new(), next_ticket: 0, random }
+    }
+
     /// Knows these from now on, and no others. Conversations that go on are kept.
     pub fn set(&mut self, ids: &BTreeSet<String>) {
         self.known.retain(|id, _| ids.contains(id));
         for id in ids {
-            self.known.entry(id.clone()).or_default();
+            let first = || Known { client: Client::new(self.random.u32(..FIRST_MAX)), asking: BTreeMap::new() };
+            self.known.entry(id.clone()).or_insert_with(first);
         }
     }
 
@@ -120,7 +130,7 @@ mod tests {
     /// A relay that a new configuration does not name leaves nobody waiting for it.
     #[test]
     fn a_relay_that_is_forgotten_leaves_nobody_waiting() {
-        let mut relays = Relays::default();
+        let mut relays = Relays::new(fastrand::Rng::with_seed(7));
         relays.set(&BTreeSet::from(["a".to_owned(), "b".to_owned()]));
         relays.link(true, Tick(1));
         let ask = |relays: &mut Relays, id: &str| {
