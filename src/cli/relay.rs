@@ -91,8 +91,10 @@ fn id(text: &str) -> Result<String, String> {
 /// If broker or relay cannot be reached, the relay says no, or `out` cannot be written to.
 pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
     if let RelayAction::Provision(provision) = &args.action {
-        provision::run(provision, &mut std::io::stdin().lock(), out)?;
-        return Ok(exit::OK);
+        let Err(error) = provision::run(provision, &mut std::io::stdin().lock(), out) else { return Ok(exit::OK) };
+        // No service is missing: what was given does not fit together.
+        writeln!(std::io::stderr(), "surplusd relay provision: {error:#}")?;
+        return Ok(exit::USAGE);
     }
     let Some(config) = configuration(&args.config, environment, out)? else { return Ok(exit::CONFIGURATION) };
     if let RelayAction::Poke { id, contact, force: false, .. } = &args.action {
