@@ -15,16 +15,19 @@
 //! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty before it, and bridges more of a dip: a
 //! dip that lasts shows in the mean, a short one does not. Nothing starts on sun that has been and is not there.
 //!
-//! | constant | why | sensitivity (points of score on 64 measured days, samples every 30 s, start cost 320 Wh) |
+//! Sensitivity is in points of what 64 measured days are worth at the default start cost of 330 Wh, samples every 30 s
+//! (`scripts/sensitivity`).
+//!
+//! | constant | why | sensitivity |
 //! |---|---|---|
-//! | [`UP_PERMILLE`] | how far volatility raises the start line | 0.4 less at 1.1, 0.2 more at 1.6 |
-//! | [`DOWN_W`] | how long it holds in calm weather | 0.2 less at 260, 0.2 more at 460 |
-//! | [`DOWN_PERMILLE`] | how far volatility lowers the stop line; scales with `1 − σ`, the slope of the loss | 0.2 either way for a quarter more or less |
-//! | [`START_MEAN_PERMILLE`] | pull towards the mean before a start | 0.7 less at 0.6, 0.3 more at 1.0 |
-//! | [`STOP_MEAN_PERMILLE`] | the same before a stop | 0.5 less at 0.4, 0.1 less at 0.72 |
-//! | [`MEAN_TAU`] | memory of the mean | 0.2 less at 220 s; flat up to 10 min |
-//! | [`VOLATILITY_TAU`] | memory of the volatility | 0.2 from 12 to 50 min |
-//! | [`CAP_W`], [`HOLD_FLOOR_DIVISOR`], [`HALF_BAND_W`] | rails: very choppy days, and a break-even share of 1 | none on these days |
+//! | [`UP_PERMILLE`] | how far volatility raises the start line | 0.8 less at 1.1, 0.1 less at 1.6 |
+//! | [`DOWN_W`] | how long it holds in calm weather | flat at 260, 0.1 less at 460 |
+//! | [`DOWN_PERMILLE`] | how far volatility lowers the stop line; scales with `1 − σ`, the slope of the loss | flat for a quarter less, 0.1 less for a quarter more |
+//! | [`START_MEAN_PERMILLE`] | pull towards the mean before a start | 0.9 less at 0.6, 0.1 more at 1.0 |
+//! | [`STOP_MEAN_PERMILLE`] | the same before a stop | 0.6 less at 0.4, 0.2 less at 0.72 |
+//! | [`MEAN_TAU`] | memory of the mean | 0.2 less at 220 s, 0.6 less at 10 min |
+//! | [`VOLATILITY_TAU`] | memory of the volatility | 0.1 less at 12 min, 0.4 less at 50 min |
+//! | [`CAP_W`], [`HOLD_FLOOR_DIVISOR`], [`HALF_BAND_W`] | rails: very choppy days, and a break-even share of 1 | none on these days, the last 0.1 |
 
 use crate::units::{Millis, Permille, Tick, WattHours, Watts};
 

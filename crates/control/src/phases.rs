@@ -5,12 +5,15 @@
 //! a start, so that line is a band as well: wide upwards (three phases in a passing gap of the clouds cost two changes), narrow
 //! downwards (three phases without the sun for them cost at once), and wider with volatility. It is held against the five-minute mean.
 //!
-//! | constant | why | sensitivity (U on 64 days, 30 s samples) |
+//! Sensitivity is in points of what 64 measured days are worth at a start cost of 330 Wh, samples every 30 s (`scripts/sensitivity`). The
+//! constants were chosen for starts at 100 Wh; dearer ones would like wider and slower lines.
+//!
+//! | constant | why | sensitivity |
 //! |---|---|---|
-//! | [`UP_W`], [`UP_PERMILLE`] | a change upwards must last | 0.3 points for a third more or less |
-//! | [`DOWN_W`], [`DOWN_PERMILLE`] | a change downwards may come early | 0.2 points |
-//! | [`MEAN_WEIGHT_PERMILLE`] | how far the mean decides | flat from 500 to 800 |
-//! | [`FROM_REST_PERMILLE`] | from rest the choice is free of a change's cost | 0.1 points |
+//! | [`UP_W`], [`UP_PERMILLE`] | a change upwards must last | 0.7 to 1.0 less for a third less, 0.3 to 0.7 more for a third more |
+//! | [`DOWN_W`], [`DOWN_PERMILLE`] | a change downwards may come early | 0.2 to 0.5 less for less, 0.1 to 0.4 more for more |
+//! | [`MEAN_WEIGHT_PERMILLE`] | how far the mean decides | 1.9 less at 500, 2.4 more at 800 |
+//! | [`FROM_REST_PERMILLE`] | from rest the choice is free of a change's cost | 0.2 less at 300 and at 600 |
 
 use crate::band::{Trend, watts};
 use crate::units::{Permille, Watts};
