@@ -1,6 +1,7 @@
 //! A contactor before the box, switched by a relay that keeps to the rules of `relay_link`: never under load, whoever dies.
 
-use proptest::prelude::*;
+mod histories;
+
 use relay_link::{ContactState, Contacts, ResetReason, Status};
 
 use super::*;
@@ -322,7 +323,6 @@ fn restarted(mut rig: Rig) -> Rig {
     rig
 }
 
-/// With the connection to the broker there at once, and after some seconds.
 /// The relay is lost in the middle of a change, or does not do it: that ends with the contact open, and the charge goes on.
 #[test]
 fn a_change_that_fails_ends_on_one_phase() {
@@ -381,6 +381,7 @@ fn a_contactor_that_drops_out_again_gets_no_current() {
     assert_eq!((rig.connected(), rig.report().setpoint), (Some(1), Some(Milliamps(16_000))));
 }
 
+/// With the connection to the broker there at once, and after some seconds.
 #[test]
 fn a_restart_finds_the_contact_closed_keeps_it_and_leaves_the_charge_alone() {
     for away in [0, 4_000] {
@@ -444,84 +445,5 @@ fn kill_9_ends_the_charge_by_the_box_and_then_opens_the_contact() {
         let spare = rig.now.since(died).0.saturating_sub(watchdog);
         assert!(spare >= 8_000, "{watchdog}: {spare}");
         rig.contact_never_under_load();
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Happening {
-    Order(u32, u8),
-    NoOrders,
-    Relay(bool),
-    Box(bool),
-    Mute(bool),
-    Reset,
-    LineDown,
-    Restart,
-}
-
-fn step() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        4 => (prop::sample::select(vec![0, 0, 6, 10, 16]), prop::sample::select(vec![1, 3])).prop_map(|(a, p)| Happening::Order(a, p)),
-        1 => Just(Happening::NoOrders),
-        2 => any::<bool>().prop_map(Happening::Relay),
-        1 => any::<bool>().prop_map(Happening::Box),
-        1 => any::<bool>().prop_map(Happening::Mute),
-        1 => Just(Happening::Reset),
-        1 => Just(Happening::LineDown),
-        1 => Just(Happening::Restart),
-    ]
-}
-
-/// Plays a history, and then lets all be well again.
-fn live(steps: Vec<(Happening, u64)>) {
-    let mut rig = on_one();
-    for (step, span) in steps {
-        match step {
-            Happening::Order(amps, phases) => {
-                rig.phases = Some(phases);
-                rig.amps(amps);
-            }
-            Happening::NoOrders => rig.order = None,
-            Happening::Relay(away) => rig.relay.away = away,
-            Happening::Box(silent) => rig.fake.silent = silent,
-            Happening::Mute(mute) => rig.fake.mute = mute,
-            Happening::Reset => rig.reset_relay(),
-            Happening::LineDown => {
-                rig.tell(Input::LineDown);
-                rig.tell(Input::LineUp);
-            }
-            Happening::Restart => rig = restarted(rig),
-        }
-        rig.run(Millis(span));
-        rig.contact_never_under_load();
-    }
-    // And once all is well again, it charges.
-    (rig.relay.away, rig.fake.silent, rig.fake.mute) = (false, false, false);
-    rig.amps(8);
-    rig.run(Millis(700_000));
-    rig.contact_never_under_load();
-    assert_eq!((rig.report().setpoint, rig.report().fault), (Some(Milliamps(8_000)), None));
-    assert!(rig.connected().is_some());
-}
-
-/// Which a driver in the making did not survive: faults that come together.
-#[test]
-fn histories_that_once_went_wrong() {
-    use self::Happening::{Box, Mute, NoOrders, Order, Relay, Restart};
-    live(vec![(Order(0, 3), 10_350), (Order(6, 1), 1_471), (Relay(true), 18_430), (Box(true), 26_570)]);
-    let restart = (Restart, 5_748);
-    live(vec![(Order(0, 3), 10_350), (Order(6, 1), 1_582), (NoOrders, 4_889), restart.clone(), (NoOrders, 46_303)]);
-    live(vec![(Order(0, 3), 10_350), (Order(6, 1), 5_501), (Mute(true), 500), (Relay(true), 32_048), restart]);
-    let lapse = [(NoOrders, 22_227), (Relay(true), 11_143), (Order(0, 1), 18_581)];
-    live([vec![(Order(0, 3), 10_350), (Order(6, 1), 5_501), (Mute(true), 18_401)], lapse.to_vec()].concat());
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
-
-    /// Whatever comes and goes: the contact moves only while the box offers nothing, unless the relay itself lost power.
-    #[test]
-    fn the_contact_never_moves_under_load(steps in prop::collection::vec((step(), 500..40_000_u64), 1..40)) {
-        live(steps);
     }
 }
