@@ -59,6 +59,9 @@ const VOLATILITY_TAU: Millis = Millis::from_secs(1_500);
 const VOLATILITY_TICK: Millis = Millis::from_secs(28);
 /// A longer pause counts as this long.
 const VOLATILITY_STEP_MAX: Millis = Millis::from_secs(60);
+/// How a stop is foreseen: in steps, and no further than 15 minutes.
+const FORESEE_STEP: Millis = Millis::from_secs(30);
+const FORESEEN: u64 = 30;
 /// The start cost to which the constants above refer.
 const REFERENCE_START_COST_WH: i64 = 100;
 /// Starts that cost nothing would chatter; a cheaper one counts as this.
@@ -160,6 +163,8 @@ pub(crate) struct Lines {
     pub(crate) before_stop: Watts,
     /// Stops below this.
     pub(crate) stop_below: Watts,
+    /// Share of the mean in `before_stop`, in thousandths, and what is taken from the surplus first.
+    pub(crate) pull: (i64, Watts),
 }
 
 impl Lines {
@@ -171,6 +176,21 @@ impl Lines {
     /// Whether it is time to stop.
     pub(crate) fn stops(&self) -> bool {
         self.before_stop < self.stop_below
+    }
+
+    /// After how long it will be time to stop if the surplus stays as it is; `None` if it will not be.
+    pub(crate) fn stops_after(&self, trend: &Trend) -> Option<Millis> {
+        let (weight, offset) = self.pull;
+        let surplus_mw = 1_000 * i64::from(trend.sample.0);
+        let mut mean_mw = trend.mean_mw;
+        for step in 0..FORESEEN {
+            let pulled = surplus_mw + ((mean_mw - surplus_mw) * weight).div_euclid(1_000);
+            if watts(pulled.div_euclid(1_000)) - offset < self.stop_below {
+                return Some(Millis(step * FORESEE_STEP.0));
+            }
+            mean_mw += relax(surplus_mw - mean_mw, FORESEE_STEP, MEAN_TAU);
+        }
+        None
     }
 }
 
@@ -190,8 +210,9 @@ impl Band {
     pub(crate) fn lines(&self, trend: &Trend, offset: Watts) -> Lines {
         let (surplus, mean) = (i64::from(trend.sample.0), i64::from(trend.mean().0));
         let inverse = 1_000 - self.sigma;
+        let share = |weight: i64| (weight * inverse * self.cost).div_euclid(1_000_000).min(MEAN_WEIGHT_MAX_PERMILLE);
         let pulled = |weight: i64| {
-            let weight = (weight * inverse * self.cost).div_euclid(1_000_000).min(MEAN_WEIGHT_MAX_PERMILLE);
+            let weight = share(weight);
             watts(surplus + ((mean - surplus) * weight).div_euclid(1_000) - i64::from(offset.0))
         };
         let middle = (self.sigma * self.min_power).div_euclid(1_000);
@@ -205,6 +226,7 @@ impl Band {
             start_at: watts(middle + up.min(cap)),
             before_stop: pulled(STOP_MEAN_PERMILLE),
             stop_below: watts((middle - down.min(cap)).max(self.min_power / HOLD_FLOOR_DIVISOR)),
+            pull: (share(STOP_MEAN_PERMILLE), offset),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::{ChargerConfig, Config};
 use crate::history::PowerHistory;
+use crate::power::PowerCheck;
 use crate::reason::Reason;
 use crate::switching::Switch;
 use crate::types::{ChargerId, ChargerReport, ChargerView, Link, Mode, Vehicle};
@@ -11,7 +12,7 @@ use crate::{budget::Starts, config::SolarPolicy};
 /// Nominal voltage where none is measured.
 const NOMINAL: Volts = Volts(230);
 /// Measured voltages outside this are not the mains (an un-wired phase reads about 8 V).
-const MAINS: core::ops::RangeInclusive<u16> = 200..=260;
+pub(crate) const MAINS: core::ops::RangeInclusive<u16> = 200..=260;
 /// A phase carries current from here on.
 const PHASE_CARRIES: Milliamps = Milliamps(1_000);
 /// Phases are counted while the strongest one carries at least this.
@@ -27,6 +28,9 @@ const STARTUP: Millis = Millis::from_secs(60);
 
 /// A car that takes nothing of what it is offered for this long leaves all but the minimum to others.
 const IDLE_AFTER: Millis = Millis::from_secs(300);
+
+/// A car has followed a lower setpoint, and the reports show it, after this.
+const CAR_FOLLOWS: Millis = Millis::from_secs(20);
 
 /// A silent box has fallen to its fail-safe current after this: the longest watchdog time that can be configured.
 pub(crate) const BOX_FALLS_BACK: Millis = Millis::from_secs(60);
@@ -56,6 +60,9 @@ pub(crate) struct Charger {
     /// The setpoint that its box was last seen to have.
     told: Option<Milliamps>,
     pub(crate) history: PowerHistory,
+    pub(crate) power: PowerCheck,
+    /// The setpoint before the last one that was lower, and when it was left.
+    left_setpoint: Option<(Milliamps, Tick)>,
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
     pub(crate) stopped_at: Option<Tick>,
@@ -87,6 +94,8 @@ impl Charger {
             report: None,
             told: None,
             history: PowerHistory::new(),
+            power: PowerCheck::new(),
+            left_setpoint: None,
             starts: Starts::new(),
             started_at: None,
             stopped_at: None,
@@ -109,7 +118,7 @@ impl Charger {
             self.heard_at = Some(now);
         }
         self.told = report.setpoint.or(self.told);
-        if let Some(power) = report.power {
+        if let Some(power) = self.power.believed(&report, self.ceiling(now), self.voltage()) {
             self.history.push(report.at, power);
         }
         let merged = if matches!(report.link, Link::Offline | Link::Asleep) {
@@ -124,6 +133,12 @@ impl Charger {
         if self.origin == Origin::Unread && report.link == Link::Online {
             self.adopt(&report, now);
         }
+    }
+
+    /// The highest current its wallbox may lately have offered, once its setpoint has been read.
+    fn ceiling(&self, now: Tick) -> Option<Milliamps> {
+        let left = self.left_setpoint.filter(|(_, at)| now.since(*at) <= CAR_FOLLOWS).map(|(setpoint, _)| setpoint);
+        self.told.map(|told| told.max(self.setpoint).max(left.unwrap_or(Milliamps::ZERO)))
     }
 
     fn adopt(&mut self, report: &ChargerReport, now: Tick) {
@@ -259,12 +274,20 @@ impl Charger {
         } else if setpoint == Milliamps::ZERO {
             self.stopped_at = Some(now);
         }
+        if setpoint < self.setpoint {
+            self.left_setpoint = Some((self.setpoint, now));
+        }
         self.moved_at = Some(now);
         self.setpoint = setpoint;
     }
 
     pub(crate) const fn on(&self) -> bool {
         self.setpoint.0 > 0
+    }
+
+    /// Whether its car draws more than what a wallbox uses for itself.
+    pub(crate) fn draws(&self) -> bool {
+        self.history.newest_first().next().is_some_and(|(_, power)| power >= AT_REST)
     }
 
     /// Time left until it may start again: longer after a stop that was followed by a change of phases.

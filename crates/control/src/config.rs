@@ -21,6 +21,8 @@ pub struct Config {
     pub fail_safe: FailSafe,
     /// The most that all chargers together may draw per phase.
     pub site_limit: Milliamps,
+    /// What the house's connection can carry: main fuse × phases × 230 V. Values far beyond it are not believed.
+    pub connection: Watts,
     /// The chargers, in the order in which surplus is given out.
     pub chargers: BTreeMap<ChargerId, ChargerConfig>,
 }
@@ -85,6 +87,8 @@ pub struct FailSafe {
     pub blind_fast: Milliamps,
     /// Limit for `fixed` without data.
     pub blind_fixed: Milliamps,
+    /// Limit of every mode while the grid is gone.
+    pub off_grid: Milliamps,
 }
 
 /// One charger.

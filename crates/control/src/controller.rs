@@ -7,12 +7,15 @@ use crate::band::Trend;
 use crate::budget::DrainBudget;
 use crate::charger::{BOX_FALLS_BACK, Charger, Origin};
 use crate::config::Config;
-use crate::decide::{Situation, Trigger, decide};
+use crate::decide::{Belief, Situation, Trigger, decide};
+use crate::judge::cadence::Cadence;
+use crate::judge::response::Moved;
+use crate::judge::{Doubt, Evidence, Judge, Trust};
 use crate::reason::Reason;
-use crate::site::{Sample, Site};
+use crate::site::{Cars, Sample, Site};
 use crate::types::{
-    Action, ChargerId, ChargerReport, Command, Input, Link, Mode, Order, Restore, SiteView, Snapshot, Source, Vehicle,
-    Wake,
+    Action, ChargerId, ChargerReport, Command, Input, Link, Mode, Order, Reading, Restore, SiteView, Snapshot, Source,
+    Vehicle, Wake,
 };
 use crate::units::{Milliamps, Millis, Percent, Tick, Watts};
 
@@ -43,6 +46,12 @@ pub struct Controller {
     now: Tick,
     site: Site,
     trend: Option<Trend>,
+    /// When the last sample was taken that was a sign of life.
+    sampled_at: Option<Tick>,
+    judge: Judge,
+    cadence: Cadence,
+    /// What the last sample may be used for, and what is doubted of it.
+    trust: (Trust, Option<Doubt>),
     alignment: Alignment,
     /// What the house drew by the last sample.
     house: Option<Watts>,
@@ -66,6 +75,10 @@ impl Controller {
             now,
             site: Site::new(),
             trend: None,
+            sampled_at: None,
+            judge: Judge::new(),
+            cadence: Cadence::new(),
+            trust: (Trust::Believed, None),
             alignment: Alignment::new(config.sampling.meter_age),
             house: None,
             drain: DrainBudget::new(config.battery.drain_budget),
@@ -85,11 +98,7 @@ impl Controller {
         self.now = now.max(self.now);
         self.settle();
         match input {
-            Input::Reading(reading) => {
-                if let Some(sample) = self.site.reading(reading, self.now, &self.config) {
-                    self.take_sample(sample);
-                }
-            }
+            Input::Reading(reading) => self.reading(reading),
             Input::Report(report) => self.report(report),
             Input::Command(command) => self.command(command),
             Input::Restore(restore) => self.restore(restore),
@@ -137,18 +146,59 @@ impl Controller {
         }
     }
 
+    fn reading(&mut self, reading: Reading) {
+        self.site.cars(self.cars());
+        let off_grid = self.site.off_grid();
+        if let Some(sample) = self.site.reading(reading, self.now, &self.config) {
+            self.take_sample(sample);
+        }
+        if self.site.off_grid() != off_grid {
+            self.decide_all(Trigger::Event);
+        }
+    }
+
+    fn cars(&self) -> Cars {
+        let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
+        Cars {
+            unmoved_since: moved.map_or(Tick(0), |at| at + self.alignment.age_at_most()),
+            at_rest: !self.chargers.values().any(|charger| charger.on() || charger.draws()),
+        }
+    }
+
     fn settle(&mut self) {
+        self.site.cars(self.cars());
         if let Some(sample) = self.site.timeout(self.now, &self.config) {
             self.take_sample(sample);
         }
     }
 
-    /// One sample, once: the surplus is what the cars drew *at the sample's time* less what the site drew beyond the sun.
+    /// One sample, once: the surplus is what the cars drew *at the sample's time* less what the site drew beyond solar production, as far
+    /// as the meters are believed.
     fn take_sample(&mut self, sample: Sample) {
-        let cars = self.cars_at(&sample);
+        let (cars, least, moved) = self.cars_at(&sample);
         let taken = sample.at.before(self.alignment.age());
-        let surplus = cars - sample.net;
-        self.house = sample.solar.map(|solar| solar - surplus);
+        let evidence = self.evidence(&sample, cars, least, moved);
+        let verdict = self.judge.sample(&evidence);
+        let filled = |doubt: Option<Doubt>| matches!(doubt, Some(Doubt::BatteryFromGrid { .. }));
+        if filled(verdict.doubt) && !filled(self.trust.1) {
+            // The mean was of a surplus that never was.
+            self.trend = None;
+        }
+        self.trust = (verdict.trust, verdict.doubt);
+        self.house = sample.solar.map(|solar| solar + sample.net - cars);
+        if sample.alive {
+            self.sampled_at = Some(sample.at);
+            self.cadence.sample(sample.at);
+        }
+        if verdict.trust == Trust::NoData {
+            self.decide_all(Trigger::Event);
+            return;
+        }
+        let before = self.trend.as_ref().map(Trend::surplus);
+        let surplus = match (verdict.trust, before) {
+            (Trust::LowerOnly, Some(before)) => verdict.surplus.min(before),
+            (Trust::Believed | Trust::LowerOnly | Trust::NoData, _) => verdict.surplus,
+        };
         match self.trend.as_mut() {
             Some(trend) => trend.sample(surplus, sample.at),
             None => self.trend = Some(Trend::new(surplus, sample.at)),
@@ -166,9 +216,25 @@ impl Controller {
         self.decide_all(Trigger::Sample);
     }
 
-    /// What the cars drew when the meters were read. Where that is only known within limits, what leaves the house nearest to what it
-    /// was before is most likely.
-    fn cars_at(&mut self, sample: &Sample) -> Watts {
+    fn evidence(&self, sample: &Sample, cars: Watts, least: Watts, moved: Moved) -> Evidence {
+        Evidence {
+            at: sample.at,
+            grid: sample.grid.filter(|_| sample.direct),
+            solar: sample.solar,
+            battery: sample.direct.then_some(sample.battery),
+            load: sample.load,
+            net: sample.net,
+            unconfirmed: sample.unconfirmed,
+            cars,
+            cars_least: least,
+            moved,
+            before: self.trend.as_ref().map(Trend::surplus),
+        }
+    }
+
+    /// Estimates what all cars drew when the meters were sampled, the least they may have drawn, and whether they had moved. If only bounds
+    /// are known, picks the value that changes the house load least since the previous sample.
+    fn cars_at(&mut self, sample: &Sample) -> (Watts, Watts, Moved) {
         let mut trail = [Watts::ZERO; AGES];
         for charger in self.chargers.values() {
             add_trail(&mut trail, &charger.history, sample.at);
@@ -177,10 +243,11 @@ impl Controller {
             self.alignment.sample(solar + sample.net, trail);
         }
         let (low, high, likely) = self.alignment.drew(&trail);
-        match (sample.solar, self.house) {
+        let cars = match (sample.solar, self.house) {
             (Some(solar), Some(house)) if high - low > STEADY => (solar + sample.net - house).max(low).min(high),
             (Some(_) | None, _) => likely,
-        }
+        };
+        (cars, low, Moved::by(&trail, self.alignment.age_at_most() + FOLLOWED_AFTER))
     }
 
     /// Only cars charging from the sun spend the battery's budget; who asked for `fast` gets it.
@@ -242,6 +309,9 @@ impl Controller {
         }
         if config.sources != self.config.sources || config.sampling != self.config.sampling {
             self.site = Site::new();
+            self.judge = Judge::new();
+            self.cadence = Cadence::new();
+            self.trust = (Trust::Believed, None);
             self.alignment = Alignment::new(config.sampling.meter_age);
         }
         self.config = config;
@@ -256,12 +326,38 @@ impl Controller {
         self.alignment.proven() || !self.chargers.values().any(lately)
     }
 
+    /// What is doubted of the meters: an impossible value first, as nothing else is known of that source.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.site.doubt(self.now).or(self.trust.1)
+    }
+
+    /// Why there is no data although the meters speak: their last word is not believed at all.
+    fn refused(&self) -> Option<Doubt> {
+        let (trust, doubt) = self.trust;
+        let impossible = self.site.doubt(self.now).filter(|_| self.site.blind(self.now, &self.config));
+        impossible.or(doubt.filter(|_| trust == Trust::NoData))
+    }
+
+    fn belief(&self) -> Belief {
+        Belief {
+            may_rise: self.trust.0 == Trust::Believed,
+            doubt: self.doubt(),
+            refused: self.refused(),
+            lost: self.site.blind(self.now, &self.config),
+            missing: self.site.missing(self.now, &self.config),
+            stale_after: self.cadence.stale_after(&self.config.fail_safe),
+            too_slow: self.cadence.too_slow(&self.config.fail_safe),
+            off_grid: self.site.off_grid(),
+        }
+    }
+
     /// Decides for every charger in its order; each sees what those before it claim of the surplus, and what the others leave of the fuse.
     fn decide_all(&mut self, trigger: Trigger) {
-        let soc = self.site.soc(self.now, &self.config);
+        let soc = self.site.soc();
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.spent() || self.site.battery_closed_by_floor(self.now, &self.config);
+        let battery_closed = self.drain.spent() || self.site.battery_closed_by_floor(&self.config);
         let has_battery = self.config.sources.contains_key(&Source::Battery);
+        let belief = self.belief();
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
             let situation = Situation {
                 now: self.now,
@@ -269,8 +365,11 @@ impl Controller {
                 config: &self.config,
                 began: self.began,
                 trend: self.trend.as_ref(),
+                sampled_at: self.sampled_at,
                 settled: self.settled(),
+                belief,
                 soc,
+                soc_live: self.site.soc_age(self.now, &self.config).is_some(),
                 battery_closed: has_battery && battery_closed,
                 reserve,
                 claimed: self.claimed_by_others(id),
@@ -367,11 +466,16 @@ impl Controller {
             solar: power(Source::Solar),
             battery: power(Source::Battery),
             load: power(Source::Load),
-            soc: self.site.soc(self.now, &self.config),
+            soc: self.site.soc(),
             house: self.house,
             surplus,
-            age: self.trend.as_ref().map(|trend| self.now.since(trend.at())),
-            imbalance: self.site.imbalance(),
+            age: self.sampled_at.map(|at| self.now.since(at)),
+            imbalance: self.judge.imbalance(),
+            soc_age: self.site.soc_age(self.now, &self.config),
+            missing: self.site.missing(self.now, &self.config),
+            doubt: self.doubt(),
+            cadence: self.cadence.rhythm(),
+            off_grid: self.site.off_grid(),
         }
     }
 
@@ -389,7 +493,7 @@ fn matters(charger: &Charger) -> bool {
     let near = if let Reason::TooLittleSun { surplus, start_at } = charger.reason {
         surplus + NEAR_START >= start_at
     } else {
-        charger.on() || charger.reason == Reason::NoData
+        charger.on() || matches!(charger.reason, Reason::NoData { .. } | Reason::Doubted { .. })
     };
     plugged && near && matches!(charger.mode, Mode::Solar | Mode::SlowSolar)
 }

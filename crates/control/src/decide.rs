@@ -3,6 +3,7 @@
 use crate::band::{Band, Lines, Trend};
 use crate::charger::{Charger, Origin, blind_limit};
 use crate::config::Config;
+use crate::judge::{Doubt, Sources};
 use crate::phases::Crossing;
 use crate::reason::Reason;
 use crate::types::{Link, Mode, Vehicle};
@@ -10,6 +11,12 @@ use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 
 /// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
 const REPORTS_STOP: Millis = Millis::from_secs(75);
+
+/// By how much a charge is lowered to see whether silent meters are alive: a change that any of them shows.
+const ASKING_STEP: Milliamps = Milliamps(400);
+
+/// While the house runs from the home battery, this much of the surplus is left to it.
+const OFF_GRID_RESERVE: Watts = Watts(1_000);
 
 /// What a box connects when it does not connect one phase.
 const ALL_PHASES: u8 = 3;
@@ -26,6 +33,27 @@ pub(crate) enum Trigger {
     Time,
 }
 
+/// What is believed of the site's meters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Belief {
+    /// It may start or raise a charge.
+    pub(crate) may_rise: bool,
+    /// What is doubted of the meters.
+    pub(crate) doubt: Option<Doubt>,
+    /// Why what the meters say now counts as no data.
+    pub(crate) refused: Option<Doubt>,
+    /// Too many sources are unavailable for another sample.
+    pub(crate) lost: bool,
+    /// Power sources of which no live value is known.
+    pub(crate) missing: Sources,
+    /// Data older than this is stale.
+    pub(crate) stale_after: Millis,
+    /// The rhythm of the samples, where it is too slow to charge by.
+    pub(crate) too_slow: Option<Millis>,
+    /// The house runs from the home battery alone.
+    pub(crate) off_grid: bool,
+}
+
 /// Everything a decision rests on besides the charger itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Situation<'a> {
@@ -35,9 +63,14 @@ pub(crate) struct Situation<'a> {
     /// When the controller began.
     pub(crate) began: Tick,
     pub(crate) trend: Option<&'a Trend>,
-    /// Its last sample shows the cars as they are now.
+    /// When the last sample was taken that was a sign of life.
+    pub(crate) sampled_at: Option<Tick>,
+    /// The trend's last sample shows the cars as they are now.
     pub(crate) settled: bool,
+    pub(crate) belief: Belief,
+    /// State of charge, and whether it was heard live.
     pub(crate) soc: Option<Percent>,
+    pub(crate) soc_live: bool,
     /// Nothing may come from the battery on purpose: its budget is spent, or it is at its floor.
     pub(crate) battery_closed: bool,
     /// The battery is to be filled first, and this much is kept for it.
@@ -51,7 +84,7 @@ pub(crate) struct Situation<'a> {
 impl Situation<'_> {
     /// Age of the last sample; without any, time since the start.
     fn age(&self) -> Millis {
-        self.now.since(self.trend.map_or(self.began, Trend::at))
+        self.now.since(self.sampled_at.unwrap_or(self.began))
     }
 }
 
@@ -88,7 +121,7 @@ pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
         && !charger.on()
         && let Some(left) = charger.min_off_left(situation.now, &situation.config.solar)
     {
-        return off(Reason::MinimumOff { left });
+        return off(Reason::MinimumOff { left: coarse(left) });
     }
     limited(charger, situation, (wish, reason))
 }
@@ -125,7 +158,8 @@ fn held_at_most(charger: &Charger, situation: &Situation<'_>) -> Milliamps {
     if charger.mode == Mode::Off || age > policy.stop_after {
         let blind = blind_limit(charger.mode, situation.config).floor_to(charger.config.step);
         if blind < charger.min() { Milliamps::ZERO } else { blind }
-    } else if charger.mode == Mode::Solar && age > policy.stale_after {
+    } else if charger.mode == Mode::Solar && (age > situation.belief.stale_after || situation.belief.refused.is_some())
+    {
         charger.min()
     } else {
         charger.max()
@@ -146,11 +180,17 @@ fn limited(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decisio
     if wish == Milliamps::ZERO {
         return (wish, reason);
     }
+    if situation.belief.off_grid && situation.config.fail_safe.off_grid < charger.min() {
+        return off(Reason::OffGrid);
+    }
     let idle = situation.config.chargers.len() > 1 && charger.idle(situation.now);
     let wish = if idle { wish.min(charger.min()) } else { wish };
+    let off_grid = if situation.belief.off_grid { situation.config.fail_safe.off_grid } else { charger.max() };
     let limit = charger.max().min(situation.site_left).floor_to(charger.config.step);
     if limit < charger.min() {
         off(Reason::SiteLimit)
+    } else if wish > off_grid && off_grid <= limit {
+        (off_grid.floor_to(charger.config.step), Reason::OffGrid)
     } else if wish > limit {
         (limit, if limit < charger.max() { Reason::SiteLimit } else { reason })
     } else {
@@ -186,23 +226,75 @@ fn on_all_phases(charger: &Charger, situation: &Situation<'_>, (wish, reason): D
 
 fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     let age = situation.age();
-    let fresh = situation.trend.filter(|_| age <= situation.config.fail_safe.stale_after);
+    if let Some(doubt) = situation.belief.refused {
+        return sighted(charger, situation, (charger.min(), Reason::Doubted { doubt }));
+    }
+    let fresh = situation.trend.filter(|_| age <= situation.belief.stale_after);
     let Some(trend) = fresh else {
-        let reason = if situation.trend.is_some() { Reason::Stale { age } } else { Reason::NoData };
+        let reason = if situation.trend.is_some() { Reason::Stale { age } } else { no_data(situation) };
         return sighted(charger, situation, (charger.min(), reason));
     };
     if situation.trigger == Trigger::Time && charger.on() {
-        return (charger.setpoint, charger.reason);
+        return time_passes(charger, situation);
     }
     let surplus = available(trend, situation);
-    let current = follow(charger, situation, surplus);
+    let (current, doubt) = believed_rise(charger, situation, follow(charger, situation, surplus));
     let enough = surplus >= charger.power_of(charger.min());
-    (current, if enough { Reason::Following { surplus } } else { Reason::SlowSolar { surplus } })
+    let reason = if enough { Reason::Following { surplus } } else { Reason::SlowSolar { surplus } };
+    (current.max(charger.min()), doubt.unwrap_or(reason))
+}
+
+/// What is doubted may lower the current, never raise it.
+fn believed_rise(charger: &Charger, situation: &Situation<'_>, current: Milliamps) -> (Milliamps, Option<Reason>) {
+    match situation.belief.doubt {
+        Some(doubt) if !situation.belief.may_rise && current > charger.setpoint => {
+            (charger.setpoint, Some(Reason::Doubted { doubt }))
+        }
+        Some(_) | None => (current, None),
+    }
+}
+
+/// Why there is no sample: what is not known, or what is not believed.
+fn no_data(situation: &Situation<'_>) -> Reason {
+    match (situation.belief.too_slow, situation.belief.doubt) {
+        (Some(every), _) => Reason::SlowSamples { every, limit: situation.config.fail_safe.stop_after },
+        (None, Some(doubt)) => Reason::Doubted { doubt },
+        (None, None) => Reason::NoData { missing: situation.belief.missing },
+    }
+}
+
+/// Nothing new is known: the setpoint stays, its reason says how long, and a silence is looked into before the data counts as stale.
+fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    let age = situation.age();
+    let min_off_left = || charger.min_off_left(situation.now, &situation.config.solar);
+    let reason = if situation.belief.lost && charger.on() {
+        Reason::DataLost { age: coarse(age) }
+    } else if matches!(charger.reason, Reason::MinimumOff { .. }) {
+        Reason::MinimumOff { left: min_off_left().map_or(Millis(0), coarse) }
+    } else if matches!(charger.reason, Reason::MinimumOn { .. }) {
+        let left = charger.min_on_left(situation.now, &situation.config.solar);
+        Reason::MinimumOn { left: left.map_or(Millis(0), coarse) }
+    } else {
+        charger.reason
+    };
+    let asking = matches!(reason, Reason::Asking { .. } | Reason::DataLost { .. });
+    let quiet = age.0.saturating_mul(3) > situation.belief.stale_after.0.saturating_mul(2);
+    let lower = Milliamps(charger.setpoint.0.saturating_sub(ASKING_STEP.0)).max(charger.min());
+    if quiet && !asking && charger.setpoint > lower {
+        return (lower, Reason::Asking { age: coarse(age) });
+    }
+    (charger.setpoint, reason)
+}
+
+/// Time as it is shown: in steps of ten seconds, so that it is not news every second.
+const fn coarse(time: Millis) -> Millis {
+    Millis(time.0.div_ceil(10_000) * 10_000)
 }
 
 /// Surplus for this charger: what others have claimed, and what is kept for the battery, is not.
 fn available(trend: &Trend, situation: &Situation<'_>) -> Watts {
-    trend.surplus() - situation.claimed - situation.reserve
+    let left_to_battery = if situation.belief.off_grid { OFF_GRID_RESERVE } else { Watts::ZERO };
+    trend.surplus() - situation.claimed - situation.reserve - left_to_battery
 }
 
 fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
@@ -212,25 +304,49 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     if age > policy.stop_after {
         let blind = policy.blind_solar.floor_to(charger.config.step);
         return if charger.on() && blind >= charger.min() {
-            (charger.setpoint.min(blind), Reason::Blind { age })
+            (charger.setpoint.min(blind), Reason::Blind { age: coarse(age) })
+        } else if situation.trend.is_some() && situation.belief.doubt.is_none() && situation.belief.too_slow.is_none() {
+            off(Reason::Blind { age: coarse(age) })
         } else {
-            off(if situation.trend.is_some() { Reason::Blind { age } } else { Reason::NoData })
+            off(no_data(situation))
         };
+    }
+    if let Some(doubt) = situation.belief.refused {
+        return refused(charger, situation, doubt);
     }
     let Some(trend) = situation.trend else {
-        return match (charger.origin == Origin::Adopted, age > policy.stale_after) {
-            (false, _) => off(Reason::NoData),
+        return match (charger.origin == Origin::Adopted, age > situation.belief.stale_after) {
+            (false, _) => off(no_data(situation)),
             (true, false) => (charger.setpoint, Reason::Adopted),
-            (true, true) => (minimum, Reason::Stale { age }),
+            (true, true) => (minimum, Reason::Stale { age: coarse(age) }),
         };
     };
-    if age > policy.stale_after {
-        return (minimum, Reason::Stale { age });
+    if age > situation.belief.stale_after {
+        return (minimum, Reason::Stale { age: coarse(age) });
     }
     if situation.trigger == Trigger::Time {
-        return (charger.setpoint, charger.reason);
+        return time_passes(charger, situation);
     }
     if charger.on() { go_on(charger, situation, trend) } else { start(charger, situation, trend) }
+}
+
+/// The meters speak and are not believed: down to the minimum at once. Meters that were seen not to follow the charger end the charge.
+fn refused(charger: &Charger, situation: &Situation<'_>, doubt: Doubt) -> Decision {
+    let conclusive = match doubt {
+        Doubt::CarNotSeen | Doubt::WrongSign => true,
+        Doubt::OutOfRange { .. }
+        | Doubt::Imbalance { .. }
+        | Doubt::HouseProduces { .. }
+        | Doubt::BatteryFromGrid { .. }
+        | Doubt::Jump { .. }
+        | Doubt::Unconfirmed { .. } => false,
+    };
+    let may_stop = charger.min_on_left(situation.now, &situation.config.solar).is_none();
+    if conclusive && may_stop {
+        off(Reason::Doubted { doubt })
+    } else {
+        (charger.setpoint.min(charger.min()), Reason::Doubted { doubt })
+    }
 }
 
 /// Break-even share of sun: none may come from a battery that is closed.
@@ -268,7 +384,7 @@ fn starts_left(charger: &Charger, situation: &Situation<'_>) -> u16 {
 
 fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decision {
     let surplus = available(trend, situation);
-    let current = follow(charger, situation, surplus);
+    let (current, doubted) = believed_rise(charger, situation, follow(charger, situation, surplus));
     let one_phase = charger.phases() == 1;
     let crossing = crossing(charger, situation, trend).filter(|_| charger.switch.allowed(situation.now));
     // All phases give way to one long before one gives way to none.
@@ -277,20 +393,25 @@ fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     let min_on_left = charger.min_on_left(situation.now, &situation.config.solar);
     if !lines.stops() {
         let change = match crossing {
-            Some(crossing) if one_phase => (crossing.decision >= crossing.up_at).then_some(ALL_PHASES),
+            Some(crossing) if one_phase => {
+                (situation.belief.may_rise && crossing.decision >= crossing.up_at).then_some(ALL_PHASES)
+            }
             Some(crossing) => (crossing.decision < crossing.down_below).then_some(1),
             None => None,
         };
         return match (change, min_on_left) {
             (Some(to), None) => off(Reason::SwitchingPhases { to, surplus: Some(surplus) }),
-            (Some(_), Some(_)) | (None, _) => (current, on_sun(charger, surplus, lines)),
+            (Some(_), Some(_)) | (None, _) => (current, doubted.unwrap_or(on_sun(charger, surplus, lines, trend))),
         };
     }
     if let Some(soc) = carries(charger, situation) {
         return (current, Reason::BatteryCarries { soc });
     }
     if let Some(left) = min_on_left {
-        return (current, Reason::MinimumOn { left });
+        return (current, Reason::MinimumOn { left: coarse(left) });
+    }
+    if let Some(doubt) = situation.belief.doubt {
+        return off(Reason::Doubted { doubt });
     }
     if situation.reserve > Watts::ZERO {
         return off(Reason::BatteryFirst { soc: situation.soc, below: situation.config.battery.priority_soc });
@@ -304,7 +425,8 @@ fn carries(charger: &Charger, situation: &Situation<'_>) -> Option<Percent> {
     let soc = situation.soc?;
     let carried = matches!(charger.reason, Reason::BatteryCarries { .. });
     let from = if carried { buffer.saturating_sub(2) } else { buffer };
-    (buffer < 100 && soc.0 >= from && !situation.battery_closed).then_some(soc)
+    (buffer < 100 && soc.0 >= from && situation.soc_live && situation.belief.may_rise && !situation.battery_closed)
+        .then_some(soc)
 }
 
 fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decision {
@@ -319,6 +441,12 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     });
     let change = to != connected && charger.change_allowed_at_rest(situation.now);
     let lines = if (change && to == 1) || connected == 1 { on_one } else { on_all };
+    if let Some(every) = situation.belief.too_slow {
+        return off(Reason::SlowSamples { every, limit: situation.config.fail_safe.stop_after });
+    }
+    if let Some(doubt) = situation.belief.doubt.filter(|_| !situation.belief.may_rise || !lines.starts()) {
+        return off(Reason::Doubted { doubt });
+    }
     if !lines.starts() {
         return off(not_enough(charger, situation, surplus, lines));
     }
@@ -329,7 +457,7 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     if change {
         return off(Reason::SwitchingPhases { to, surplus: Some(surplus) });
     }
-    (charger.current_for(surplus), on_sun(charger, surplus, lines))
+    (charger.current_for(surplus), on_sun(charger, surplus, lines, trend))
 }
 
 /// Why it does not start.
@@ -346,12 +474,13 @@ fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, line
     }
 }
 
-/// Why it charges: the sun gives enough for the minimum, or stopping would waste more.
-fn on_sun(charger: &Charger, surplus: Watts, lines: Lines) -> Reason {
+/// Why it charges: the surplus is enough for the minimum, or stopping would waste more.
+fn on_sun(charger: &Charger, surplus: Watts, lines: Lines, trend: &Trend) -> Reason {
     if surplus >= charger.power_of(charger.min()) {
         Reason::Following { surplus }
     } else {
-        Reason::Holding { surplus, stop_below: lines.stop_below }
+        let (mean, stop_below) = (lines.before_stop, lines.stop_below);
+        Reason::Holding { surplus, mean, stop_below, left: lines.stops_after(trend).map(coarse) }
     }
 }
 

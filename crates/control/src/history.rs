@@ -9,15 +9,20 @@ const ENTRIES_MAX: usize = 160;
 /// After this long without news the charger's power counts as unknown.
 const FORGET_AFTER: Millis = Millis::from_secs(60);
 
+/// Power that moves by no more than this is steady.
+const STEADY: Watts = Watts(150);
+
 /// The recent power of one charger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PowerHistory {
     entries: VecDeque<(Tick, Watts)>,
+    /// Since when the power is what it is, and what it was then.
+    level: Option<(Tick, Watts)>,
 }
 
 impl PowerHistory {
     pub(crate) const fn new() -> Self {
-        Self { entries: VecDeque::new() }
+        Self { entries: VecDeque::new(), level: None }
     }
 
     /// Notes what the charger drew at `at`.
@@ -26,6 +31,9 @@ impl PowerHistory {
             self.entries.pop_front();
         }
         self.entries.push_back((at, power));
+        if self.level.is_none_or(|(_, level)| (power - level).0.saturating_abs() > STEADY.0) {
+            self.level = Some((at, power));
+        }
     }
 
     /// The power at `at`: the last reading taken by then, or the first there is. `None` when there has been no news for a minute.
@@ -39,6 +47,11 @@ impl PowerHistory {
     /// Whether there has been news within a minute before `at`.
     pub(crate) fn heard_by(&self, at: Tick) -> bool {
         self.entries.back().is_some_and(|newest| at.since(newest.0) <= FORGET_AFTER)
+    }
+
+    /// When the power last moved by more than [`STEADY`]; `None` before the first reading.
+    pub(crate) fn moved_at(&self) -> Option<Tick> {
+        self.level.map(|(at, _)| at)
     }
 
     /// All readings, the newest first.

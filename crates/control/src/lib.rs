@@ -22,8 +22,11 @@ mod charger;
 mod config;
 mod controller;
 mod decide;
+mod floor;
 mod history;
+mod judge;
 mod phases;
+mod power;
 mod reason;
 mod site;
 mod switching;
@@ -34,6 +37,7 @@ mod units;
 
 pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, PhaseSwitching, Sampling, SolarPolicy};
 pub use controller::Controller;
+pub use judge::{Doubt, Sources};
 pub use reason::Reason;
 pub use types::{
     Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Order, Reading, Restore,

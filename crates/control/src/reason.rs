@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::judge::{Doubt, Sources};
 use crate::types::Fault;
 use crate::units::{Millis, Percent, Watts};
 
@@ -25,7 +26,34 @@ pub enum Reason {
     /// A charge that was found running is kept until there is data to judge it.
     Adopted,
     /// There has been no sample of the site yet.
-    NoData,
+    NoData {
+        /// Power sources of which no live value is known.
+        missing: Sources,
+    },
+    /// What the meters say is not believed.
+    Doubted {
+        /// Why.
+        doubt: Doubt,
+    },
+    /// Sources became unavailable; the charge goes on for a while.
+    DataLost {
+        /// Age of the last sample.
+        age: Millis,
+    },
+    /// The meters are silent: the current was lowered a little, to see whether they are alive.
+    Asking {
+        /// Age of the last sample.
+        age: Millis,
+    },
+    /// Samples come too seldom to charge by.
+    SlowSamples {
+        /// One comes about so often.
+        every: Millis,
+        /// Data counts as gone after this.
+        limit: Millis,
+    },
+    /// The grid is gone: the house runs from the home battery.
+    OffGrid,
     /// Mode `slow`: the minimum at once.
     Slow,
     /// Mode `slow+solar`: the minimum, as the sun gives no more.
@@ -46,8 +74,12 @@ pub enum Reason {
     Holding {
         /// Surplus for this charger.
         surplus: Watts,
-        /// It stops below this.
+        /// The surplus pulled towards its mean of some minutes, which decides.
+        mean: Watts,
+        /// It stops when `mean` is below this.
         stop_below: Watts,
+        /// After how long that is, if the surplus stays as it is; `None`: not within 15 minutes.
+        left: Option<Millis>,
     },
     /// Too little sun to start.
     TooLittleSun {
@@ -123,7 +155,12 @@ impl Reason {
             Self::Fault(_) => "fault",
             Self::NoVehicle => "no-vehicle",
             Self::Adopted => "adopted",
-            Self::NoData => "no-data",
+            Self::NoData { .. } => "no-data",
+            Self::Doubted { doubt } => doubt.code(),
+            Self::DataLost { .. } => "data-lost",
+            Self::Asking { .. } => "asking",
+            Self::SlowSamples { .. } => "slow-samples",
+            Self::OffGrid => "off-grid",
             Self::Slow => "slow",
             Self::SlowSolar { .. } => "slow-solar",
             Self::Fast => "fast",
@@ -159,17 +196,34 @@ impl fmt::Display for Reason {
             Self::Fault(Fault::Phases) => f.write_str("it is not known how many phases are connected"),
             Self::NoVehicle => f.write_str("no car is plugged in"),
             Self::Adopted => f.write_str("keeping the charge found running until there is data"),
-            Self::NoData => f.write_str("no data of the site yet"),
+            Self::NoData { missing } if missing.is_empty() => f.write_str("no sample of the site yet"),
+            Self::NoData { missing } => write!(f, "no sample of the site yet: nothing live from {missing}"),
+            Self::Doubted { doubt } => write!(f, "{doubt}"),
+            Self::DataLost { age } => {
+                write!(f, "sources became unavailable, the last sample is {age} old: not raising")
+            }
+            Self::Asking { age } => {
+                write!(f, "no news from the meters for {age}: lowered a little to see whether they answer")
+            }
+            Self::SlowSamples { every, limit } => write!(
+                f,
+                "samples come every {every}, too seldom to charge by: data counts as gone after {limit} (fail-safe.stop-after-s)"
+            ),
+            Self::OffGrid => f.write_str("the grid is gone: limited by fail-safe.off-grid-current-a"),
             Self::Slow => f.write_str("slow: the minimum at once"),
-            Self::SlowSolar { surplus } => write!(f, "slow+solar: the minimum, the sun gives {surplus}"),
+            Self::SlowSolar { surplus } => write!(f, "slow+solar: the minimum, the surplus is {surplus}"),
             Self::Fast => f.write_str("fast: the maximum at once"),
             Self::Fixed => f.write_str("fixed: the set current"),
-            Self::Following { surplus } => write!(f, "following {surplus} of sun"),
-            Self::Holding { surplus, stop_below } => {
-                write!(f, "holding the minimum on {surplus} of sun, stops below {stop_below}")
+            Self::Following { surplus } => write!(f, "following {surplus} of surplus"),
+            Self::Holding { surplus, mean, stop_below, left } => {
+                write!(
+                    f,
+                    "bridging a dip at the minimum: surplus {surplus}, {mean} with its mean, stops below {stop_below}"
+                )?;
+                left.map_or(Ok(()), |left| write!(f, " (in {left} if the surplus stays)"))
             }
-            Self::TooLittleSun { surplus, start_at } => write!(f, "{surplus} of sun, starts at {start_at}"),
-            Self::SunGone { surplus, stop_below } => write!(f, "stopped at {surplus} of sun, below {stop_below}"),
+            Self::TooLittleSun { surplus, start_at } => write!(f, "surplus {surplus}, starts at {start_at}"),
+            Self::SunGone { surplus, stop_below } => write!(f, "stopped: surplus {surplus}, below {stop_below}"),
             Self::BatteryFirst { soc: Some(soc), below } => {
                 write!(f, "the home battery comes first: {soc}, until {below}")
             }
@@ -177,15 +231,21 @@ impl fmt::Display for Reason {
                 write!(f, "the home battery comes first until {below}, its charge is not known")
             }
             Self::BatteryCarries { soc } => write!(f, "the home battery at {soc} carries the car through a cloud"),
-            Self::MinimumOn { left } => write!(f, "too soon to stop again, {left} left"),
-            Self::MinimumOff { left } => write!(f, "too soon to start again, {left} left"),
+            Self::MinimumOn { left: Millis(0) } => f.write_str("stops at the next sample unless the surplus returns"),
+            Self::MinimumOn { left } => {
+                write!(f, "too little surplus, too soon to stop: minimum on-time for {left} more")
+            }
+            Self::MinimumOff { left: Millis(0) } => {
+                f.write_str("the minimum off-time is over: waiting for the next sample")
+            }
+            Self::MinimumOff { left } => write!(f, "too soon to start again: minimum off-time for {left} more"),
             Self::StartsUsed { starts } => write!(f, "{starts} starts in 24 h, no more allowed"),
-            Self::Stale { age } => write!(f, "the last sample is {age} old: not up, down to the minimum"),
-            Self::Blind { age } => write!(f, "the last sample is {age} old: the blind limit holds"),
+            Self::Stale { age } => write!(f, "the last sample is {age} old: never up, down to the minimum"),
+            Self::Blind { age } => write!(f, "no data for {age}: the limit without data holds"),
             Self::SiteLimit => f.write_str("other chargers use what the site allows"),
             Self::SwitchingPhases { to, surplus } => {
                 write!(f, "changing to {to} {}", if to == 1 { "phase" } else { "phases" })?;
-                surplus.map_or(Ok(()), |surplus| write!(f, " for {surplus} of sun"))
+                surplus.map_or(Ok(()), |surplus| write!(f, " for {surplus} of surplus"))
             }
         }
     }

@@ -1,9 +1,12 @@
 //! From single messages to samples of the site.
 //!
-//! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for whoever subscribes later.
-//! So: silence of one topic is not staleness (any live message of a group proves the group alive); a stored value is not a
-//! measurement; and messages that come in one burst are one sample, which must not be counted twice. A burst without news of the
-//! net draw (the battery's charge, an inverter that is polled by itself) is none: it would hold old meters against the car of now.
+//! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for later subscribers. So the silence
+//! of one topic is not staleness: a live message of a group proves the held values of the group. Three limits apply. While a car
+//! charges, a burst in which every value is the one already held proves nothing, as a broker that is restarted behind a bridge sends the
+//! same. A held value of the net draw does not outlive a move of the cars, which must change it. And a stored value is not a measurement,
+//! until live values of its group close the balance with it three times.
+//!
+//! Messages that come in one burst are one sample, which must not be counted twice.
 //!
 //! ```text
 //!           live value                     all meters of the grid's group have spoken, or `settle` is over
@@ -15,104 +18,184 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Config, GroupId};
+use crate::floor::Floor;
+use crate::judge::balance::tolerance;
+use crate::judge::range::Range;
+use crate::judge::{Doubt, Sources};
 use crate::types::{Reading, Source};
 use crate::units::{Millis, Percent, Tick, Watts};
 
-/// Meters that disagree by no more than this (plus a twentieth of the largest) agree.
-const BALANCE_TOLERANCE: Watts = Watts(300);
-/// More than this is not the meters' noise.
-const GIVES: Watts = Watts(100);
-/// A battery that came down to its floor counts as there until it is so many points above: else a charge that it helps to hold would
-/// empty it again within minutes, and start and stop with it.
-const FLOOR_LEFT_AT: u8 = 5;
-/// A disagreement is believed after this many samples in a row: one may be skew between meters.
-const IMBALANCE_SAMPLES: u8 = 3;
+/// The sources that measure power.
+const POWERS: [Source; 4] = [Source::Grid, Source::Solar, Source::Battery, Source::Load];
+/// A stored value is confirmed when live values of its group closed the balance with it in so many samples.
+const CONFIRMED_BY: u8 = 3;
+/// Without any change for this long, repeated values are no sign of life even while no car charges.
+const REPEATS_COUNT_FOR: Millis = Millis::from_secs(1_800);
+/// Values of `grid-status` above zero mean that the house is on the grid.
+const ON_GRID: i32 = 1;
 
-/// The net draw of house and cars on everything that is not sun, at one moment.
+/// The net draw of house and cars on everything that is not solar, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
     /// When its first message came.
     pub(crate) at: Tick,
-    /// `grid + battery`: what is drawn beyond the sun; negative is surplus going elsewhere.
+    /// `grid + battery`: what is drawn beyond solar production; negative is surplus going elsewhere.
     pub(crate) net: Watts,
-    /// Battery power, 0 where there is no battery.
+    /// Battery power: metered, or what the balance leaves for it; 0 where there is no battery.
     pub(crate) battery: Watts,
     /// Grid power, where known.
     pub(crate) grid: Option<Watts>,
     /// Production, where known.
     pub(crate) solar: Option<Watts>,
+    /// Load, where known.
+    pub(crate) load: Option<Watts>,
+    /// Whether `grid` and `battery` were both metered.
+    pub(crate) direct: bool,
+    /// Sources of which only an unconfirmed stored value took part.
+    pub(crate) unconfirmed: Sources,
+    /// Whether it is a sign of life, or only repeats what is known.
+    pub(crate) alive: bool,
+}
+
+/// What the cars do, as far as it matters to what the meters say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cars {
+    /// Values of the net draw that came since then show them as they draw now.
+    pub(crate) unmoved_since: Tick,
+    /// None of them may charge.
+    pub(crate) at_rest: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Burst {
     since: Tick,
     spoke: BTreeSet<Source>,
+    /// It is a sign of life.
+    alive: bool,
     sampled: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    value: i32,
+    /// When it was said or confirmed.
+    at: Tick,
+    quality: Quality,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quality {
+    Live,
+    /// Of unknown age; agreed with live values so many times.
+    Stored {
+        agreed: u8,
+    },
 }
 
 /// The newest value of each source, and the burst under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
-    values: BTreeMap<Source, i32>,
+    held: BTreeMap<Source, Held>,
     alive: BTreeMap<GroupId, Tick>,
+    /// When a value of the group last changed.
+    changed: BTreeMap<GroupId, Tick>,
     burst: Option<Burst>,
-    imbalance: Option<Watts>,
-    imbalanced: u8,
-    /// The battery was at its floor, and has not left it by [`FLOOR_LEFT_AT`] since.
-    near_floor: bool,
-    /// State of charge as the broker had stored it.
-    stored_soc: Option<i32>,
-    /// The battery was seen to give nothing at its floor, while the grid gave: it keeps that charge by itself.
-    keeps_floor: bool,
+    range: Range,
+    floor: Floor,
+    cars: Cars,
 }
 
 impl Site {
     pub(crate) const fn new() -> Self {
         Self {
-            values: BTreeMap::new(),
+            held: BTreeMap::new(),
             alive: BTreeMap::new(),
+            changed: BTreeMap::new(),
             burst: None,
-            imbalance: None,
-            imbalanced: 0,
-            near_floor: false,
-            stored_soc: None,
-            keeps_floor: false,
+            range: Range::new(),
+            floor: Floor::new(),
+            cars: Cars { unmoved_since: Tick(0), at_rest: true },
         }
+    }
+
+    /// Takes what the cars do. To be called before each message and timeout.
+    pub(crate) const fn cars(&mut self, cars: Cars) {
+        self.cars = cars;
     }
 
     /// Takes a message; returns a sample if this one completes it.
     pub(crate) fn reading(&mut self, reading: Reading, now: Tick, config: &Config) -> Option<Sample> {
-        let group = *config.sources.get(&reading.source)?;
+        let source = reading.source;
+        let group = *config.sources.get(&source)?;
         let Some(value) = reading.value else {
-            self.values.remove(&reading.source);
+            self.held.remove(&source);
             return None;
         };
-        if reading.retained {
-            if reading.source == Source::BatterySoc {
-                self.stored_soc = Some(value);
-            }
-            // It confirms what is held, or shows that something was missed: then nothing is known until the source speaks.
-            if self.values.get(&reading.source).is_some_and(|held| *held != value) {
-                self.values.remove(&reading.source);
-            }
+        if reading.retained || source == Source::GridStatus {
+            self.store(source, value, now);
             return None;
         }
-        self.forget_after_silence(group, now, config);
-        self.values.insert(reading.source, value);
-        if reading.source == Source::BatterySoc {
-            let left_at = if self.near_floor { FLOOR_LEFT_AT } else { 1 };
-            self.near_floor = value < i32::from(config.battery.floor_soc.0) + i32::from(left_at);
+        self.doubt_after_silence(group, now, config);
+        let admitted = self.range.admits(source, value, now, config);
+        if self.range.closes(group, now, config) {
+            self.held.retain(|held, _| !POWERS.contains(held) || config.sources.get(held) != Some(&group));
+            return None;
         }
-        self.alive.insert(group, now);
-        let earlier = self.join_burst(reading.source, now, config);
+        if !admitted {
+            self.held.remove(&source);
+            return None;
+        }
+        let earlier = self.leave_burst(source, now, config);
+        self.take(source, value, group, now);
+        if source == Source::BatterySoc {
+            self.floor.charge(value, config);
+        }
         earlier.or_else(|| self.sample_if_complete(now, config))
     }
 
-    /// After a long silence of a whole group, what its sources said before it says nothing of now.
-    fn forget_after_silence(&mut self, group: GroupId, now: Tick, config: &Config) {
+    /// A stored value confirms what is held, or shows that something was missed: then it is all that is known.
+    fn store(&mut self, source: Source, value: i32, now: Tick) {
+        if self.held.get(&source).is_none_or(|held| held.value != value) {
+            self.held.insert(source, Held { value, at: now, quality: Quality::Stored { agreed: 0 } });
+        }
+    }
+
+    /// A live value. In a burst that is a sign of life, all that speaks is live.
+    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick) {
+        let first = !self.changed.contains_key(&group);
+        if first || self.held.get(&source).is_none_or(|held| held.value != value) {
+            self.changed.insert(group, now);
+        }
+        let changed = self.changed.get(&group).map(|at| now.since(*at));
+        let lately = |age: Millis| age == Millis(0) || (self.cars.at_rest && age <= REPEATS_COUNT_FOR);
+        let burst = self.burst.get_or_insert_with(|| Burst {
+            since: now,
+            spoke: BTreeSet::new(),
+            alive: false,
+            sampled: false,
+        });
+        burst.spoke.insert(source);
+        burst.alive |= changed.is_some_and(lately);
+        let stored = Held { value, at: now, quality: Quality::Stored { agreed: 0 } };
+        self.held.entry(source).or_insert(stored).value = value;
+        if burst.alive {
+            self.alive.insert(group, now);
+            for (_, held) in self.held.iter_mut().filter(|(held, _)| burst.spoke.contains(held)) {
+                held.at = now;
+                held.quality = Quality::Live;
+            }
+        }
+    }
+
+    /// After a long silence of a whole group, what its sources said before is no more than a stored value.
+    fn doubt_after_silence(&mut self, group: GroupId, now: Tick, config: &Config) {
         let long = |at: &Tick| now.since(*at) > config.fail_safe.stop_after;
         if self.alive.get(&group).is_some_and(long) {
-            self.values.retain(|source, _| config.sources.get(source) != Some(&group));
+            for (source, held) in &mut self.held {
+                if config.sources.get(source) == Some(&group) && held.quality == Quality::Live {
+                    held.quality = Quality::Stored { agreed: 0 };
+                }
+            }
         }
     }
 
@@ -129,52 +212,59 @@ impl Site {
         self.burst.as_ref().map(|burst| burst.since + config.sampling.settle)
     }
 
-    /// The newest value of a power source.
+    /// The newest value of a power source that was measured.
     pub(crate) fn power(&self, source: Source) -> Option<Watts> {
-        self.values.get(&source).copied().map(Watts)
+        self.held.get(&source).filter(|held| held.quality == Quality::Live).map(|held| Watts(held.value))
     }
 
-    /// The newest state of charge, while its group is alive.
-    pub(crate) fn soc(&self, now: Tick, config: &Config) -> Option<Percent> {
-        let value = self.fresh(Source::BatterySoc, now, config.fail_safe.stop_after, config)?;
-        u8::try_from(value.clamp(0, 100)).ok().map(Percent)
+    /// The newest state of charge.
+    pub(crate) fn soc(&self) -> Option<Percent> {
+        let held = self.held.get(&Source::BatterySoc)?;
+        u8::try_from(held.value.clamp(0, 100)).ok().map(Percent)
     }
 
-    /// Whether the battery is near its floor and would give all the same. Before its charge was heard live, a stored value may say so,
-    /// but may not say otherwise.
-    pub(crate) fn battery_closed_by_floor(&self, now: Tick, config: &Config) -> bool {
-        if self.battery_at_floor(now, config) { !self.keeps_floor } else { self.near_floor }
+    /// How long ago the state of charge was last heard live; `None` if only a stored value is known.
+    pub(crate) fn soc_age(&self, now: Tick, config: &Config) -> Option<Millis> {
+        self.live(Source::BatterySoc, now, config.fail_safe.stop_after, config).map(|held| now.since(held.at))
     }
 
-    fn battery_at_floor(&self, now: Tick, config: &Config) -> bool {
-        let floor = config.battery.floor_soc.0;
-        let stored = self.stored_soc.is_some_and(|soc| soc <= i32::from(floor));
-        self.soc(now, config).map_or(stored, |soc| soc.0 <= floor)
+    /// Whether the battery is near its floor and would give all the same.
+    pub(crate) fn battery_closed_by_floor(&self, config: &Config) -> bool {
+        self.floor.closes(self.soc(), config)
     }
 
-    /// Whether a battery at its floor gives when something is wanted shows in the samples themselves.
-    fn watch_floor(&mut self, sample: &Sample, now: Tick, config: &Config) {
-        if !self.battery_at_floor(now, config) || sample.battery > GIVES {
-            self.keeps_floor = false;
-        } else if sample.grid.is_some_and(|grid| grid > GIVES) {
-            self.keeps_floor = true;
-        }
+    /// Whether the last word of `grid-status` was that the grid is gone.
+    pub(crate) fn off_grid(&self) -> bool {
+        self.held.get(&Source::GridStatus).is_some_and(|held| held.value < ON_GRID)
     }
 
-    /// What the meters disagree by, once it is believed.
-    pub(crate) const fn imbalance(&self) -> Option<Watts> {
-        self.imbalance
+    /// Power sources of the configuration whose live value is not known.
+    pub(crate) fn missing(&self, now: Tick, config: &Config) -> Sources {
+        let wanted = POWERS.into_iter().filter(|source| config.sources.contains_key(source));
+        wanted.filter(|source| self.live(*source, now, config.fail_safe.stop_after, config).is_none()).collect()
     }
 
-    fn join_burst(&mut self, source: Source, now: Tick, config: &Config) -> Option<Sample> {
+    /// Whether no sample can be made of what is held: sources became unavailable.
+    pub(crate) fn blind(&self, now: Tick, config: &Config) -> bool {
+        let missing = self.missing(now, config);
+        let any = |pair: [Source; 2]| pair.into_iter().any(|source| missing.contains(source));
+        let known = |source| config.sources.contains_key(&source);
+        let indirect = known(Source::Load) && known(Source::Solar) && !any([Source::Load, Source::Solar]);
+        any([Source::Grid, Source::Battery]) && !indirect
+    }
+
+    /// An impossible value that still has an effect.
+    pub(crate) fn doubt(&self, now: Tick) -> Option<Doubt> {
+        self.range.doubt(now)
+    }
+
+    /// A source that speaks a second time, or after the burst has had its time, belongs to the next burst.
+    fn leave_burst(&mut self, source: Source, now: Tick, config: &Config) -> Option<Sample> {
         let belongs = self
             .burst
             .as_ref()
             .is_some_and(|burst| now < burst.since + config.sampling.settle && !burst.spoke.contains(&source));
-        let finished = if belongs { None } else { self.close_burst(now, config) };
-        let burst = self.burst.get_or_insert_with(|| Burst { since: now, spoke: BTreeSet::new(), sampled: false });
-        burst.spoke.insert(source);
-        finished
+        if belongs { None } else { self.close_burst(now, config) }
     }
 
     fn close_burst(&mut self, now: Tick, config: &Config) -> Option<Sample> {
@@ -186,9 +276,8 @@ impl Site {
     fn sample_if_complete(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         let burst = self.burst.as_ref()?;
         let grid_group = config.sources.get(&Source::Grid)?;
-        let mut meters =
-            config.sources.iter().filter(|(source, group)| **source != Source::BatterySoc && *group == grid_group);
-        if burst.sampled || !meters.all(|(source, _)| burst.spoke.contains(source)) {
+        let mut meters = POWERS.into_iter().filter(|source| config.sources.get(source) == Some(grid_group));
+        if burst.sampled || !meters.all(|source| burst.spoke.contains(&source)) {
             return None;
         }
         let burst = Burst { sampled: true, ..burst.clone() };
@@ -197,59 +286,94 @@ impl Site {
         sample
     }
 
-    fn fresh(&self, source: Source, now: Tick, limit: Millis, config: &Config) -> Option<i32> {
+    /// The live value of a source whose group is alive.
+    fn live(&self, source: Source, now: Tick, limit: Millis, config: &Config) -> Option<Held> {
         let group = config.sources.get(&source)?;
         let alive = self.alive.get(group).is_some_and(|at| now.since(*at) <= limit);
-        if alive { self.values.get(&source).copied() } else { None }
+        self.held.get(&source).copied().filter(|held| alive && held.quality == Quality::Live)
     }
 
-    /// Two ways lead to the net draw: grid + battery, and load − solar. One stands in for the other; where both are there,
-    /// they are each other's witness, and if they keep disagreeing the one that leaves less surplus is believed.
+    /// Two ways lead to the net draw: grid + battery, and load − solar. One stands in for the other; where both are known, they are each
+    /// other's witness, which [`crate::judge`] hears.
     fn sample(&mut self, burst: &Burst, now: Tick, config: &Config) -> Option<Sample> {
-        let fresh = |source| self.fresh(source, now, config.fail_safe.stale_after, config).map(Watts);
         let has_battery = config.sources.contains_key(&Source::Battery);
-        let grid = fresh(Source::Grid);
-        let battery = if has_battery { fresh(Source::Battery) } else { Some(Watts::ZERO) };
-        let direct = grid.zip(battery).map(|(grid, battery)| grid + battery);
-        let solar = fresh(Source::Solar);
-        let load = fresh(Source::Load);
-        let indirect = load.zip(solar).map(|(load, solar)| load - solar);
-        let pair = if direct.is_some() { [Source::Grid, Source::Battery] } else { [Source::Load, Source::Solar] };
-        if !pair.iter().any(|source| burst.spoke.contains(source)) {
-            return None;
-        }
-        self.judge_balance(direct, indirect, load);
-        let net = match (direct, indirect) {
-            (Some(direct), Some(indirect)) if self.imbalance.is_some() => direct.max(indirect),
-            (Some(direct), _) => direct,
-            (None, Some(indirect)) => indirect,
+        let confirmed = self.confirm_stored(burst, has_battery, now);
+        let live = |source| self.live(source, now, config.fail_safe.stale_after, config);
+        let idle = Held { value: 0, at: now, quality: Quality::Live };
+        // A value that depends on what the cars draw holds until they move.
+        let holds = |held: &Held| held.at >= self.cars.unmoved_since;
+        let spoke = |source| burst.spoke.contains(&source);
+        let (grid, load, solar) = (live(Source::Grid), live(Source::Load), live(Source::Solar));
+        let battery = if has_battery { live(Source::Battery) } else { Some(idle) };
+        let direct = grid.zip(battery).filter(|(grid, battery)| {
+            spoke(Source::Grid) || spoke(Source::Battery) || (holds(grid) && (!has_battery || holds(battery)))
+        });
+        let indirect = load.zip(solar).filter(|(load, _)| spoke(Source::Load) || holds(load));
+        let watts = |held: Option<Held>| held.map(|held| Watts(held.value));
+        let by_stored = direct.is_none() && indirect.is_none();
+        let unconfirmed = if by_stored { confirmed? } else { Sources::NONE };
+        let stored = |source| self.held.get(&source).filter(|_| by_stored).map(|held| Watts(held.value));
+        let grid = watts(direct.map(|(grid, _)| grid)).or_else(|| stored(Source::Grid));
+        let metered = watts(direct.map(|(_, battery)| battery))
+            .or_else(|| if has_battery { stored(Source::Battery) } else { by_stored.then_some(Watts::ZERO) });
+        let load = watts(indirect.map(|(load, _)| load)).or_else(|| stored(Source::Load));
+        let solar = watts(solar).or_else(|| stored(Source::Solar));
+        let net = match (grid.zip(metered), load.zip(solar)) {
+            (Some((grid, battery)), _) => grid + battery,
+            (None, Some((load, solar))) => load - solar,
             (None, None) => return None,
         };
-        let battery = battery.or_else(|| grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
-        let sample = Sample { at: burst.since, net, battery, grid, solar };
+        let live_grid = watts(live(Source::Grid)).filter(|_| grid.is_none());
+        let battery = metered.or_else(|| live_grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
+        let sample = Sample {
+            at: burst.since,
+            net,
+            battery,
+            grid: grid.or(live_grid),
+            solar,
+            load,
+            direct: grid.is_some() && metered.is_some(),
+            unconfirmed,
+            alive: burst.alive,
+        };
         if has_battery {
-            self.watch_floor(&sample, now, config);
+            self.floor.sample(self.soc(), sample.battery, sample.grid, config);
         }
         Some(sample)
     }
 
-    fn judge_balance(&mut self, direct: Option<Watts>, indirect: Option<Watts>, load: Option<Watts>) {
-        let Some((direct, indirect)) = direct.zip(indirect) else {
-            self.imbalance = None;
-            self.imbalanced = 0;
-            return;
+    /// Holds stored values against live ones: closes the balance with all four, they are confirmed. Returns which took part without
+    /// being confirmed yet; `None` if there is nothing to confirm, or the balance does not close.
+    fn confirm_stored(&mut self, burst: &Burst, has_battery: bool, now: Tick) -> Option<Sources> {
+        let stored = |held: &Held| held.quality != Quality::Live;
+        let usable = |source: Source| {
+            let held = self.held.get(&source)?;
+            let holds = source == Source::Solar || burst.spoke.contains(&source) || held.at >= self.cars.unmoved_since;
+            (holds || stored(held)).then_some((Watts(held.value), stored(held)))
         };
-        let off = indirect - direct;
-        let largest =
-            [direct, indirect, load.unwrap_or(Watts::ZERO)].iter().map(|power| power.0.abs()).max().unwrap_or(0);
-        if off.0.abs() <= BALANCE_TOLERANCE.0 + largest / 20 {
-            self.imbalanced = 0;
-            self.imbalance = None;
-        } else {
-            self.imbalanced = self.imbalanced.saturating_add(1);
-            if self.imbalanced >= IMBALANCE_SAMPLES {
-                self.imbalance = Some(off);
+        let battery = if has_battery { usable(Source::Battery)? } else { (Watts::ZERO, false) };
+        let (grid, solar, load) = (usable(Source::Grid)?, usable(Source::Solar)?, usable(Source::Load)?);
+        let to_confirm = [grid, solar, load, battery].iter().filter(|(_, stored)| *stored).count();
+        if to_confirm == 0 || to_confirm > 2 {
+            return None;
+        }
+        let (direct, indirect) = (grid.0 + battery.0, load.0 - solar.0);
+        let closes = (indirect - direct).0.saturating_abs() <= tolerance(direct, indirect, load.0).0;
+        let mut unconfirmed = Sources::NONE;
+        for source in POWERS {
+            let Some(held) = self.held.get_mut(&source) else { continue };
+            match held.quality {
+                Quality::Live => {}
+                Quality::Stored { .. } if !closes => held.quality = Quality::Stored { agreed: 0 },
+                Quality::Stored { agreed } if agreed + 1 >= CONFIRMED_BY => {
+                    *held = Held { at: now, quality: Quality::Live, ..*held };
+                }
+                Quality::Stored { agreed } => {
+                    held.quality = Quality::Stored { agreed: agreed + 1 };
+                    unconfirmed.add(source);
+                }
             }
         }
+        closes.then_some(unconfirmed)
     }
 }

@@ -50,8 +50,10 @@ pub(crate) fn config() -> Config {
             blind_slow: Milliamps(6_000),
             blind_fast: Milliamps(10_000),
             blind_fixed: Milliamps(8_000),
+            off_grid: Milliamps(0),
         },
         site_limit: Milliamps(25_000),
+        connection: Watts(17_250),
         chargers: BTreeMap::from([(CAR, charger)]),
     }
 }
@@ -80,6 +82,8 @@ pub(crate) struct Bench {
     pub(crate) others: Vec<Action>,
     /// Boxes repeat their last report while time passes, as they do when they are polled.
     pub(crate) polled: bool,
+    /// The last surplus, draw of the cars, and of the house.
+    burst: (i32, i32, i32),
     last: BTreeMap<ChargerId, ChargerReport>,
 }
 
@@ -95,6 +99,7 @@ impl Bench {
             orders: BTreeMap::new(),
             others: Vec::new(),
             polled: true,
+            burst: (0, 0, 0),
             last: BTreeMap::new(),
         }
     }
@@ -154,12 +159,17 @@ impl Bench {
         self.tell(Input::Reading(Reading { source, value: Some(value), retained: false }));
     }
 
-    /// One burst of all four powers, consistent, with this surplus and the charger drawing `cars`.
+    /// One burst of all four powers, consistent, with this surplus and the charger drawing `cars`. The house draws 500 W and, as no
+    /// house is quite still, a watt more every other time that nothing else changes.
     pub(crate) fn surplus(&mut self, surplus: i32, cars: i32) {
-        self.read(Source::Solar, surplus + 500);
+        let (surplus_before, cars_before, house_before) = self.burst;
+        let same = (surplus_before, cars_before) == (surplus, cars);
+        let house = if same && house_before == 500 { 501 } else { 500 };
+        self.burst = (surplus, cars, house);
+        self.read(Source::Solar, surplus + house);
         self.read(Source::Battery, 0);
         self.read(Source::Grid, cars - surplus);
-        self.read(Source::Load, 500 + cars);
+        self.read(Source::Load, house + cars);
     }
 
     pub(crate) fn says(&mut self, vehicle: Vehicle, power: i32, setpoint: u32) {

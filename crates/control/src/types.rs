@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use core::fmt;
 
+use crate::judge::{Doubt, Sources};
 use crate::reason::Reason;
 use crate::units::{Milliamps, Percent, Tick, Volts, WattHours, Watts};
 use crate::{Config, Millis};
@@ -69,11 +70,16 @@ pub enum Source {
     Load,
     /// Home battery state of charge.
     BatterySoc,
+    /// Whether the house is on the grid: 1, or 0 while it runs from the home battery alone.
+    GridStatus,
+    /// A number that changes while the publisher of the site's values is alive; says nothing else.
+    Heartbeat,
 }
 
 impl Source {
     /// All sources.
-    pub const ALL: [Self; 5] = [Self::Grid, Self::Solar, Self::Battery, Self::Load, Self::BatterySoc];
+    pub const ALL: [Self; 7] =
+        [Self::Grid, Self::Solar, Self::Battery, Self::Load, Self::BatterySoc, Self::GridStatus, Self::Heartbeat];
 
     /// The name used in configuration, topics and logs.
     pub const fn name(self) -> &'static str {
@@ -83,6 +89,8 @@ impl Source {
             Self::Battery => "battery",
             Self::Load => "load",
             Self::BatterySoc => "battery-soc",
+            Self::GridStatus => "grid-status",
+            Self::Heartbeat => "heartbeat",
         }
     }
 }
@@ -115,12 +123,13 @@ pub struct Restore {
     pub stopped_ago: Option<Millis>,
 }
 
-/// A message of a source: watts, or percent for [`Source::BatterySoc`].
+/// A message of a source: watts, percent for [`Source::BatterySoc`], 0 or 1 for [`Source::GridStatus`], any number for
+/// [`Source::Heartbeat`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// What was measured.
     pub source: Source,
-    /// In watts or percent, our signs; `None` where the message said there is no data.
+    /// In the source's unit, our signs; `None` where the message said there is no data.
     pub value: Option<i32>,
     /// Stored by the broker at some unknown time: never a measurement.
     pub retained: bool,
@@ -350,6 +359,16 @@ pub struct SiteView {
     pub age: Option<Millis>,
     /// `load − solar − grid − battery` when it has been off for several samples: a sign or a topic is wrong.
     pub imbalance: Option<Watts>,
+    /// Age of the state of charge; `None` where only a stored value is known, or none.
+    pub soc_age: Option<Millis>,
+    /// Power sources of the configuration of which no live value is known.
+    pub missing: Sources,
+    /// What is doubted of the meters now.
+    pub doubt: Option<Doubt>,
+    /// The rhythm in which samples come, once it is known.
+    pub cadence: Option<Millis>,
+    /// The grid is gone: the house runs from the home battery.
+    pub off_grid: bool,
 }
 
 /// One charger as decided.

@@ -95,6 +95,13 @@ impl Add<Millis> for Tick {
     }
 }
 
+impl Add for Millis {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
 impl Add for Watts {
     type Output = Self;
     fn add(self, other: Self) -> Self {
@@ -146,8 +153,15 @@ impl fmt::Display for WattHours {
     }
 }
 
+/// Seconds, rounded up; minutes from two minutes on, hours from two hours on.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_multiple_of(1_000) { write!(f, "{} s", self.0 / 1_000) } else { write!(f, "{} ms", self.0) }
+        let secs = self.0.div_ceil(1_000);
+        match secs {
+            0..120 => write!(f, "{secs} s"),
+            120..7_200 if secs.is_multiple_of(60) => write!(f, "{} min", secs / 60),
+            120..7_200 => write!(f, "{} min {} s", secs / 60, secs % 60),
+            _ => write!(f, "{} h {} min", secs / 3_600, secs % 3_600 / 60),
+        }
     }
 }

@@ -90,8 +90,10 @@ fn config(share: u16) -> Config {
             blind_slow: Milliamps(6_000),
             blind_fast: Milliamps(10_000),
             blind_fixed: Milliamps(8_000),
+            off_grid: Milliamps(0),
         },
         site_limit: Milliamps(25_000),
+        connection: Watts(17_250),
         chargers: (0..CHARGERS).map(|id| (ChargerId(id), charger)).collect(),
     }
 }

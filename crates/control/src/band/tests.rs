@@ -9,6 +9,7 @@ fn calm_weather_gives_the_plain_band() {
         start_at: Watts(3_105),
         before_stop: Watts(3_000),
         stop_below: Watts(3_105 - 25 - 90),
+        pull: (140, Watts(0)),
     };
     assert_eq!(lines, expected);
 }

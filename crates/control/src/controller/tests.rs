@@ -10,6 +10,7 @@ use crate::types::{Fault, Reading};
 use crate::units::{Permille, Volts, WattHours};
 
 mod battery;
+mod doubts;
 mod phases;
 mod samples;
 mod several;
@@ -159,6 +160,7 @@ fn one_burst_is_one_sample() {
     bench.run(Millis(250));
     assert_eq!(bench.controller.trend_memory(), memory, "a second value of the same poll is no second sample");
     bench.secs(30);
+    bench.read(Source::Solar, 2_500);
     bench.read(Source::Grid, -2_000);
     assert_eq!(bench.controller.trend_memory(), memory, "the battery may still speak");
     bench.run(Millis(200));
@@ -170,8 +172,10 @@ fn stale_data_goes_down_to_the_minimum_and_then_to_nothing() {
     let mut bench = Bench::plugged(config());
     bench.surplus(9_000, 0);
     bench.says(Vehicle::Charging, 8_970, 13_000);
-    bench.secs(90);
+    bench.secs(60);
     bench.check(13_000, "following");
+    bench.secs(30);
+    bench.check(12_600, "asking");
     bench.secs(1);
     bench.check(6_000, "stale");
     bench.secs(208);
@@ -295,7 +299,7 @@ fn a_retained_value_never_steers() {
     bench.tell(retained(Source::Battery, -100));
     bench.read(Source::Grid, -1_000);
     bench.secs(1);
-    bench.check(14_000, "following");
+    bench.check(14_000, "data-lost");
     assert_eq!(bench.controller.snapshot().site.battery, None, "something was missed: unknown until it speaks");
 }
 

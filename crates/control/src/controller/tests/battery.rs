@@ -56,10 +56,12 @@ fn a_full_battery_carries_the_car_through_a_cloud() {
 #[test]
 fn the_battery_gives_no_more_than_its_budget() {
     let mut bench = Bench::plugged(config());
-    let draw = |bench: &mut Bench| {
+    let mut power = 900;
+    let mut draw = |bench: &mut Bench| {
         bench.says(Vehicle::Charging, 4_140, 6_000);
         bench.secs(3);
-        bench.read(Source::Battery, 900);
+        power = 1_801 - power;
+        bench.read(Source::Battery, power);
         bench.read(Source::Grid, 0);
         bench.secs(27);
     };

@@ -32,7 +32,7 @@ fn meters_of_one_poll_are_held_against_each_other_not_against_the_last_poll() {
                     Grid => 500 - solar,
                     Solar => solar,
                     Load => 500,
-                    Battery | Source::BatterySoc => 0,
+                    Battery | Source::BatterySoc | Source::GridStatus | Source::Heartbeat => 0,
                 };
                 bench.read(source, value);
             }

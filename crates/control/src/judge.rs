@@ -1,0 +1,168 @@
+//! The one place that decides what may be believed of the site's meters.
+//!
+//! A value is not believed only because it parses. It must be possible for the house's connection, agree with the other meters, describe
+//! a house that consumes, and move when the charger's own current moves. Three outcomes exist, [`Trust`]: a sample is *believed*; it
+//! *may lower* the current but neither raise it nor start a charge; or it is *no data*. Each doubt is a [`Doubt`] with a sentence that
+//! says what to check.
+//!
+//! | rule | where | outcome |
+//! |---|---|---|
+//! | power beyond what the connection can carry | [`range`] | no data of that source for a while; of its whole group when two sources do it |
+//! | `load ≠ solar + grid + battery` | [`balance`] | may lower, at the lower surplus; believed at the lower surplus once it lasts |
+//! | the house would produce power | [`Judge::sample`] | may lower, and never more surplus than solar production |
+//! | a battery that charges while the grid imports | [`battery`] | its charging is no surplus until it gives way |
+//! | the meters do not follow the charger's own current | [`response`] | may lower; if it lasts, no data |
+//! | a jump that no second meter confirms | [`Judge::sample`] | may lower, for one sample |
+//! | stored values that live ones do not yet confirm | [`crate::site`] | may lower |
+//! | bursts that repeat what is known | [`crate::site`] | no sign of life |
+//! | samples too seldom for the limits of age | [`cadence`] | no start |
+
+pub(crate) mod balance;
+pub(crate) mod battery;
+pub(crate) mod cadence;
+mod doubt;
+pub(crate) mod range;
+pub(crate) mod response;
+
+pub use doubt::{Doubt, Sources};
+
+use balance::{Balance, tolerance};
+use battery::BatteryYield;
+use response::{Moved, Response};
+
+use crate::units::{Tick, Watts};
+
+/// What a sample may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Start, raise, lower, stop.
+    Believed,
+    /// Lower and stop only.
+    LowerOnly,
+    /// Nothing: it is as if the meters were silent.
+    NoData,
+}
+
+/// A sample judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) trust: Trust,
+    /// The surplus that may be reckoned with at most.
+    pub(crate) surplus: Watts,
+    /// What is wrong, if anything is.
+    pub(crate) doubt: Option<Doubt>,
+}
+
+/// The meters' values and the cars' power at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) at: Tick,
+    pub(crate) grid: Option<Watts>,
+    pub(crate) solar: Option<Watts>,
+    pub(crate) battery: Option<Watts>,
+    pub(crate) load: Option<Watts>,
+    /// `grid + battery`, or what stands in for it.
+    pub(crate) net: Watts,
+    /// Sources whose stored value took part and is not confirmed yet.
+    pub(crate) unconfirmed: Sources,
+    /// What the cars drew when the meters were read.
+    pub(crate) cars: Watts,
+    /// The least they may have drawn then.
+    pub(crate) cars_least: Watts,
+    /// How certain `cars` is.
+    pub(crate) moved: Moved,
+    /// Surplus of the sample before.
+    pub(crate) before: Option<Watts>,
+}
+
+/// A rise without a second witness of more than this waits for another sample.
+const JUMP: Watts = Watts(8_000);
+
+/// Memory of all that is watched from sample to sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Judge {
+    balance: Balance,
+    battery: BatteryYield,
+    response: Response,
+    /// The last sample was a jump that waited for this one.
+    jumped: bool,
+}
+
+impl Judge {
+    pub(crate) const fn new() -> Self {
+        Self { balance: Balance::new(), battery: BatteryYield::new(), response: Response::new(), jumped: false }
+    }
+
+    /// What the meters disagree by, once it has lasted.
+    pub(crate) const fn imbalance(&self) -> Option<Watts> {
+        self.balance.lasting()
+    }
+
+    /// Judges one sample, once.
+    pub(crate) fn sample(&mut self, evidence: &Evidence) -> Verdict {
+        let Evidence { grid, solar, battery, load, cars, .. } = *evidence;
+        let mut net = evidence.net;
+        let mut verdict = Trust::Believed;
+        let mut doubt = None;
+        let mut object = |trust: Trust, why: Doubt| {
+            verdict = verdict.weaker(trust);
+            doubt.get_or_insert(why);
+        };
+        let ways = grid.zip(battery).zip(load.zip(solar));
+        let off = self.balance.sample(ways.map(|((grid, battery), (load, solar))| {
+            let (direct, indirect) = (grid + battery, load - solar);
+            net = net.max(direct.max(indirect));
+            (indirect - direct, tolerance(direct, indirect, load))
+        }));
+        if off.is_none() {
+            net = evidence.net;
+        }
+        if let Some(power) = off {
+            let lasting = self.balance.lasting().is_some();
+            object(if lasting { Trust::Believed } else { Trust::LowerOnly }, Doubt::Imbalance { off: power });
+        }
+        if let (Some(grid), Some(battery), None) = (grid, battery, off) {
+            match self.battery.sample(grid, battery, cars, evidence.moved) {
+                battery::Yield::Gives => {}
+                battery::Yield::Keeps => {
+                    net = grid + battery.positive();
+                    object(Trust::Believed, Doubt::BatteryFromGrid { grid, battery });
+                }
+            }
+        }
+        let metered = solar.map(|solar| solar + evidence.net).or(load);
+        match self.response.sample(metered, evidence.net, cars, evidence.moved, evidence.at) {
+            response::Answer::Follows => {}
+            response::Answer::Unclear(why) => object(Trust::LowerOnly, why),
+            response::Answer::Contradicts(why) => object(Trust::NoData, why),
+        }
+        let mut surplus = cars - net;
+        if let Some(solar) = solar {
+            let house = solar + net - evidence.cars_least;
+            if house < -tolerance(solar, cars, Watts::ZERO) {
+                object(Trust::LowerOnly, Doubt::HouseProduces { house });
+            }
+            surplus = surplus.min(solar);
+        }
+        let witnessed = solar.is_some() || ways.is_some();
+        let jump = !witnessed && evidence.before.is_some_and(|before| surplus > before + JUMP);
+        if jump && !self.jumped {
+            object(Trust::LowerOnly, Doubt::Jump { surplus });
+        }
+        self.jumped = jump && !self.jumped;
+        if !evidence.unconfirmed.is_empty() {
+            object(Trust::LowerOnly, Doubt::Unconfirmed { sources: evidence.unconfirmed });
+        }
+        Verdict { trust: verdict, surplus, doubt }
+    }
+}
+
+impl Trust {
+    fn weaker(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::NoData, _) | (_, Self::NoData) => Self::NoData,
+            (Self::LowerOnly, _) | (_, Self::LowerOnly) => Self::LowerOnly,
+            (Self::Believed, Self::Believed) => Self::Believed,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Whether load, solar, grid and battery agree.
+
+use crate::units::Watts;
+
+/// Meters that disagree by no more than this (plus a twentieth of the largest) agree.
+const TOLERANCE: Watts = Watts(300);
+/// A disagreement lasts from this many samples in a row: one may be meters read at different moments.
+const LASTING: u8 = 3;
+
+/// What three powers may differ by and still agree.
+pub(crate) fn tolerance(one: Watts, two: Watts, three: Watts) -> Watts {
+    let largest = [one, two, three].iter().map(|power| power.0.saturating_abs()).max().unwrap_or(0);
+    Watts(TOLERANCE.0 + largest / 20)
+}
+
+/// The balance over the last samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Balance {
+    off: Option<Watts>,
+    times: u8,
+}
+
+impl Balance {
+    pub(crate) const fn new() -> Self {
+        Self { off: None, times: 0 }
+    }
+
+    /// Takes what the two ways to the net draw differ by and what they may differ by, where both are known; returns a difference that
+    /// is too large.
+    pub(crate) fn sample(&mut self, difference: Option<(Watts, Watts)>) -> Option<Watts> {
+        match difference {
+            Some((off, tolerance)) if off.0.saturating_abs() > tolerance.0 => {
+                self.times = self.times.saturating_add(1);
+                self.off = Some(off);
+            }
+            Some(_) | None => *self = Self::new(),
+        }
+        self.off
+    }
+
+    /// The difference, once it has lasted.
+    pub(crate) const fn lasting(&self) -> Option<Watts> {
+        if self.times >= LASTING { self.off } else { None }
+    }
+}

@@ -1,0 +1,88 @@
+//! How often samples come, learned, and what follows for the limits of their age.
+
+use crate::config::FailSafe;
+use crate::units::{Millis, Tick};
+
+/// Intervals that must be alike before they count as a rhythm.
+const ALIKE: usize = 4;
+/// They are alike if none is longer than the shortest by more than this share.
+const SPREAD_PERMILLE: u64 = 1_300;
+/// With a rhythm, samples are late after so many intervals.
+const LATE_AFTER: u64 = 2;
+
+/// The last intervals between samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cadence {
+    last: Option<Tick>,
+    intervals: [Millis; ALIKE],
+}
+
+impl Cadence {
+    pub(crate) const fn new() -> Self {
+        Self { last: None, intervals: [Millis(0); ALIKE] }
+    }
+
+    /// A sample was taken.
+    pub(crate) fn sample(&mut self, at: Tick) {
+        if let Some(last) = self.last {
+            self.intervals.rotate_left(1);
+            if let Some(newest) = self.intervals.last_mut() {
+                *newest = at.since(last);
+            }
+        }
+        self.last = Some(at);
+    }
+
+    /// The interval at which samples come, if they come in a rhythm.
+    pub(crate) fn rhythm(&self) -> Option<Millis> {
+        let shortest = self.intervals.iter().min()?.0;
+        let longest = self.intervals.iter().max()?.0;
+        (shortest > 0 && longest.saturating_mul(1_000) <= shortest.saturating_mul(SPREAD_PERMILLE))
+            .then_some(Millis(longest))
+    }
+
+    /// Older than this, data is stale: as configured, or later where samples come in a slower rhythm, but never later than data stops.
+    pub(crate) fn stale_after(&self, policy: &FailSafe) -> Millis {
+        let learned = self.rhythm().map_or(Millis(0), |every| Millis(every.0.saturating_mul(LATE_AFTER)));
+        policy.stale_after.max(learned.min(policy.stop_after))
+    }
+
+    /// The rhythm, if it is too slow to charge by: the next sample would come about when data counts as gone.
+    pub(crate) fn too_slow(&self, policy: &FailSafe) -> Option<Millis> {
+        self.rhythm().filter(|every| every.0.saturating_mul(6) / 5 > policy.stop_after.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::config;
+
+    fn every(secs: u64, times: u64) -> Cadence {
+        let mut cadence = Cadence::new();
+        for step in 0..=times {
+            cadence.sample(Tick(step * secs * 1_000));
+        }
+        cadence
+    }
+
+    #[test]
+    fn limits_follow_a_slow_rhythm_within_their_bound() {
+        let policy = config().fail_safe;
+        for (secs, stale, slow) in
+            [(1, 90, false), (30, 90, false), (60, 120, false), (110, 220, false), (200, 300, false), (305, 300, true)]
+        {
+            let cadence = every(secs, 4);
+            assert_eq!(cadence.stale_after(&policy), Millis::from_secs(stale), "every {secs} s");
+            assert_eq!(cadence.too_slow(&policy).is_some(), slow, "every {secs} s");
+        }
+    }
+
+    #[test]
+    fn a_single_gap_is_no_rhythm() {
+        let mut cadence = every(30, 10);
+        cadence.sample(Tick(600_000));
+        assert_eq!(cadence.rhythm(), None);
+        assert_eq!(every(305, 3).too_slow(&config().fail_safe), None, "three intervals are too few");
+    }
+}

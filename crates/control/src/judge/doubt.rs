@@ -1,0 +1,154 @@
+//! What is doubted of the meters, as data and as a sentence.
+
+use core::fmt;
+
+use crate::types::Source;
+use crate::units::Watts;
+
+/// Why the site's meters are not believed. [`fmt::Display`] gives a sentence that says what to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// A source said more than the house's connection can carry.
+    OutOfRange {
+        /// Which source.
+        source: Source,
+        /// What it said.
+        value: Watts,
+    },
+    /// Load is not solar + grid + battery.
+    Imbalance {
+        /// `load − solar − grid − battery`.
+        off: Watts,
+    },
+    /// More leaves the house than solar production.
+    HouseProduces {
+        /// What the house would draw; negative.
+        house: Watts,
+    },
+    /// The home battery is charged from the grid and does not give way to the car.
+    BatteryFromGrid {
+        /// + import.
+        grid: Watts,
+        /// − charging.
+        battery: Watts,
+    },
+    /// The charger's current moved and the meters did not.
+    CarNotSeen,
+    /// The charger's current moved and the meters moved the other way.
+    WrongSign,
+    /// A large rise that no second meter confirms.
+    Jump {
+        /// The surplus it would be.
+        surplus: Watts,
+    },
+    /// Only values stored by the broker are known of these sources, and live ones have not confirmed them yet.
+    Unconfirmed {
+        /// Which sources.
+        sources: Sources,
+    },
+}
+
+impl Doubt {
+    /// A stable word for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::OutOfRange { .. } => "out-of-range",
+            Self::Imbalance { .. } => "meters-disagree",
+            Self::HouseProduces { .. } => "house-produces",
+            Self::BatteryFromGrid { .. } => "battery-from-grid",
+            Self::CarNotSeen => "car-not-seen",
+            Self::WrongSign => "wrong-sign",
+            Self::Jump { .. } => "jump",
+            Self::Unconfirmed { .. } => "unconfirmed",
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::OutOfRange { source, value } => {
+                let name = source.name();
+                write!(f, "{name} says {value}, more than the house's connection can carry: ")?;
+                write!(f, "this looks like watts where kilowatts are expected; check the entity's unit and inputs.{name}.unit")
+            }
+            Self::Imbalance { off } => write!(
+                f,
+                "load differs from solar + grid + battery by {off}: check topics, units and signs of these four; the lower surplus counts"
+            ),
+            Self::HouseProduces { house } => write!(
+                f,
+                "the house would draw {house}: check the signs and inputs.solar (is there a second inverter?)"
+            ),
+            Self::BatteryFromGrid { grid, battery } => write!(
+                f,
+                "the home battery charges with {} while {grid} come from the grid (Storm Watch, raised reserve or time-based control?): \
+                 its charging power is not surplus",
+                -battery
+            ),
+            Self::CarNotSeen => f.write_str(
+                "the charging current changed and the meters did not: check that grid and load include the charger, and their units",
+            ),
+            Self::WrongSign => f.write_str(
+                "the meters moved against the charging current: check `positive` of inputs.grid and inputs.battery",
+            ),
+            Self::Jump { surplus } => write!(f, "a jump to {surplus} of surplus waits for a second sample"),
+            Self::Unconfirmed { sources } => {
+                write!(f, "only a stored value is known of {sources}; waiting until live values confirm it")
+            }
+        }
+    }
+}
+
+/// A set of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sources(pub u8);
+
+impl Sources {
+    /// No source.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a source.
+    pub const fn add(&mut self, source: Source) {
+        self.0 |= 1 << source as u8;
+    }
+
+    /// Whether a source is in it.
+    pub const fn contains(self, source: Source) -> bool {
+        self.0 >> (source as u8) & 1 == 1
+    }
+
+    /// Whether it is empty.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<Source> for Sources {
+    fn from_iter<I: IntoIterator<Item = Source>>(sources: I) -> Self {
+        let mut set = Self::NONE;
+        for source in sources {
+            set.add(source);
+        }
+        set
+    }
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Source::ALL.into_iter().filter(|source| self.contains(*source)).map(Source::name).peekable();
+        let mut first = true;
+        while let Some(name) = names.next() {
+            let link = if first {
+                ""
+            } else if names.peek().is_none() {
+                " and "
+            } else {
+                ", "
+            };
+            write!(f, "{link}{name}")?;
+            first = false;
+        }
+        Ok(())
+    }
+}

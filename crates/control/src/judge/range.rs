@@ -1,0 +1,86 @@
+//! What the house's connection can carry, and sources that said more than that.
+//!
+//! A unit that is changed under us (kilowatts become watts) makes values a thousand times too large. Most of them are impossible; small
+//! ones, such as 9 W read as 9 kW, are not. So a source that has just said something impossible is not believed when it says something
+//! possible, and when two sources of a group do it, nothing of that group is believed.
+
+use alloc::collections::BTreeMap;
+
+use super::doubt::Doubt;
+use crate::config::{Config, GroupId};
+use crate::types::Source;
+use crate::units::{Millis, Tick, Watts};
+
+/// Fuses carry half as much again for a while, and meters are not exact.
+const GRID_PERMILLE: i64 = 1_500;
+/// Roof and battery are not bound by the connection, but are built to its size.
+const BEHIND_METER_PERMILLE: i64 = 2_500;
+/// After a single impossible value: two samples of a Powerwall and some.
+const SINGLE: Millis = Millis::from_secs(75);
+/// After a second one within this time: until this long after the last.
+const REPEATED: Millis = Millis::from_secs(600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Excess {
+    at: Tick,
+    value: i32,
+    repeated: bool,
+    /// The source has said nothing else since.
+    last_word: bool,
+}
+
+/// Impossible values, by source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Range {
+    excess: BTreeMap<Source, Excess>,
+}
+
+/// The largest power of a source that is possible, either way.
+pub(crate) fn bound(source: Source, connection: Watts) -> Option<Watts> {
+    let permille = match source {
+        Source::Grid => GRID_PERMILLE,
+        Source::Solar | Source::Battery | Source::Load => BEHIND_METER_PERMILLE,
+        Source::BatterySoc | Source::GridStatus | Source::Heartbeat => return None,
+    };
+    let watts = i64::from(connection.0) * permille / 1_000;
+    Some(Watts(i32::try_from(watts).unwrap_or(i32::MAX)))
+}
+
+impl Range {
+    pub(crate) const fn new() -> Self {
+        Self { excess: BTreeMap::new() }
+    }
+
+    /// Whether a live value may be believed as far as its size goes.
+    pub(crate) fn admits(&mut self, source: Source, value: i32, now: Tick, config: &Config) -> bool {
+        let Some(bound) = bound(source, config.connection) else { return true };
+        if value.saturating_abs() <= bound.0 {
+            if let Some(excess) = self.excess.get_mut(&source) {
+                excess.last_word = false;
+            }
+            return !self.in_force(source, now);
+        }
+        let repeated = self.excess.get(&source).is_some_and(|excess| now.since(excess.at) < REPEATED);
+        self.excess.insert(source, Excess { at: now, value, repeated, last_word: true });
+        false
+    }
+
+    /// Whether a group is closed as a whole: two of its sources said something impossible lately.
+    pub(crate) fn closes(&self, group: GroupId, now: Tick, config: &Config) -> bool {
+        let of_group = |source: &Source| config.sources.get(source) == Some(&group);
+        let lately = |excess: &Excess| now.since(excess.at) < REPEATED;
+        self.excess.iter().filter(|(source, excess)| of_group(source) && lately(excess)).count() >= 2
+    }
+
+    /// The newest impossible value that still has an effect.
+    pub(crate) fn doubt(&self, now: Tick) -> Option<Doubt> {
+        let in_force = self.excess.iter().filter(|(source, _)| self.in_force(**source, now));
+        let (source, excess) = in_force.max_by_key(|(_, excess)| excess.at)?;
+        Some(Doubt::OutOfRange { source: *source, value: Watts(excess.value) })
+    }
+
+    fn in_force(&self, source: Source, now: Tick) -> bool {
+        let holds = |excess: &Excess| if excess.repeated { REPEATED } else { SINGLE };
+        self.excess.get(&source).is_some_and(|excess| excess.last_word || now.since(excess.at) < holds(excess))
+    }
+}
