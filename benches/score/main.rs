@@ -10,14 +10,16 @@ mod days;
 mod frontier;
 mod table;
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use clap::Parser;
-use control::{Permille, WattHours};
-use surplusd::simulate::{Nobody, Scenario, Simulation, Totals};
+use control::{Doubt, Permille, WattHours};
+use surplusd::simulate::{Observer, Scenario, Second, Simulation, Totals};
 
 use days::{Measured, Origin, Rival};
 
@@ -64,9 +66,32 @@ fn scenario(name: &str) -> Result<Scenario, String> {
 struct Row {
     day: String,
     totals: Totals,
+    doubts: Doubts,
     bound: f64,
     /// What the rival reached, where known.
     rival: Option<f64>,
+}
+
+/// What was doubted of the meters, though all of them are right: how often each doubt began, and for how many seconds there was one.
+#[derive(Debug, Default)]
+struct Doubts {
+    now: Option<&'static str>,
+    began: BTreeMap<&'static str, u32>,
+    seconds: u32,
+}
+
+impl Observer for Doubts {
+    type Error = Infallible;
+
+    fn second(&mut self, second: &Second<'_>) -> Result<(), Infallible> {
+        let doubt = second.doubt().map(Doubt::code);
+        self.seconds += u32::from(doubt.is_some());
+        if let Some(code) = doubt.filter(|_| doubt != self.now) {
+            *self.began.entry(code).or_default() += 1;
+        }
+        self.now = doubt;
+        Ok(())
+    }
 }
 
 /// All days in a scenario.
@@ -124,9 +149,10 @@ fn score(scenario: Scenario, days: &[Measured], rival: &Rival, args: &Args) -> a
     }
     let setup = scenario.setup();
     let rows = side_by_side(days, |day| {
-        let Ok(totals) = Simulation::run(&config, &setup, &day.trace, &mut Nobody);
+        let mut doubts = Doubts::default();
+        let Ok(totals) = Simulation::run(&config, &setup, &day.trace, &mut doubts);
         let beside = (day.name.clone(), days::rival_scenario(scenario).to_owned());
-        Row { day: day.name.clone(), totals, bound: day.bound(scenario), rival: rival.get(&beside).copied() }
+        Row { day: day.name.clone(), totals, doubts, bound: day.bound(scenario), rival: rival.get(&beside).copied() }
     });
     Ok(Table { scenario, rows })
 }

@@ -89,6 +89,18 @@ fn worst(table: &Table) -> Option<(&str, f64)> {
     ahead.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
+/// What was doubted of meters that are right, in a line.
+fn doubted(table: &Table) -> String {
+    let mut began = std::collections::BTreeMap::<_, u32>::new();
+    for (code, times) in table.rows.iter().flat_map(|row| &row.doubts.began) {
+        *began.entry(code).or_default() += times;
+    }
+    let seconds: u32 = table.rows.iter().map(|row| row.doubts.seconds).sum();
+    let list: Vec<String> = began.iter().map(|(code, times)| format!("{code} {times}")).collect();
+    let list = if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+    format!("{:<18} doubted of right meters: {list}; {seconds} s in all\n", table.scenario.name())
+}
+
 /// Tables of the days, if wanted, and one of the scenarios.
 pub(crate) fn text(tables: &[Table], days: bool) -> String {
     let mut text = String::new();
@@ -106,6 +118,9 @@ pub(crate) fn text(tables: &[Table], days: bool) -> String {
         text += &Sum::of(&table.rows).line(table.scenario.name());
     }
     text += "\nU and U* in kWh over all days; solar, grid, battery (kWh into the car), starts, writes, changes of phases and requests for fresh\nsamples are averages of a day.\n";
+    for table in tables {
+        text += &doubted(table);
+    }
     for table in tables {
         if let Some((day, ahead)) = worst(table) {
             let better =

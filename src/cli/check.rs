@@ -111,6 +111,8 @@ fn input_text(input: &InputConfig) -> String {
         Unit::Watt => "W",
         Unit::Kilowatt => "kW",
         Unit::Percent => "%",
+        Unit::OnOff => "on or off",
+        Unit::Any => "anything that changes",
     };
     let pointer = input.pointer.as_ref().map(|pointer| format!(" at \"{pointer}\"")).unwrap_or_default();
     let sign = if input.negate { ", sign reversed" } else { "" };

@@ -107,6 +107,10 @@ pub enum Unit {
     Kilowatt,
     /// Percent.
     Percent,
+    /// `on` and `off`, or `true` and `false`, `1` and `0`.
+    OnOff,
+    /// Anything: it only matters that it changes.
+    Any,
 }
 
 /// How a charger is reached and set up. Its limits for the controller are in [`control::Config::chargers`].

@@ -115,6 +115,10 @@ pub(super) struct Inputs {
     pub(super) load: Option<Input>,
     #[serde(deserialize_with = "some_table")]
     pub(super) battery_soc: Option<Input>,
+    #[serde(deserialize_with = "some_table")]
+    pub(super) grid_status: Option<Input>,
+    #[serde(deserialize_with = "some_table")]
+    pub(super) heartbeat: Option<Input>,
 }
 
 impl Default for Inputs {
@@ -128,6 +132,8 @@ impl Default for Inputs {
             battery: None,
             load: None,
             battery_soc: None,
+            grid_status: None,
+            heartbeat: None,
         }
     }
 }
@@ -211,6 +217,7 @@ pub(super) struct FailSafe {
     pub(super) blind_current_slow_a: f64,
     pub(super) blind_current_fast_a: f64,
     pub(super) blind_current_fixed_a: f64,
+    pub(super) off_grid_current_a: f64,
     pub(super) charger_watchdog_s: f64,
     pub(super) charger_current_a: f64,
 }
@@ -224,6 +231,7 @@ impl Default for FailSafe {
             blind_current_slow_a: 6.0,
             blind_current_fast_a: 16.0,
             blind_current_fixed_a: 16.0,
+            off_grid_current_a: 0.0,
             charger_watchdog_s: 30.0,
             charger_current_a: 0.0,
         }

@@ -80,13 +80,15 @@ fn given(inputs: &Inputs, source: Source) -> Option<&Input> {
         Source::Battery => inputs.battery.as_ref(),
         Source::Load => inputs.load.as_ref(),
         Source::BatterySoc => inputs.battery_soc.as_ref(),
+        Source::GridStatus => inputs.grid_status.as_ref(),
+        Source::Heartbeat => inputs.heartbeat.as_ref(),
     }
 }
 
 const fn is_of_battery(source: Source) -> bool {
     match source {
         Source::Battery | Source::BatterySoc => true,
-        Source::Grid | Source::Solar | Source::Load => false,
+        Source::Grid | Source::Solar | Source::Load | Source::GridStatus | Source::Heartbeat => false,
     }
 }
 
@@ -94,6 +96,9 @@ const fn is_of_battery(source: Source) -> bool {
 fn is_slug(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
+
+/// The entity id that `docs/home-assistant/statestream.yaml` gives the heartbeat.
+const HEARTBEAT_ID: &str = "surplusd_heartbeat";
 
 /// The topics of Home Assistant's Powerwall integration as `mqtt_statestream` writes them
 /// (`<base>/sensor/<object id>/state`). Installations from before 2024 have `powerwall_site_now`, later ones are named after
@@ -106,8 +111,11 @@ fn powerwall_topics(base: &str, site_name: &str, source: Source) -> Vec<String> 
         Source::Battery => power_ids(site_name, "battery"),
         Source::Load => power_ids(site_name, "load"),
         Source::BatterySoc => vec!["powerwall_charge".to_owned(), format!("{site_name}_charge")],
+        Source::GridStatus => vec!["powerwall_grid_status".to_owned(), format!("{site_name}_grid_status")],
+        Source::Heartbeat => vec![HEARTBEAT_ID.to_owned()],
     };
-    let mut topics: Vec<String> = ids.into_iter().map(|id| format!("{base}/sensor/{id}/state")).collect();
+    let domain = if source == Source::GridStatus { "binary_sensor" } else { "sensor" };
+    let mut topics: Vec<String> = ids.into_iter().map(|id| format!("{base}/{domain}/{id}/state")).collect();
     // A site named `powerwall` gives the same spelling twice, the two next to each other.
     topics.dedup();
     topics
@@ -145,6 +153,7 @@ fn missing(report: &mut Report, file: &File, source: Source, mentioned: bool) ->
             report.warning(&path, "`battery-soc` is missing: `floor-soc` cannot be kept", example);
             true
         }
+        Source::GridStatus | Source::Heartbeat => true,
         Source::Solar | Source::Load => {
             let message = format!("`{}` is missing: wrong signs and topics cannot be noticed", source.name());
             report.warning(&path, message, example);
@@ -189,6 +198,8 @@ fn unit(report: &mut Report, source: Source, input: &Input, path: &str) -> Optio
     let unit_path = format!("{path}.unit");
     let choices: &[(&str, Unit)] = match source {
         Source::BatterySoc => &[("%", Unit::Percent)],
+        Source::GridStatus => &[("on/off", Unit::OnOff)],
+        Source::Heartbeat => &[("any", Unit::Any)],
         Source::Grid | Source::Solar | Source::Battery | Source::Load => &[("kW", Unit::Kilowatt), ("W", Unit::Watt)],
     };
     match (&input.unit, choices) {
@@ -213,9 +224,9 @@ fn sign(report: &mut Report, source: Source, positive: Option<&str>, path: &str)
     let choices = match source {
         Source::Grid => [("import", false), ("export", true)],
         Source::Battery => [("discharging", false), ("charging", true)],
-        Source::Solar | Source::Load | Source::BatterySoc => {
+        Source::Solar | Source::Load | Source::BatterySoc | Source::GridStatus | Source::Heartbeat => {
             if positive.is_some() {
-                let message = format!("`{}` is never negative: it has no direction", source.name());
+                let message = format!("`{}` has no direction", source.name());
                 report.error(path, message, "leave `positive` out");
                 return None;
             }

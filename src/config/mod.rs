@@ -182,6 +182,7 @@ fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
             solar: solar?,
             fail_safe: safety?.fail_safe,
             site_limit: site?.limit,
+            connection: site?.connection,
             chargers: chargers.control,
         },
         chargers: chargers.setups,

@@ -7,6 +7,8 @@ use super::report::Report;
 
 /// The largest current of any charger, in ampere: three-phase boxes of 22 kW.
 pub(super) const CHARGER_MAX_A: f64 = 32.0;
+/// Phase to neutral, in volts (IEC 60038).
+const NOMINAL_V: u64 = 230;
 /// Home Assistant's Powerwall integration asks the Powerwall every 30 s; one message may be lost.
 const STALE_SENSIBLE: Millis = Millis::from_secs(60);
 
@@ -15,6 +17,8 @@ const STALE_SENSIBLE: Millis = Millis::from_secs(60);
 pub(super) struct Site {
     /// Most that all chargers may draw together, per phase.
     pub(super) limit: Milliamps,
+    /// What the connection can carry.
+    pub(super) connection: Watts,
     pub(super) phases: u8,
 }
 
@@ -40,7 +44,9 @@ pub(super) fn site(report: &mut Report, site: &file::Site) -> Option<Site> {
         report.error("site.charger-limit-a", message, "lower it, or leave it out");
     }
     let phases = phases(report, "site.phases", site.phases);
-    Some(Site { limit: limit?.min(fuse?), phases: phases? })
+    let (fuse, phases) = (fuse?, phases?);
+    let watts = u64::from(fuse.0) * u64::from(phases) * NOMINAL_V / 1_000;
+    Some(Site { limit: limit?.min(fuse), connection: Watts(i32::try_from(watts).unwrap_or(i32::MAX)), phases })
 }
 
 /// One or three phases.
@@ -152,6 +158,7 @@ pub(super) fn safety(report: &mut Report, fail_safe: &file::FailSafe, highest: f
     let blind_slow = blind(report, "fail-safe.blind-current-slow-a", fail_safe.blind_current_slow_a, highest);
     let blind_fast = blind(report, "fail-safe.blind-current-fast-a", fail_safe.blind_current_fast_a, highest);
     let blind_fixed = blind(report, "fail-safe.blind-current-fixed-a", fail_safe.blind_current_fixed_a, highest);
+    let off_grid = blind(report, "fail-safe.off-grid-current-a", fail_safe.off_grid_current_a, highest);
     let watchdog = report.seconds("fail-safe.charger-watchdog-s", fail_safe.charger_watchdog_s, 4.0..=60.0);
     let current = report.current_or_zero("fail-safe.charger-current-a", fail_safe.charger_current_a, 16.0);
     Some(Safety {
@@ -162,6 +169,7 @@ pub(super) fn safety(report: &mut Report, fail_safe: &file::FailSafe, highest: f
             blind_slow: blind_slow?,
             blind_fast: blind_fast?,
             blind_fixed: blind_fixed?,
+            off_grid: off_grid?,
         },
         watchdog: watchdog?,
         charger_current: current?,

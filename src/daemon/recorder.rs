@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use control::{Action, ChargerId, Config, Controller, Input, Millis, Snapshot, Tick, Wake};
+use control::{Action, ChargerId, Config, Controller, Doubt, Input, Millis, Snapshot, Tick, Wake};
 use tracing::{info, warn};
 
 use super::clock::Clock;
@@ -153,7 +153,9 @@ impl Tape {
         }
         self.decided = decided;
         let sample = Sample::of(snapshot);
-        let gist = |sample: &Sample| (sample.at, sample.house, sample.surplus, sample.imbalance);
+        let gist = |sample: &Sample| {
+            (sample.at, sample.house, sample.surplus, sample.imbalance, sample.doubt.map(Doubt::code))
+        };
         if let Some(new) = sample
             && self.sample.as_ref().map(gist) != Some(gist(&new))
         {

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use control::{
-    Action, BatteryPolicy, ChargerConfig, ChargerId, ChargerReport, Command, Config, FailSafe, Fault, GroupId, Input,
-    Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching, Reading, Reason, Restore, Sampling,
-    SolarPolicy, Source, Tick, Vehicle, Volts, WattHours, Watts,
+    Action, BatteryPolicy, ChargerConfig, ChargerId, ChargerReport, Command, Config, Doubt, FailSafe, Fault, GroupId,
+    Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching, Reading, Reason, Restore, Sampling,
+    SolarPolicy, Source, Sources, Tick, Vehicle, Volts, WattHours, Watts,
 };
 
 use super::record::{Decided, Head, Record, Sample, Start};
@@ -23,23 +23,34 @@ fields! {
     Millis { 0 }
     ChargerId { 0 }
     GroupId { 0 }
-    Config { sources, sampling, battery, solar, fail_safe, site_limit, chargers }
+    Config { sources, sampling, battery, solar, fail_safe, site_limit, connection, chargers }
     Sampling { settle, meter_age, refresh_every }
     BatteryPolicy { priority_soc, buffer_soc, floor_soc, max_charge, drain_budget }
     SolarPolicy { min_share, start_cost, starts_per_day_max, min_on, min_off }
-    FailSafe { stale_after, stop_after, blind_solar, blind_slow, blind_fast, blind_fixed }
+    FailSafe { stale_after, stop_after, blind_solar, blind_slow, blind_fast, blind_fixed, off_grid }
     ChargerConfig { max, min, safe, step, phases, mode, fixed, wake_after, switching }
     PhaseSwitching { pause }
     Reading { source, value, retained }
     Restore { charger, mode, fixed, stopped_ago }
     Decided { charger, mode, fixed, setpoint, reason, phases, starts }
-    Sample { at, grid, solar, battery, load, soc, house, surplus, imbalance }
+    Sample { at, grid, solar, battery, load, soc, house, surplus, imbalance, doubt }
+    Sources { 0 }
     Head { tick, wall_ms, config, names, decided, reports, stopped, values, sample }
 }
 
 codes! {
     Mode { 0 = Off, 1 = Solar, 2 = Slow, 3 = SlowSolar, 4 = Fast, 5 = Fixed }
-    Source { 0 = Grid, 1 = Solar, 2 = Battery, 3 = Load, 4 = BatterySoc }
+    Source { 0 = Grid, 1 = Solar, 2 = Battery, 3 = Load, 4 = BatterySoc, 5 = GridStatus, 6 = Heartbeat }
+    Doubt {
+        0 = OutOfRange { source, value },
+        1 = Imbalance { off },
+        2 = HouseProduces { house },
+        3 = BatteryFromGrid { grid, battery },
+        4 = CarNotSeen,
+        5 = WrongSign,
+        6 = Jump { surplus },
+        7 = Unconfirmed { sources },
+    }
     Link { 0 = Starting, 1 = Online, 2 = ReadOnly, 3 = Asleep, 4 = Offline }
     Vehicle { 0 = Unknown, 1 = Absent, 2 = Connected, 3 = Requesting, 4 = Charging }
     Fault { 0 = Locked, 1 = Error, 2 = Refused, 3 = Phases }
@@ -54,13 +65,13 @@ codes! {
         5 = Fault(fault),
         6 = NoVehicle,
         7 = Adopted,
-        8 = NoData,
+        8 = NoData { missing },
         9 = Slow,
         10 = SlowSolar { surplus },
         11 = Fast,
         12 = Fixed,
         13 = Following { surplus },
-        14 = Holding { surplus, stop_below },
+        14 = Holding { surplus, mean, stop_below, left },
         15 = TooLittleSun { surplus, start_at },
         16 = SunGone { surplus, stop_below },
         17 = BatteryFirst { soc, below },
@@ -72,6 +83,11 @@ codes! {
         23 = Blind { age },
         24 = SiteLimit,
         25 = SwitchingPhases { to, surplus },
+        26 = Doubted { doubt },
+        27 = DataLost { age },
+        28 = Asking { age },
+        29 = SlowSamples { every, limit },
+        30 = OffGrid,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use control::{
-    Action, ChargerId, ChargerReport, ChargerView, Config, Input, Milliamps, Mode, Percent, Reason, SiteView, Snapshot,
-    Source, Tick, Watts,
+    Action, ChargerId, ChargerReport, ChargerView, Config, Doubt, Input, Milliamps, Mode, Percent, Reason, SiteView,
+    Snapshot, Source, Tick, Watts,
 };
 
 /// One thing that went into the controller, came out of it, or helps to read the rest.
@@ -89,14 +89,16 @@ pub struct Sample {
     pub surplus: Option<Watts>,
     /// What the meters disagree by, once it is believed.
     pub imbalance: Option<Watts>,
+    /// What is doubted of it.
+    pub doubt: Option<Doubt>,
 }
 
 impl Sample {
     /// The last sample in a snapshot, if there was one.
     pub fn of(snapshot: &Snapshot) -> Option<Self> {
-        let SiteView { grid, solar, battery, load, soc, house, surplus, age, imbalance } = snapshot.site;
+        let SiteView { grid, solar, battery, load, soc, house, surplus, age, imbalance, doubt, .. } = snapshot.site;
         let at = snapshot.at.before(age?);
-        Some(Self { at, grid, solar, battery, load, soc, house, surplus, imbalance })
+        Some(Self { at, grid, solar, battery, load, soc, house, surplus, imbalance, doubt })
     }
 }
 

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::io::Read;
 
 use control::{
-    Action, BatteryPolicy, ChargerConfig, ChargerId, ChargerReport, Command, Config, FailSafe, Fault, GroupId, Input,
-    Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching, Reading, Reason, Restore, Sampling,
-    SolarPolicy, Source, Tick, Vehicle, Volts, WattHours, Watts,
+    Action, BatteryPolicy, ChargerConfig, ChargerId, ChargerReport, Command, Config, Doubt, FailSafe, Fault, GroupId,
+    Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching, Reading, Reason, Restore, Sampling,
+    SolarPolicy, Source, Sources, Tick, Vehicle, Volts, WattHours, Watts,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -65,7 +65,7 @@ fn reason() -> impl Strategy<Value = Reason> {
             Reason::ReadOnly,
             Reason::NoVehicle,
             Reason::Adopted,
-            Reason::NoData,
+            Reason::OffGrid,
             Reason::Slow,
             Reason::Fast,
             Reason::Fixed,
@@ -77,7 +77,17 @@ fn reason() -> impl Strategy<Value = Reason> {
         fault().prop_map(Reason::Fault),
         watts().prop_map(|surplus| Reason::SlowSolar { surplus }),
         watts().prop_map(|surplus| Reason::Following { surplus }),
-        (watts(), watts()).prop_map(|(surplus, stop_below)| Reason::Holding { surplus, stop_below }),
+        (watts(), watts(), watts(), of(millis())).prop_map(|(surplus, mean, stop_below, left)| Reason::Holding {
+            surplus,
+            mean,
+            stop_below,
+            left
+        }),
+        any::<u8>().prop_map(|missing| Reason::NoData { missing: Sources(missing) }),
+        doubt().prop_map(|doubt| Reason::Doubted { doubt }),
+        millis().prop_map(|age| Reason::DataLost { age }),
+        millis().prop_map(|age| Reason::Asking { age }),
+        (millis(), millis()).prop_map(|(every, limit)| Reason::SlowSamples { every, limit }),
         (watts(), watts()).prop_map(|(surplus, start_at)| Reason::TooLittleSun { surplus, start_at }),
         (watts(), watts()).prop_map(|(surplus, stop_below)| Reason::SunGone { surplus, stop_below }),
         (of(percent()), percent()).prop_map(|(soc, below)| Reason::BatteryFirst { soc, below }),
@@ -140,15 +150,15 @@ fn config() -> impl Strategy<Value = Config> {
     let sampling = (millis(), millis(), of(millis()));
     let battery = (percent(), percent(), percent(), watts(), any::<i64>());
     let solar = (any::<u16>(), any::<i64>(), any::<u16>(), millis(), millis());
-    let fail_safe = (millis(), millis(), [milliamps(), milliamps(), milliamps(), milliamps()]);
+    let fail_safe = (millis(), millis(), [milliamps(), milliamps(), milliamps(), milliamps(), milliamps()]);
     let sources = btree_map(source(), any::<u8>().prop_map(GroupId), 0..5);
     let chargers = btree_map(charger(), charger_config(), 0..3);
-    (sources, sampling, battery, solar, fail_safe, milliamps(), chargers).prop_map(
-        |(sources, sampling, battery, solar, fail_safe, site_limit, chargers)| {
+    (sources, sampling, battery, solar, fail_safe, (milliamps(), watts()), chargers).prop_map(
+        |(sources, sampling, battery, solar, fail_safe, (site_limit, connection), chargers)| {
             let (settle, meter_age, refresh_every) = sampling;
             let (priority_soc, buffer_soc, floor_soc, max_charge, drain_budget) = battery;
             let (min_share, start_cost, starts_per_day_max, min_on, min_off) = solar;
-            let (stale_after, stop_after, [blind_solar, blind_slow, blind_fast, blind_fixed]) = fail_safe;
+            let (stale_after, stop_after, [blind_solar, blind_slow, blind_fast, blind_fixed, off_grid]) = fail_safe;
             Config {
                 sources,
                 sampling: Sampling { settle, meter_age, refresh_every },
@@ -166,12 +176,33 @@ fn config() -> impl Strategy<Value = Config> {
                     min_on,
                     min_off,
                 },
-                fail_safe: FailSafe { stale_after, stop_after, blind_solar, blind_slow, blind_fast, blind_fixed },
+                fail_safe: FailSafe {
+                    stale_after,
+                    stop_after,
+                    blind_solar,
+                    blind_slow,
+                    blind_fast,
+                    blind_fixed,
+                    off_grid,
+                },
                 site_limit,
+                connection,
                 chargers,
             }
         },
     )
+}
+
+fn doubt() -> impl Strategy<Value = Doubt> {
+    prop_oneof![
+        prop::sample::select(&[Doubt::CarNotSeen, Doubt::WrongSign][..]),
+        (source(), watts()).prop_map(|(source, value)| Doubt::OutOfRange { source, value }),
+        watts().prop_map(|off| Doubt::Imbalance { off }),
+        watts().prop_map(|house| Doubt::HouseProduces { house }),
+        (watts(), watts()).prop_map(|(grid, battery)| Doubt::BatteryFromGrid { grid, battery }),
+        watts().prop_map(|surplus| Doubt::Jump { surplus }),
+        any::<u8>().prop_map(|sources| Doubt::Unconfirmed { sources: Sources(sources) }),
+    ]
 }
 
 fn decided() -> impl Strategy<Value = Decided> {
@@ -190,9 +221,20 @@ fn decided() -> impl Strategy<Value = Decided> {
 
 fn sample() -> impl Strategy<Value = Sample> {
     let powers = [of(watts()), of(watts()), of(watts()), of(watts()), of(watts()), of(watts()), of(watts())];
-    (tick(), powers, of(percent())).prop_map(|(at, [grid, solar, battery, load, house, surplus, imbalance], soc)| {
-        Sample { at, grid, solar, battery, load, soc, house, surplus, imbalance }
-    })
+    (tick(), powers, of(percent()), of(doubt())).prop_map(
+        |(at, [grid, solar, battery, load, house, surplus, imbalance], soc, doubt)| Sample {
+            at,
+            grid,
+            solar,
+            battery,
+            load,
+            soc,
+            house,
+            surplus,
+            imbalance,
+            doubt,
+        },
+    )
 }
 
 fn names() -> impl Strategy<Value = BTreeMap<ChargerId, String>> {

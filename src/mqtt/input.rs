@@ -16,8 +16,8 @@ mod tests;
 /// Longer payloads are not looked into: no meter needs them.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
-/// Powers beyond this, in watts, are not those of a house.
-const MAX_POWER_W: i32 = 100_000;
+/// Powers beyond this, in watts, are no powers. What is too much for this house is judged by the controller, which must hear of it.
+const MAX_POWER_W: i32 = 1_000_000_000;
 
 /// Meters of production and consumption read slightly below zero when nothing flows (inverter standby); in watts.
 const SLIGHTLY_NEGATIVE_W: i32 = -100;
@@ -43,9 +43,11 @@ pub enum Rejection {
     NotJson,
     /// The JSON has nothing at the pointer.
     Missing,
+    /// Neither `on` nor `off`.
+    NotOnOff,
     /// The JSON has a bool, array or object at the pointer.
     WrongType,
-    /// Not plausible: more than 100 kW, a charge outside 0 … 100 %, or production or consumption clearly below zero.
+    /// Not plausible: more than a gigawatt, a charge outside 0 … 100 %, or production or consumption clearly below zero.
     OutOfRange,
 }
 
@@ -62,6 +64,7 @@ impl fmt::Display for Rejection {
             Self::NotJson => "not JSON, though a pointer is configured",
             Self::Missing => "JSON without a value at the pointer",
             Self::WrongType => "JSON with something else than a number at the pointer",
+            Self::NotOnOff => "neither on nor off",
             Self::OutOfRange => "outside of what is plausible (wrong unit or sign?)",
         })
     }
@@ -146,12 +149,17 @@ impl Inputs {
 
 impl Feed {
     fn value(&self, source: Source, text: &Text<'_>) -> Result<i32, Rejection> {
+        match self.config.unit {
+            Unit::OnOff => return text.on_off(),
+            Unit::Any => return text.mark(),
+            Unit::Watt | Unit::Kilowatt | Unit::Percent => {}
+        }
         let decimal = match &self.config.pointer {
             None => text.number()?,
             Some(pointer) => text.number_at(pointer)?,
         };
         let scale = match self.config.unit {
-            Unit::Watt | Unit::Percent => 0,
+            Unit::Watt | Unit::Percent | Unit::OnOff | Unit::Any => 0,
             Unit::Kilowatt => 3,
         };
         let value = decimal.rounded(scale).ok_or(Rejection::OutOfRange)?;
@@ -196,6 +204,7 @@ fn plausible(source: Source, value: i32) -> Result<i32, Rejection> {
         Source::Solar | Source::Load if (SLIGHTLY_NEGATIVE_W..0).contains(&value) => (0..=0, 0),
         Source::Solar | Source::Load => (0..=MAX_POWER_W, value),
         Source::BatterySoc => (0..=100, value),
+        Source::GridStatus | Source::Heartbeat => (i32::MIN..=i32::MAX, value),
     };
     if range.contains(&value) { Ok(value) } else { Err(Rejection::OutOfRange) }
 }
@@ -219,6 +228,29 @@ impl<'a> Text<'a> {
     /// The payload itself as a number, JSON quotes or not.
     fn number(&self) -> Result<Decimal, Rejection> {
         number(unquoted(self.text?))
+    }
+
+    /// 1 for `on`, 0 for `off`.
+    fn on_off(&self) -> Result<i32, Rejection> {
+        let text = unquoted(self.text?);
+        let is = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+        if is(["on", "true", "1"]) {
+            Ok(1)
+        } else if is(["off", "false", "0"]) {
+            Ok(0)
+        } else {
+            Err(no_data_word(text).unwrap_or(Rejection::NotOnOff))
+        }
+    }
+
+    /// A number that tells one text from another (FNV-1a, folded).
+    fn mark(&self) -> Result<i32, Rejection> {
+        let text = unquoted(self.text?);
+        if let Some(kind) = no_data_word(text) {
+            return Err(kind);
+        }
+        let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        Ok(hash.cast_signed())
     }
 
     /// The number at a JSON pointer.

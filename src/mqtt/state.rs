@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChargerId, ChargerReport, ChargerView, Milliamps, SiteView, Snapshot, Tick, WattHours, Watts};
+use control::{ChargerId, ChargerReport, ChargerView, Milliamps, SiteView, Snapshot, Source, Tick, WattHours, Watts};
 use serde_json::{Map, Value, json};
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ pub fn charger_power(power: Watts) -> String {
 }
 
 fn site_values(base: &str, snapshot: &Snapshot, out: &mut Vec<(String, String)>) {
-    let SiteView { grid, solar, battery, load: _, soc, house, surplus, age: _, imbalance: _ } = snapshot.site;
+    let SiteView { grid, solar, battery, soc, house, surplus, .. } = snapshot.site;
     for (leaf, value) in [
         ("grid", whole(grid)),
         ("solar", whole(solar)),
@@ -78,7 +78,10 @@ fn document(
     snapshot: &Snapshot,
     energies: &BTreeMap<ChargerId, WattHours>,
 ) -> Value {
-    let SiteView { grid, solar, battery, load, soc, house, surplus, age, imbalance } = snapshot.site;
+    let SiteView { grid, solar, battery, load, soc, house, surplus, age, imbalance, .. } = snapshot.site;
+    let SiteView { soc_age, missing, doubt, cadence, off_grid, .. } = snapshot.site;
+    let missing: Vec<_> =
+        Source::ALL.into_iter().filter(|source| missing.contains(*source)).map(Source::name).collect();
     let watts = |power: Option<Watts>| power.map(|power| power.0);
     let chargers: Map<String, Value> = snapshot
         .chargers
@@ -95,7 +98,12 @@ fn document(
         "surplus_w": watts(surplus),
         "imbalance_w": watts(imbalance),
         "battery_soc_percent": soc.map(|soc| soc.0),
+        "battery_soc_age_s": soc_age.map(|age| age.0 / 1_000),
         "age_s": age.map(|age| age.0 / 1_000),
+        "sample_every_s": cadence.map(|every| every.0 / 1_000),
+        "sources_missing": missing,
+        "doubt": doubt.map(|doubt| json!({ "code": doubt.code(), "text": doubt.to_string() })),
+        "off_grid": off_grid,
         "charger_w": watts(total_power(snapshot)),
         "chargers": chargers,
     })

@@ -1,11 +1,11 @@
 //! One second after the other: plant, meters, controller, orders.
 
 use control::{
-    Action, ChargerId, ChargerReport, Command, Config, Controller, Input, Link, Milliamps, Order, Reading, Reason,
-    Source, Tick, Vehicle, Volts, Watts,
+    Action, ChargerId, ChargerReport, Command, Config, Controller, Doubt, Input, Link, Milliamps, Order, Reading,
+    Reason, Tick, Vehicle, Volts, Watts,
 };
 
-use super::meters::{Burst, Meters};
+use super::meters::{Burst, METERED, Meters};
 use super::setup::Setup;
 use super::trace::{Trace, TraceRow};
 use crate::sim::plant::{Flows, Ledger, Pilot, Plant};
@@ -58,6 +58,11 @@ impl Second<'_> {
     /// Why the setpoint is what it is. Costs a snapshot of the controller.
     pub fn reason(&self) -> Reason {
         self.controller.snapshot().chargers.get(&self.charger).map_or(Reason::Starting, |view| view.reason)
+    }
+
+    /// What the controller doubts of the meters.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.controller.doubt()
     }
 }
 
@@ -210,7 +215,7 @@ impl Simulation {
     }
 
     fn publish(&mut self, burst: &Burst, t_s: u32, now: Tick) {
-        for (source, value) in Source::ALL.into_iter().zip(burst) {
+        for (source, value) in METERED.into_iter().zip(burst) {
             if value.is_some() {
                 self.tell(Input::Reading(Reading { source, value: *value, retained: false }), t_s, now);
             }

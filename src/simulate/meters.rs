@@ -9,8 +9,10 @@ use control::Source;
 
 use crate::sim::plant::Flows;
 
-/// Sources, and the place of their values.
-const SOURCES: usize = Source::ALL.len();
+/// The sources that the simulated site has, in the order of a [`Burst`].
+pub(super) const METERED: [Source; 5] =
+    [Source::Grid, Source::Solar, Source::Battery, Source::Load, Source::BatterySoc];
+const SOURCES: usize = METERED.len();
 /// Samples are taken this many seconds before a multiple of the period: nothing happens at full minutes only.
 const PHASE_S: u32 = 7;
 /// Seconds of the past that skewed meters can show.
@@ -22,7 +24,7 @@ const NOISE_W: f64 = 20.0;
 /// Longest delay or skew.
 pub(super) const LATE_MAX_S: u32 = 60;
 
-/// One value of each source, in [`Source::ALL`]'s order; `None` is not published.
+/// One value of each source, in [`METERED`]'s order; `None` is not published.
 pub type Burst = [Option<i32>; SOURCES];
 
 /// How the meters are.
@@ -81,7 +83,7 @@ impl Meters {
     /// A second has passed with these flows; a sample may be taken.
     pub fn pass(&mut self, t_s: u32, flows: &Flows) {
         let load_w = flows.house_w + flows.car_w;
-        // In the order of `Source::ALL`.
+        // In the order of `METERED`.
         let now = [flows.grid_w, flows.solar_w, flows.battery_w, load_w, flows.soc_pct.unwrap_or(0.0)];
         if let Some(place) = self.past.get_mut(t_s as usize % MEMORY) {
             *place = now;
@@ -120,7 +122,7 @@ impl Meters {
 
     fn sample(&mut self, t_s: u32) {
         let mut burst: Burst = [None; SOURCES];
-        for (at, source) in Source::ALL.into_iter().enumerate() {
+        for (at, source) in METERED.into_iter().enumerate() {
             if !self.has_battery && matches!(source, Source::Battery | Source::BatterySoc) {
                 continue;
             }

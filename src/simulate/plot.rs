@@ -104,7 +104,7 @@ const fn lasts(reason: Reason) -> bool {
         Reason::TooLittleSun { .. }
             | Reason::SunGone { .. }
             | Reason::MinimumOff { .. }
-            | Reason::NoData
+            | Reason::NoData { .. }
             | Reason::Starting
     )
 }
@@ -134,7 +134,7 @@ impl Observer for Plot {
                 stop.until_s = second.t_s + 1;
                 match stop.first {
                     // What is said before the first sample explains nothing.
-                    None if matches!(reason, Reason::NoData | Reason::Starting) => {}
+                    None if matches!(reason, Reason::NoData { .. } | Reason::Starting) => {}
                     None => stop.first = Some(reason),
                     Some(first) if lasts(reason) && discriminant(&first) != discriminant(&reason) => {
                         stop.then = Some(reason);

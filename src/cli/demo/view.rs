@@ -221,6 +221,11 @@ mod tests {
             surplus: None,
             age: None,
             imbalance: None,
+            soc_age: None,
+            missing: control::Sources::NONE,
+            doubt: None,
+            cadence: None,
+            off_grid: false,
         };
         let charger = ChargerView {
             mode: Mode::Solar,

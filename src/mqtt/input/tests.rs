@@ -224,9 +224,9 @@ fn rejections_are_counted_by_kind() {
 
 fn in_range(reading: &Reading) -> bool {
     match (reading.source, reading.value) {
-        (_, None) => true,
-        (Source::Grid | Source::Battery, Some(watts)) => watts.abs() <= 100_000,
-        (Source::Solar | Source::Load, Some(watts)) => (0..=100_000).contains(&watts),
+        (_, None) | (Source::GridStatus | Source::Heartbeat, Some(_)) => true,
+        (Source::Grid | Source::Battery, Some(watts)) => watts.abs() <= 1_000_000_000,
+        (Source::Solar | Source::Load, Some(watts)) => (0..=1_000_000_000).contains(&watts),
         (Source::BatterySoc, Some(percent)) => (0..=100).contains(&percent),
     }
 }
@@ -252,4 +252,17 @@ proptest! {
         prop_assert_eq!(readings.len(), 5);
         prop_assert!(readings.iter().all(in_range), "{:?}", readings);
     }
+}
+
+#[test]
+fn words_of_the_grid_status_and_any_heartbeat() {
+    let mut grid = one(Source::GridStatus, config(&["t"], None, Unit::OnOff));
+    let values = ["on", "OFF", "\"on\"", "0", "true", "unavailable", "maybe"];
+    let values = values.map(|payload| grid.message("t", payload.as_bytes(), false)[0].value);
+    assert_eq!(values, [Some(1), Some(0), Some(1), Some(0), Some(1), None, None]);
+    let mut heart = one(Source::Heartbeat, config(&["t"], None, Unit::Any));
+    let mut beat = |payload: &str| heart.message("t", payload.as_bytes(), false)[0].value;
+    assert_ne!(beat("1732838400"), beat("1732838460"));
+    assert_eq!(beat("2026-11-28T12:00:00"), beat("2026-11-28T12:00:00"));
+    assert_eq!(beat("unknown"), None);
 }

@@ -44,6 +44,12 @@ fn snapshot(chargers: u8, known: bool) -> Snapshot {
             surplus: watts(-100_000),
             age: known.then_some(control::Millis(29_999)),
             imbalance: None,
+            soc_age: known.then_some(control::Millis(29_999)),
+            missing: if known { control::Sources::NONE } else { control::Sources(0b1111) },
+            doubt: (!known)
+                .then_some(control::Doubt::BatteryFromGrid { grid: Watts(100_000), battery: Watts(-100_000) }),
+            cadence: known.then_some(control::Millis(30_000)),
+            off_grid: !known,
         },
         chargers: (0..chargers).map(|id| (ChargerId(id), widest_view(known))).collect(),
     }
