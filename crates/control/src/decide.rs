@@ -64,10 +64,64 @@ const fn off(reason: Reason) -> Decision {
 
 /// What this charger may draw now, and why.
 pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
-    if let Some((setpoint, reason)) = blocked(charger, situation) {
-        return limited(charger, situation, (setpoint.min(held_at_most(charger, situation)), reason));
+    match standing(charger, situation) {
+        Standing::Blocked(reason) => off(reason),
+        // What cannot be judged now goes down with the data like any other, and not up.
+        Standing::Unclear(reason) => {
+            let (wish, _) = wish(charger, situation);
+            limited(charger, situation, (wish.min(charger.setpoint), reason))
+        }
+        Standing::Ready => ready(charger, situation),
     }
-    let (wish, reason) = match charger.mode {
+}
+
+/// Whether a charger can be told anything.
+enum Standing {
+    /// Charging is impossible whatever the mode. These stops bypass the minimum-on time.
+    Blocked(Reason),
+    /// It is not known how it stands. A short silence does not cost a stop.
+    Unclear(Reason),
+    Ready,
+}
+
+fn standing(charger: &Charger, situation: &Situation<'_>) -> Standing {
+    let Some(report) = charger.report else { return Standing::Blocked(Reason::Starting) };
+    match report.link {
+        Link::Starting => return Standing::Blocked(Reason::Starting),
+        Link::ReadOnly => return Standing::Blocked(Reason::ReadOnly),
+        Link::Asleep => return Standing::Blocked(Reason::Asleep),
+        Link::Offline => return unheard(charger, situation),
+        // Its line may hang without saying so.
+        Link::Online if charger.silence(situation.now) > REPORTS_STOP => return unheard(charger, situation),
+        Link::Online => {}
+    }
+    if let Some(fault) = report.fault {
+        return Standing::Blocked(Reason::Fault(fault));
+    }
+    if charger.origin == Origin::Unread {
+        return Standing::Blocked(Reason::Starting);
+    }
+    if let Some(reason) = charger.car.stops(charger.mode, situation.now) {
+        return Standing::Blocked(reason);
+    }
+    match charger.vehicle(situation.now) {
+        Vehicle::Absent => Standing::Blocked(Reason::NoVehicle),
+        Vehicle::Unknown => Standing::Unclear(Reason::UnknownState),
+        Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging => Standing::Ready,
+    }
+}
+
+fn unheard(charger: &Charger, situation: &Situation<'_>) -> Standing {
+    if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
+        Standing::Unclear(Reason::Offline)
+    } else {
+        Standing::Blocked(Reason::Offline)
+    }
+}
+
+/// What the mode asks for.
+fn wish(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    match charger.mode {
         Mode::Off => off(Reason::Off),
         Mode::Solar => solar(charger, situation),
         Mode::Slow => sighted(charger, situation, (charger.min(), Reason::Slow)),
@@ -77,7 +131,11 @@ pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
             let current = charger.fixed.floor_to(charger.config.step).max(charger.min()).min(charger.max());
             on_all_phases(charger, situation, sighted(charger, situation, (current, Reason::Fixed)))
         }
-    };
+    }
+}
+
+fn ready(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    let (wish, reason) = wish(charger, situation);
     if let Some(to) = charger.switch.underway()
         && wish > Milliamps::ZERO
     {
@@ -90,54 +148,25 @@ pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
     {
         return off(Reason::MinimumOff { left });
     }
-    limited(charger, situation, (wish, reason))
+    limited(charger, situation, steady(charger, situation, (wish, reason)))
 }
 
-/// What makes charging impossible whatever the mode. These stops bypass the minimum-on time.
-fn blocked(charger: &Charger, situation: &Situation<'_>) -> Option<Decision> {
-    let Some(report) = charger.report else { return Some(off(Reason::Starting)) };
-    match report.link {
-        Link::Starting => return Some(off(Reason::Starting)),
-        Link::ReadOnly => return Some(off(Reason::ReadOnly)),
-        Link::Asleep => return Some(off(Reason::Asleep)),
-        Link::Offline => return Some(unheard(charger, situation)),
-        // Its line may hang without saying so.
-        Link::Online if charger.silence(situation.now) > REPORTS_STOP => return Some(unheard(charger, situation)),
-        Link::Online => {}
-    }
-    if let Some(fault) = report.fault {
-        return Some(off(Reason::Fault(fault)));
-    }
-    if charger.origin == Origin::Unread {
-        return Some(off(Reason::Starting));
-    }
-    match report.vehicle {
-        Vehicle::Absent => Some(off(Reason::NoVehicle)),
-        Vehicle::Unknown => Some((charger.setpoint, Reason::Starting)),
-        Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging => None,
-    }
-}
-
-/// A setpoint that is only held, because the charger cannot be judged now, obeys mode and age of the data all the same.
-fn held_at_most(charger: &Charger, situation: &Situation<'_>) -> Milliamps {
-    let age = situation.age();
-    let policy = &situation.config.fail_safe;
-    if charger.mode == Mode::Off || age > policy.stop_after {
-        let blind = blind_limit(charger.mode, situation.config).floor_to(charger.config.step);
-        if blind < charger.min() { Milliamps::ZERO } else { blind }
-    } else if charger.mode == Mode::Solar && age > policy.stale_after {
-        charger.min()
-    } else {
-        charger.max()
-    }
-}
-
-/// A charger that does not answer keeps its last setpoint for a while, so that a short silence does not cost a stop.
-fn unheard(charger: &Charger, situation: &Situation<'_>) -> Decision {
-    if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
-        (charger.setpoint, Reason::Offline)
-    } else {
-        off(Reason::Offline)
+/// While the car does not take what it is offered, the offer does not follow the surplus, and the reason says so.
+fn steady(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
+    let now = situation.now;
+    let uptake = &charger.car.uptake;
+    let offered = match charger.mode {
+        Mode::Solar | Mode::SlowSolar => {
+            uptake.steady(wish, charger.min(), charger.max(), charger.car.contactor.is_calm(now), now)
+        }
+        Mode::Off | Mode::Slow | Mode::Fast | Mode::Fixed => wish,
+    };
+    let takes_from = uptake.needs().map(|needs| needs.takes_from);
+    match uptake.leaves(now) {
+        Some(drawn) if offered > Milliamps::ZERO && reason.is_of_the_offer() => {
+            (offered, Reason::NotTaken { offered, drawn, takes_from })
+        }
+        Some(_) | None => (offered, reason),
     }
 }
 
@@ -267,6 +296,10 @@ fn starts_left(charger: &Charger, situation: &Situation<'_>) -> u16 {
 }
 
 fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decision {
+    if !charger.car.contactor.is_closed() && starts_left(charger, situation) == 0 {
+        // The car would start again by itself.
+        return off(Reason::StartsUsed { starts: charger.starts.count(situation.now) });
+    }
     let surplus = available(trend, situation);
     let current = follow(charger, situation, surplus);
     let one_phase = charger.phases() == 1;
@@ -325,6 +358,9 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     let starts = charger.starts.count(situation.now);
     if starts >= situation.config.solar.starts_per_day_max {
         return off(Reason::StartsUsed { starts });
+    }
+    if let Some(left) = charger.car.uptake.withheld(situation.now) {
+        return off(Reason::Withheld { left });
     }
     if change {
         return off(Reason::SwitchingPhases { to, surplus: Some(surplus) });

@@ -18,11 +18,15 @@ extern crate alloc;
 mod alignment;
 mod band;
 mod budget;
+mod car;
 mod charger;
 mod config;
+mod contactor;
 mod controller;
 mod decide;
 mod history;
+mod overdraw;
+mod pause;
 mod phases;
 mod reason;
 mod site;
@@ -31,12 +35,13 @@ mod switching;
 mod testing;
 mod types;
 mod units;
+mod uptake;
 
 pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, PhaseSwitching, Sampling, SolarPolicy};
 pub use controller::Controller;
 pub use reason::Reason;
 pub use types::{
-    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Order, Reading, Restore,
-    SiteView, Snapshot, Source, Vehicle, Wake,
+    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Needs, Order, Overdrawn, Reading,
+    Restore, SiteView, Snapshot, Source, Vehicle, Wake,
 };
 pub use units::{Milliamps, Millis, Percent, Permille, Tick, Volts, WattHours, Watts};
