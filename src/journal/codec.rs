@@ -72,6 +72,11 @@ codes! {
         23 = Blind { age },
         24 = SiteLimit,
         25 = SwitchingPhases { to, surplus },
+        26 = NotTaken { offered, drawn, takes_from },
+        27 = Withheld { left },
+        28 = ContactorRest { closures, left },
+        29 = Overdraw { told, drawn, left },
+        30 = UnknownState,
     }
 }
 
