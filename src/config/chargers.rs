@@ -94,7 +94,8 @@ fn limits(
         let message = format!("{max} is more than the {} that [site] allows", site.limit);
         report.error(&max_path, message, "lower it, or correct `main-fuse-a` or `charger-limit-a`");
     }
-    let max = max.map(|max| within_profile(report, &max_path, max, charger, around));
+    let fits = site.is_none_or(|site| max.is_none_or(|max| max <= site.limit));
+    let max = max.map(|max| if fits { within_profile(report, &max_path, max, charger, around) } else { max });
     let min = minimum(report, path, charger, max, safety);
     let fixed = report.current(&fixed_path, charger.fixed_current_a, CHARGER_MAX_A);
     if let (Some(fixed), Some(max)) = (fixed, max)
