@@ -29,8 +29,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// All profiles, as the configuration needs to know them.
 pub fn known() -> Vec<KnownProfile<'static>> {
-    let able = |name| load(name).is_ok_and(|profile| profile.phase_switch.is_some());
-    names().map(|name| KnownProfile { name, switches_phases: able(name) }).collect()
+    let known = |name| {
+        let profile = load(name).ok();
+        KnownProfile {
+            name,
+            switches_phases: profile.as_ref().is_some_and(|profile| profile.phase_switch.is_some()),
+            max: profile.map_or(Milliamps::ZERO, |profile| profile.current_range().1),
+        }
+    };
+    names().map(known).collect()
 }
 
 /// The profile of that name.

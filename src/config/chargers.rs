@@ -58,7 +58,7 @@ pub(super) fn chargers(
     for (number, charger) in (0_u8..).zip(chargers) {
         let path = format!("charger[{number}]");
         let switch = phase_switch(report, &path, charger, site, safety, around);
-        let limits = limits(report, &path, charger, site, safety);
+        let limits = limits(report, &path, charger, site, safety, around);
         let setup = setup(report, &path, charger, safety, around);
         if let (Some(limits), Some(setup), Some(switch)) = (limits, setup, switch) {
             let (who, how) = switch.parts();
@@ -82,6 +82,7 @@ fn limits(
     charger: &file::Charger,
     site: Option<Site>,
     safety: Option<Safety>,
+    around: &Surroundings,
 ) -> Option<ChargerConfig> {
     let max_path = format!("{path}.max-current-a");
     let fixed_path = format!("{path}.fixed-current-a");
@@ -93,11 +94,20 @@ fn limits(
         let message = format!("{max} is more than the {} that [site] allows", site.limit);
         report.error(&max_path, message, "lower it, or correct `main-fuse-a` or `charger-limit-a`");
     }
+    let fits = site.is_none_or(|site| max.is_none_or(|max| max <= site.limit));
+    let max = max.map(|max| if fits { within_profile(report, &max_path, max, charger, around) } else { max });
+    let min = minimum(report, path, charger, max, safety);
     let fixed = report.current(&fixed_path, charger.fixed_current_a, CHARGER_MAX_A);
     if let (Some(fixed), Some(max)) = (fixed, max)
         && fixed > max
     {
         report.error(&fixed_path, format!("{fixed} is more than `max-current-a`, {max}"), "lower it");
+    }
+    if let (Some(fixed), Some(min)) = (fixed, min)
+        && fixed < min
+        && report.given(&fixed_path)
+    {
+        report.error(&fixed_path, format!("{fixed} is less than `min-current-a`, {min}"), "raise it");
     }
     let phases: Option<u8> = report.whole(&phases_path, charger.phases, 1.0..=3.0);
     if let (Some(phases), Some(site)) = (phases, site)
@@ -111,15 +121,64 @@ fn limits(
     let wake_after = report.seconds_or_never(&format!("{path}.wake-after-s"), charger.wake_after_s, 30.0..=86_400.0);
     Some(ChargerConfig {
         max: max?,
-        min: Milliamps::PILOT_MIN,
+        min: min?,
         safe: safety?.charger_current,
         step: STEP,
         phases: phases?,
         mode: mode?,
-        fixed: fixed?,
+        fixed: fixed?.max(min?),
         wake_after: wake_after.ok()?,
         switching: None,
     })
+}
+
+/// The highest current, as far as the profile's chargers can be told so much.
+fn within_profile(
+    report: &mut Report,
+    path: &str,
+    max: Milliamps,
+    charger: &file::Charger,
+    around: &Surroundings,
+) -> Milliamps {
+    let named = around.known_profiles.iter().find(|known| charger.profile.as_deref() == Some(known.name));
+    match named {
+        Some(profile) if profile.max < max => {
+            let message = format!("a {} gives {} at most, not {max}", profile.name, profile.max);
+            report.warning(path, message, format!("set it to {}; more has no effect", amps(profile.max)));
+            profile.max
+        }
+        Some(_) | None => max,
+    }
+}
+
+/// The lowest current that the car takes.
+fn minimum(
+    report: &mut Report,
+    path: &str,
+    charger: &file::Charger,
+    max: Option<Milliamps>,
+    safety: Option<Safety>,
+) -> Option<Milliamps> {
+    let path = format!("{path}.min-current-a");
+    let min = report.current(&path, charger.min_current_a, CHARGER_MAX_A)?;
+    if let Some(max) = max
+        && min > max
+    {
+        report.error(&path, format!("{min} is more than `max-current-a`, {max}"), "lower it");
+        return None;
+    }
+    let blind = safety.map(|safety| safety.fail_safe.blind_slow);
+    if let Some(blind) = blind.filter(|blind| *blind > Milliamps::ZERO && *blind < min) {
+        let message = format!("without data `slow` is limited to {blind}, which is less: the charge would stop");
+        let remedy = format!("set `blind-current-slow-a` in [fail-safe] to 0 or to {} at least", amps(min));
+        report.warning(&path, message, remedy);
+    }
+    Some(min)
+}
+
+/// As it is written in the file.
+fn amps(current: Milliamps) -> f64 {
+    f64::from(current.0) / 1_000.0
 }
 
 /// What the driver is told.

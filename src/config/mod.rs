@@ -83,6 +83,8 @@ pub struct KnownProfile<'a> {
     pub name: &'a str,
     /// Its chargers can change between one and three phases.
     pub switches_phases: bool,
+    /// The highest current that its chargers can be told.
+    pub max: control::Milliamps,
 }
 
 /// What became of a configuration file.

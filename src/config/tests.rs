@@ -8,12 +8,14 @@ mod robust;
 
 use std::path::Path;
 
+use control::Milliamps;
+
 use super::{Config, Environment, Files, Finding, KnownProfile, Loaded, parse};
 
 /// Profile names as the caller would pass them.
 const PROFILES: [KnownProfile; 2] = [
-    KnownProfile { name: "heidelberg-energy-control", switches_phases: false },
-    KnownProfile { name: "amperfied-connect", switches_phases: true },
+    KnownProfile { name: "heidelberg-energy-control", switches_phases: false, max: Milliamps(16_000) },
+    KnownProfile { name: "amperfied-connect", switches_phases: true, max: Milliamps(16_000) },
 ];
 
 /// A small file without findings. The tests of bad files replace its lines.

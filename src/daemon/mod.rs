@@ -9,6 +9,7 @@ mod desk;
 mod notify;
 mod outlet;
 mod recorder;
+mod remarks;
 mod state;
 #[cfg(test)]
 pub(crate) use recorder::tests::record;

@@ -8,6 +8,7 @@ use control::{
 };
 use tracing::{info, warn};
 
+use super::remarks::Remarks;
 use crate::config::PublishConfig;
 use crate::mqtt::link::Link;
 use crate::mqtt::state;
@@ -33,6 +34,7 @@ pub(super) struct Outlet {
     names: BTreeMap<ChargerId, String>,
     said: BTreeMap<ChargerId, Gist>,
     setpoints: BTreeMap<ChargerId, Milliamps>,
+    remarks: Remarks,
     imbalance: bool,
     was_up: bool,
     stated_at: Option<Tick>,
@@ -47,6 +49,7 @@ impl Outlet {
             names,
             said: BTreeMap::new(),
             setpoints: BTreeMap::new(),
+            remarks: Remarks::new(),
             imbalance: false,
             was_up: false,
             stated_at: None,
@@ -64,6 +67,7 @@ impl Outlet {
     /// The chargers may have changed places: what was said of them says nothing any more.
     pub(super) fn forget_chargers(&mut self) {
         self.said.clear();
+        self.remarks = Remarks::new();
         self.setpoints.clear();
     }
 
@@ -110,6 +114,8 @@ impl Outlet {
         let mut changed = false;
         for (id, view) in &snapshot.chargers {
             let new = gist(view);
+            let name = self.names.get(id).map_or("?", String::as_str);
+            self.remarks.look(*id, name, view);
             if self.said.get(id) == Some(&new) {
                 continue;
             }
@@ -118,7 +124,6 @@ impl Outlet {
             if old.is_some_and(|old| (old.0, old.1, old.2) == (new.0, new.1, new.2)) {
                 continue;
             }
-            let name = self.names.get(id).map_or("?", String::as_str);
             let site = &snapshot.site;
             info!(
                 charger = name,

@@ -88,6 +88,11 @@ codes! {
         28 = Asking { age },
         29 = SlowSamples { every, limit },
         30 = OffGrid,
+        31 = NotTaken { offered, drawn, takes_from },
+        32 = Withheld { left },
+        33 = ContactorRest { closures, left },
+        34 = Overdraw { told, drawn, left },
+        35 = UnknownState,
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Decided {
 impl Decided {
     /// What `view` says of a charger, but for its last report.
     pub const fn new(charger: ChargerId, view: &ChargerView) -> Self {
-        let ChargerView { mode, fixed, setpoint, reason, report: _, phases, starts } = *view;
+        let ChargerView { mode, fixed, setpoint, reason, phases, starts, .. } = *view;
         Self { charger, mode, fixed, setpoint, reason, phases, starts }
     }
 }

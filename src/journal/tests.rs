@@ -70,6 +70,7 @@ fn reason() -> impl Strategy<Value = Reason> {
             Reason::Fast,
             Reason::Fixed,
             Reason::SiteLimit,
+            Reason::UnknownState,
         ][..],
     );
     prop_oneof![
@@ -98,6 +99,14 @@ fn reason() -> impl Strategy<Value = Reason> {
         millis().prop_map(|age| Reason::Stale { age }),
         millis().prop_map(|age| Reason::Blind { age }),
         (any::<u8>(), of(watts())).prop_map(|(to, surplus)| Reason::SwitchingPhases { to, surplus }),
+        (milliamps(), milliamps(), of(milliamps())).prop_map(|(offered, drawn, takes_from)| Reason::NotTaken {
+            offered,
+            drawn,
+            takes_from
+        }),
+        millis().prop_map(|left| Reason::Withheld { left }),
+        (any::<u16>(), millis()).prop_map(|(closures, left)| Reason::ContactorRest { closures, left }),
+        (milliamps(), milliamps(), millis()).prop_map(|(told, drawn, left)| Reason::Overdraw { told, drawn, left }),
     ]
 }
 

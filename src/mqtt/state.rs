@@ -110,7 +110,7 @@ fn document(
 }
 
 fn charger(view: &ChargerView, energy: Option<WattHours>, at: Tick) -> Value {
-    let ChargerView { mode, fixed, setpoint, reason, report, phases, starts } = view;
+    let ChargerView { mode, fixed, setpoint, reason, report, phases, starts, overdrawn, needs, box_limit: _ } = view;
     let mut value = json!({
         "mode": mode.name(),
         "fixed_a": amps_number(*fixed),
@@ -118,6 +118,8 @@ fn charger(view: &ChargerView, energy: Option<WattHours>, at: Tick) -> Value {
         "reason": { "code": reason.code(), "text": reason.to_string() },
         "phases": phases,
         "starts_24h": starts,
+        "overdrawn_a": overdrawn.map(|seen| amps_number(seen.drawn)),
+        "takes_from_a": needs.map(|needs| amps_number(needs.takes_from)),
         "energy_wh": energy.map(|energy| energy.0),
     });
     if let Value::Object(map) = &mut value {

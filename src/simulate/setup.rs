@@ -195,7 +195,7 @@ pub fn reference(battery: bool) -> Result<control::Config, SetupError> {
         "version = 1\n[mqtt]\nurl = \"mqtts://localhost\"\n[battery]\npresent = {battery}\n\
          [[charger]]\nname = \"car\"\nprofile = \"{PROFILE}\"\nlink = \"serial:///dev/null\"\n"
     );
-    let profile = KnownProfile { name: PROFILE, switches_phases: false };
+    let profile = KnownProfile { name: PROFILE, switches_phases: false, max: control::Milliamps(16_000) };
     let loaded = config::parse(&text, Path::new("built-in"), &Environment::default(), &[profile], Files::Ignore);
     let findings = || loaded.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     loaded.config.as_ref().map(|config| config.control.clone()).ok_or_else(|| SetupError::Reference(findings()))

@@ -1,5 +1,6 @@
 //! One charger as the controller sees it: what the user wants, what was decided, what the box says.
 
+use crate::car::Car;
 use crate::config::{ChargerConfig, Config};
 use crate::history::PowerHistory;
 use crate::power::PowerCheck;
@@ -77,9 +78,8 @@ pub(crate) struct Charger {
     phases_seen: (u8, u8),
     charged_since_start: bool,
     waiting_since: Option<Tick>,
-    /// When the car last asked for current.
-    asked_at: Option<Tick>,
     wakes: u8,
+    pub(crate) car: Car,
 }
 
 impl Charger {
@@ -107,9 +107,17 @@ impl Charger {
             phases_seen: (0, 0),
             charged_since_start: false,
             waiting_since: None,
-            asked_at: None,
             wakes: 0,
+            car: Car::new(),
         }
+    }
+
+    /// The user chooses a mode.
+    pub(crate) fn choose(&mut self, mode: Mode) {
+        if mode != self.mode {
+            self.car.uptake.asked();
+        }
+        self.mode = mode;
     }
 
     /// Takes news of the box. A charge found running when its setpoint is first read is adopted as it is.
@@ -133,6 +141,9 @@ impl Charger {
         if self.origin == Origin::Unread && report.link == Link::Online {
             self.adopt(&report, now);
         }
+        if self.car.follow(&merged, self.drawn(), now) {
+            self.starts.note(now);
+        }
     }
 
     /// The highest current its wallbox may lately have offered, once its setpoint has been read.
@@ -144,12 +155,26 @@ impl Charger {
     fn adopt(&mut self, report: &ChargerReport, now: Tick) {
         let Some(found) = report.setpoint else { return };
         self.origin = Origin::Decided;
-        if report.vehicle == Vehicle::Charging && found >= self.min() {
+        let runs = report.vehicle == Vehicle::Charging
+            || report.vehicle == Vehicle::Unknown && self.drawn().is_some_and(|drawn| drawn >= PHASE_CARRIES);
+        if runs && found >= self.min() {
             self.setpoint = found.min(self.max()).floor_to(self.config.step);
             self.started_at = Some(now);
             self.origin = Origin::Adopted;
             self.charged_since_start = true;
         }
+        self.car.offered(self.setpoint, now);
+    }
+
+    /// What the strongest phase carries: measured, or reckoned from the power; `None` where neither is known.
+    fn drawn(&self) -> Option<Milliamps> {
+        let report = self.report?;
+        let strongest = report.currents.and_then(|currents| currents.into_iter().max());
+        strongest.or_else(|| {
+            let per_amp = self.voltage() * i64::from(self.phases().max(1));
+            let milliamps = i64::from(report.power?.positive().0) * 1_000 / per_amp;
+            u32::try_from(milliamps).ok().map(Milliamps)
+        })
     }
 
     /// A car may use fewer phases than it is given; its currents tell. Voltages do not: they are there on every wired phase.
@@ -160,7 +185,7 @@ impl Charger {
         }
         let Some(currents) = report.currents else { return };
         let strongest = currents.iter().max().copied().unwrap_or(Milliamps::ZERO);
-        if report.vehicle != Vehicle::Charging || strongest < PHASES_COUNT_FROM {
+        if !matches!(report.vehicle, Vehicle::Charging | Vehicle::Unknown) || strongest < PHASES_COUNT_FROM {
             self.phases_seen = (0, 0);
             return;
         }
@@ -221,13 +246,11 @@ impl Charger {
             Vehicle::Charging => {
                 self.charged_since_start = true;
                 self.waiting_since = None;
-                self.asked_at = Some(now);
             }
             Vehicle::Connected => {
                 self.waiting_since = self.waiting_since.or(Some(now));
             }
-            Vehicle::Requesting => self.asked_at = Some(now),
-            Vehicle::Unknown => {}
+            Vehicle::Requesting | Vehicle::Unknown => {}
         }
     }
 
@@ -269,7 +292,6 @@ impl Charger {
         }
         if self.setpoint == Milliamps::ZERO {
             self.started_at = Some(now);
-            self.starts.note(now);
             self.charged_since_start = false;
         } else if setpoint == Milliamps::ZERO {
             self.stopped_at = Some(now);
@@ -279,6 +301,7 @@ impl Charger {
         }
         self.moved_at = Some(now);
         self.setpoint = setpoint;
+        self.car.offered(setpoint, now);
     }
 
     pub(crate) const fn on(&self) -> bool {
@@ -316,9 +339,11 @@ impl Charger {
         self.box_max().map_or(self.config.max, |max| max.min(self.config.max)).floor_to(self.config.step)
     }
 
-    /// The lowest current other than 0.
+    /// The lowest current other than 0. In `solar`, where no more than the surplus is offered, one of which the car takes nothing is none.
     pub(crate) fn min(&self) -> Milliamps {
-        self.box_min().map_or(self.config.min, |min| min.max(self.config.min)).max(Milliamps::PILOT_MIN)
+        let set = self.box_min().map_or(self.config.min, |min| min.max(self.config.min)).max(Milliamps::PILOT_MIN);
+        let seen = self.car.uptake.worthwhile().filter(|seen| self.mode == Mode::Solar && *seen <= self.max());
+        seen.map_or(set, |seen| seen.max(set))
     }
 
     /// Phases that the car uses of those it is given now.
@@ -355,7 +380,7 @@ impl Charger {
 
     /// What it draws or, just allowed, is about to draw.
     pub(crate) fn claimed(&self, now: Tick) -> Watts {
-        let charging = self.report.is_some_and(|report| report.vehicle == Vehicle::Charging);
+        let charging = self.vehicle(now) == Vehicle::Charging;
         let starting = self.started_at.is_some_and(|at| now.since(at) < STARTUP);
         if self.on() && (charging || starting) { self.power_of(self.setpoint) } else { Watts::ZERO }
     }
@@ -373,7 +398,8 @@ impl Charger {
         let car = self.report.is_some_and(|report| report.vehicle != Vehicle::Absent);
         let watched =
             if self.only_watched() && car { self.box_max().unwrap_or(self.config.max) } else { Milliamps::ZERO };
-        self.setpoint.max(told).max(watched)
+        let most = self.setpoint.max(told).max(watched);
+        most.max(self.car.overdraw.beyond(most))
     }
 
     /// The setpoint that its box was last seen to have; 0 where none was.
@@ -389,9 +415,12 @@ impl Charger {
 
     /// It has been offered current for minutes and does not take it: most likely it is full.
     pub(crate) fn idle(&self, now: Tick) -> bool {
-        let long = |at: Tick| now.since(at) >= IDLE_AFTER;
-        let connected = self.report.is_some_and(|report| report.vehicle == Vehicle::Connected);
-        self.on() && connected && self.started_at.is_some_and(long) && self.asked_at.is_none_or(long)
+        self.car.uptake.left_for(now).is_some_and(|span| span >= IDLE_AFTER)
+    }
+
+    /// What the wallbox says of the car, or what the current tells where it does not.
+    pub(crate) fn vehicle(&self, now: Tick) -> Vehicle {
+        self.car.vehicle(self.report.map_or(Vehicle::Unknown, |report| report.vehicle), now)
     }
 
     /// It answers, but cannot be told a current.
@@ -413,6 +442,9 @@ impl Charger {
             report: self.report,
             phases: self.phases(),
             starts: self.starts.count(now),
+            overdrawn: self.car.overdraw.seen(),
+            needs: self.car.uptake.needs(),
+            box_limit: self.box_max().filter(|max| *max < self.config.max),
         }
     }
 

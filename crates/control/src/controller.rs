@@ -262,7 +262,8 @@ impl Controller {
         let Some(charger) = self.chargers.get_mut(&report.charger) else { return };
         let gist = |charger: &Charger| {
             let seen = charger.report.map(|report| (report.link, report.vehicle, report.fault, report.box_max));
-            (seen, charger.origin == Origin::Unread, charger.phases(), charger.switch.underway())
+            let unread = charger.origin == Origin::Unread;
+            (seen, unread, charger.phases(), charger.switch.underway(), charger.car.gist())
         };
         let before = gist(charger);
         charger.report(report, now);
@@ -277,7 +278,7 @@ impl Controller {
 
     fn command(&mut self, command: Command) {
         let (only, change): (_, &dyn Fn(&mut Charger)) = match command {
-            Command::Mode { charger, mode } => (charger, &move |charger: &mut Charger| charger.mode = mode),
+            Command::Mode { charger, mode } => (charger, &move |charger: &mut Charger| charger.choose(mode)),
             Command::FixedCurrent { charger, current } => (charger, &move |charger: &mut Charger| {
                 charger.fixed = current.max(charger.config.min).min(charger.config.max);
             }),

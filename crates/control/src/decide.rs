@@ -1,19 +1,19 @@
 //! From the situation to a setpoint and its reason, for one charger. Pure functions, top down.
 
+mod belief;
+
 use crate::band::{Band, Lines, Trend};
 use crate::charger::{Charger, Origin, blind_limit};
 use crate::config::Config;
-use crate::judge::{Doubt, Sources};
 use crate::phases::Crossing;
 use crate::reason::Reason;
 use crate::types::{Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
+pub(crate) use belief::Belief;
+use belief::{believed_rise, coarse, no_data, refused, time_passes};
 
 /// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
 const REPORTS_STOP: Millis = Millis::from_secs(75);
-
-/// By how much a charge is lowered to see whether silent meters are alive: a change that any of them shows.
-const ASKING_STEP: Milliamps = Milliamps(400);
 
 /// While the house runs from the home battery, this much of the surplus is left to it.
 const OFF_GRID_RESERVE: Watts = Watts(1_000);
@@ -31,27 +31,6 @@ pub(crate) enum Trigger {
     Event,
     /// Time has passed.
     Time,
-}
-
-/// What is believed of the site's meters.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Belief {
-    /// It may start or raise a charge.
-    pub(crate) may_rise: bool,
-    /// What is doubted of the meters.
-    pub(crate) doubt: Option<Doubt>,
-    /// Why what the meters say now counts as no data.
-    pub(crate) refused: Option<Doubt>,
-    /// Too many sources are unavailable for another sample.
-    pub(crate) lost: bool,
-    /// Power sources of which no live value is known.
-    pub(crate) missing: Sources,
-    /// Data older than this is stale.
-    pub(crate) stale_after: Millis,
-    /// The rhythm of the samples, where it is too slow to charge by.
-    pub(crate) too_slow: Option<Millis>,
-    /// The house runs from the home battery alone.
-    pub(crate) off_grid: bool,
 }
 
 /// Everything a decision rests on besides the charger itself.
@@ -97,10 +76,64 @@ const fn off(reason: Reason) -> Decision {
 
 /// What this charger may draw now, and why.
 pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
-    if let Some((setpoint, reason)) = blocked(charger, situation) {
-        return limited(charger, situation, (setpoint.min(held_at_most(charger, situation)), reason));
+    match standing(charger, situation) {
+        Standing::Blocked(reason) => off(reason),
+        // What cannot be judged now goes down with the data like any other, and not up.
+        Standing::Unclear(reason) => {
+            let (wish, _) = wish(charger, situation);
+            limited(charger, situation, (wish.min(charger.setpoint), reason))
+        }
+        Standing::Ready => ready(charger, situation),
     }
-    let (wish, reason) = match charger.mode {
+}
+
+/// Whether a charger can be told anything.
+enum Standing {
+    /// Charging is impossible whatever the mode. These stops bypass the minimum-on time.
+    Blocked(Reason),
+    /// It is not known how it stands. A short silence does not cost a stop.
+    Unclear(Reason),
+    Ready,
+}
+
+fn standing(charger: &Charger, situation: &Situation<'_>) -> Standing {
+    let Some(report) = charger.report else { return Standing::Blocked(Reason::Starting) };
+    match report.link {
+        Link::Starting => return Standing::Blocked(Reason::Starting),
+        Link::ReadOnly => return Standing::Blocked(Reason::ReadOnly),
+        Link::Asleep => return Standing::Blocked(Reason::Asleep),
+        Link::Offline => return unheard(charger, situation),
+        // Its line may hang without saying so.
+        Link::Online if charger.silence(situation.now) > REPORTS_STOP => return unheard(charger, situation),
+        Link::Online => {}
+    }
+    if let Some(fault) = report.fault {
+        return Standing::Blocked(Reason::Fault(fault));
+    }
+    if charger.origin == Origin::Unread {
+        return Standing::Blocked(Reason::Starting);
+    }
+    if let Some(reason) = charger.car.stops(charger.mode, situation.now) {
+        return Standing::Blocked(reason);
+    }
+    match charger.vehicle(situation.now) {
+        Vehicle::Absent => Standing::Blocked(Reason::NoVehicle),
+        Vehicle::Unknown => Standing::Unclear(Reason::UnknownState),
+        Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging => Standing::Ready,
+    }
+}
+
+fn unheard(charger: &Charger, situation: &Situation<'_>) -> Standing {
+    if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
+        Standing::Unclear(Reason::Offline)
+    } else {
+        Standing::Blocked(Reason::Offline)
+    }
+}
+
+/// What the mode asks for.
+fn wish(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    match charger.mode {
         Mode::Off => off(Reason::Off),
         Mode::Solar => solar(charger, situation),
         Mode::Slow => sighted(charger, situation, (charger.min(), Reason::Slow)),
@@ -110,7 +143,11 @@ pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
             let current = charger.fixed.floor_to(charger.config.step).max(charger.min()).min(charger.max());
             on_all_phases(charger, situation, sighted(charger, situation, (current, Reason::Fixed)))
         }
-    };
+    }
+}
+
+fn ready(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    let (wish, reason) = wish(charger, situation);
     if let Some(to) = charger.switch.underway()
         && wish > Milliamps::ZERO
     {
@@ -123,55 +160,25 @@ pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
     {
         return off(Reason::MinimumOff { left: coarse(left) });
     }
-    limited(charger, situation, (wish, reason))
+    limited(charger, situation, steady(charger, situation, (wish, reason)))
 }
 
-/// What makes charging impossible whatever the mode. These stops bypass the minimum-on time.
-fn blocked(charger: &Charger, situation: &Situation<'_>) -> Option<Decision> {
-    let Some(report) = charger.report else { return Some(off(Reason::Starting)) };
-    match report.link {
-        Link::Starting => return Some(off(Reason::Starting)),
-        Link::ReadOnly => return Some(off(Reason::ReadOnly)),
-        Link::Asleep => return Some(off(Reason::Asleep)),
-        Link::Offline => return Some(unheard(charger, situation)),
-        // Its line may hang without saying so.
-        Link::Online if charger.silence(situation.now) > REPORTS_STOP => return Some(unheard(charger, situation)),
-        Link::Online => {}
-    }
-    if let Some(fault) = report.fault {
-        return Some(off(Reason::Fault(fault)));
-    }
-    if charger.origin == Origin::Unread {
-        return Some(off(Reason::Starting));
-    }
-    match report.vehicle {
-        Vehicle::Absent => Some(off(Reason::NoVehicle)),
-        Vehicle::Unknown => Some((charger.setpoint, Reason::Starting)),
-        Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging => None,
-    }
-}
-
-/// A setpoint that is only held, because the charger cannot be judged now, obeys mode and age of the data all the same.
-fn held_at_most(charger: &Charger, situation: &Situation<'_>) -> Milliamps {
-    let age = situation.age();
-    let policy = &situation.config.fail_safe;
-    if charger.mode == Mode::Off || age > policy.stop_after {
-        let blind = blind_limit(charger.mode, situation.config).floor_to(charger.config.step);
-        if blind < charger.min() { Milliamps::ZERO } else { blind }
-    } else if charger.mode == Mode::Solar && (age > situation.belief.stale_after || situation.belief.refused.is_some())
-    {
-        charger.min()
-    } else {
-        charger.max()
-    }
-}
-
-/// A charger that does not answer keeps its last setpoint for a while, so that a short silence does not cost a stop.
-fn unheard(charger: &Charger, situation: &Situation<'_>) -> Decision {
-    if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
-        (charger.setpoint, Reason::Offline)
-    } else {
-        off(Reason::Offline)
+/// While the car does not take what it is offered, the offer does not follow the surplus, and the reason says so.
+fn steady(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
+    let now = situation.now;
+    let uptake = &charger.car.uptake;
+    let offered = match charger.mode {
+        Mode::Solar | Mode::SlowSolar => {
+            uptake.steady(wish, charger.min(), charger.max(), charger.car.contactor.is_calm(now), now)
+        }
+        Mode::Off | Mode::Slow | Mode::Fast | Mode::Fixed => wish,
+    };
+    let takes_from = uptake.needs().map(|needs| needs.takes_from);
+    match uptake.leaves(now) {
+        Some(drawn) if offered > Milliamps::ZERO && reason.is_of_the_offer() => {
+            (offered, Reason::NotTaken { offered, drawn, takes_from })
+        }
+        Some(_) | None => (offered, reason),
     }
 }
 
@@ -244,53 +251,6 @@ fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     (current.max(charger.min()), doubt.unwrap_or(reason))
 }
 
-/// What is doubted may lower the current, never raise it.
-fn believed_rise(charger: &Charger, situation: &Situation<'_>, current: Milliamps) -> (Milliamps, Option<Reason>) {
-    match situation.belief.doubt {
-        Some(doubt) if !situation.belief.may_rise && current > charger.setpoint => {
-            (charger.setpoint, Some(Reason::Doubted { doubt }))
-        }
-        Some(_) | None => (current, None),
-    }
-}
-
-/// Why there is no sample: what is not known, or what is not believed.
-fn no_data(situation: &Situation<'_>) -> Reason {
-    match (situation.belief.too_slow, situation.belief.doubt) {
-        (Some(every), _) => Reason::SlowSamples { every, limit: situation.config.fail_safe.stop_after },
-        (None, Some(doubt)) => Reason::Doubted { doubt },
-        (None, None) => Reason::NoData { missing: situation.belief.missing },
-    }
-}
-
-/// Nothing new is known: the setpoint stays, its reason says how long, and a silence is looked into before the data counts as stale.
-fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decision {
-    let age = situation.age();
-    let min_off_left = || charger.min_off_left(situation.now, &situation.config.solar);
-    let reason = if situation.belief.lost && charger.on() {
-        Reason::DataLost { age: coarse(age) }
-    } else if matches!(charger.reason, Reason::MinimumOff { .. }) {
-        Reason::MinimumOff { left: min_off_left().map_or(Millis(0), coarse) }
-    } else if matches!(charger.reason, Reason::MinimumOn { .. }) {
-        let left = charger.min_on_left(situation.now, &situation.config.solar);
-        Reason::MinimumOn { left: left.map_or(Millis(0), coarse) }
-    } else {
-        charger.reason
-    };
-    let asking = matches!(reason, Reason::Asking { .. } | Reason::DataLost { .. });
-    let quiet = age.0.saturating_mul(3) > situation.belief.stale_after.0.saturating_mul(2);
-    let lower = Milliamps(charger.setpoint.0.saturating_sub(ASKING_STEP.0)).max(charger.min());
-    if quiet && !asking && charger.setpoint > lower {
-        return (lower, Reason::Asking { age: coarse(age) });
-    }
-    (charger.setpoint, reason)
-}
-
-/// Time as it is shown: in steps of ten seconds, so that it is not news every second.
-const fn coarse(time: Millis) -> Millis {
-    Millis(time.0.div_ceil(10_000) * 10_000)
-}
-
 /// Surplus for this charger: what others have claimed, and what is kept for the battery, is not.
 fn available(trend: &Trend, situation: &Situation<'_>) -> Watts {
     let left_to_battery = if situation.belief.off_grid { OFF_GRID_RESERVE } else { Watts::ZERO };
@@ -330,25 +290,6 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     if charger.on() { go_on(charger, situation, trend) } else { start(charger, situation, trend) }
 }
 
-/// The meters speak and are not believed: down to the minimum at once. Meters that were seen not to follow the charger end the charge.
-fn refused(charger: &Charger, situation: &Situation<'_>, doubt: Doubt) -> Decision {
-    let conclusive = match doubt {
-        Doubt::CarNotSeen | Doubt::WrongSign => true,
-        Doubt::OutOfRange { .. }
-        | Doubt::Imbalance { .. }
-        | Doubt::HouseProduces { .. }
-        | Doubt::BatteryFromGrid { .. }
-        | Doubt::Jump { .. }
-        | Doubt::Unconfirmed { .. } => false,
-    };
-    let may_stop = charger.min_on_left(situation.now, &situation.config.solar).is_none();
-    if conclusive && may_stop {
-        off(Reason::Doubted { doubt })
-    } else {
-        (charger.setpoint.min(charger.min()), Reason::Doubted { doubt })
-    }
-}
-
 /// Break-even share of sun: none may come from a battery that is closed.
 fn share(situation: &Situation<'_>) -> Permille {
     if situation.battery_closed { Permille(1_000) } else { situation.config.solar.min_share }
@@ -383,6 +324,10 @@ fn starts_left(charger: &Charger, situation: &Situation<'_>) -> u16 {
 }
 
 fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decision {
+    if !charger.car.contactor.is_closed() && starts_left(charger, situation) == 0 {
+        // The car would start again by itself.
+        return off(Reason::StartsUsed { starts: charger.starts.count(situation.now) });
+    }
     let surplus = available(trend, situation);
     let (current, doubted) = believed_rise(charger, situation, follow(charger, situation, surplus));
     let one_phase = charger.phases() == 1;
@@ -453,6 +398,9 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     let starts = charger.starts.count(situation.now);
     if starts >= situation.config.solar.starts_per_day_max {
         return off(Reason::StartsUsed { starts });
+    }
+    if let Some(left) = charger.car.uptake.withheld(situation.now) {
+        return off(Reason::Withheld { left });
     }
     if change {
         return off(Reason::SwitchingPhases { to, surplus: Some(surplus) });

@@ -18,13 +18,17 @@ extern crate alloc;
 mod alignment;
 mod band;
 mod budget;
+mod car;
 mod charger;
 mod config;
+mod contactor;
 mod controller;
 mod decide;
 mod floor;
 mod history;
 mod judge;
+mod overdraw;
+mod pause;
 mod phases;
 mod power;
 mod reason;
@@ -34,13 +38,14 @@ mod switching;
 mod testing;
 mod types;
 mod units;
+mod uptake;
 
 pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, PhaseSwitching, Sampling, SolarPolicy};
 pub use controller::Controller;
 pub use judge::{Doubt, Sources};
 pub use reason::Reason;
 pub use types::{
-    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Order, Reading, Restore,
-    SiteView, Snapshot, Source, Vehicle, Wake,
+    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Needs, Order, Overdrawn, Reading,
+    Restore, SiteView, Snapshot, Source, Vehicle, Wake,
 };
 pub use units::{Milliamps, Millis, Percent, Permille, Tick, Volts, WattHours, Watts};

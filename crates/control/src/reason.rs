@@ -4,7 +4,10 @@ use core::fmt;
 
 use crate::judge::{Doubt, Sources};
 use crate::types::Fault;
-use crate::units::{Millis, Percent, Watts};
+use crate::units::{Milliamps, Millis, Percent, Watts};
+
+/// Less is shown as nothing: wallboxes measure to a tenth of an ampere.
+const LEAST_SHOWN: Milliamps = Milliamps(100);
 
 /// The reason of a decision, with the numbers that went in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,9 +144,55 @@ pub enum Reason {
         /// Surplus for this charger when it was decided; `None` where the mode asks for it.
         surplus: Option<Watts>,
     },
+    /// The car does not take what it is offered: it is full, asleep, or needs a higher current.
+    NotTaken {
+        /// What it is offered.
+        offered: Milliamps,
+        /// What it draws, less than half of the lowest current.
+        drawn: Milliamps,
+        /// It was seen to take something of this current.
+        takes_from: Option<Milliamps>,
+    },
+    /// The car took nothing of the last offers: the next one comes later.
+    Withheld {
+        /// Time left.
+        left: Millis,
+    },
+    /// The contactor closed too often in a short time.
+    ContactorRest {
+        /// How often within ten minutes.
+        closures: u16,
+        /// Time left.
+        left: Millis,
+    },
+    /// More was drawn than was told.
+    Overdraw {
+        /// The current that was told.
+        told: Milliamps,
+        /// The current that was drawn.
+        drawn: Milliamps,
+        /// Time left until it is tried again; 0 while current flows although none is allowed.
+        left: Millis,
+    },
+    /// The charger does not say whether a car is plugged in: not up until it does, for some seconds.
+    UnknownState,
 }
 
 impl Reason {
+    /// Whether it explains why so much is offered, as far as the car takes it.
+    pub(crate) const fn is_of_the_offer(self) -> bool {
+        matches!(
+            self,
+            Self::Slow
+                | Self::SlowSolar { .. }
+                | Self::Fast
+                | Self::Fixed
+                | Self::Following { .. }
+                | Self::Holding { .. }
+                | Self::NotTaken { .. }
+        )
+    }
+
     /// A stable word for programs.
     pub const fn code(self) -> &'static str {
         match self {
@@ -178,6 +227,11 @@ impl Reason {
             Self::Blind { .. } => "blind",
             Self::SiteLimit => "site-limit",
             Self::SwitchingPhases { .. } => "switching-phases",
+            Self::NotTaken { .. } => "not-taken",
+            Self::Withheld { .. } => "withheld",
+            Self::ContactorRest { .. } => "contactor-rest",
+            Self::Overdraw { .. } => "overdraw",
+            Self::UnknownState => "unknown-state",
         }
     }
 }
@@ -247,6 +301,36 @@ impl fmt::Display for Reason {
                 write!(f, "changing to {to} {}", if to == 1 { "phase" } else { "phases" })?;
                 surplus.map_or(Ok(()), |surplus| write!(f, " for {surplus} of surplus"))
             }
+            Self::NotTaken { offered, drawn, takes_from } => not_taken(f, offered, drawn, takes_from),
+            Self::Withheld { left } => write!(f, "the car took nothing of the last offer, the next one in {left}"),
+            Self::ContactorRest { closures, left } => {
+                write!(f, "the contactor closed {closures} times in 10 minutes: paused to spare it, {left} left")
+            }
+            Self::Overdraw { told, drawn, left: Millis(0) } => {
+                write!(f, "the car draws {drawn} although it was told {told}")
+            }
+            Self::Overdraw { told, drawn, left } => {
+                write!(f, "paused: the car drew {drawn} although it was told {told}, tried again in {left}")
+            }
+            Self::UnknownState => f.write_str("the charger does not say whether a car is plugged in"),
         }
+    }
+}
+
+fn not_taken(
+    f: &mut fmt::Formatter<'_>,
+    offered: Milliamps,
+    drawn: Milliamps,
+    takes_from: Option<Milliamps>,
+) -> fmt::Result {
+    write!(f, "offered {offered}, the car takes ")?;
+    if drawn < LEAST_SHOWN {
+        f.write_str("nothing")?;
+    } else {
+        write!(f, "only {drawn}")?;
+    }
+    match takes_from {
+        Some(from) => write!(f, "; it took {from}: set min-current-a"),
+        None => f.write_str(": it is full, asleep, or needs a higher min-current-a"),
     }
 }

@@ -84,6 +84,9 @@ pub(crate) struct Bench {
     pub(crate) polled: bool,
     /// The last surplus, draw of the cars, and of the house.
     burst: (i32, i32, i32),
+    /// Cars take what they are offered at once, and their wallboxes say that they charge. What they draw is not measured and left out of
+    /// the books: the surplus of [`Bench::surplus`] stays what it is.
+    pub(crate) eager: bool,
     last: BTreeMap<ChargerId, ChargerReport>,
 }
 
@@ -100,6 +103,7 @@ impl Bench {
             others: Vec::new(),
             polled: true,
             burst: (0, 0, 0),
+            eager: false,
             last: BTreeMap::new(),
         }
     }
@@ -121,6 +125,19 @@ impl Bench {
         }
         self.controller.handle(input, self.now);
         self.drain();
+        self.obey();
+    }
+
+    fn obey(&mut self) {
+        let eager = self.eager;
+        for (id, last) in self.last.clone().into_iter().filter(|_| eager) {
+            let Some(told) = self.orders.get(&id).and_then(|order| order.setpoint) else { continue };
+            if last.link == Link::Online && last.setpoint != Some(told) {
+                let vehicle = if told > Milliamps::ZERO { Vehicle::Charging } else { Vehicle::Requesting };
+                let takes = ChargerReport { power: None, ..report(id, self.now, vehicle, 0, told.0) };
+                self.tell(Input::Report(takes));
+            }
+        }
     }
 
     /// Lets time pass, firing every deadline on the way.
@@ -139,6 +156,7 @@ impl Bench {
             } else {
                 self.controller.handle_timeout(self.now);
                 self.drain();
+                self.obey();
             }
         }
         self.now = end;
@@ -191,6 +209,13 @@ impl Bench {
 
     pub(crate) fn check(&self, setpoint: u32, reason: &str) {
         assert_eq!((self.setpoint(), self.reason()), (setpoint, reason), "{:?}", self.controller.snapshot());
+    }
+
+    /// A box with a car that takes what it is offered, heard.
+    pub(crate) fn eager(config: Config) -> Self {
+        let mut bench = Self::plugged(config);
+        bench.eager = true;
+        bench
     }
 
     /// A box with a car that waits, heard.

@@ -386,6 +386,30 @@ pub struct ChargerView {
     pub report: Option<ChargerReport>,
     /// Phases the car uses.
     pub phases: u8,
-    /// Starts in the last 24 h.
+    /// How often its contactor has closed in the last 24 h, whoever made it.
     pub starts: u16,
+    /// More is drawn than it was told, or was until it was paused for that.
+    pub overdrawn: Option<Overdrawn>,
+    /// The car was seen to need more than the lowest current.
+    pub needs: Option<Needs>,
+    /// The wallbox's own maximum, where that is less than the configured one.
+    pub box_limit: Option<Milliamps>,
+}
+
+/// A car or wallbox that does not obey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdrawn {
+    /// The current it was told.
+    pub told: Milliamps,
+    /// The current of its strongest phase.
+    pub drawn: Milliamps,
+}
+
+/// A car that takes nothing of the lowest current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// The highest current of which it took nothing.
+    pub nothing_at: Milliamps,
+    /// The lowest current of which it took something, in whole amperes where that is possible.
+    pub takes_from: Milliamps,
 }

@@ -241,4 +241,117 @@ proptest! {
         let again = Judge::play(&steps);
         prop_assert_eq!(once, again);
     }
+
+    #[test]
+    fn the_contactor_closes_within_its_budget_whatever_the_car_does(
+        surplus in prop::collection::vec(-2_000..12_000_i32, 50..700),
+        (step, pulse_s, period_s, drawn) in (0..3_000_u32, 2..40_u64, 0..120_u64, 0..6_000_u32),
+    ) {
+        let mut garage = Garage::new();
+        let (mut before, mut moved) = (0_u32, 0_u64);
+        let mut closures = Vec::new();
+        for (second, surplus) in (0_u64..).zip(surplus.iter().flat_map(|surplus| [*surplus; 10])) {
+            let told = garage.told;
+            if told.abs_diff(before) > step {
+                (before, moved) = (told, second);
+            }
+            let pulses = second - moved < pulse_s || (period_s > 0 && second % (period_s + pulse_s) < pulse_s);
+            let state = if told > 0 && pulses { Vehicle::Charging } else { Vehicle::Connected };
+            if state == Vehicle::Charging && garage.said != Vehicle::Charging {
+                closures.push(second);
+            }
+            let drawn = if state == Vehicle::Charging { drawn } else { 0 };
+            garage.second(second, Link::Online, state, drawn, surplus);
+        }
+        for from in &closures {
+            let within = closures.iter().filter(|at| (*from..from + 600).contains(at)).count();
+            prop_assert!(within <= 6, "{within} closures within ten minutes from second {from}");
+        }
+        prop_assert!(closures.len() <= 20, "{} closures of 20 a day", closures.len());
+        prop_assert_eq!(usize::from(garage.starts()), closures.len());
+    }
+
+    /// States that say nothing, and a wallbox that is not heard, hold nothing above what the surplus of the last minutes allows.
+    #[test]
+    fn nothing_is_held_beyond_its_bound(steps in prop::collection::vec((-3_000..12_000_i32, 0..4_u8), 10..200)) {
+        let mut garage = Garage::new();
+        for (place, (surplus, kind)) in steps.iter().enumerate() {
+            for second in 0..10 {
+                let (link, vehicle, drawn) = match kind {
+                    0 => (Link::Online, Vehicle::Charging, garage.told),
+                    1 => (Link::Online, Vehicle::Unknown, garage.told),
+                    2 => (Link::Online, Vehicle::Unknown, 0),
+                    _ => (Link::Offline, Vehicle::Unknown, garage.told),
+                };
+                garage.second(place as u64 * 10 + second, link, vehicle, drawn, *surplus);
+            }
+            let told = i32::try_from(garage.told).unwrap();
+            let recent = &steps[place.saturating_sub(15)..=place];
+            let most = recent.iter().map(|(surplus, _)| *surplus).max().unwrap();
+            // What a wallbox that is not heard draws is only known when it speaks again.
+            let heard = recent.iter().rev().take(3).all(|(_, kind)| *kind < 3);
+            let within = told <= 6_000 || told * 69 / 100 <= most + 100;
+            prop_assert!(within || !heard, "{told} mA at {most} W in step {place}");
+            prop_assert!(told == 0 || most > 0 || recent.len() < 16, "{told} mA without sun in step {place}");
+        }
+    }
+}
+
+/// One charger, its wallbox heard every second and its site sampled every ten.
+struct Garage {
+    controller: Controller,
+    told: u32,
+    said: Vehicle,
+}
+
+impl Garage {
+    fn new() -> Self {
+        let mut config = config(750);
+        config.chargers.retain(|id, _| *id == ChargerId(0));
+        config.battery = BatteryPolicy { priority_soc: Percent(0), buffer_soc: Percent(100), ..config.battery };
+        let mut garage = Self { controller: Controller::new(config, Tick(1)), told: 0, said: Vehicle::Connected };
+        garage.second(0, Link::Online, Vehicle::Connected, 0, 0);
+        garage
+    }
+
+    fn starts(&self) -> u16 {
+        self.controller.snapshot().chargers[&ChargerId(0)].starts
+    }
+
+    /// A second passes in which the wallbox says this, and the car draws so many milliamperes on each phase.
+    fn second(&mut self, second: u64, link: Link, vehicle: Vehicle, drawn: u32, surplus: i32) {
+        let now = Tick((second + 1) * 1_000);
+        let power = i32::try_from(drawn * 69 / 100).unwrap_or(i32::MAX);
+        self.said = vehicle;
+        let silent = ChargerReport::silent(ChargerId(0), now, link);
+        let heard = ChargerReport {
+            vehicle,
+            power: Some(Watts(power)),
+            currents: Some([Milliamps(drawn); 3]),
+            setpoint: Some(Milliamps(self.told)),
+            ..silent
+        };
+        self.tell(Input::Report(if link == Link::Online { heard } else { silent }), now);
+        if second.is_multiple_of(10) {
+            let readings = [(Source::Solar, surplus.max(0)), (Source::Battery, 0), (Source::Grid, power - surplus)];
+            for (source, value) in readings.into_iter().chain([(Source::Load, power + surplus.max(0) - surplus)]) {
+                self.tell(Input::Reading(Reading { source, value: Some(value), retained: false }), now);
+            }
+        }
+        self.controller.handle_timeout(now);
+        self.drain();
+    }
+
+    fn tell(&mut self, input: Input, now: Tick) {
+        self.controller.handle(input, now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.controller.poll_action() {
+            if let Action::Order(Order { setpoint: Some(setpoint), .. }) = action {
+                self.told = setpoint.0;
+            }
+        }
+    }
 }

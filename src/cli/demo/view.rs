@@ -235,6 +235,9 @@ mod tests {
             report: None,
             phases: 3,
             starts: 1,
+            overdrawn: None,
+            needs: None,
+            box_limit: None,
         };
         Snapshot { at: Tick(1), site, chargers: BTreeMap::from([(ChargerId(0), charger)]) }
     }

@@ -241,6 +241,9 @@ fn chargers() {
         (18, "max-current-a = 33", "18:17", "from 6 to 32"),
         (18, "max-current-a = 26", "18:17", "more than the 25.0 A that [site] allows"),
         (18, "max-current-a = 15.95", "18:17", "finer than 0.1"),
+        (18, "min-current-a = 5", "18:17", "a car cannot be offered less than 6 A"),
+        (18, "min-current-a = 17", "18:17", "more than `max-current-a`, 16.0 A; lower it"),
+        (18, "max-current-a = 10\nmin-current-a = 12", "19:17", "more than `max-current-a`, 10.0 A"),
         (18, "fixed-current-a = 20", "18:19", "more than `max-current-a`, 16.0 A"),
         (18, "phases = 4", "18:10", "from 1 to 3"),
         (18, "mode = \"slow + solar\"", "18:8", "did you mean \"slow+solar\"?"),
@@ -311,6 +314,10 @@ fn what_does_not_fit_together() {
     let text = with_line(13, "charger-current-a = 16").replace("unit = 1", "max-current-a = 10");
     let found = lines(&read(&text).findings);
     assert!(found.contains("13:21: error: 16.0 A is more than this charger's `max-current-a`"), "{found}");
+    // A fixed current of which the car takes nothing.
+    let text = with_line(13, "blind-current-slow-a = 8").replace("unit = 1", "fixed-current-a = 7\nmin-current-a = 8");
+    let found = lines(&read(&text).findings);
+    assert!(found.contains("18:19: error: 7.0 A is less than `min-current-a`, 8.0 A; raise it"), "{found}");
     // Two boxes left alone must fit the fuse as well.
     let second = "[[charger]]\nname = \"b\"\nprofile = \"amperfied-connect\"\nlink = \"tcp://b\"\n[home-assistant]";
     let text = with_line(13, "charger-current-a = 13").replace("[home-assistant]", second);
@@ -338,6 +345,13 @@ fn warnings() {
         (9, "present = false\nfloor-soc = 20", "10:13", "no effect without a home battery"),
         (13, "stale-after-s = 45", "13:17", "one lost message"),
         (17, "link = \"serial:///dev/ttyUSB0\"", "17:8", "may be another adapter"),
+        (
+            18,
+            "max-current-a = 20",
+            "18:17",
+            "a heidelberg-energy-control gives 16.0 A at most, not 20.0 A; set it to 16;",
+        ),
+        (18, "min-current-a = 8", "18:17", "without data `slow` is limited to 6.0 A, which is less"),
     ];
     check(cases, Severity::Warning);
     let text = with_line(3, "url = \"mqtt://b\"\nca-file = \"ca.crt\"");

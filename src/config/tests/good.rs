@@ -110,7 +110,12 @@ fn limits_and_spans() {
     assert_eq!(config.control.site_limit, Milliamps(20_500));
     let limits = config.control.chargers[&ChargerId(0)];
     assert_eq!((limits.max, limits.fixed), (Milliamps(12_300), Milliamps(8_100)));
-    assert_eq!((limits.mode, limits.wake_after), (Mode::SlowSolar, None));
+    assert_eq!((limits.mode, limits.wake_after, limits.min), (Mode::SlowSolar, None, Milliamps(6_000)));
+    let blind = with_line(13, "blind-current-slow-a = 8").replace("unit = 1", "min-current-a = 8");
+    let limits = good(&blind).control.chargers[&ChargerId(0)];
+    assert_eq!((limits.min, limits.fixed), (Milliamps(8_000), Milliamps(8_000)), "`fixed` is not below it");
+    let above = super::read(&with_line(18, "max-current-a = 20")).config.unwrap();
+    assert_eq!(above.control.chargers[&ChargerId(0)].max, Milliamps(16_000), "what the wallbox can be told");
     assert_eq!(config.chargers[&ChargerId(0)].poll, Millis(500));
     assert_eq!(good(&with_line(13, "blind-current-a = -0.0")).control.fail_safe.blind_solar, Milliamps(0));
 }

@@ -27,6 +27,9 @@ fn widest_view(report: bool) -> ChargerView {
         report,
         phases: 3,
         starts: 2,
+        overdrawn: None,
+        needs: None,
+        box_limit: None,
     }
 }
 
@@ -72,9 +75,10 @@ fn the_document_is_stable() {
         r#"{"age_s":29,"battery_soc_percent":100,"battery_w":-100000,"charger_w":-100000,"chargers":{"carport":{"#,
         r#""box_energy_wh":264900,"box_max_a":null,"box_min_a":null,"box_setpoint_a":null,"currents_a":[16.0,0.0,5.9],"#,
         r#""derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","mode":"slow+solar","#,
-        r#""phases":3,"phases_connected":3,"power_w":-100000,"#,
+        r#""overdrawn_a":null,"phases":3,"phases_connected":3,"power_w":-100000,"#,
         r#""reason":{"code":"too-little-sun","text":"-1234 W of sun, starts at 4140 W"},"report_age_s":4,"#,
-        r#""setpoint_a":31.9,"starts_24h":2,"vehicle":"requesting","voltages_v":[230,230,230],"waking":false}},"#,
+        r#""setpoint_a":31.9,"starts_24h":2,"takes_from_a":null,"vehicle":"requesting","voltages_v":[230,230,230],"#,
+        r#""waking":false}},"#,
         r#""grid_w":-100000,"house_w":100000,"imbalance_w":null,"load_w":100000,"solar_w":100000,"#,
         r#""surplus_w":-100000,"version":1}"#,
     );

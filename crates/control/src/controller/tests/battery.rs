@@ -10,13 +10,13 @@ fn the_battery_takes_no_sun_from_the_car_unless_it_comes_first() {
         bench.read(Source::Grid, grid);
         bench.run(Millis(300));
     };
-    let mut bench = Bench::plugged(config());
+    let mut bench = Bench::eager(config());
     sample(&mut bench, 0, -4_800, 30);
     bench.check(6_900, "following");
 
     let mut first = config();
     first.battery.priority_soc = Percent(40);
-    let mut bench = Bench::plugged(first.clone());
+    let mut bench = Bench::eager(first.clone());
     sample(&mut bench, 0, -4_800, 30);
     bench.check(0, "battery-first");
     bench.secs(30);
@@ -26,7 +26,7 @@ fn the_battery_takes_no_sun_from_the_car_unless_it_comes_first() {
     sample(&mut bench, -6_000, -4_900, 30);
     bench.check(8_600, "following");
 
-    let mut bench = Bench::plugged(first);
+    let mut bench = Bench::eager(first);
     sample(&mut bench, 0, -4_800, 40);
     bench.check(6_900, "following");
     bench.secs(120);
@@ -58,10 +58,14 @@ fn the_battery_gives_no_more_than_its_budget() {
     let mut bench = Bench::plugged(config());
     let mut power = 900;
     let mut draw = |bench: &mut Bench| {
-        bench.says(Vehicle::Charging, 4_140, 6_000);
+        if bench.setpoint() > 0 {
+            bench.says(Vehicle::Charging, 4_140, 6_000);
+        } else {
+            bench.says(Vehicle::Requesting, 0, 0);
+        }
         bench.secs(3);
         power = 1_801 - power;
-        bench.read(Source::Battery, power);
+        bench.read(Source::Battery, if bench.setpoint() > 0 { power } else { power - 4_140 });
         bench.read(Source::Grid, 0);
         bench.secs(27);
     };

@@ -220,14 +220,20 @@ fn repeated_values_are_no_sign_of_life() {
 /// E1: the grid and the battery do not change, solar and load do.
 #[test]
 fn a_live_message_of_the_group_proves_the_values_that_stay_the_same() {
-    let mut bench = Bench::plugged(config());
+    let mut bench = Bench::eager(config());
     let mut house = 400;
     bench.surplus(5_600, 0);
     bench.mode(Mode::Off);
     bench.secs(600);
     bench.read(Grid, -5_600);
     for step in 0..40 {
-        bench.says(Vehicle::Connected, 0, 0);
+        match bench.setpoint() {
+            0 => bench.says(Vehicle::Requesting, 0, 0),
+            told => bench.tell(Input::Report(ChargerReport {
+                power: None,
+                ..report(CAR, bench.now, Vehicle::Charging, 0, told)
+            })),
+        }
         house = 1_000 - house;
         bench.read(Solar, 5_600 + house);
         bench.read(Load, house);

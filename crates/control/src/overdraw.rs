@@ -1,0 +1,221 @@
+//! A car or wallbox that draws more than it was told.
+//!
+//! A car follows the pilot signal downwards within 5 s (IEC 61851-1, annex A); telling the wallbox and reading the currents takes some
+//! seconds more. What is drawn beyond the highest setpoint of that time is not a ramp. It is said, and when it lasts the charge is paused:
+//! a car that takes what it likes takes it from the grid.
+
+use alloc::collections::VecDeque;
+
+use crate::pause::Pauses;
+use crate::reason::Reason;
+use crate::types::Overdrawn;
+use crate::units::{Milliamps, Millis, Tick};
+
+/// Measured currents and cars that step by whole amperes differ by no more than this from what was told.
+const TOLERANCE: Milliamps = Milliamps(1_000);
+/// Write, ramp and reading together.
+const FOLLOWED_AFTER: Millis = Millis::from_secs(10);
+/// Beyond that for this long it is said.
+const SAID_AFTER: Millis = Millis::from_secs(5);
+/// Beyond that for this long the charge is paused.
+const PAUSED_AFTER: Millis = Millis::from_secs(15);
+/// The first pause.
+const PAUSE_FIRST: Millis = Millis::from_secs(120);
+/// The longest one.
+const PAUSE_LONGEST: Millis = Millis::from_secs(3_600);
+/// Setpoints kept. At the bound the oldest goes: ten seconds with six changes each.
+const SETPOINTS_MAX: usize = 60;
+
+/// Holds what is drawn against what was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Overdraw {
+    /// The setpoints that may still be in force, with the moment of each, the oldest first.
+    setpoints: VecDeque<(Tick, Milliamps)>,
+    drawn: Milliamps,
+    since: Option<Tick>,
+    seen: Option<Overdrawn>,
+    pauses: Pauses,
+}
+
+impl Overdraw {
+    pub(crate) const fn new() -> Self {
+        Self {
+            setpoints: VecDeque::new(),
+            drawn: Milliamps::ZERO,
+            since: None,
+            seen: None,
+            pauses: Pauses::new(PAUSE_FIRST, PAUSE_LONGEST),
+        }
+    }
+
+    /// The car may draw `setpoint` from now on.
+    pub(crate) fn told(&mut self, setpoint: Milliamps, now: Tick) {
+        let old = now.before(FOLLOWED_AFTER);
+        while self.setpoints.get(1).is_some_and(|(at, _)| *at <= old) || self.setpoints.len() >= SETPOINTS_MAX {
+            self.setpoints.pop_front();
+        }
+        self.setpoints.push_back((now, setpoint));
+    }
+
+    /// The wallbox has measured `drawn` on its strongest phase.
+    pub(crate) fn measured(&mut self, drawn: Milliamps, now: Tick) {
+        self.drawn = drawn;
+        let told = self.setpoint();
+        if drawn.0 <= self.highest(now).0.saturating_add(TOLERANCE.0) {
+            self.since = None;
+            if self.pauses.left(now).is_none() {
+                self.seen = None;
+            }
+            return;
+        }
+        let mut lasted = now.since(*self.since.get_or_insert(now));
+        if told == Milliamps::ZERO {
+            // From the stop on it is a new matter.
+            lasted = lasted.min(Millis(self.unchanged_for(now).0.saturating_sub(FOLLOWED_AFTER.0)));
+        }
+        let same = |seen: Overdrawn| {
+            (seen.told == Milliamps::ZERO) == (told == Milliamps::ZERO) && seen.drawn.0.abs_diff(drawn.0) <= TOLERANCE.0
+        };
+        if lasted >= SAID_AFTER && !self.seen.is_some_and(same) {
+            self.seen = Some(Overdrawn { told, drawn });
+        }
+        if lasted >= PAUSED_AFTER && told > Milliamps::ZERO && self.pauses.left(now).is_none() {
+            self.pauses.begin(now);
+        }
+    }
+
+    /// The wallbox says nothing, or cannot be told a current.
+    pub(crate) const fn unmeasured(&mut self) {
+        self.drawn = Milliamps::ZERO;
+        self.since = None;
+    }
+
+    /// Another car may behave.
+    pub(crate) const fn forget(&mut self) {
+        self.pauses.forget();
+    }
+
+    /// More is drawn than was told, or was before the pause.
+    pub(crate) const fn seen(&self) -> Option<Overdrawn> {
+        self.seen
+    }
+
+    /// Whether current flows although none is allowed.
+    pub(crate) fn flows_at_zero(&self) -> Option<Reason> {
+        let seen = self.seen.filter(|seen| seen.told == Milliamps::ZERO && self.since.is_some())?;
+        Some(Reason::Overdraw { told: seen.told, drawn: seen.drawn, left: Millis(0) })
+    }
+
+    /// Why no current may be offered now.
+    pub(crate) fn stops(&self, now: Tick) -> Option<Reason> {
+        let paused = || {
+            let (left, seen) = self.pauses.left(now).zip(self.seen)?;
+            Some(Reason::Overdraw { told: seen.told, drawn: seen.drawn, left })
+        };
+        self.flows_at_zero().or_else(paused)
+    }
+
+    /// What is drawn, where that is more than `told` by more than measuring explains; else nothing.
+    pub(crate) fn beyond(&self, told: Milliamps) -> Milliamps {
+        if self.drawn.0 > told.0.saturating_add(TOLERANCE.0) { self.drawn } else { Milliamps::ZERO }
+    }
+
+    fn setpoint(&self) -> Milliamps {
+        self.setpoints.back().map_or(Milliamps::ZERO, |(_, setpoint)| *setpoint)
+    }
+
+    fn unchanged_for(&self, now: Tick) -> Millis {
+        self.setpoints.back().map_or(Millis(u64::MAX), |(at, _)| now.since(*at))
+    }
+
+    /// The highest setpoint that the car may still be following.
+    fn highest(&self, now: Tick) -> Milliamps {
+        let old = now.before(FOLLOWED_AFTER);
+        let ends = self.setpoints.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+        let in_force = self.setpoints.iter().zip(ends).filter(|(_, end)| end.is_none_or(|end| end > old));
+        in_force.map(|((_, setpoint), _)| *setpoint).max().unwrap_or(Milliamps::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> Tick {
+        Tick(1_000_000 + second * 1_000)
+    }
+
+    fn told(milliamps: u32) -> Overdraw {
+        let mut overdraw = Overdraw::new();
+        overdraw.told(Milliamps(milliamps), at(0));
+        overdraw
+    }
+
+    #[test]
+    fn a_ramp_is_none() {
+        let mut overdraw = told(16_000);
+        overdraw.told(Milliamps(6_000), at(20));
+        for (second, drawn) in [(20, 16_000), (24, 16_000), (26, 12_000), (29, 8_000), (30, 6_100), (60, 6_900)] {
+            overdraw.measured(Milliamps(drawn), at(second));
+            assert_eq!((overdraw.seen(), overdraw.stops(at(second))), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_car_that_lags_behind_a_falling_setpoint_does_not_overdraw() {
+        let mut overdraw = told(16_000);
+        for second in 1..90_u32 {
+            overdraw.told(Milliamps(16_000 - second * 100), at(u64::from(second)));
+            overdraw.measured(Milliamps(16_000 - second.saturating_sub(8) * 100), at(u64::from(second)));
+            assert_eq!(overdraw.since, None);
+        }
+    }
+
+    #[test]
+    fn it_is_said_and_then_paused_for_longer_each_time() {
+        let mut overdraw = told(7_200);
+        let mut second = 100;
+        for minutes in [2, 4, 8, 16, 32, 60, 60] {
+            for _ in 0..=PAUSED_AFTER.0 / 1_000 {
+                assert_eq!(overdraw.stops(at(second)), None);
+                overdraw.measured(Milliamps(16_000), at(second));
+                second += 1;
+            }
+            let seen = Overdrawn { told: Milliamps(7_200), drawn: Milliamps(16_000) };
+            assert_eq!(overdraw.seen(), Some(seen));
+            let stops = Reason::Overdraw { told: seen.told, drawn: seen.drawn, left: Millis(minutes * 60_000) };
+            assert_eq!(overdraw.stops(at(second)), Some(stops));
+            overdraw.told(Milliamps::ZERO, at(second));
+            overdraw.measured(Milliamps(16_000), at(second + 3));
+            overdraw.measured(Milliamps::ZERO, at(second + 5));
+            assert_eq!(overdraw.seen(), Some(seen), "why it is paused");
+            second += minutes * 60;
+            overdraw.measured(Milliamps::ZERO, at(second));
+            assert_eq!((overdraw.seen(), overdraw.stops(at(second))), (None, None));
+            overdraw.told(Milliamps(7_200), at(second));
+        }
+    }
+
+    #[test]
+    fn current_at_zero_is_said_as_long_as_it_flows() {
+        let mut overdraw = told(0);
+        for second in 20..=26 {
+            overdraw.measured(Milliamps(3_200), at(second));
+        }
+        let flows = Reason::Overdraw { told: Milliamps::ZERO, drawn: Milliamps(3_200), left: Millis(0) };
+        assert_eq!(overdraw.stops(at(26)), Some(flows));
+        overdraw.measured(Milliamps(300), at(27));
+        assert_eq!((overdraw.seen(), overdraw.stops(at(27))), (None, None));
+    }
+
+    #[test]
+    fn beyond_is_what_measuring_does_not_explain() {
+        let mut overdraw = told(7_200);
+        overdraw.measured(Milliamps(8_000), at(20));
+        assert_eq!(overdraw.beyond(Milliamps(7_200)), Milliamps::ZERO);
+        overdraw.measured(Milliamps(16_000), at(20));
+        assert_eq!(overdraw.beyond(Milliamps(7_200)), Milliamps(16_000));
+        overdraw.unmeasured();
+        assert_eq!(overdraw.beyond(Milliamps(7_200)), Milliamps::ZERO);
+    }
+}

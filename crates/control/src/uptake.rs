@@ -1,0 +1,260 @@
+//! What the car takes of what it is offered.
+//!
+//! A car that is full, asleep, or wants more than it is offered takes nothing. Some such cars ask for current for some seconds at each
+//! change of the offer and close the contactor each time. So a car that does not take gets a constant offer until it does. It may need a
+//! higher current than the lowest: where the surplus gives it, a higher one is tried, seldom and each only once.
+//!
+//! ```text
+//!            offer                      draws                       
+//!  nothing ────────▶ waiting (constant) ──────▶ taking (the offer follows the surplus)
+//!   ▲ ▲                   │                        │
+//!   │ └── offer withdrawn ┘ the next one waits     │ draws no more
+//!   └──────────── offer withdrawn ─────────────────┴──▶ waiting
+//! ```
+
+use crate::pause::Pauses;
+use crate::types::{Needs, Vehicle};
+use crate::units::{Milliamps, Millis, Tick};
+
+/// Less than half of the lowest current that can be offered is balancing, preheating or the car's own supply: a higher offer would not
+/// bring more.
+const TAKES: Milliamps = Milliamps(3_000);
+/// A car takes what it is offered within this, unless it sleeps: most need 5 to 30 s.
+const PATIENCE: Millis = Millis::from_secs(60);
+/// What was drawn for this long was no accident.
+const PROVEN: Millis = Millis::from_secs(15);
+/// A higher current is tried when the surplus gives this much more than what the car did not take …
+const TRY_FROM: Milliamps = Milliamps(1_000);
+/// … and then at most this much more, so that a small cloud does not end it.
+const TRY_MORE: Milliamps = Milliamps(2_000);
+/// The offer was constant for this long before a higher one is tried.
+const TRY_AFTER: Millis = Millis::from_secs(300);
+/// A try is one from here on, however it ends.
+const TRIED_AFTER: Millis = Millis::from_secs(20);
+/// From one try to the next.
+const TRY_FIRST: Millis = Millis::from_secs(600);
+/// See [`TRY_FIRST`].
+const TRY_LONGEST: Millis = Millis::from_secs(3_600);
+/// After an offer that was not taken, until the next one.
+const OFFER_FIRST: Millis = Millis::from_secs(120);
+/// See [`OFFER_FIRST`].
+const OFFER_LONGEST: Millis = Millis::from_secs(1_800);
+/// A car that did not ask for this long and then does has changed its mind.
+const ASKS_ANEW: Millis = Millis::from_secs(30);
+
+/// What is known of the car's appetite. It holds until the car leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Uptake {
+    /// The current offered, and since when; 0 is no offer.
+    offer: (Milliamps, Tick),
+    drawn: Option<Milliamps>,
+    /// Since when it has taken or not taken what it is offered.
+    changed_at: Tick,
+    taking: bool,
+    /// It took something of the present offer.
+    took_some: bool,
+    /// The next offer had better be a small one.
+    wary: bool,
+    /// The highest current of which it took nothing.
+    refused: Option<Milliamps>,
+    /// The lowest current of which it took something.
+    took: Option<Milliamps>,
+    /// It began to take when it was offered this much, more than before.
+    began_at: Option<Milliamps>,
+    needs: Option<Needs>,
+    /// When it was offered more than the current of which it took nothing, while that offer lasts.
+    try_began: Option<Tick>,
+    tries: Pauses,
+    withheld: Pauses,
+    quiet_since: Option<Tick>,
+}
+
+impl Uptake {
+    pub(crate) const fn new() -> Self {
+        Self {
+            offer: (Milliamps::ZERO, Tick(0)),
+            drawn: None,
+            changed_at: Tick(0),
+            taking: false,
+            took_some: false,
+            wary: false,
+            refused: None,
+            took: None,
+            began_at: None,
+            needs: None,
+            try_began: None,
+            tries: Pauses::new(TRY_FIRST, TRY_LONGEST),
+            withheld: Pauses::new(OFFER_FIRST, OFFER_LONGEST),
+            quiet_since: None,
+        }
+    }
+
+    /// The offer has changed to `setpoint`.
+    pub(crate) fn offered(&mut self, setpoint: Milliamps, now: Tick) {
+        let before = core::mem::replace(&mut self.offer, (setpoint, now)).0;
+        let tried = self.try_began.take().is_some_and(|at| now.since(at) >= TRIED_AFTER);
+        if tried && !self.taking {
+            // A cloud has ended it; the next one will not be longer.
+            self.refused = Some(self.refused.map_or(before, |refused| refused.max(before)));
+        }
+        if before == Milliamps::ZERO {
+            self.changed_at = now;
+            self.taking = false;
+            self.took_some = false;
+        } else if setpoint == Milliamps::ZERO {
+            self.wary = !self.taking;
+            if !self.took_some {
+                self.withheld.begin(now);
+            }
+            self.taking = false;
+        } else if setpoint > before && !self.taking {
+            self.try_began = Some(now);
+            self.tries.begin(now);
+        }
+    }
+
+    /// The wallbox says `vehicle`, and has measured `drawn` on its strongest phase.
+    pub(crate) fn follow(&mut self, vehicle: Vehicle, drawn: Option<Milliamps>, now: Tick) {
+        if vehicle == Vehicle::Absent {
+            *self = Self { offer: self.offer, ..Self::new() };
+            return;
+        }
+        self.drawn = drawn;
+        self.listen(vehicle, now);
+        if self.offer.0 == Milliamps::ZERO {
+            return;
+        }
+        let takes = drawn.map_or(vehicle == Vehicle::Charging, |drawn| drawn >= TAKES);
+        if takes != self.taking {
+            self.taking = takes;
+            self.changed_at = now;
+            self.began_at = takes.then_some(self.offer.0);
+        }
+        if takes { self.takes(now) } else { self.refuses(now) }
+    }
+
+    /// Whether it takes what it is offered.
+    pub(crate) const fn taking(&self) -> bool {
+        self.taking
+    }
+
+    /// What it has not taken anything of for so long that it is worth saying, and what it takes instead.
+    pub(crate) fn leaves(&self, now: Tick) -> Option<Milliamps> {
+        let long = self.left_for(now).is_some_and(|span| span >= PATIENCE);
+        long.then(|| self.drawn.unwrap_or(Milliamps::ZERO))
+    }
+
+    /// How long it has not taken what it is offered; `None` while it does, or is offered nothing.
+    pub(crate) fn left_for(&self, now: Tick) -> Option<Millis> {
+        (self.offer.0 > Milliamps::ZERO && !self.taking).then(|| now.since(self.changed_at))
+    }
+
+    /// The current it was seen to need, where the lowest is not enough.
+    pub(crate) const fn needs(&self) -> Option<Needs> {
+        self.needs
+    }
+
+    /// The lowest current worth offering, where that is known well enough.
+    pub(crate) fn worthwhile(&self) -> Option<Milliamps> {
+        let close = |needs: &Needs| needs.takes_from.0 - needs.nothing_at.0.min(needs.takes_from.0) <= TRY_MORE.0;
+        self.needs.filter(close).map(|needs| needs.takes_from)
+    }
+
+    /// After offers that were not taken: time left until the next one.
+    pub(crate) fn withheld(&self, now: Tick) -> Option<Millis> {
+        self.withheld.left(now)
+    }
+
+    /// The user wants something else: the next offer does not wait.
+    pub(crate) const fn asked(&mut self) {
+        self.withheld.forget();
+    }
+
+    /// What to offer instead of `wish`: the same until the car takes it. `min` and `max` are what may be offered; `calm` allows a try.
+    pub(crate) fn steady(&self, wish: Milliamps, min: Milliamps, max: Milliamps, calm: bool, now: Tick) -> Milliamps {
+        let (offer, _) = self.offer;
+        if self.taking || wish <= min {
+            return wish;
+        }
+        if offer == Milliamps::ZERO {
+            return if self.wary { min } else { wish };
+        }
+        let more = self.worth_trying(wish, max, now).filter(|_| calm);
+        more.unwrap_or(if wish >= offer { offer.max(min) } else { min })
+    }
+
+    /// A higher current than the one that the car did not take, if it was not seen to take that one before: then it is full.
+    fn worth_trying(&self, wish: Milliamps, max: Milliamps, now: Tick) -> Option<Milliamps> {
+        let refused = self.refused.filter(|refused| self.took.is_none_or(|took| took > *refused))?;
+        let enough = wish.0 >= refused.0.saturating_add(TRY_FROM.0) || (wish >= max && wish > refused);
+        let due = now.since(self.offer.1) >= TRY_AFTER && self.tries.left(now).is_none();
+        let more = Milliamps(refused.0.saturating_add(TRY_MORE.0)).min(wish);
+        (enough && due && more > self.offer.0).then_some(more)
+    }
+
+    fn takes(&mut self, now: Tick) {
+        self.took_some = true;
+        self.wary = false;
+        self.withheld.forget();
+        let (offer, since) = self.offer;
+        if now.since(self.changed_at) < PROVEN {
+            return;
+        }
+        if let Some((began, refused)) = self.began_at.take().zip(self.refused)
+            && began > refused
+            && self.took.is_none_or(|took| took > refused)
+        {
+            self.learn(refused, began);
+        }
+        if now.since(since) >= PROVEN {
+            let took = self.took.map_or(offer, |took| took.min(offer));
+            self.took = Some(took);
+            match self.needs {
+                Some(needs) if took <= needs.nothing_at => self.needs = None,
+                Some(needs) => self.learn(needs.nothing_at, took),
+                None => {}
+            }
+        }
+    }
+
+    /// It took nothing of `refused` and something of `took`; what was learned before may be closer.
+    fn learn(&mut self, refused: Milliamps, took: Milliamps) {
+        let known = self.needs.map(|needs| needs.takes_from).filter(|from| *from > refused);
+        let new = whole_above(took, refused);
+        self.needs = Some(Needs { nothing_at: refused, takes_from: known.map_or(new, |known| known.min(new)) });
+    }
+
+    fn refuses(&mut self, now: Tick) {
+        let (offer, since) = self.offer;
+        if now.since(since) >= PATIENCE && now.since(self.changed_at) >= PATIENCE {
+            self.refused = Some(self.refused.map_or(offer, |refused| refused.max(offer)));
+            self.wary = true;
+        }
+    }
+
+    /// A car that begins to ask while it is offered nothing need not wait for the next offer.
+    fn listen(&mut self, vehicle: Vehicle, now: Tick) {
+        match vehicle {
+            Vehicle::Requesting => {
+                if self.offer.0 == Milliamps::ZERO
+                    && self.quiet_since.is_some_and(|since| now.since(since) >= ASKS_ANEW)
+                {
+                    self.withheld.forget();
+                }
+                self.quiet_since = None;
+            }
+            Vehicle::Connected => self.quiet_since = self.quiet_since.or(Some(now)),
+            Vehicle::Charging => self.quiet_since = None,
+            Vehicle::Absent | Vehicle::Unknown => {}
+        }
+    }
+}
+
+/// `current` in whole amperes, rounded down as far as it stays above `refused`.
+fn whole_above(current: Milliamps, refused: Milliamps) -> Milliamps {
+    let whole = current.floor_to(Milliamps(1_000));
+    if whole > refused { whole } else { current }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What a household should hear about its car and its wallbox: each finding once, and the end of those that end.
+
+use std::collections::BTreeMap;
+
+use control::{ChargerId, ChargerView, Milliamps, Needs};
+use tracing::{info, warn};
+
+/// What was said of one charger.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    overdrawn: bool,
+    needs: Option<Needs>,
+    box_limit: Option<Milliamps>,
+}
+
+/// Remembers what was said.
+#[derive(Debug)]
+pub(super) struct Remarks {
+    said: BTreeMap<ChargerId, Said>,
+}
+
+impl Remarks {
+    pub(super) const fn new() -> Self {
+        Self { said: BTreeMap::new() }
+    }
+
+    /// Says what is new about a charger.
+    pub(super) fn look(&mut self, id: ChargerId, name: &str, view: &ChargerView) {
+        let said = self.said.entry(id).or_default();
+        if view.overdrawn.is_some() != said.overdrawn {
+            said.overdrawn = view.overdrawn.is_some();
+            if let Some(seen) = view.overdrawn {
+                warn!(
+                    charger = name,
+                    told_ma = seen.told.0,
+                    drawn_ma = seen.drawn.0,
+                    "{name}: the car draws {} although it was told {}; if it lasts the charge is paused, and if it comes back have the \
+                     wallbox looked at",
+                    seen.drawn,
+                    seen.told
+                );
+            } else {
+                info!(charger = name, "{name}: the car keeps to its current again");
+            }
+        }
+        if let Some(needs) = view.needs.filter(|needs| said.needs != Some(*needs)) {
+            said.needs = Some(needs);
+            warn!(
+                charger = name,
+                nothing_at_ma = needs.nothing_at.0,
+                takes_from_ma = needs.takes_from.0,
+                "{name}: the car takes nothing at {} but did at {}: {}",
+                needs.nothing_at,
+                needs.takes_from,
+                remedy(needs)
+            );
+        }
+        if let Some(limit) = view.box_limit.filter(|limit| said.box_limit != Some(*limit)) {
+            said.box_limit = Some(limit);
+            warn!(
+                charger = name,
+                box_max_ma = limit.0,
+                "{name}: the wallbox itself is set to {limit} at most, less than max-current-a: set max-current-a to that, or the switch in \
+                 the wallbox (an electrician's work)"
+            );
+        }
+    }
+}
+
+/// What to set: the current itself where it is known well enough.
+fn remedy(needs: Needs) -> String {
+    let from = f64::from(needs.takes_from.0) / 1_000.0;
+    if needs.takes_from.0.saturating_sub(needs.nothing_at.0) <= 2_000 {
+        format!("set min-current-a = {from}")
+    } else {
+        format!("set min-current-a, to {from} at most")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_is_as_exact_as_what_was_seen() {
+        let needs =
+            |nothing_at, takes_from| Needs { nothing_at: Milliamps(nothing_at), takes_from: Milliamps(takes_from) };
+        assert_eq!(remedy(needs(6_000, 8_000)), "set min-current-a = 8");
+        assert_eq!(remedy(needs(6_000, 16_000)), "set min-current-a, to 16 at most");
+    }
+}
