@@ -5,7 +5,7 @@ use crate::charger::{Charger, Origin, blind_limit};
 use crate::config::Config;
 use crate::phases::Crossing;
 use crate::reason::Reason;
-use crate::types::{Link, Mode, Vehicle};
+use crate::types::{Fault, Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 
 /// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
@@ -134,10 +134,12 @@ fn held_at_most(charger: &Charger, situation: &Situation<'_>) -> Milliamps {
 
 /// A charger that does not answer keeps its last setpoint for a while, so that a short silence does not cost a stop.
 fn unheard(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    let useless = charger.report.and_then(|report| report.fault).filter(|fault| *fault == Fault::Unusable);
+    let reason = useless.map_or(Reason::Offline, Reason::Fault);
     if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
-        (charger.setpoint, Reason::Offline)
+        (charger.setpoint, reason)
     } else {
-        off(Reason::Offline)
+        off(reason)
     }
 }
 
