@@ -33,6 +33,7 @@ mod reliability;
 mod setpoint;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ use poll::Measured;
 use pulse::Pulse;
 use reliability::Reliability;
 use setpoint::Ending;
+pub use trouble::Trouble;
 
 /// Without any order the box is only read, and only this long: traffic feeds its watchdog.
 const GRACE: Millis = Millis::from_secs(60);
@@ -340,8 +342,8 @@ impl Driver {
         if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at || waits {
             return None;
         }
-        if let Some(job) = self.alone_job() {
-            return job;
+        if !self.alone.is_near() {
+            return self.alone_job();
         }
         if let Some(job) = self.farewell() {
             return Some(job);

@@ -27,6 +27,7 @@ pub(crate) enum FakeSwitch {
 const POWER_ON_COUNTER: u16 = 16;
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct FakeBox {
     pub(crate) layout: u16,
     pub(crate) input: BTreeMap<u16, u16>,

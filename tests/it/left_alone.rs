@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control::{ChargerId, Milliamps, Millis, Order};
 use surplusd::charger::bus::{self, BusCommand, BusEvent};
-use surplusd::charger::driver::Notice;
+use surplusd::charger::driver::{Notice, Trouble};
 use surplusd::charger::profile;
 use surplusd::config::{ChargerSetup, LinkConfig};
 use surplusd::daemon::clock::Clock;
@@ -68,7 +68,9 @@ async fn is_left_alone(fault: Fault) {
         assert_eq!(look(&port, clock).0, 160);
         port.wallbox().fault(fault.clone(), None);
         order(0);
-        let left = |event: &BusEvent| matches!(event, BusEvent::Notice { notice: Notice::LeftAlone { .. }, .. });
+        let left = |event: &BusEvent| {
+            matches!(event, BusEvent::Notice { notice: Notice::Trouble(Trouble::LeftAlone { .. }), .. })
+        };
         while !left(&events.recv().await.expect("an event before the end")) {
             look(&port, clock);
         }

@@ -6,7 +6,7 @@ use super::connect::Step;
 use super::kept::Seen;
 use super::{
     ASLEEP_RETRY, BACKOFF_MAX, CHECK_EVERY, Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Sign,
-    Stage, StandbyState, Which,
+    Stage, StandbyState, Trouble, Which,
 };
 use crate::charger::codec::{Failure, Outcome};
 
@@ -52,8 +52,8 @@ impl Driver {
             self.try_answer(job, outcome, now);
             return;
         }
-        if matches!(job, Job::Write(Which::Setpoint, _)) {
-            self.farewell_ended();
+        if let Job::Write(Which::Setpoint, raw) = job {
+            self.farewell_ended(raw);
         }
         if job == Job::Connect(Step::Serial) {
             // Not worth losing a charger over.
@@ -272,10 +272,10 @@ impl Driver {
             self.notice(match (asleep, job, cause) {
                 (true, ..) => Notice::Asleep,
                 (false, Some(job), Cause::Declined(code)) => {
-                    Notice::Useless { asked: self.operation(job).to_string(), exception: Some(code) }
+                    Notice::Trouble(Trouble::Useless { asked: self.operation(job).to_string(), exception: Some(code) })
                 }
                 (false, Some(job), Cause::Nonsense) => {
-                    Notice::Useless { asked: self.operation(job).to_string(), exception: None }
+                    Notice::Trouble(Trouble::Useless { asked: self.operation(job).to_string(), exception: None })
                 }
                 (false, _, Cause::Failure(failure)) => Notice::LinkLost { failure },
                 (false, None, Cause::Declined(_) | Cause::Nonsense) => Notice::LinkLost { failure: Failure::Gone },

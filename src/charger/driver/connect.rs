@@ -4,7 +4,7 @@ use control::{Link, Milliamps, Tick};
 
 use super::answers::Cause;
 use super::phases::Ask;
-use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which, read};
+use super::{Driver, Event, Job, Notice, Stage, StandbyState, Trouble, Which, read};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
 
@@ -150,9 +150,9 @@ impl Driver {
             self.phases_missing();
         }
         let lost_at = self.lost_at.take();
-        self.alone.useless = false;
-        if let Some(since) = self.alone.taken_back() {
-            self.notice(Notice::TakenBack { after: now.since(since) });
+        let controllable = self.controllable();
+        if let Some(since) = self.alone.connected(controllable) {
+            self.notice(Notice::Trouble(Trouble::TakenBack { after: now.since(since) }));
         } else if let Some(lost_at) = lost_at {
             self.notice(Notice::Recovered { after: now.since(lost_at) });
         }

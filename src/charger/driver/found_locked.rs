@@ -9,7 +9,7 @@
 use control::{Fault, Millis, Tick};
 
 use super::pulse::Pulse;
-use super::{Driver, Job, Notice};
+use super::{Driver, Job, Notice, Trouble};
 use crate::charger::codec::Outcome;
 
 /// A wallbox leaves state F within 10 s after its watchdog was fed again, or its lock opened; after this it is locked for good.
@@ -80,7 +80,10 @@ impl Driver {
             (Job::ReadLock, Outcome::Registers(words)) if *words == [lock.unlocked] => {}
             (Job::ReadLock, _) => self.found_locked.state = State::Free,
             (_, Outcome::Written) => {
-                self.notice(Notice::FoundLocked { address: lock.register.address, unlocked: lock.unlocked });
+                self.notice(Notice::Trouble(Trouble::FoundLocked {
+                    address: lock.register.address,
+                    unlocked: lock.unlocked,
+                }));
                 self.found_locked.since = Some(now);
                 self.poll_at = now;
             }
@@ -98,6 +101,10 @@ impl Driver {
         let lock = &self.profile.lock;
         let key_switch = lock.external.as_ref().zip(self.found_locked.external);
         let key_switch = key_switch.map(|(register, locked)| (register.address, locked));
-        self.notice(Notice::StaysLocked { address: lock.register.address, unlocked: lock.unlocked, key_switch });
+        self.notice(Notice::Trouble(Trouble::StaysLocked {
+            address: lock.register.address,
+            unlocked: lock.unlocked,
+            key_switch,
+        }));
     }
 }

@@ -19,7 +19,7 @@
 use control::{ChargerReport, Fault, Link, Milliamps, Millis, Tick};
 
 use super::connect::Step;
-use super::{Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Stage, Which};
+use super::{Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Stage, Trouble, Which};
 use crate::charger::codec::Outcome;
 use crate::charger::profile::Layout;
 
@@ -61,6 +61,7 @@ enum Try {
 
 /// What is known of a wallbox that may have to be left alone.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 pub(super) struct LeftAlone {
     state: State,
     /// Its setpoint was last known to be no more than wanted.
@@ -72,6 +73,8 @@ pub(super) struct LeftAlone {
     /// It could not be controlled since.
     since: Option<Tick>,
     said: bool,
+    /// It could be told a current once: whatever it says of its layout now, it is no wallbox that can only be watched.
+    controllable: bool,
     /// Its last answer, if it gives any, did not help.
     pub(super) useless: bool,
     /// Raw values as last read, also before the link was lost.
@@ -90,11 +93,16 @@ impl LeftAlone {
             spoken_at: None,
             since: None,
             said: false,
+            controllable: false,
             useless: false,
             watchdog: None,
             fail_safe: None,
             released: false,
         }
+    }
+
+    pub(super) const fn is_near(&self) -> bool {
+        matches!(self.state, State::Near)
     }
 
     pub(super) const fn is_trying(&self) -> bool {
@@ -119,26 +127,26 @@ impl LeftAlone {
         self.state = State::Near;
     }
 
-    /// It can be controlled again: since when not, if that was said.
-    pub(super) const fn taken_back(&mut self) -> Option<Tick> {
+    /// It has connected; since when it could not be controlled, if that was said.
+    pub(super) const fn connected(&mut self, controllable: bool) -> Option<Tick> {
+        self.controllable |= controllable;
+        self.useless = false;
         let since = self.since.take();
         if std::mem::replace(&mut self.said, false) { since } else { None }
     }
 }
 
 impl Driver {
-    /// What is to be asked of a wallbox that is left alone; `None` if it is spoken to as usual.
-    pub(super) fn alone_job(&self) -> Option<Option<Job>> {
-        let job = match self.alone.state {
-            State::Near => return None,
-            State::Silent { .. } => return Some(None),
-            State::Trying(Try::Setpoint) => Job::Write(Which::Setpoint, self.certainly_not_too_high()),
-            State::Trying(Try::Watchdog) => Job::Write(Which::Watchdog, self.wanted(Which::Watchdog)),
-            State::Trying(Try::FailSafe) => Job::Write(Which::FailSafe, self.wanted(Which::FailSafe)),
-            State::Trying(Try::Layout) => Job::Connect(Step::Layout),
-            State::Trying(Try::Proof) => Job::Read(Which::Setpoint),
-        };
-        Some(Some(job))
+    /// What is to be asked of a wallbox that is left alone.
+    pub(super) fn alone_job(&self) -> Option<Job> {
+        let State::Trying(step) = self.alone.state else { return None };
+        Some(match step {
+            Try::Setpoint => Job::Write(Which::Setpoint, self.certainly_not_too_high()),
+            Try::Watchdog => Job::Write(Which::Watchdog, self.wanted(Which::Watchdog)),
+            Try::FailSafe => Job::Write(Which::FailSafe, self.wanted(Which::FailSafe)),
+            Try::Layout => Job::Connect(Step::Layout),
+            Try::Proof => Job::Read(Which::Setpoint),
+        })
     }
 
     /// The raw setpoint for a wallbox of which it is not known what it has: the least of what is ordered, the safe current, and 0 where
@@ -151,7 +159,7 @@ impl Driver {
 
     /// Whether its layout has no setpoint: it can only be watched, and is.
     pub(super) fn only_watched(&self) -> bool {
-        self.layout != Layout(0) && !self.controllable()
+        self.layout != Layout(0) && !self.controllable() && !self.alone.controllable
     }
 
     /// Whether nothing lower is wanted than what the wallbox is known to have.
@@ -192,7 +200,7 @@ impl Driver {
             State::Trying(_) => None,
         };
         let fallen = self.fallen_at();
-        let lead = if let State::Silent { until } = self.alone.state { Some(Tick(until.0 - LEAD.0)) } else { None };
+        let lead = if let State::Silent { until } = self.alone.state { Some(Tick(until.0.saturating_sub(LEAD.0))) } else { None };
         [next, fallen, lead].into_iter().flatten().filter(|at| *at > now).min()
     }
 
@@ -250,11 +258,12 @@ impl Driver {
         self.lost_at.get_or_insert(now);
         if !asleep && !self.alone.said {
             self.alone.said = true;
-            self.notice(Notice::LeftAlone {
+            self.notice(Notice::Trouble(Trouble::LeftAlone {
+                wanted: self.target().map(|raw| self.profile.decode_current(raw)),
                 told: self.profile.decode_current(self.certainly_not_too_high()),
                 silence: self.silence(),
                 falls_to: self.falls_back().then_some(self.safe_current),
-            });
+            }));
         }
         let report = self.silent_report(now);
         self.say(Event::Report(report));

@@ -4,6 +4,7 @@ use std::fmt;
 
 use control::{Milliamps, Millis};
 
+use super::Trouble;
 use crate::charger::codec::Failure;
 use crate::charger::profile::Layout;
 use crate::relay::Failure as RelayFailure;
@@ -75,52 +76,8 @@ pub enum Notice {
         /// How the last try ended.
         failure: Failure,
     },
-    /// The charger answers, and declines what it cannot be used without, or says nonsense.
-    Useless {
-        /// What it was asked.
-        asked: String,
-        /// With which exception it declines; `None` where the answer makes no sense.
-        exception: Option<u8>,
-    },
-    /// No lower current can be proven: the wallbox is told one all the same, and then left alone for longer than its watchdog takes.
-    LeftAlone {
-        /// What it is told.
-        told: Milliamps,
-        /// The shortest silence before each further try.
-        silence: Millis,
-        /// What it falls to by itself; `None` where that was never read back.
-        falls_to: Option<Milliamps>,
-    },
-    /// A wallbox that was left alone can be controlled again.
-    TakenBack {
-        /// How long it could not.
-        after: Millis,
-    },
-    /// Many requests fail, although not so many in a row that the charger would be lost.
-    Unreliable {
-        /// So many failed.
-        failed: u32,
-        /// Of the last so many.
-        asked: u32,
-    },
-    /// It answers almost everything again.
-    Reliable,
-    /// The wallbox was found in state F at the first meeting, and its remote lock was opened.
-    FoundLocked {
-        /// Register of the remote lock.
-        address: u16,
-        /// What was written.
-        unlocked: u16,
-    },
-    /// The wallbox stays in state F although this program does not lock it.
-    StaysLocked {
-        /// Register of the remote lock.
-        address: u16,
-        /// Its value when open.
-        unlocked: u16,
-        /// Register of the key switch, and whether that is locked, where it can be read.
-        key_switch: Option<(u16, bool)>,
-    },
+    /// The wallbox does not do what it should.
+    Trouble(Trouble),
     /// It does not answer, as is to be expected of a box in standby.
     Asleep,
     /// It answers again.
@@ -206,6 +163,7 @@ impl Notice {
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {
+            Self::Trouble(trouble) => trouble.level(),
             Self::SetpointProven { .. } => Level::Debug,
             Self::Connected { .. }
             | Self::State { .. }
@@ -216,8 +174,6 @@ impl Notice {
             | Self::WakeStarted
             | Self::WakeEnded
             | Self::Unlocked
-            | Self::TakenBack { .. }
-            | Self::Reliable
             | Self::PhasesChanging { .. }
             | Self::PhasesChanged { .. }
             | Self::ContactBack
@@ -227,11 +183,6 @@ impl Notice {
             | Self::PowerCycle { .. }
             | Self::Lapsed { .. }
             | Self::LinkLost { .. }
-            | Self::Useless { .. }
-            | Self::LeftAlone { .. }
-            | Self::Unreliable { .. }
-            | Self::FoundLocked { .. }
-            | Self::StaysLocked { .. }
             | Self::WakeImpossible
             | Self::NoPhaseSwitch
             | Self::PhasesRefused { .. }
@@ -284,42 +235,7 @@ impl fmt::Display for Notice {
             }
             Self::Resumed => f.write_str("decisions come again"),
             Self::LinkLost { failure } => write!(f, "does not answer: {failure}"),
-            Self::Useless { asked, exception: Some(code) } => write!(
-                f,
-                "answers, but declines to {asked} (Modbus exception {code}): it cannot be used until it does not; check the profile"
-            ),
-            Self::Useless { asked, exception: None } => {
-                write!(f, "answers, but nothing usable to {asked}: it cannot be used until it does; check the profile")
-            }
-            Self::LeftAlone { told, silence, falls_to: Some(current) } => write!(
-                f,
-                "it cannot be proven that it has no more than it may have: told {told} and left alone for {silence} or longer before \
-                 each further try, so that its own watchdog takes it down to {current}"
-            ),
-            Self::LeftAlone { told, silence, falls_to: None } => write!(
-                f,
-                "it cannot be proven that it has no more than it may have: told {told} and left alone for {silence} or longer before \
-                 each further try; whether its own watchdog stops it was never read back: look at the wallbox"
-            ),
-            Self::TakenBack { after } => write!(f, "can be controlled again after {after}"),
-            Self::Unreliable { failed, asked } => write!(
-                f,
-                "does not answer reliably: {failed} of the last {asked} requests failed; check wiring, termination and other masters"
-            ),
-            Self::Reliable => f.write_str("answers reliably again"),
-            Self::FoundLocked { address, unlocked } => write!(
-                f,
-                "found in state F (locked or not ready): its remote lock was opened once (register {address} = {unlocked})"
-            ),
-            Self::StaysLocked { key_switch: Some((address, true)), .. } => write!(
-                f,
-                "stays locked (state F) by its key switch (register {address} = 0): open the external lock at the wallbox"
-            ),
-            Self::StaysLocked { address, unlocked, .. } => write!(
-                f,
-                "stays locked (state F): if another program has locked it, write {unlocked} to register {address}; else check its external \
-                 lock input and switch it off and on"
-            ),
+            Self::Trouble(trouble) => trouble.fmt(f),
             Self::Asleep => f.write_str("sleeps until a car is plugged in"),
             Self::Recovered { after } => write!(f, "answers again after {after}"),
             Self::WakeStarted => f.write_str("locked for some seconds to wake the car"),

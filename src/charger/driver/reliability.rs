@@ -1,6 +1,6 @@
 //! Whether a wallbox answers most of what it is asked. Single failures are overcome by asking again; many of them are said.
 
-use super::Notice;
+use super::{Notice, Trouble};
 
 /// Requests that are looked back upon.
 const WINDOW: u32 = 32;
@@ -38,11 +38,11 @@ impl Reliability {
         let failures = self.failed.count_ones();
         if !self.said && failures >= MANY {
             self.said = true;
-            return Some(Notice::Unreliable { failed: failures, asked: self.asked });
+            return Some(Notice::Trouble(Trouble::Unreliable { failed: failures, asked: self.asked }));
         }
         if self.said && failures < FEW {
             self.said = false;
-            return Some(Notice::Reliable);
+            return Some(Notice::Trouble(Trouble::Reliable));
         }
         None
     }

@@ -154,10 +154,10 @@ impl Driver {
         (!self.only_watched()).then_some(Job::Write(Which::Setpoint, low))
     }
 
-    /// The safe current was written, or tried to be.
-    pub(super) const fn farewell_ended(&mut self) {
+    /// A setpoint was written, or tried to be; what was under way when the end began is not the safe current.
+    pub(super) fn farewell_ended(&mut self, raw: u16) {
         if let Some(Ending::Under { low, .. }) = &mut self.ending {
-            *low = None;
+            *low = low.filter(|low| *low != raw);
         }
     }
 

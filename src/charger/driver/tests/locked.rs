@@ -18,7 +18,11 @@ fn a_wallbox_that_is_found_locked_is_unlocked_once() {
         rig.run(Millis(10_000));
         assert_eq!((rig.fake.holding[&259], rig.fake.count_writes(259)), (1, 1), "{layout:x}");
         assert_eq!(rig.report().fault, None);
-        let said = rig.notices().iter().filter(|notice| matches!(notice, Notice::FoundLocked { .. })).count();
+        let said = rig
+            .notices()
+            .iter()
+            .filter(|notice| matches!(notice, Notice::Trouble(Trouble::FoundLocked { .. })))
+            .count();
         assert_eq!(said, 1);
         // Who locks it later means it: it is said, with the remedy.
         rig.fake.holding.insert(259, 0);
@@ -65,6 +69,8 @@ fn a_wake_up_is_not_taken_for_a_lock_of_somebody_else() {
     rig.tell(Input::Wake);
     rig.run(Millis(60_000));
     assert_eq!((rig.fake.holding[&259], rig.fake.count_writes(259)), (1, 2));
-    let taken = |notice: &&&Notice| matches!(notice, Notice::FoundLocked { .. } | Notice::StaysLocked { .. });
+    let taken = |notice: &&&Notice| {
+        matches!(notice, Notice::Trouble(Trouble::FoundLocked { .. } | Trouble::StaysLocked { .. }))
+    };
     assert_eq!(rig.notices().iter().filter(taken).count(), 0);
 }
