@@ -200,7 +200,11 @@ impl Driver {
             State::Trying(_) => None,
         };
         let fallen = self.fallen_at();
-        let lead = if let State::Silent { until } = self.alone.state { Some(Tick(until.0.saturating_sub(LEAD.0))) } else { None };
+        let lead = if let State::Silent { until } = self.alone.state {
+            Some(Tick(until.0.saturating_sub(LEAD.0)))
+        } else {
+            None
+        };
         [next, fallen, lead].into_iter().flatten().filter(|at| *at > now).min()
     }
 
