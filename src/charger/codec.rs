@@ -50,6 +50,21 @@ impl fmt::Display for Request {
     }
 }
 
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, addr, count) = match *self {
+            Self::ReadInput { addr, count } => ("read input register", addr, count),
+            Self::ReadHolding { addr, count } => ("read holding register", addr, count),
+            Self::WriteSingle { addr, value } => return write!(f, "write {value} to register {addr}"),
+        };
+        if count <= 1 {
+            write!(f, "{what} {addr}")
+        } else {
+            write!(f, "{what}s {addr} to {}", addr.saturating_add(count - 1))
+        }
+    }
+}
+
 /// A well-formed frame that came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {

@@ -15,38 +15,48 @@
 //! stale: a lower current first, then the lock, the settings, a higher current, checks, and measurements last.
 //!
 //! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has
-//! lapsed the driver writes the safe current, reads it back, and is silent. The box's own watchdog then does the rest.
+//! lapsed the driver writes the safe current, reads it back, and is silent. The box's own watchdog then does the rest. The same holds
+//! for a wallbox that cannot be controlled (`left_alone`).
 
 mod answers;
 mod connect;
 mod contact;
+mod found_locked;
+mod interface;
 mod kept;
+mod left_alone;
 mod notice;
 mod phases;
 mod poll;
 mod pulse;
+mod reliability;
 mod setpoint;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use control::{ChargerId, ChargerReport, Link, Milliamps, Millis, Order, Tick};
+use control::{ChargerId, Link, Milliamps, Millis, Order, Tick};
 
-use super::codec::{Operation, Outcome, Request};
+use super::codec::{Operation, Request};
 use super::profile::{Layout, Profile, Register, Table};
 use crate::config::{ChargerSetup, PhaseSwitch};
-use crate::relay::{Answer, Failure as RelayFailure, What};
 use connect::Step;
 pub(crate) use contact::ANSWER_WITHIN;
 use contact::Contact;
+use found_locked::FoundLocked;
+pub use interface::{Event, Input, Why};
 use kept::Kept;
+use left_alone::LeftAlone;
 pub use notice::{Level, Notice, Sign};
 use phases::{Ask, Phases};
 use poll::Measured;
 use pulse::Pulse;
+use reliability::Reliability;
 use setpoint::Ending;
+pub use trouble::Trouble;
 
 /// Without any order the box is only read, and only this long: traffic feeds its watchdog.
 const GRACE: Millis = Millis::from_secs(60);
@@ -65,68 +75,6 @@ const BACKOFF_MAX: Millis = Millis::from_secs(10);
 /// More events than one input can cause; at the bound the oldest are dropped, which only a caller that never polls can see.
 const EVENTS_MAX: usize = 64;
 
-/// What the driver is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// What the charger may draw, and until when. `setpoint: None` keeps what the box has.
-    Order(Order),
-    /// Wake the car.
-    Wake,
-    /// A wake-up may have been cut short by a crash: unlock before anything else.
-    Unlock,
-    /// Safe current, read back, then silence.
-    Shutdown,
-    /// How the outstanding request ended.
-    Outcome(Outcome),
-    /// The line cannot be opened, or was lost.
-    LineDown,
-    /// The line is open and quiet; may be said again while it is.
-    LineUp,
-    /// How the question about the contact ended.
-    Contact(Result<Answer, RelayFailure>),
-    /// Time has passed.
-    Timeout,
-}
-
-/// What the driver says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// News for the controller.
-    Report(ChargerReport),
-    /// News for the log.
-    Notice(Notice),
-    /// To be asked of the relay whose contact switches the phases; one at a time, answer with [`Input::Contact`].
-    Contact(What),
-    /// The box is certainly not locked by a wake-up any more.
-    Woken,
-    /// Shutdown has ended; `proven` if the safe current was read back.
-    ShutDown {
-        /// Whether the safe current was read back.
-        proven: bool,
-    },
-}
-
-/// Why [`Driver::poll_timeout`] wants to be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// There is something to ask.
-    Due,
-    /// The pause after a failure ends.
-    Retry,
-    /// Measurements are due.
-    Poll,
-    /// The setpoint or the watchdog must be looked at again.
-    Check,
-    /// The order lapses.
-    Lapse,
-    /// The wake-up goes on.
-    Pulse,
-    /// The change of phases goes on.
-    Phases,
-    /// The time for the shutdown is over.
-    Ending,
-}
-
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
@@ -139,6 +87,9 @@ enum Job {
     Phases(Ask),
     Lock,
     Unlock,
+    /// The lock of a wallbox that was found locked.
+    ReadLock,
+    FreeLock,
 }
 
 /// The registers that are kept at a value.
@@ -158,7 +109,8 @@ enum Stage {
 /// What is known of the standby register, which most boxes do not let us read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StandbyState {
-    Unwritten,
+    /// Written in vain so often.
+    Unwritten(u8),
     Done,
 }
 
@@ -209,6 +161,9 @@ pub struct Driver {
     /// The box does not keep what is written: no current until it is tried again then.
     refused_until: Option<Tick>,
     pulse: Pulse,
+    found_locked: FoundLocked,
+    alone: LeftAlone,
+    reliability: Reliability,
     phases: Phases,
     /// What switches the phases, if the box does not.
     contact: Option<Contact>,
@@ -262,10 +217,13 @@ impl Driver {
             setpoint: Kept::new(),
             watchdog: Kept::new(),
             fail_safe: Kept::new(),
-            standby: StandbyState::Unwritten,
+            standby: StandbyState::Unwritten(0),
             restoring: false,
             refused_until: None,
             pulse: Pulse::Idle,
+            found_locked: FoundLocked::new(),
+            alone: LeftAlone::new(now),
+            reliability: Reliability::new(),
             phases,
             contact,
             set_at: None,
@@ -309,6 +267,8 @@ impl Driver {
             }
         }
         self.outstanding = Some(job);
+        self.alone.spoke(now);
+        self.tell_released(now);
         Some(Request { unit: self.unit, op: self.operation(job) })
     }
 
@@ -317,7 +277,7 @@ impl Driver {
         match (self.choose(now), self.setpoint.known()) {
             (Some(Job::Write(Which::Setpoint, raw)), Some(known)) => raw < known,
             // A write has gone astray: what the box has must be known before it can be lowered.
-            (Some(Job::Read(Which::Setpoint)), None) => true,
+            (Some(Job::Read(Which::Setpoint) | Job::Write(Which::Setpoint, _)), None) => true,
             (Some(_), _) => self.ending.is_some(),
             (None, _) => false,
         }
@@ -346,6 +306,8 @@ impl Driver {
             (running, self.raise_at().unwrap_or(now), Why::Check),
             (running, self.phases_deadline(now).unwrap_or(now), Why::Phases),
             (true, self.contact_deadline(now).unwrap_or(now), Why::Phases),
+            (true, self.alone_deadline(now).unwrap_or(now), Why::Silence),
+            (running, self.found_locked.deadline().unwrap_or(now), Why::Check),
         ]
         .into_iter()
         .filter(|(applies, at, _)| *applies && *at > now)
@@ -380,6 +342,12 @@ impl Driver {
         if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at || waits {
             return None;
         }
+        if !self.alone.is_near() {
+            return self.alone_job();
+        }
+        if let Some(job) = self.farewell() {
+            return Some(job);
+        }
         if let Stage::Connecting(step) = self.stage {
             // A lock left over from a crash goes first, whatever else is known or not.
             let job = self.tells_off().unwrap_or(Job::Connect(step));
@@ -397,6 +365,9 @@ impl Driver {
             return None;
         }
         if let Some(job) = self.settings_job() {
+            return Some(job);
+        }
+        if let Some(job) = self.found_locked_job() {
             return Some(job);
         }
         if self.controllable() && self.readback_at <= now {
@@ -458,7 +429,10 @@ impl Driver {
             Job::WriteStandby(addr, value) => Operation::WriteSingle { addr, value },
             Job::Phases(ask) => self.phases_operation(ask),
             Job::Lock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.locked },
-            Job::Unlock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.unlocked },
+            Job::ReadLock => read(&profile.lock.register),
+            Job::Unlock | Job::FreeLock => {
+                Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.unlocked }
+            }
         }
     }
 
@@ -478,12 +452,14 @@ impl Driver {
             self.fail_safe.try_again();
         }
         self.pulse.pass_time(now);
+        self.pass_found_locked(now);
         self.pass_phases(now);
         self.pass_contact(now);
         if (self.lapsed || self.ending.is_some()) && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
             self.cancel_pulse();
         }
         self.pass_ending(now);
+        self.pass_alone(now);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use control::{Millis, Tick};
 
-use super::codec::{Failure, Operation, Outcome, Request};
+use super::codec::{Failure, Flaw, Operation, Outcome, Request};
 
 /// A car that takes what it is offered, and how long it goes on drawing after it is told to stop.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,7 @@ pub(crate) enum FakeSwitch {
 const POWER_ON_COUNTER: u16 = 16;
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct FakeBox {
     pub(crate) layout: u16,
     pub(crate) input: BTreeMap<u16, u16>,
@@ -39,6 +40,22 @@ pub(crate) struct FakeBox {
     pub(crate) stubborn: Vec<u16>,
     /// Answers exception 2 to these.
     pub(crate) missing: Vec<u16>,
+    /// Answers exception 2 to reading these, and keeps what is written.
+    pub(crate) unreadable: Vec<u16>,
+    /// Answers exception 2 to writing these, and lets them be read.
+    pub(crate) read_only: Vec<u16>,
+    /// Answers requests that touch these registers with these exceptions.
+    pub(crate) declines: Vec<(u16, u8)>,
+    /// Says state F while its remote lock is locked.
+    pub(crate) locks: bool,
+    /// Does nothing and answers this exception to everything.
+    pub(crate) exception: Option<u8>,
+    /// Does what it is told, and its answers are garbled.
+    pub(crate) garbled: bool,
+    /// Does what it is told, and the answer to each request of that number (every second one for 2) is lost.
+    pub(crate) every: Option<usize>,
+    /// Requests so far.
+    turn: usize,
     /// Every write that reached it.
     pub(crate) writes: Vec<(Tick, u16, u16)>,
     /// Every request that reached it.
@@ -79,6 +96,14 @@ impl FakeBox {
             mute: false,
             stubborn: vec![],
             missing: vec![],
+            unreadable: vec![],
+            read_only: vec![],
+            declines: vec![],
+            locks: false,
+            exception: None,
+            garbled: false,
+            every: None,
+            turn: 0,
             writes: vec![],
             requests: vec![],
             fed: Tick(0),
@@ -163,25 +188,54 @@ impl FakeBox {
         if self.silent {
             return Outcome::Failed(Failure::Timeout);
         }
+        self.turn += 1;
+        if let Some(code) = self.exception {
+            self.hear(request, now);
+            return Outcome::Exception(code);
+        }
         let outcome = self.carry_out(request, now);
-        if self.mute { Outcome::Failed(Failure::Timeout) } else { outcome }
+        if self.garbled {
+            return Outcome::Failed(Failure::Malformed(Flaw::Frame));
+        }
+        let lost = self.mute || self.every.is_some_and(|every| self.turn.is_multiple_of(every));
+        if lost { Outcome::Failed(Failure::Timeout) } else { outcome }
     }
 
-    fn carry_out(&mut self, request: Request, now: Tick) -> Outcome {
+    /// Whatever is asked, and whatever becomes of it, feeds the watchdog.
+    fn hear(&mut self, request: Request, now: Tick) {
         self.fed = now;
         self.requests.push((now, request.op));
         self.pass(now);
+    }
+
+    fn carry_out(&mut self, request: Request, now: Tick) -> Outcome {
+        self.hear(request, now);
+        let (addr, count) = match request.op {
+            Operation::ReadInput { addr, count } | Operation::ReadHolding { addr, count } => (addr, count),
+            Operation::WriteSingle { addr, .. } => (addr, 1),
+        };
+        if let Some((_, code)) = self.declines.iter().find(|(register, _)| (addr..addr + count).contains(register)) {
+            return Outcome::Exception(*code);
+        }
         match request.op {
-            Operation::ReadInput { addr, count } => read(&self.input, &self.missing, addr, count),
+            Operation::ReadInput { addr, count } => {
+                let mut input = self.input.clone();
+                if self.locks && self.holding.get(&259) == Some(&0) {
+                    input.insert(5, 10);
+                }
+                read(&input, &self.missing, addr, count)
+            }
             Operation::ReadHolding { addr, count } => {
                 if self.layout < 0x108 && (addr..addr + count).any(|address| matches!(address, 258 | 259)) {
                     return Outcome::Exception(2);
                 }
-                read(&self.holding, &self.missing, addr, count)
+                let declined = [self.missing.as_slice(), &self.unreadable].concat();
+                read(&self.holding, &declined, addr, count)
             }
             Operation::WriteSingle { addr, value } => {
                 self.writes.push((now, addr, value));
-                if self.missing.contains(&addr) || !self.holding.contains_key(&addr) {
+                let declined = self.missing.contains(&addr) || self.read_only.contains(&addr);
+                if declined || !self.holding.contains_key(&addr) {
                     return Outcome::Exception(2);
                 }
                 if !self.stubborn.contains(&addr) {

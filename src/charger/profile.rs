@@ -355,6 +355,8 @@ pub struct Lock {
     pub unlocked: u16,
     /// Shortest lock that wakes a car.
     pub hold: Millis,
+    /// The key switch, part of a poll; it reads like the remote lock.
+    pub external: Option<Register>,
 }
 
 /// A register map.

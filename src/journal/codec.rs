@@ -53,7 +53,7 @@ codes! {
     }
     Link { 0 = Starting, 1 = Online, 2 = ReadOnly, 3 = Asleep, 4 = Offline }
     Vehicle { 0 = Unknown, 1 = Absent, 2 = Connected, 3 = Requesting, 4 = Charging }
-    Fault { 0 = Locked, 1 = Error, 2 = Refused, 3 = Phases }
+    Fault { 0 = Locked, 1 = Error, 2 = Refused, 3 = Phases, 4 = Unusable }
     Command { 0 = Mode { charger, mode }, 1 = FixedCurrent { charger, current } }
     Start { 0 = Begin, 1 = Follows, 2 = Gap(dropped) }
     Reason {
@@ -197,7 +197,7 @@ macro_rules! report {
     };
 }
 report! {
-    plain { 0 = link, 1 = vehicle, 2 = fault, 3 = derated, 4 = waking, 5 = setpoint, 6 = connected, 7 = box_max, 8 = box_min }
+    plain { 0 = link, 1 = vehicle, 2 = fault, 3 = derated, 4 = waking, 5 = setpoint, 6 = connected, 7 = box_max, 8 = box_min, 13 = released }
     number { 9 = power, 10 = energy }
     numbers { 11 = currents, 12 = voltages }
 }

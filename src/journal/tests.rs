@@ -52,7 +52,7 @@ fn source() -> impl Strategy<Value = Source> {
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
-    prop::sample::select(&[Fault::Locked, Fault::Error, Fault::Refused, Fault::Phases][..])
+    prop::sample::select(&[Fault::Locked, Fault::Error, Fault::Refused, Fault::Phases, Fault::Unusable][..])
 }
 
 fn reason() -> impl Strategy<Value = Reason> {
@@ -115,13 +115,13 @@ fn report() -> impl Strategy<Value = ChargerReport> {
     let vehicle = prop::sample::select(
         &[Vehicle::Unknown, Vehicle::Absent, Vehicle::Connected, Vehicle::Requesting, Vehicle::Charging][..],
     );
-    let said = (charger(), tick(), link, vehicle, of(fault()), any::<bool>(), any::<bool>());
+    let said = (charger(), tick(), link, vehicle, of(fault()), any::<bool>(), any::<bool>(), any::<bool>());
     let currents = of([milliamps(), milliamps(), milliamps()]);
     let voltages = of([any::<u16>(), any::<u16>(), any::<u16>()].prop_map(|volts| volts.map(Volts)));
     let measured = (of(watts()), currents, voltages, of(any::<i64>().prop_map(WattHours)));
     let set = (of(milliamps()), of(any::<u8>()), of(milliamps()), of(milliamps()));
     (said, measured, set).prop_map(|(said, measured, set)| {
-        let (charger, at, link, vehicle, fault, derated, waking) = said;
+        let (charger, at, link, vehicle, fault, derated, waking, released) = said;
         let (power, currents, voltages, energy) = measured;
         let (setpoint, connected, box_max, box_min) = set;
         ChargerReport {
@@ -140,6 +140,7 @@ fn report() -> impl Strategy<Value = ChargerReport> {
             box_max,
             box_min,
             energy,
+            released,
         }
     })
 }

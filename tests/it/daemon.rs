@@ -170,8 +170,9 @@ async fn a_reload_that_closes_the_line_keeps_the_minimum_off_time() {
 /// Chargers are told apart by their names, wherever they stand in the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_adds_a_charger_in_front_mixes_up_nothing() {
-    const GARAGE: &str =
-        "[[charger]]\nname = \"garage\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://127.0.0.1:1\"\n";
+    // It is never heard, so its share of the 25 A stays reserved: 9 A.
+    const GARAGE: &str = "[[charger]]\nname = \"garage\"\nprofile = \"heidelberg-energy-control\"\n\
+                          link = \"tcp://127.0.0.1:1\"\nmax-current-a = 9\n";
     let (house, peer) = charging().await;
     peer.publish(&format!("{BASE}/set/mode"), "fast", false);
     house.setpoint(160).await;

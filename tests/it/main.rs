@@ -13,6 +13,8 @@ mod house;
 #[cfg(test)]
 mod journald;
 #[cfg(test)]
+mod left_alone;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod mqtt;

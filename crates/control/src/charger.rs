@@ -33,8 +33,8 @@ const IDLE_AFTER: Millis = Millis::from_secs(300);
 /// A car has followed a lower setpoint, and the reports show it, after this.
 const CAR_FOLLOWS: Millis = Millis::from_secs(20);
 
-/// A silent box has fallen to its fail-safe current after this: the longest watchdog time that can be configured.
-pub(crate) const BOX_FALLS_BACK: Millis = Millis::from_secs(60);
+/// A box not heard for this long after the start will not be heard soon: until then nobody else changes what they have.
+pub(crate) const FIRST_ANSWER: Millis = Millis::from_secs(60);
 
 /// Where the setpoint comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(crate) struct Charger {
     pub(crate) report: Option<ChargerReport>,
     /// The setpoint that its box was last seen to have.
     told: Option<Milliamps>,
+    /// The highest that was decided since: orders may have arrived although nothing was heard.
+    ordered_since: Milliamps,
     pub(crate) history: PowerHistory,
     pub(crate) power: PowerCheck,
     /// The setpoint before the last one that was lower, and when it was left.
@@ -93,6 +95,7 @@ impl Charger {
             reason: Reason::Starting,
             report: None,
             told: None,
+            ordered_since: Milliamps::ZERO,
             history: PowerHistory::new(),
             power: PowerCheck::new(),
             left_setpoint: None,
@@ -125,7 +128,10 @@ impl Charger {
         if matches!(report.link, Link::Online | Link::ReadOnly) {
             self.heard_at = Some(now);
         }
-        self.told = report.setpoint.or(self.told);
+        if let Some(setpoint) = report.setpoint {
+            self.told = Some(setpoint);
+            self.ordered_since = self.setpoint;
+        }
         if let Some(power) = self.power.believed(&report, self.ceiling(now), self.voltage()) {
             self.history.push(report.at, power);
         }
@@ -301,6 +307,7 @@ impl Charger {
         }
         self.moved_at = Some(now);
         self.setpoint = setpoint;
+        self.ordered_since = self.ordered_since.max(setpoint);
         self.car.offered(setpoint, now);
     }
 
@@ -390,11 +397,12 @@ impl Charger {
         self.heard_at.map_or(Millis(u64::MAX), |at| now.since(at))
     }
 
-    /// The most it may be drawing: its setpoint, or what its box was last seen to have, until the box says otherwise or must have
-    /// fallen back by itself. A box that can only be watched gives a car whatever it asks for.
-    pub(crate) fn may_draw(&self, now: Tick) -> Milliamps {
-        let silent = self.heard_at.is_none_or(|at| now.since(at) > BOX_FALLS_BACK);
-        let told = if silent { Some(self.config.safe) } else { self.told }.unwrap_or(Milliamps::ZERO);
+    /// The most it may be drawing: its setpoint, or the highest that its box was last seen to have or was told since, until the box
+    /// says otherwise or has certainly fallen back by itself: our requests may feed the watchdog of a box that is not heard. One that was
+    /// never heard may have its maximum. A box that can only be watched gives a car whatever it asks for.
+    pub(crate) fn may_draw(&self) -> Milliamps {
+        let unheard = if self.may_still_run() { self.config.max } else { Milliamps::ZERO };
+        let told = if self.released() { self.config.safe } else { self.told().max(self.ordered_since).max(unheard) };
         let car = self.report.is_some_and(|report| report.vehicle != Vehicle::Absent);
         let watched =
             if self.only_watched() && car { self.box_max().unwrap_or(self.config.max) } else { Milliamps::ZERO };
@@ -410,7 +418,12 @@ impl Charger {
     /// Nothing is known of its box, which may be at work since before the start. One that sleeps has no car.
     pub(crate) fn may_still_run(&self) -> bool {
         let quiet = self.report.is_some_and(|report| matches!(report.link, Link::Asleep | Link::ReadOnly));
-        self.origin == Origin::Unread && !quiet
+        self.origin == Origin::Unread && !quiet && !self.released()
+    }
+
+    /// Its box was left in silence for longer than its watchdog takes.
+    pub(crate) fn released(&self) -> bool {
+        self.report.is_some_and(|report| report.released)
     }
 
     /// It has been offered current for minutes and does not take it: most likely it is full.

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use crate::alignment::{AGES, Alignment, add_trail};
 use crate::band::Trend;
 use crate::budget::DrainBudget;
-use crate::charger::{BOX_FALLS_BACK, Charger, Origin};
+use crate::charger::{Charger, FIRST_ANSWER, Origin};
 use crate::config::Config;
 use crate::decide::{Belief, Situation, Trigger, decide};
 use crate::judge::cadence::Cadence;
@@ -262,6 +262,7 @@ impl Controller {
         let Some(charger) = self.chargers.get_mut(&report.charger) else { return };
         let gist = |charger: &Charger| {
             let seen = charger.report.map(|report| (report.link, report.vehicle, report.fault, report.box_max));
+            let seen = (seen, charger.released());
             let unread = charger.origin == Origin::Unread;
             (seen, unread, charger.phases(), charger.switch.underway(), charger.car.gist())
         };
@@ -404,13 +405,13 @@ impl Controller {
     /// What the others leave of the site's limit, by what each of them may draw at this moment.
     fn site_left(&self, id: ChargerId) -> Milliamps {
         let others = self.chargers.values().filter(|charger| charger.id != id);
-        let used = others.clone().fold(0_u32, |sum, other| sum.saturating_add(other.may_draw(self.now).0));
+        let waits = self.now.since(self.began) <= FIRST_ANSWER && others.clone().any(Charger::may_still_run);
+        let counted = others.filter(|other| !(waits && other.may_still_run()));
+        let used = counted.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
         let left = Milliamps(self.config.site_limit.0.saturating_sub(used));
-        // A box not heard since the start may go on with what it had before: until it speaks, or must have fallen back, nobody rises.
-        if self.now.since(self.began) <= BOX_FALLS_BACK && others.clone().any(Charger::may_still_run) {
-            return left.min(self.chargers.get(&id).map_or(Milliamps::ZERO, Charger::told));
-        }
-        left
+        // A box not heard since the start may go on with what it had before: what others have then is known to fit. Nobody rises, and only
+        // if it is not heard for long must they make room for all that it may have.
+        if waits { left.min(self.chargers.get(&id).map_or(Milliamps::ZERO, Charger::told)) } else { left }
     }
 
     /// Power kept for the battery while it comes first: what it can take, as far as that is known.

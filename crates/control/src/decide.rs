@@ -7,7 +7,7 @@ use crate::charger::{Charger, Origin, blind_limit};
 use crate::config::Config;
 use crate::phases::Crossing;
 use crate::reason::Reason;
-use crate::types::{Link, Mode, Vehicle};
+use crate::types::{Fault, Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 pub(crate) use belief::Belief;
 use belief::{believed_rise, coarse, no_data, refused, time_passes};
@@ -124,10 +124,12 @@ fn standing(charger: &Charger, situation: &Situation<'_>) -> Standing {
 }
 
 fn unheard(charger: &Charger, situation: &Situation<'_>) -> Standing {
+    let unusable = charger.report.and_then(|report| report.fault).filter(|fault| *fault == Fault::Unusable);
+    let reason = unusable.map_or(Reason::Offline, Reason::Fault);
     if charger.on() && charger.silence(situation.now) <= situation.config.fail_safe.stop_after {
-        Standing::Unclear(Reason::Offline)
+        Standing::Unclear(reason)
     } else {
-        Standing::Blocked(Reason::Offline)
+        Standing::Blocked(reason)
     }
 }
 

@@ -247,6 +247,9 @@ impl fmt::Display for Reason {
             Self::Fault(Fault::Locked) => f.write_str("the charger is locked"),
             Self::Fault(Fault::Error) => f.write_str("the charger reports an error"),
             Self::Fault(Fault::Refused) => f.write_str("the charger does not keep what is written to it"),
+            Self::Fault(Fault::Unusable) => {
+                f.write_str("the wallbox answers, but cannot be controlled or measured: the log names the register")
+            }
             Self::Fault(Fault::Phases) => f.write_str("it is not known how many phases are connected"),
             Self::NoVehicle => f.write_str("no car is plugged in"),
             Self::Adopted => f.write_str("keeping the charge found running until there is data"),

@@ -221,6 +221,8 @@ pub enum Fault {
     Refused,
     /// It is not known how many phases are connected.
     Phases,
+    /// It answers, but declines what it cannot be used without, or keeps a higher current than it is told.
+    Unusable,
 }
 
 impl Fault {
@@ -231,6 +233,7 @@ impl Fault {
             Self::Error => "error",
             Self::Refused => "refused",
             Self::Phases => "phases",
+            Self::Unusable => "unusable",
         }
     }
 }
@@ -268,6 +271,9 @@ pub struct ChargerReport {
     pub box_min: Option<Milliamps>,
     /// The box's energy counter as it stands (may go back).
     pub energy: Option<WattHours>,
+    /// It has certainly fallen to its fail-safe current: it was not spoken to for longer than its watchdog takes, and both were read
+    /// back before. Only of a charger that is not online.
+    pub released: bool,
 }
 
 impl ChargerReport {
@@ -289,6 +295,7 @@ impl ChargerReport {
             box_max: None,
             box_min: None,
             energy: None,
+            released: false,
         }
     }
 }

@@ -1,41 +1,84 @@
 //! What became of a request, and what a failure or a power cycle of the box means.
 
-use control::{ChargerReport, Link, Millis, Tick};
+use control::{Link, Millis, Tick};
 
 use super::connect::Step;
 use super::kept::Seen;
 use super::{
     ASLEEP_RETRY, BACKOFF_MAX, CHECK_EVERY, Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Sign,
-    Stage, StandbyState, Which,
+    Stage, StandbyState, Trouble, Which,
 };
 use crate::charger::codec::{Failure, Outcome};
 
 /// A box that refuses is tried again after this long.
 const REFUSED_PAUSE: Millis = Millis::from_secs(600);
 
+/// A write that is declined for now, by a wallbox that is busy, is tried again after this long.
+const BUSY_RETRY: Millis = Millis::from_secs(5);
+
 /// Illegal function, address and value: asking again does not change them (Modbus application protocol 1.1b3, section 7).
 const LASTING_EXCEPTIONS: std::ops::RangeInclusive<u8> = 1..=3;
+
+/// Why a request has come to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// There is no usable answer.
+    Failure(Failure),
+    /// It was declined with that exception code.
+    Declined(u8),
+    /// The answer does not hold what it must.
+    Nonsense,
+}
+
+impl Cause {
+    pub(super) const fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Failed(failure) => Self::Failure(*failure),
+            Outcome::Exception(code) => Self::Declined(*code),
+            Outcome::Registers(_) | Outcome::Written => Self::Nonsense,
+        }
+    }
+}
 
 impl Driver {
     pub(super) fn take_outcome(&mut self, outcome: &Outcome, now: Tick) {
         let Some(job) = self.outstanding.take() else { return };
+        self.alone.spoke(now);
+        let unanswered = matches!(outcome, Outcome::Failed(_));
+        if job == Job::Write(Which::Setpoint, self.profile.set_current.off) && !unanswered {
+            self.told_off();
+        }
+        if self.alone.is_trying() {
+            self.try_answer(job, outcome, now);
+            return;
+        }
+        if let Job::Write(Which::Setpoint, raw) = job {
+            self.farewell_ended(raw);
+        }
         if job == Job::Connect(Step::Serial) {
             // Not worth losing a charger over.
             self.connect_answer(Step::Serial, outcome, now);
             return;
         }
-        if let Outcome::Failed(failure) = outcome {
-            self.failed(job, Some(*failure), now);
-            return;
+        let passing = matches!(outcome, Outcome::Exception(code) if !LASTING_EXCEPTIONS.contains(code));
+        if self.stage == Stage::Running
+            && let Some(notice) = self.reliability.ended(unanswered || passing)
+        {
+            self.notice(notice);
         }
-        if job == Job::Write(Which::Setpoint, self.profile.set_current.off) {
-            self.told_off();
-        }
-        if matches!(outcome, Outcome::Exception(code) if !LASTING_EXCEPTIONS.contains(code)) {
+        if unanswered || passing {
             // Device failure, busy and the like pass: try again, as after no answer.
-            self.failed(job, None, now);
+            self.failed(job, Cause::of(outcome), now);
             return;
         }
+        if self.took(job, outcome, now) {
+            self.failures = 0;
+            self.finish_restore();
+        }
+    }
+
+    /// Takes in an answer; false if the job has come to nothing.
+    fn took(&mut self, job: Job, outcome: &Outcome, now: Tick) -> bool {
         let words = match outcome {
             Outcome::Registers(words) => Some(words.as_slice()),
             Outcome::Written | Outcome::Exception(_) | Outcome::Failed(_) => None,
@@ -43,13 +86,14 @@ impl Driver {
         match job {
             Job::Connect(step) => {
                 self.connect_answer(step, outcome, now);
-                return;
+                return false;
             }
             Job::Measure => {
                 if !words.is_some_and(|words| self.measure_answer(words, now)) {
-                    self.failed(job, None, now);
-                    return;
+                    self.failed(job, Cause::of(outcome), now);
+                    return false;
                 }
+                self.reliability.polled(false);
             }
             Job::Read(which) => {
                 self.kept_answer(which, words, now);
@@ -68,13 +112,13 @@ impl Driver {
             Job::Lock => self.lock_answer(outcome, now),
             Job::Unlock => {
                 if !self.unlock_answer(outcome, now) {
-                    self.failed(job, None, now);
-                    return;
+                    self.failed(job, Cause::of(outcome), now);
+                    return false;
                 }
             }
+            Job::ReadLock | Job::FreeLock => self.found_locked_answer(job, outcome, now),
         }
-        self.failures = 0;
-        self.finish_restore();
+        true
     }
 
     /// The answer to reading a kept register (`None`: declined). Always true: declining is an answer.
@@ -89,6 +133,7 @@ impl Driver {
             self.judge(which, now);
             return true;
         };
+        self.alone.saw(which, value, now);
         let wanted_before = self.kept(which).known() == Some(self.wanted(which));
         match self.kept(which).read(value) {
             Seen::Proven if which == Which::Setpoint => {
@@ -102,7 +147,7 @@ impl Driver {
         }
         if which == Which::Watchdog && value == self.profile.watchdog.default && value != self.watchdog_ms {
             // The box has lost its settings, so this one too. Where it can be read, that comes next and knows better.
-            self.standby = StandbyState::Unwritten;
+            self.standby = StandbyState::Unwritten(0);
         }
         true
     }
@@ -137,7 +182,7 @@ impl Driver {
         }
         if self.layout < self.profile.settings_kept_since && self.watchdog_ms == self.profile.watchdog.default {
             // The watchdog's default cannot betray the loss.
-            self.standby = StandbyState::Unwritten;
+            self.standby = StandbyState::Unwritten(0);
         }
         self.phases.interrupt(now);
         self.readback_at = now;
@@ -161,43 +206,85 @@ impl Driver {
         }
     }
 
-    /// No usable answer; `failure` is `None` where the box answered something that does not help.
-    pub(super) fn failed(&mut self, job: Job, failure: Option<Failure>, now: Tick) {
-        match job {
-            Job::Write(which, _) => self.kept(which).forget(),
-            Job::Lock => self.lock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now),
-            Job::Unlock => {
-                self.unlock_answer(&Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now);
-            }
-            Job::Phases(ask) => self.phases_answer(ask, &Outcome::Failed(failure.unwrap_or(Failure::Timeout)), now),
-            Job::Connect(_) | Job::Measure | Job::Read(_) | Job::WriteStandby(..) => {}
-        }
-        self.readback_at = now;
-        self.check_at = now;
+    /// A job has come to nothing and is to be tried again.
+    pub(super) fn failed(&mut self, job: Job, cause: Cause, now: Tick) {
+        let first = self.failures == 0;
         self.failures = self.failures.saturating_add(1);
-        if self.failures < FAILURES_MAX {
-            self.retry_at = now + RETRY;
-            return;
+        self.retry_at = now + RETRY;
+        let unmeasured = job == Job::Measure && self.reliability.polled(true);
+        match job {
+            // Whether it has arrived shows when the register is read.
+            Job::Write(which, value) => match cause {
+                Cause::Failure(_) | Cause::Nonsense => self.kept(which).written(value),
+                Cause::Declined(_) => {
+                    self.kept(which).declined();
+                    self.failures = 0;
+                    self.retry_at = now + BUSY_RETRY;
+                    self.judge(which, now);
+                }
+            },
+            Job::Lock => self.lock_answer(&Outcome::Failed(Failure::Timeout), now),
+            Job::Unlock => {
+                self.unlock_answer(&Outcome::Failed(Failure::Timeout), now);
+            }
+            Job::Phases(ask) => self.phases_answer(ask, &Outcome::Failed(Failure::Timeout), now),
+            Job::WriteStandby(..) => self.standby_failed(cause),
+            Job::FreeLock if matches!(cause, Cause::Declined(_)) => {
+                self.found_locked_answer(job, &Outcome::Failed(Failure::Timeout), now);
+            }
+            Job::Connect(_) | Job::Measure | Job::Read(_) | Job::ReadLock | Job::FreeLock => {}
         }
-        self.link_lost(failure, now);
+        // A single reading in vain is repeated and costs nothing else: were others put before it, every second failure would be its own.
+        if !first || !matches!(job, Job::Measure | Job::Read(_)) {
+            self.readback_at = now;
+            self.check_at = now;
+        }
+        // What is declined for good while making acquaintance is not worth a second question.
+        let declined =
+            matches!((job, cause), (Job::Connect(_), Cause::Declined(code)) if LASTING_EXCEPTIONS.contains(&code));
+        if self.failures >= FAILURES_MAX || unmeasured || declined {
+            self.link_lost(Some(job), cause, now);
+        }
     }
 
-    fn link_lost(&mut self, failure: Option<Failure>, now: Tick) {
+    /// What cannot be written without an answer, again and again, is not worth losing a charger over.
+    const fn standby_failed(&mut self, cause: Cause) {
+        self.standby = match (self.standby, cause) {
+            (StandbyState::Unwritten(tries), Cause::Failure(_)) if tries < FAILURES_MAX => {
+                StandbyState::Unwritten(tries + 1)
+            }
+            (StandbyState::Unwritten(_) | StandbyState::Done, _) => StandbyState::Done,
+        };
+    }
+
+    fn link_lost(&mut self, job: Option<Job>, cause: Cause, now: Tick) {
         let asleep = self.line_up && (self.may_sleep() || self.link == Link::Asleep);
         let link = if asleep { Link::Asleep } else { Link::Offline };
         self.retry_at = now + if asleep { ASLEEP_RETRY } else { self.backoff };
         self.backoff = Millis(self.backoff.0.saturating_mul(2)).min(BACKOFF_MAX);
         self.stage = Stage::Connecting(Step::Layout);
-        self.setpoint.try_again();
-        self.watchdog.try_again();
-        self.fail_safe.try_again();
-        self.pulse.link_lost();
-        self.phases.interrupt(now);
+        self.forget_all(now);
+        let useless = !matches!(cause, Cause::Failure(_));
+        let changed = std::mem::replace(&mut self.alone.useless, useless) != useless;
         if self.link != link {
             self.link = link;
             self.lost_at.get_or_insert(now);
-            self.notice(if asleep { Notice::Asleep } else { Notice::LinkLost { failure } });
-            self.say(Event::Report(ChargerReport::silent(self.id, now, link)));
+            self.notice(match (asleep, job, cause) {
+                (true, ..) => Notice::Asleep,
+                (false, Some(job), Cause::Declined(code)) => {
+                    Notice::Trouble(Trouble::Useless { asked: self.operation(job).to_string(), exception: Some(code) })
+                }
+                (false, Some(job), Cause::Nonsense) => {
+                    Notice::Trouble(Trouble::Useless { asked: self.operation(job).to_string(), exception: None })
+                }
+                (false, _, Cause::Failure(failure)) => Notice::LinkLost { failure },
+                (false, None, Cause::Declined(_) | Cause::Nonsense) => Notice::LinkLost { failure: Failure::Gone },
+            });
+            let report = self.silent_report(now);
+            self.say(Event::Report(report));
+        } else if changed {
+            let report = self.silent_report(now);
+            self.say(Event::Report(report));
         }
         if self.ending.is_some() {
             // There is no time for more tries.
@@ -207,9 +294,12 @@ impl Driver {
 
     pub(super) fn line_down(&mut self, now: Tick) {
         self.line_up = false;
-        self.outstanding = None;
+        if self.outstanding.take().is_some() {
+            self.alone.spoke(now);
+        }
         self.failures = FAILURES_MAX;
-        self.link_lost(Some(Failure::Gone), now);
+        self.link_lost(None, Cause::Failure(Failure::Gone), now);
+        self.try_lost(now);
         self.backoff = RETRY;
     }
 }

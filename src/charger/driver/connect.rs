@@ -2,8 +2,9 @@
 
 use control::{Link, Milliamps, Tick};
 
+use super::answers::Cause;
 use super::phases::Ask;
-use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which, read};
+use super::{Driver, Event, Job, Notice, Stage, StandbyState, Trouble, Which, read};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
 
@@ -91,7 +92,7 @@ impl Driver {
             (Step::FailSafe, _) => self.kept_answer(Which::FailSafe, words, now),
             (Step::Standby, Some(&[raw])) => {
                 let done = self.wanted_standby().is_some_and(|(_, wanted)| raw == wanted);
-                self.standby = if done { StandbyState::Done } else { StandbyState::Unwritten };
+                self.standby = if done { StandbyState::Done } else { StandbyState::Unwritten(0) };
                 true
             }
             (Step::Phases, words) => {
@@ -106,7 +107,7 @@ impl Driver {
             (Step::Layout | Step::Limits | Step::Measure, _) => false,
         };
         if !taken {
-            self.failed(Job::Connect(step), None, now);
+            self.failed(Job::Connect(step), Cause::of(outcome), now);
             return;
         }
         self.failures = 0;
@@ -148,9 +149,14 @@ impl Driver {
         if !self.has_switch() {
             self.phases_missing();
         }
-        if let Some(lost_at) = self.lost_at.take() {
+        let lost_at = self.lost_at.take();
+        let controllable = self.controllable();
+        if let Some(since) = self.alone.connected(controllable) {
+            self.notice(Notice::Trouble(Trouble::TakenBack { after: now.since(since) }));
+        } else if let Some(lost_at) = lost_at {
             self.notice(Notice::Recovered { after: now.since(lost_at) });
         }
+        self.reliability.begin();
         if first {
             self.notice(Notice::Connected {
                 layout: self.layout,
@@ -162,6 +168,9 @@ impl Driver {
             if link == Link::ReadOnly {
                 self.notice(Notice::ReadOnly { layout: self.layout, needed: self.profile.control_since });
             }
+        }
+        if first && self.controllable() && self.layout >= self.profile.lock.register.since {
+            self.found_locked.meet(self.pulse);
         }
         let report = self.report(now);
         self.say(Event::Report(report));

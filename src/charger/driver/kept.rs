@@ -7,7 +7,7 @@ const TRIES_MAX: u8 = 3;
 pub(super) struct Kept {
     /// As read, and not touched since.
     known: Option<u16>,
-    /// Written and echoed, not yet read back.
+    /// Written, whether or not that was echoed, and not yet read back.
     written: Option<u16>,
     /// Writes in vain, in a row.
     tries: u8,
@@ -96,7 +96,7 @@ impl Kept {
         self.tries = self.tries.saturating_add(1);
     }
 
-    /// Whether a write arrived, or what became of the value, is not known.
+    /// What became of the value is not known.
     pub(super) const fn forget(&mut self) {
         self.known = None;
         self.written = None;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use control::{Milliamps, Millis};
 
+use super::Trouble;
 use crate::charger::codec::Failure;
 use crate::charger::profile::Layout;
 use crate::relay::Failure as RelayFailure;
@@ -72,9 +73,11 @@ pub enum Notice {
     Resumed,
     /// The charger does not answer.
     LinkLost {
-        /// How the last try ended; `None` where it answered uselessly.
-        failure: Option<Failure>,
+        /// How the last try ended.
+        failure: Failure,
     },
+    /// The wallbox does not do what it should.
+    Trouble(Trouble),
     /// It does not answer, as is to be expected of a box in standby.
     Asleep,
     /// It answers again.
@@ -160,6 +163,7 @@ impl Notice {
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {
+            Self::Trouble(trouble) => trouble.level(),
             Self::SetpointProven { .. } => Level::Debug,
             Self::Connected { .. }
             | Self::State { .. }
@@ -206,10 +210,13 @@ impl fmt::Display for Notice {
             Self::State { from, to } => write!(f, "state {from} → {to}"),
             Self::SetpointProven { setpoint } => write!(f, "setpoint {setpoint} read back"),
             Self::Refused { title, address, wanted, found: Some(found) } => {
-                write!(f, "register {address} ({title}) stays at {found} although {wanted} was written: no charging")
+                write!(
+                    f,
+                    "register {address} ({title}) stays at {found} although {wanted} was written: it is told not to charge"
+                )
             }
             Self::Refused { title, address, wanted, found: None } => {
-                write!(f, "register {address} ({title}) cannot be proven to hold {wanted}: no charging")
+                write!(f, "register {address} ({title}) cannot be proven to hold {wanted}: it is told not to charge")
             }
             Self::PowerCycle { sign } => {
                 let sign = match sign {
@@ -227,8 +234,8 @@ impl fmt::Display for Notice {
                 f.write_str("no decision since the start: silent until there is one")
             }
             Self::Resumed => f.write_str("decisions come again"),
-            Self::LinkLost { failure: Some(failure) } => write!(f, "does not answer: {failure}"),
-            Self::LinkLost { failure: None } => f.write_str("answers, but nothing that helps"),
+            Self::LinkLost { failure } => write!(f, "does not answer: {failure}"),
+            Self::Trouble(trouble) => trouble.fmt(f),
             Self::Asleep => f.write_str("sleeps until a car is plugged in"),
             Self::Recovered { after } => write!(f, "answers again after {after}"),
             Self::WakeStarted => f.write_str("locked for some seconds to wake the car"),

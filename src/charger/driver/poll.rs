@@ -41,6 +41,9 @@ impl Driver {
             self.readback_at = now;
         }
         self.pulse.saw(measured.fault);
+        let external = self.profile.lock.external.as_ref().and_then(|register| self.value(register, words));
+        let open = i64::from(self.profile.lock.unlocked);
+        self.found_locked.saw(measured.fault, external.map(|value| value != open), now);
         self.measured = Some(measured);
         self.note_rest(now);
         true
@@ -86,8 +89,11 @@ impl Driver {
             let [first, second, third] = registers.each_ref().map(|register| self.value(register, words));
             Some([first?, second?, third?])
         };
-        let currents =
-            three(&measure.currents).map(|values| values.map(|value| Milliamps(u32::try_from(value).unwrap_or(0))));
+        // A current below 0 is no current, and proves nothing.
+        let currents = three(&measure.currents).and_then(|values| {
+            let [first, second, third] = values.map(|value| u32::try_from(value).map(Milliamps).ok());
+            Some([first?, second?, third?])
+        });
         // A phase that is not wired picks up a few volts from its neighbours.
         let voltages = three(&measure.voltages).map(|values| {
             let wired = |value: &i64| *value >= i64::from(measure.wired_from);
@@ -114,7 +120,7 @@ impl Driver {
 
     /// What the controller is told.
     pub(super) fn report(&self, now: Tick) -> ChargerReport {
-        let silent = ChargerReport::silent(self.id, now, self.link);
+        let silent = self.silent_report(now);
         let (Link::Online | Link::ReadOnly, Some(measured)) = (self.link, &self.measured) else { return silent };
         let waking = self.pulse.before();
         let own_fault = if waking.is_some() && measured.fault == Some(Fault::Locked) { None } else { measured.fault };
@@ -133,6 +139,7 @@ impl Driver {
             box_max: Some(self.box_max),
             box_min: Some(self.box_min),
             energy: measured.energy,
+            released: false,
             ..silent
         }
     }

@@ -11,13 +11,17 @@ const ENDING_MAX: Millis = Millis::from_secs(4);
 /// The orderly end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    Under { deadline: Tick },
+    /// `low`: the raw current to be written first, without knowing what the wallbox has; `None` once that is done.
+    Under {
+        deadline: Tick,
+        low: Option<u16>,
+    },
     Ended,
 }
 
 impl Driver {
     /// The raw setpoint that the box is to have; `None` keeps what it has.
-    fn target(&self) -> Option<u16> {
+    pub(super) fn target(&self) -> Option<u16> {
         if self.lapsed || self.ending.is_some() {
             // Never up: a car that was told to wait does not start because its controller has died.
             let safe = self.profile.encode_current(self.safe_current, self.box_max);
@@ -126,7 +130,11 @@ impl Driver {
         if self.ending.is_some() {
             return;
         }
-        self.ending = Some(Ending::Under { deadline: now + ENDING_MAX });
+        // Never up, as after a lapse.
+        let low = self.certainly_not_too_high();
+        let low = self.setpoint.known().map_or(low, |known| known.min(low));
+        self.ending = Some(Ending::Under { deadline: now + ENDING_MAX, low: Some(low) });
+        self.alone.end();
         self.lapsed = false;
         self.retry_at = now;
         // What was read before does not prove anything about the end.
@@ -135,8 +143,21 @@ impl Driver {
 
     pub(super) const fn ending_deadline(&self) -> Option<Tick> {
         match self.ending {
-            Some(Ending::Under { deadline }) => Some(deadline),
+            Some(Ending::Under { deadline, .. }) => Some(deadline),
             Some(Ending::Ended) | None => None,
+        }
+    }
+
+    /// The safe current, written before anything is read: the wallbox may hear us although it cannot be read.
+    pub(super) fn farewell(&self) -> Option<Job> {
+        let Some(Ending::Under { low: Some(low), .. }) = self.ending else { return None };
+        (!self.only_watched()).then_some(Job::Write(Which::Setpoint, low))
+    }
+
+    /// A setpoint was written, or tried to be; what was under way when the end began is not the safe current.
+    pub(super) fn farewell_ended(&mut self, raw: u16) {
+        if let Some(Ending::Under { low, .. }) = &mut self.ending {
+            *low = low.filter(|low| *low != raw);
         }
     }
 
@@ -145,7 +166,8 @@ impl Driver {
         let idle = self.outstanding.is_none();
         let running = self.stage == Stage::Running;
         let reached = self.controllable() && self.setpoint.known().is_some_and(|known| Some(known) == self.target());
-        let hopeless = running && (!self.controllable() || self.setpoint.gave_up());
+        let told = self.farewell().is_none();
+        let hopeless = running && told && (!self.controllable() || self.setpoint.gave_up());
         let unlocked = !self.pulse.wants_unlock(now, true);
         if now >= deadline || !self.line_up || (idle && running && (reached || hopeless) && unlocked) {
             self.ending = Some(Ending::Ended);

@@ -186,7 +186,7 @@ fn a_lost_line_is_tried_with_growing_pauses_and_said_once() {
     let pauses: Vec<u64> = opens.windows(2).map(|pair| pair[1].since(pair[0]).0 / 1_000).collect();
     assert_eq!(pauses[..6], [2, 4, 8, 16, 30, 30]);
     assert_eq!(rig.line_notices(), [LineNotice::Down(OpenError::Lost), LineNotice::Down(OpenError::Missing)]);
-    let offline = |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::Report(report)) if report.link == Link::Offline);
+    let offline = |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::Report(report)) if report.link == Link::Offline && !report.released);
     assert_eq!(rig.events.iter().filter(offline).count(), 1);
     // Plugged in again, it goes on with the standing order.
     rig.open = None;
@@ -223,4 +223,29 @@ fn a_shutdown_ends_with_and_without_a_line() {
         assert_eq!(rig.events.iter().filter(proven).count(), 2);
         assert_eq!((rig.line.poll_op(rig.now), rig.line.poll_timeout(rig.now)), (None, None));
     }
+}
+
+/// Silence towards one does not starve the other, and requests to the other do not break it: they carry its unit.
+#[test]
+fn a_wallbox_that_is_left_alone_does_not_hold_up_the_other() {
+    let mut rig = Rig::new(&[1, 2]);
+    for unit in [1, 2] {
+        rig.order(unit, 16, Millis(3_600_000));
+    }
+    rig.run(Millis(10_000));
+    rig.boxes.get_mut(&1).unwrap().stubborn = vec![261];
+    rig.order(1, 0, Millis(3_600_000));
+    rig.run(Millis(20_000));
+    rig.ops.clear();
+    rig.run(Millis(600_000));
+    let gaps = |unit| {
+        let sends = rig.sends();
+        let times: Vec<Tick> =
+            sends.iter().filter(|(_, _, request)| request.unit == unit).map(|(at, ..)| *at).collect();
+        times.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap()
+    };
+    assert!(gaps(1) > Millis(35_000), "{:?}", gaps(1));
+    assert!(gaps(2) < Millis(5_000), "{:?}", gaps(2));
+    assert_eq!(rig.boxes[&2].offers(rig.now), 160);
+    assert_eq!(rig.boxes[&1].offers(rig.now), 0);
 }

@@ -118,6 +118,7 @@ struct LockSpec {
     locked: u16,
     unlocked: u16,
     hold_ms: u32,
+    external: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -372,6 +373,7 @@ impl Builder<'_> {
                 locked: spec.lock.locked,
                 unlocked: spec.lock.unlocked,
                 hold: Millis(u64::from(spec.lock.hold_ms)),
+                external: spec.lock.external.as_deref().map(|name| self.find("lock", name)).transpose()?,
             },
             states: states(spec.state),
             registers,

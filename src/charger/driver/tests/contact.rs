@@ -7,6 +7,7 @@ use relay_link::{ContactState, Contacts, ResetReason, Status};
 use super::*;
 use crate::charger::fake_box::FakeCar;
 use crate::config::PhaseSwitch;
+use crate::relay::{Answer, Failure as RelayFailure, What};
 
 const CAR: FakeCar = FakeCar { stops_after: Millis(4_000) };
 /// From question to answer.

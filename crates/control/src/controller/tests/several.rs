@@ -41,10 +41,52 @@ fn a_box_that_falls_silent_before_it_stops_counts_until_its_watchdog_has_acted()
     bench.mode(Mode::Off);
     bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Link::Offline)));
     bench.tell(Input::Command(Command::Mode { charger: Some(other), mode: Mode::Fast }));
-    bench.secs(58);
+    // Nobody knows whether it hears the requests that it does not answer: they would feed its watchdog.
+    bench.secs(250);
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(9_000)));
-    bench.secs(5);
+    bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 9_000)));
+    let silent = ChargerReport::silent(CAR, bench.now, Link::Offline);
+    bench.tell(Input::Report(ChargerReport { released: true, ..silent }));
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
+    // It is spoken to again: it may come back.
+    bench.tell(Input::Report(silent));
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(9_000)));
+    bench.says(Vehicle::Connected, 0, 0);
+    bench.secs(1);
+    assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
+}
+
+/// One falls mute at 16 A on a fuse of 20 A. Whatever the other asks for: never more than 20 A together, nor when the mute one was raised in
+/// the moment in which it fell mute.
+#[test]
+fn the_share_of_a_mute_wallbox_stays_reserved() {
+    for raised in [false, true] {
+        let mut config = config();
+        config.site_limit = Milliamps(20_000);
+        let other = second(&mut config);
+        let mut bench = Bench::plugged(config);
+        bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 0)));
+        bench.tell(Input::Command(Command::Mode { charger: Some(CAR), mode: Mode::Fast }));
+        let seen = if raised { 6_000 } else { 16_000 };
+        bench.says(Vehicle::Charging, 11_040, seen);
+        bench.secs(1);
+        assert_eq!(bench.orders[&CAR].setpoint, Some(Milliamps(16_000)));
+        bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Link::Offline)));
+        bench.tell(Input::Command(Command::Mode { charger: Some(other), mode: Mode::Fast }));
+        for second in 0..900 {
+            bench.secs(1);
+            if second % 60 == 0 {
+                bench.surplus(0, 0);
+            }
+            bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 0)));
+            let sum = 16_000 + bench.orders[&other].setpoint.unwrap().0;
+            assert!(sum <= 20_000, "{sum} mA");
+        }
+        let silent = ChargerReport::silent(CAR, bench.now, Link::Offline);
+        bench.tell(Input::Report(ChargerReport { released: true, ..silent }));
+        bench.secs(1);
+        assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
+    }
 }
 
 /// A box that can only be watched draws what it likes.
@@ -82,7 +124,14 @@ fn nobody_rises_while_another_box_may_still_run() {
     bench.check(12_000, "site-limit");
     let mut alone = bench.controller.clone();
     alone.handle_timeout(Tick(70_000));
-    assert_eq!(alone.snapshot().chargers[&CAR].setpoint, Milliamps(16_000), "the other box has fallen back by now");
+    assert_eq!(
+        alone.snapshot().chargers[&CAR].setpoint,
+        Milliamps(9_000),
+        "room is made for all that the other box may have"
+    );
+    let silent = ChargerReport::silent(other, bench.now, Link::Offline);
+    alone.handle(Input::Report(ChargerReport { released: true, ..silent }), Tick(71_000));
+    assert_eq!(alone.snapshot().chargers[&CAR].setpoint, Milliamps(16_000), "the other box has fallen back");
     bench.tell(Input::Report(report(other, bench.now, Vehicle::Charging, 8_280, 12_000)));
     bench.check(13_000, "site-limit");
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(12_000)));

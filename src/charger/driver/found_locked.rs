@@ -1,0 +1,110 @@
+//! A wallbox that is found locked, or stays so. What a wake-up locks is the pulse's (`pulse`).
+//!
+//! ```text
+//! Idle ─met in state F─▶ Read ─locked, or not readable─▶ Free ─▶ Idle
+//! ```
+//! The remote lock may be left over from another program; it is taken back once, at the first meeting. What locks the wallbox later,
+//! or stays locked, is not ours to open: it is said, with the remedy.
+
+use control::{Fault, Millis, Tick};
+
+use super::pulse::Pulse;
+use super::{Driver, Job, Notice, Trouble};
+use crate::charger::codec::Outcome;
+
+/// A wallbox leaves state F within 10 s after its watchdog was fed again, or its lock opened; after this it is locked for good.
+const PATIENCE: Millis = Millis::from_secs(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Read,
+    Free,
+}
+
+/// What is known of the lock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FoundLocked {
+    state: State,
+    /// In state F since; `None`: not locked.
+    since: Option<Tick>,
+    said: bool,
+    /// Its key switch is locked; `None` where that cannot be read.
+    external: Option<bool>,
+}
+
+impl FoundLocked {
+    pub(super) const fn new() -> Self {
+        Self { state: State::Idle, since: None, said: false, external: None }
+    }
+
+    /// Measurements were read.
+    pub(super) fn saw(&mut self, fault: Option<Fault>, external: Option<bool>, now: Tick) {
+        self.external = external;
+        if fault == Some(Fault::Locked) {
+            self.since.get_or_insert(now);
+        } else {
+            self.since = None;
+            self.said = false;
+        }
+    }
+
+    /// It has answered for the first time.
+    pub(super) fn meet(&mut self, pulse: Pulse) {
+        if self.since.is_some() && pulse == Pulse::Idle {
+            self.state = State::Read;
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Tick> {
+        self.since.filter(|_| !self.said).map(|since| since + PATIENCE)
+    }
+}
+
+impl Driver {
+    pub(super) fn found_locked_job(&self) -> Option<Job> {
+        // Without an order nothing is written.
+        self.order?;
+        match self.found_locked.state {
+            State::Idle => None,
+            State::Read if self.profile.lock.register.readable_since <= self.layout => Some(Job::ReadLock),
+            State::Read | State::Free => Some(Job::FreeLock),
+        }
+    }
+
+    /// The lock was read, or taken back, or not.
+    pub(super) fn found_locked_answer(&mut self, job: Job, outcome: &Outcome, now: Tick) {
+        let lock = &self.profile.lock;
+        self.found_locked.state = State::Idle;
+        match (job, outcome) {
+            (Job::ReadLock, Outcome::Registers(words)) if *words == [lock.unlocked] => {}
+            (Job::ReadLock, _) => self.found_locked.state = State::Free,
+            (_, Outcome::Written) => {
+                self.notice(Notice::Trouble(Trouble::FoundLocked {
+                    address: lock.register.address,
+                    unlocked: lock.unlocked,
+                }));
+                self.found_locked.since = Some(now);
+                self.poll_at = now;
+            }
+            (_, _) => {}
+        }
+    }
+
+    /// Says once that it stays locked.
+    pub(super) fn pass_found_locked(&mut self, now: Tick) {
+        let long = self.found_locked.deadline().is_some_and(|at| now >= at);
+        if !long || self.pulse != Pulse::Idle || self.stage != super::Stage::Running || self.lapsed {
+            return;
+        }
+        self.found_locked.said = true;
+        let lock = &self.profile.lock;
+        let key_switch = lock.external.as_ref().zip(self.found_locked.external);
+        let key_switch = key_switch.map(|(register, locked)| (register.address, locked));
+        self.notice(Notice::Trouble(Trouble::StaysLocked {
+            address: lock.register.address,
+            unlocked: lock.unlocked,
+            key_switch,
+        }));
+    }
+}

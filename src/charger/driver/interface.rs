@@ -1,0 +1,71 @@
+//! The driver's two doors: what it is told, and what it says.
+
+use control::{ChargerReport, Order};
+
+use super::Notice;
+use crate::charger::codec::Outcome;
+use crate::relay::{Answer, Failure as RelayFailure, What};
+
+/// What the driver is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// What the charger may draw, and until when. `setpoint: None` keeps what the box has.
+    Order(Order),
+    /// Wake the car.
+    Wake,
+    /// A wake-up may have been cut short by a crash: unlock before anything else.
+    Unlock,
+    /// Safe current, read back, then silence.
+    Shutdown,
+    /// How the outstanding request ended.
+    Outcome(Outcome),
+    /// The line cannot be opened, or was lost.
+    LineDown,
+    /// The line is open and quiet; may be said again while it is.
+    LineUp,
+    /// How the question about the contact ended.
+    Contact(Result<Answer, RelayFailure>),
+    /// Time has passed.
+    Timeout,
+}
+
+/// What the driver says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// News for the controller.
+    Report(ChargerReport),
+    /// News for the log.
+    Notice(Notice),
+    /// To be asked of the relay whose contact switches the phases; one at a time, answer with [`Input::Contact`].
+    Contact(What),
+    /// The box is certainly not locked by a wake-up any more.
+    Woken,
+    /// Shutdown has ended; `proven` if the safe current was read back.
+    ShutDown {
+        /// Whether the safe current was read back.
+        proven: bool,
+    },
+}
+
+/// Why [`Driver::poll_timeout`] wants to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There is something to ask.
+    Due,
+    /// The pause after a failure ends.
+    Retry,
+    /// Measurements are due.
+    Poll,
+    /// The setpoint or the watchdog must be looked at again.
+    Check,
+    /// The order lapses.
+    Lapse,
+    /// The wake-up goes on.
+    Pulse,
+    /// The change of phases goes on.
+    Phases,
+    /// The wallbox is left alone, spoken to again, or its silence has lasted long enough.
+    Silence,
+    /// The time for the shutdown is over.
+    Ending,
+}

@@ -1,0 +1,376 @@
+//! A wallbox that cannot be controlled is left alone.
+//!
+//! Every request to a wallbox feeds its watchdog, also one that it declines or whose answer is lost. So a driver that goes on asking
+//! keeps a wallbox charging whose current it cannot lower. The rule, for every way of not being able to prove a lower current:
+//!
+//! ```text
+//!        no proof for one watchdog time (10 s at least), or 0 A refused three times
+//!  Near ──────────────────────────────────────────────────────────────▶ Trying ──not proven, line lost──▶ Silent
+//!   ▲                                                                   │   ▲                               │
+//!   └───────────────────────── proven ──────────────────────────────────┘   └──────────── pause ────────────┘
+//! ```
+//! Proof is a reading of the setpoint register that shows no more than what is wanted now; without one the wallbox may have its maximum.
+//! A try writes the current that is certainly not too high (the least of the ordered and the safe one) without waiting for proof, then
+//! reads it back. The pause after it is longer than the wallbox's watchdog, counted from the last moment at which the wallbox may have
+//! heard us, so that the watchdog acts. Where the watchdog register was never read, the longest time that it can hold is assumed.
+//!
+//! Requests to other units are not for this wallbox and do not feed its watchdog (Heidelberg: "any valid traffic to that box").
+
+use control::{ChargerReport, Fault, Link, Milliamps, Millis, Tick};
+
+use super::connect::Step;
+use super::{Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Stage, Trouble, Which};
+use crate::charger::codec::Outcome;
+use crate::charger::profile::Layout;
+
+/// The least time in which a lower current must be proven: making acquaintance takes some seconds.
+const PROOF_MIN: Millis = Millis::from_secs(10);
+/// A reading of the setpoint proves something for this long: twice the time between two of them.
+const FRESH: Millis = Millis(2 * READBACK_EVERY.0);
+/// By how much the silence before a try is longer than the wallbox's watchdog: its clock and ours, and a request on its way.
+const MARGIN: Millis = Millis::from_secs(5);
+/// The wallbox has fallen to its fail-safe current this long after its watchdog time.
+const FALLEN: Millis = Millis::from_secs(3);
+/// This long before a try the wallbox no longer counts as fallen back, so that others can be lowered first.
+const LEAD: Millis = Millis::from_secs(5);
+/// A pause is half of the time for which the wallbox could not be controlled, and at most this: each try may let it charge again.
+const PAUSE_MAX: Millis = Millis::from_secs(300);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Spoken to as usual.
+    Near,
+    Trying(Try),
+    Silent {
+        until: Tick,
+    },
+}
+
+/// What a try asks for, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Try {
+    Setpoint,
+    /// Only where it was never read back.
+    Watchdog,
+    /// Only where it was never read back.
+    FailSafe,
+    /// Only of a wallbox that was never met: an old one has no setpoint.
+    Layout,
+    Proof,
+}
+
+/// What is known of a wallbox that may have to be left alone.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
+pub(super) struct LeftAlone {
+    state: State,
+    /// Its setpoint was last known to be no more than wanted.
+    proven_at: Tick,
+    /// Its setpoint was last read.
+    read_at: Tick,
+    /// It may last have heard us.
+    spoken_at: Option<Tick>,
+    /// It could not be controlled since.
+    since: Option<Tick>,
+    said: bool,
+    /// It could be told a current once: whatever it says of its layout now, it is no wallbox that can only be watched.
+    controllable: bool,
+    /// Its last answer, if it gives any, did not help.
+    pub(super) useless: bool,
+    /// Raw values as last read, also before the link was lost.
+    watchdog: Option<u16>,
+    fail_safe: Option<u16>,
+    /// As last reported.
+    released: bool,
+}
+
+impl LeftAlone {
+    pub(super) const fn new(now: Tick) -> Self {
+        Self {
+            state: State::Near,
+            proven_at: now,
+            read_at: now,
+            spoken_at: None,
+            since: None,
+            said: false,
+            controllable: false,
+            useless: false,
+            watchdog: None,
+            fail_safe: None,
+            released: false,
+        }
+    }
+
+    pub(super) const fn is_near(&self) -> bool {
+        matches!(self.state, State::Near)
+    }
+
+    pub(super) const fn is_trying(&self) -> bool {
+        matches!(self.state, State::Trying(_))
+    }
+
+    /// A kept register was read.
+    pub(super) const fn saw(&mut self, which: Which, raw: u16, now: Tick) {
+        match which {
+            Which::Setpoint => self.read_at = now,
+            Which::Watchdog => self.watchdog = Some(raw),
+            Which::FailSafe => self.fail_safe = Some(raw),
+        }
+    }
+
+    pub(super) const fn spoke(&mut self, now: Tick) {
+        self.spoken_at = Some(now);
+    }
+
+    /// The end of the program: the safe current is tried whatever else holds.
+    pub(super) const fn end(&mut self) {
+        self.state = State::Near;
+    }
+
+    /// It has connected; since when it could not be controlled, if that was said.
+    pub(super) const fn connected(&mut self, controllable: bool) -> Option<Tick> {
+        self.controllable |= controllable;
+        self.useless = false;
+        let since = self.since.take();
+        if std::mem::replace(&mut self.said, false) { since } else { None }
+    }
+}
+
+impl Driver {
+    /// What is to be asked of a wallbox that is left alone.
+    pub(super) fn alone_job(&self) -> Option<Job> {
+        let State::Trying(step) = self.alone.state else { return None };
+        Some(match step {
+            Try::Setpoint => Job::Write(Which::Setpoint, self.certainly_not_too_high()),
+            Try::Watchdog => Job::Write(Which::Watchdog, self.wanted(Which::Watchdog)),
+            Try::FailSafe => Job::Write(Which::FailSafe, self.wanted(Which::FailSafe)),
+            Try::Layout => Job::Connect(Step::Layout),
+            Try::Proof => Job::Read(Which::Setpoint),
+        })
+    }
+
+    /// The raw setpoint for a wallbox of which it is not known what it has: the least of what is ordered, the safe current, and 0 where
+    /// there must be none.
+    pub(super) fn certainly_not_too_high(&self) -> u16 {
+        let none = self.refused_until.is_some() || !self.phases.known_where_wanted();
+        let ordered = self.order.and_then(|order| order.setpoint).filter(|_| !none).unwrap_or(Milliamps::ZERO);
+        self.profile.encode_current(ordered.min(self.safe_current), self.box_max)
+    }
+
+    /// Whether its layout has no setpoint: it can only be watched, and is.
+    pub(super) fn only_watched(&self) -> bool {
+        self.layout != Layout(0) && !self.controllable() && !self.alone.controllable
+    }
+
+    /// Whether nothing lower is wanted than what the wallbox is known to have.
+    fn proven(&self, now: Tick) -> bool {
+        let bound = self.order.is_some() && self.ending.is_none() && !self.only_watched();
+        let fresh = self.lapsed || now.since(self.alone.read_at) <= FRESH;
+        let low = self.setpoint.known().is_some_and(|known| self.target().is_none_or(|wanted| known <= wanted));
+        !bound || (fresh && low)
+    }
+
+    /// How long its watchdog may take at most. A power cut may have brought the default back, and a write that was not read back either
+    /// value.
+    fn watchdog_at_most(&self) -> Millis {
+        let longest = match self.alone.watchdog {
+            None | Some(0) => u16::MAX,
+            Some(read) => read.max(self.watchdog_ms).max(self.profile.watchdog.default),
+        };
+        Millis(u64::from(longest))
+    }
+
+    fn silence(&self) -> Millis {
+        Millis(self.watchdog_at_most().0 + MARGIN.0)
+    }
+
+    fn proof_within(&self) -> Millis {
+        Millis(u64::from(self.watchdog_ms)).max(PROOF_MIN)
+    }
+
+    /// Whether it falls back by itself, as far as that was ever read.
+    fn falls_back(&self) -> bool {
+        self.alone.watchdog == Some(self.watchdog_ms) && self.alone.fail_safe == Some(self.wanted(Which::FailSafe))
+    }
+
+    pub(super) fn alone_deadline(&self, now: Tick) -> Option<Tick> {
+        let next = match self.alone.state {
+            State::Near => Some(self.alone.proven_at + self.proof_within()).filter(|_| self.line_up),
+            State::Silent { until } => Some(until).filter(|_| self.line_up && !self.lapsed),
+            State::Trying(_) => None,
+        };
+        let fallen = self.fallen_at();
+        let lead = if let State::Silent { until } = self.alone.state {
+            Some(Tick(until.0.saturating_sub(LEAD.0)))
+        } else {
+            None
+        };
+        [next, fallen, lead].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// What passes time only.
+    pub(super) fn pass_alone(&mut self, now: Tick) {
+        if self.proven(now) {
+            self.alone.proven_at = now;
+        }
+        match self.alone.state {
+            State::Near => {
+                if self.must_be_left(now) {
+                    self.leave(now);
+                }
+            }
+            State::Silent { until } if now >= until && self.line_up && !self.lapsed => {
+                self.alone.state = State::Trying(Try::Setpoint);
+                self.alone.useless = false;
+                self.retry_at = now;
+            }
+            State::Trying(_) | State::Silent { .. } => {}
+        }
+        self.tell_released(now);
+    }
+
+    fn must_be_left(&mut self, now: Tick) -> bool {
+        // What is under way ends first. After a lapse only a running wallbox is still spoken to.
+        let speaks = self.line_up && self.outstanding.is_none() && self.ending.is_none();
+        let running = self.stage == Stage::Running;
+        if !speaks || self.alone.proven_at == now || (self.lapsed && !running) {
+            return false;
+        }
+        if self.alone.spoken_at.is_none_or(|at| now.since(at) >= self.silence()) {
+            // It was silent anyway; the time begins with the next word.
+            self.alone.proven_at = now;
+            return false;
+        }
+        let idle = self.settings_job().is_none() && !self.pulse.wants_unlock(now, self.lapsed);
+        let refuses = running && self.setpoint.gave_up() && idle;
+        refuses || now.since(self.alone.proven_at) >= self.proof_within()
+    }
+
+    /// Tells it a low current without waiting for proof, and is silent from then on.
+    fn leave(&mut self, now: Tick) {
+        self.alone.state = State::Trying(Try::Setpoint);
+        self.alone.since.get_or_insert(now);
+        self.alone.useless |= self.stage == Stage::Running;
+        self.stage = Stage::Connecting(Step::Layout);
+        self.failures = 0;
+        self.retry_at = now;
+        self.forget_all(now);
+        let asleep = self.link == Link::Asleep;
+        if !asleep {
+            self.link = Link::Offline;
+        }
+        self.lost_at.get_or_insert(now);
+        if !asleep && !self.alone.said {
+            self.alone.said = true;
+            self.notice(Notice::Trouble(Trouble::LeftAlone {
+                wanted: self.target().map(|raw| self.profile.decode_current(raw)),
+                told: self.profile.decode_current(self.certainly_not_too_high()),
+                silence: self.silence(),
+                falls_to: self.falls_back().then_some(self.safe_current),
+            }));
+        }
+        let report = self.silent_report(now);
+        self.say(Event::Report(report));
+    }
+
+    /// A request of a try has ended.
+    pub(super) fn try_answer(&mut self, job: Job, outcome: &Outcome, now: Tick) {
+        let State::Trying(step) = self.alone.state else { return };
+        self.alone.useless |= !matches!(outcome, Outcome::Failed(_));
+        match (job, outcome) {
+            (Job::Write(which, value), Outcome::Written) => self.kept(which).written(value),
+            (Job::Write(which, _), _) => self.kept(which).forget(),
+            (Job::Connect(Step::Layout), Outcome::Registers(words)) => {
+                if let Some(&[version]) = Some(words.as_slice()) {
+                    self.layout = Layout(version);
+                }
+            }
+            (Job::Read(Which::Setpoint), Outcome::Registers(words)) => {
+                if let Some(&[value]) = Some(words.as_slice()) {
+                    self.alone.saw(Which::Setpoint, value, now);
+                    self.setpoint.read(value);
+                }
+            }
+            (_, _) => {}
+        }
+        match self.next_try(step) {
+            _ if self.only_watched() => self.come_near(now),
+            Some(next) => self.alone.state = State::Trying(next),
+            None if self.proven(now) => self.come_near(now),
+            None => self.fall_silent(now),
+        }
+    }
+
+    fn next_try(&self, step: Try) -> Option<Try> {
+        match step {
+            Try::Setpoint if !self.falls_back() => Some(Try::Watchdog),
+            Try::Watchdog => Some(Try::FailSafe),
+            Try::Setpoint | Try::FailSafe if !self.met => Some(Try::Layout),
+            Try::Setpoint | Try::FailSafe | Try::Layout => Some(Try::Proof),
+            Try::Proof => None,
+        }
+    }
+
+    fn come_near(&mut self, now: Tick) {
+        self.alone.state = State::Near;
+        self.alone.proven_at = now;
+        self.failures = 0;
+        self.retry_at = now;
+    }
+
+    pub(super) fn fall_silent(&mut self, now: Tick) {
+        let lasted = self.alone.since.map_or(Millis(0), |since| now.since(since));
+        let grown = if self.link == Link::Asleep { Millis(0) } else { Millis(lasted.0 / 2).min(PAUSE_MAX) };
+        self.alone.state = State::Silent { until: now + self.silence().max(grown) };
+        self.setpoint.try_again();
+        let report = self.silent_report(now);
+        self.say(Event::Report(report));
+    }
+
+    /// The line was lost in the middle of a try.
+    pub(super) fn try_lost(&mut self, now: Tick) {
+        if self.alone.is_trying() {
+            self.fall_silent(now);
+        }
+    }
+
+    /// From when on it has certainly fallen to its fail-safe current, if nobody speaks to it.
+    fn fallen_at(&self) -> Option<Tick> {
+        let after = Millis(self.watchdog_at_most().0 + FALLEN.0);
+        self.alone.spoken_at.filter(|_| self.falls_back()).map(|at| at + after)
+    }
+
+    /// Tells the controller whether the wallbox has certainly fallen back.
+    pub(super) fn tell_released(&mut self, now: Tick) {
+        let soon = matches!(self.alone.state, State::Silent { until } if self.line_up && now + LEAD >= until);
+        let released = self.fallen_at().is_some_and(|at| now >= at) && !soon;
+        if std::mem::replace(&mut self.alone.released, released) == released {
+            return;
+        }
+        if matches!(self.link, Link::Offline | Link::Asleep) {
+            let report = self.silent_report(now);
+            self.say(Event::Report(report));
+        }
+    }
+
+    /// What the controller is told of a wallbox that is not measured.
+    pub(super) fn silent_report(&self, now: Tick) -> ChargerReport {
+        let useless = self.alone.useless && self.link == Link::Offline;
+        ChargerReport {
+            fault: useless.then_some(Fault::Unusable),
+            released: self.alone.released,
+            ..ChargerReport::silent(self.id, now, self.link)
+        }
+    }
+
+    /// Nothing that was read before counts any more.
+    pub(super) fn forget_all(&mut self, now: Tick) {
+        self.setpoint.try_again();
+        self.watchdog.try_again();
+        self.fail_safe.try_again();
+        self.pulse.link_lost();
+        self.phases.interrupt(now);
+    }
+}
+
+const _: () = assert!(FAILURES_MAX as u64 * RETRY.0 < PROOF_MIN.0, "a link is lost before its wallbox is left alone");

@@ -1,0 +1,417 @@
+//! A wallbox that cannot be controlled, measured at the wallbox: what it allows at each moment, by its own watchdog.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Twice `charger-watchdog-s`, and 30 s: so long a wallbox with a proven watchdog may allow more than is wanted.
+const BOUND: Millis = Millis(2 * 30_000 + 30_000);
+/// The wallbox is looked at this often.
+const STEP: Millis = Millis(500);
+
+/// Which ways there are of not being controllable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ill {
+    /// Answers are lost, or come too late: to this driver that is the same.
+    Mute,
+    Deaf,
+    Garbled,
+    Every(usize),
+    Exception(u8),
+    NotKept,
+    Declined,
+    Unreadable,
+    Missing,
+    SettingsNotKept,
+    SettingsMissing,
+    Unmeasured,
+}
+
+const ILLS: [Ill; 15] = [
+    Ill::Mute,
+    Ill::Deaf,
+    Ill::Garbled,
+    Ill::Every(2),
+    Ill::Every(3),
+    Ill::Exception(1),
+    Ill::Exception(2),
+    Ill::Exception(6),
+    Ill::NotKept,
+    Ill::Declined,
+    Ill::Unreadable,
+    Ill::Missing,
+    Ill::SettingsNotKept,
+    Ill::SettingsMissing,
+    Ill::Unmeasured,
+];
+
+impl Ill {
+    fn befall(self, fake: &mut FakeBox) {
+        match self {
+            Self::Mute => fake.mute = true,
+            Self::Deaf => fake.silent = true,
+            Self::Garbled => fake.garbled = true,
+            Self::Every(every) => fake.every = Some(every),
+            Self::Exception(code) => fake.exception = Some(code),
+            Self::NotKept => fake.stubborn.push(261),
+            Self::Declined => fake.read_only.push(261),
+            Self::Unreadable => fake.unreadable.push(261),
+            Self::Missing => fake.missing.push(261),
+            Self::SettingsNotKept => fake.stubborn.extend([257, 262]),
+            Self::SettingsMissing => fake.missing.extend([257, 262]),
+            Self::Unmeasured => fake.missing.extend(5..=18),
+        }
+    }
+}
+
+fn heal(fake: &mut FakeBox) {
+    (fake.mute, fake.silent, fake.garbled, fake.every, fake.exception) = (false, false, false, None, None);
+    for registers in [&mut fake.stubborn, &mut fake.read_only, &mut fake.unreadable, &mut fake.missing] {
+        registers.clear();
+    }
+}
+
+/// Looks on while time passes: for how long without a break the wallbox allows more than is wanted, and for how long in all.
+struct Watch {
+    since: Option<Tick>,
+    longest: Millis,
+    all: Millis,
+}
+
+impl Watch {
+    const fn new() -> Self {
+        Self { since: None, longest: Millis(0), all: Millis(0) }
+    }
+
+    fn run(&mut self, rig: &mut Rig, span: Millis, wanted: u16) {
+        let end = rig.now + span;
+        while rig.now < end {
+            let before = rig.now;
+            rig.run(STEP.min(end.since(rig.now)));
+            if rig.fake.offers(rig.now) > wanted {
+                let since = *self.since.get_or_insert(before);
+                self.longest = self.longest.max(rig.now.since(since));
+                self.all = Millis(self.all.0 + rig.now.since(before).0);
+            } else {
+                self.since = None;
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_the_wallbox_is_off_within_the_bound_and_stays_so() {
+    for ill in ILLS {
+        let mut rig = Rig::charging_at(0x108, 16);
+        ill.befall(&mut rig.fake);
+        rig.run(Millis(20_000));
+        rig.amps(0);
+        let mut watch = Watch::new();
+        watch.run(&mut rig, Millis::from_secs(3_600), 0);
+        assert!(watch.longest <= BOUND, "{ill:?}: {:?} at more than wanted", watch.longest);
+        // A wallbox that does not keep what it is told comes back at each try until its watchdog acts again.
+        assert!(watch.all <= Millis::from_secs(600), "{ill:?}: {:?} of an hour at more than wanted", watch.all);
+        // And once all is well it is taken back.
+        heal(&mut rig.fake);
+        rig.amps(10);
+        rig.run(Millis::from_secs(1_000));
+        assert_eq!(rig.report().setpoint, Some(Milliamps(10_000)), "{ill:?}");
+    }
+}
+
+#[test]
+fn a_mute_wallbox_is_left_alone_also_while_nothing_lower_is_wanted() {
+    let mut rig = Rig::charging_at(0x107, 16);
+    rig.fake.mute = true;
+    let mut watch = Watch::new();
+    watch.run(&mut rig, Millis::from_secs(900), 0);
+    assert!(watch.longest <= BOUND, "{:?}", watch.longest);
+    let left =
+        rig.notices().iter().filter(|notice| matches!(notice, Notice::Trouble(Trouble::LeftAlone { .. }))).count();
+    assert_eq!(left, 1, "said once");
+    rig.fake.mute = false;
+    rig.run(Millis::from_secs(400));
+    assert_eq!(rig.report().setpoint, Some(Milliamps(16_000)), "the order still stands");
+    assert!(matches!(
+        rig.notices().last(),
+        Some(Notice::Trouble(Trouble::TakenBack { .. }) | Notice::SetpointProven { .. })
+    ));
+}
+
+#[test]
+fn a_hiccup_costs_no_stop() {
+    for ill in [Ill::Mute, Ill::Deaf, Ill::Garbled, Ill::Exception(6)] {
+        let mut rig = Rig::charging_at(0x107, 16);
+        ill.befall(&mut rig.fake);
+        rig.run(Millis(20_000));
+        heal(&mut rig.fake);
+        rig.run(Millis(15_000));
+        assert_eq!(rig.report().setpoint, Some(Milliamps(16_000)), "{ill:?}");
+        assert_eq!(rig.fake.writes.iter().filter(|(_, address, value)| *address == 261 && *value == 0).count(), 0);
+    }
+    // And the line may be away for as long as the watchdog allows.
+    let mut rig = Rig::charging_at(0x107, 16);
+    rig.tell(Input::LineDown);
+    rig.run(Millis(25_000));
+    rig.tell(Input::LineUp);
+    rig.run(Millis(5_000));
+    assert_eq!((rig.report().setpoint, rig.fake.count_writes(261)), (Some(Milliamps(16_000)), 0));
+}
+
+#[test]
+fn a_wallbox_that_is_found_charging_and_mute_is_told_and_left_alone() {
+    for ill in [Ill::Mute, Ill::Unreadable, Ill::Exception(6), Ill::NotKept, Ill::Declined] {
+        let mut rig = Rig::new(0x107);
+        rig.fake.state(7);
+        ill.befall(&mut rig.fake);
+        rig.order(None);
+        rig.run(Millis(5_000));
+        // The controller leaves it as it is until it has read it; and then does not want it to charge.
+        let mut watch = Watch::new();
+        watch.run(&mut rig, Millis(60_000), 0);
+        rig.amps(0);
+        watch.run(&mut rig, Millis::from_secs(600), 0);
+        let bound = Millis(BOUND.0 + 60_000);
+        assert!(watch.longest <= bound, "{ill:?}: {:?}", watch.longest);
+        let blind = rig.fake.writes.iter().any(|(_, address, value)| (*address, *value) == (261, 0));
+        assert!(blind || ill == Ill::Exception(6), "{ill:?}: {:?}", rig.fake.writes);
+    }
+}
+
+/// Each try is short, and what follows is longer than the watchdog, the longest that may be set where it was never read.
+#[test]
+fn between_two_tries_there_is_silence_for_longer_than_the_watchdog() {
+    for (known, silence) in [(true, 35_000), (false, 70_535)] {
+        let mut rig = if known { Rig::charging_at(0x107, 16) } else { Rig::new(0x107) };
+        rig.fake.mute = true;
+        rig.amps(0);
+        rig.run(Millis(60_000));
+        let left = rig.now;
+        rig.run(Millis::from_secs(1_800));
+        let heard: Vec<Tick> = rig.fake.requests.iter().map(|(at, _)| *at).filter(|at| *at > left).collect();
+        let mut tries = 1;
+        let mut began = heard[0];
+        for pair in heard.windows(2) {
+            if pair[1].since(pair[0]) >= Millis(5_000) {
+                assert!(pair[1].since(pair[0]) >= Millis(silence), "{pair:?}");
+                tries += 1;
+                began = pair[1];
+            }
+            assert!(pair[1].since(began) <= Millis(5_000), "a try of {:?}", pair[1].since(began));
+        }
+        assert!((5..=20).contains(&tries), "{tries} tries in half an hour");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_wallbox_that_refuses_is_true() {
+    for ill in [Ill::NotKept, Ill::Declined, Ill::Unreadable] {
+        let mut rig = Rig::charging_at(0x107, 16);
+        ill.befall(&mut rig.fake);
+        rig.amps(0);
+        rig.run(Millis(60_000));
+        let said: Vec<String> = rig.notices().iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|text| text.contains("left alone for at least 35 s")), "{said:?}");
+        assert!(!said.iter().any(|text| text.contains("no charging")), "{said:?}");
+        assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, Some(Fault::Unusable)), "{ill:?}");
+        assert_eq!(rig.report().setpoint, None);
+    }
+}
+
+/// What is known of its share of the fuse: only silence that was kept, towards a wallbox whose watchdog was read back, releases it.
+#[test]
+fn it_counts_as_fallen_back_only_after_silence_and_not_while_it_is_spoken_to() {
+    let mut rig = Rig::charging_at(0x107, 16);
+    rig.fake.stubborn = vec![261];
+    rig.amps(0);
+    rig.run(Millis(5_000));
+    let mut released = 0;
+    for _ in 0..3_600 {
+        rig.run(Millis(500));
+        if rig.report().released {
+            released += 1;
+            assert_eq!(rig.fake.offers(rig.now), 0);
+        }
+    }
+    assert!(released > 600, "{released}");
+    // Never where the watchdog was not read back.
+    let mut rig = Rig::new(0x107);
+    rig.fake.missing = vec![257];
+    rig.fake.mute = true;
+    rig.amps(0);
+    rig.run(Millis::from_secs(1_800));
+    assert!(!rig.events.iter().any(|event| matches!(event, Event::Report(report) if report.released)));
+    // A line that is away is silence too.
+    let mut rig = Rig::charging_at(0x107, 16);
+    rig.tell(Input::LineDown);
+    rig.run(Millis(32_000));
+    assert!(!rig.report().released);
+    rig.run(Millis(3_000));
+    assert!(rig.report().released);
+}
+
+#[test]
+fn a_shutdown_writes_the_safe_current_whether_or_not_it_can_be_read() {
+    for ill in [Ill::Mute, Ill::Unreadable, Ill::Garbled] {
+        for left_alone in [false, true] {
+            let mut rig = Rig::charging_at(0x107, 16);
+            rig.fake.stubborn = vec![261];
+            ill.befall(&mut rig.fake);
+            rig.run(Millis(if left_alone { 50_000 } else { 1_000 }));
+            rig.fake.stubborn.clear();
+            rig.fake.writes.clear();
+            rig.tell(Input::Shutdown);
+            rig.run(Millis(5_000));
+            assert_eq!(rig.fake.holding[&261], 0, "{ill:?}, left alone: {left_alone}");
+            assert_eq!(rig.said(&Event::ShutDown { proven: false }), 1);
+        }
+    }
+}
+
+#[test]
+fn declined_measurements_are_said_and_asked_for_less_often() {
+    let mut rig = Rig::charging_at(0x107, 16);
+    Ill::Unmeasured.befall(&mut rig.fake);
+    rig.run(Millis(30_000));
+    assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, Some(Fault::Unusable)));
+    let before = rig.fake.requests.len();
+    rig.run(Millis(600_000));
+    let asked = rig.fake.requests.len() - before;
+    assert!(asked < 400, "{asked} requests in ten minutes");
+    let useless = |notice: &&&Notice| matches!(notice, Notice::Trouble(Trouble::Useless { exception: Some(2), .. }));
+    assert_eq!(rig.notices().iter().filter(useless).count(), 1);
+    assert!(rig.notices().iter().any(|notice| notice.to_string().contains("read input registers 5 to 18")));
+    assert_eq!(rig.fake.offers(rig.now), 0, "a car that is not seen does not charge");
+}
+
+#[test]
+fn every_second_answer_lost_is_said_with_the_count_and_charging_goes_on() {
+    for every in [2, 3] {
+        let mut rig = Rig::charging_at(0x107, 10);
+        rig.fake.every = Some(every);
+        rig.amps(12);
+        rig.run(Millis(120_000));
+        let report = rig.report();
+        assert_eq!(report.link, Link::Online);
+        assert!(rig.now.since(report.at) < Millis(10_000), "measured all the while");
+        assert_eq!(report.setpoint, Some(Milliamps(12_000)), "as read back");
+        let said: Vec<String> = rig.notices().iter().map(ToString::to_string).collect();
+        let unreliable = said.iter().filter(|text| text.contains("does not answer reliably: 8 of the last")).count();
+        assert_eq!(unreliable, 1, "{said:?}");
+        rig.fake.every = None;
+        rig.run(Millis(60_000));
+        assert_eq!(rig.said(&Event::Notice(Notice::Trouble(Trouble::Reliable))), 1);
+    }
+}
+
+/// What was under way when the end began does not stand for the safe current.
+#[test]
+fn a_shutdown_in_the_middle_of_a_rise_writes_the_safe_current_all_the_same() {
+    let mut rig = Rig::charging_at(0x107, 6);
+    rig.fake.mute = true;
+    rig.amps(16);
+    let request = rig.driver.poll_request(rig.now).unwrap();
+    assert_eq!(request.op, Operation::WriteSingle { addr: 261, value: 160 });
+    let outcome = rig.fake.answer(request, rig.now);
+    rig.tell(Input::Shutdown);
+    rig.tell(Input::Outcome(outcome));
+    rig.run(Millis(5_000));
+    assert_eq!(rig.fake.holding[&261], 0);
+}
+
+/// Nothing that is declined for ever is asked for ever at full pace, or makes the log run over.
+#[test]
+fn whatever_is_declined_for_ever_is_neither_asked_nor_said_without_end() {
+    for register in [4, 5, 100, 102, 257, 258, 259, 261, 262] {
+        for code in [1, 2, 4, 6] {
+            let mut rig = Rig::new(0x107);
+            rig.fake.declines = vec![(register, code)];
+            rig.amps(10);
+            rig.run(Millis::from_secs(1_800));
+            let said = rig.notices().iter().filter(|notice| notice.level() != Level::Debug).count();
+            assert!(said < 20, "{register}, exception {code}: {:?}", rig.notices());
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    Order(u32),
+    NoOrders,
+    Fall(usize),
+    Heal,
+    PowerCycle,
+    Line(bool),
+    Wake,
+}
+
+fn story() -> impl Strategy<Value = Vec<(Move, u64)>> {
+    let one = prop_oneof![
+        5 => prop::sample::select(vec![0_u32, 0, 6, 10, 16]).prop_map(Move::Order),
+        1 => Just(Move::NoOrders),
+        6 => (0..ILLS.len()).prop_map(Move::Fall),
+        2 => Just(Move::Heal),
+        1 => Just(Move::PowerCycle),
+        1 => any::<bool>().prop_map(Move::Line),
+        1 => Just(Move::Wake),
+    ];
+    prop::collection::vec((one, 0..90_000_u64), 1..25)
+}
+
+/// Plays a history; how long the wallbox allowed more than was wanted without a break, at the longest.
+fn play(layout: u16, found_at: u16, watchdog: u64, safe: u32, story: &[(Move, u64)]) -> Millis {
+    let setup = ChargerSetup { watchdog: Millis(watchdog), safe_current: Milliamps(safe), ..setup() };
+    let mut rig = Rig::with(layout, &setup);
+    let safe = u16::try_from(safe / 100).unwrap();
+    rig.fake.state(7);
+    rig.fake.holding.insert(261, found_at);
+    let mut watch = Watch::new();
+    let mut wanted = safe;
+    for (step, span) in story {
+        match *step {
+            Move::Order(amps) => {
+                rig.amps(amps);
+                wanted = u16::try_from(amps * 10).unwrap().max(safe);
+            }
+            // What was ordered holds for 10 s more, and then the safe current.
+            Move::NoOrders => {
+                rig.order = None;
+                wanted = safe;
+            }
+            Move::Fall(which) => ILLS[which].befall(&mut rig.fake),
+            Move::Heal => heal(&mut rig.fake),
+            Move::PowerCycle => rig.fake.power_cycle(),
+            Move::Line(up) => rig.tell(if up { Input::LineUp } else { Input::LineDown }),
+            Move::Wake => rig.tell(Input::Wake),
+        }
+        watch.run(&mut rig, Millis(*span), wanted);
+    }
+    watch.run(&mut rig, Millis(200_000), wanted);
+    watch.longest
+}
+
+/// The longest that a wallbox may allow more than is wanted, whatever happens: before the first order it is only read, for 60 s; where its
+/// watchdog was never read back, the longest time that it can hold is waited for.
+const fn ever(watchdog: u64) -> Millis {
+    // A power cut may bring back the 15 s of its default.
+    let longer = if watchdog < 15_000 { 15_000 } else { watchdog };
+    Millis(2 * longer + 30_000 + 60_000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Whatever goes wrong, in whatever order: the current is no higher than wanted, or the wallbox is left alone until it is.
+    #[test]
+    fn no_history_keeps_a_wallbox_above_what_is_wanted(
+        layout in prop_oneof![Just(0x107_u16), Just(0x108), Just(0x204)],
+        found_at in prop_oneof![Just(0_u16), Just(160)],
+        watchdog in prop_oneof![3 => Just(30_000_u64), 1 => Just(4_000), 1 => Just(60_000)],
+        safe in prop_oneof![3 => Just(0_u32), 1 => Just(6_000)],
+        story in story(),
+    ) {
+        let longest = play(layout, found_at, watchdog, safe, &story);
+        let bound = ever(watchdog);
+        prop_assert!(longest <= bound, "{longest:?}: play({layout:#x}, {found_at}, {watchdog}, {safe}, &{story:?})");
+    }
+}

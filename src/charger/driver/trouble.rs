@@ -1,0 +1,125 @@
+//! What the log is told of a wallbox that answers badly, cannot be controlled, or is locked.
+
+use std::fmt;
+
+use control::{Milliamps, Millis};
+
+use super::Level;
+
+/// News of a wallbox that does not do what it should. Edges, as all notices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It answers, but declines what it cannot be used without, or answers nonsense.
+    Useless {
+        /// What it was asked to do.
+        asked: String,
+        /// The Modbus exception code; `None` where the answer makes no sense.
+        exception: Option<u8>,
+    },
+    /// No setpoint as low as wanted can be read back: the wallbox is told a low one without proof, and left alone.
+    LeftAlone {
+        /// The setpoint that is wanted; `None` while the one that is found would be kept.
+        wanted: Option<Milliamps>,
+        /// What it is told.
+        told: Milliamps,
+        /// The shortest silence before each further try.
+        silence: Millis,
+        /// The current to which its own watchdog takes it; `None` where watchdog and fail-safe current were never read back.
+        falls_to: Option<Milliamps>,
+    },
+    /// A wallbox that was left alone can be controlled again.
+    TakenBack {
+        /// How long it could not be controlled.
+        after: Millis,
+    },
+    /// Many requests fail, although not so many in a row that the link would be lost.
+    Unreliable {
+        /// Requests that failed.
+        failed: u32,
+        /// Requests that are looked back upon.
+        asked: u32,
+    },
+    /// It answers almost everything again.
+    Reliable,
+    /// It was in state F at the first meeting, and its remote lock was opened.
+    FoundLocked {
+        /// Register of the remote lock.
+        address: u16,
+        /// The value that was written.
+        unlocked: u16,
+    },
+    /// It stays in state F although this program does not lock it.
+    StaysLocked {
+        /// Register of the remote lock.
+        address: u16,
+        /// Its value when open.
+        unlocked: u16,
+        /// Register of the key switch, and whether that is locked, where it can be read.
+        key_switch: Option<(u16, bool)>,
+    },
+}
+
+impl Trouble {
+    /// How much it matters.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::TakenBack { .. } | Self::Reliable => Level::Info,
+            Self::Useless { .. }
+            | Self::LeftAlone { .. }
+            | Self::Unreliable { .. }
+            | Self::FoundLocked { .. }
+            | Self::StaysLocked { .. } => Level::Warn,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Useless { asked, exception } => {
+                match exception {
+                    Some(code) => write!(f, "answers, but declines to {asked} (Modbus exception {code})")?,
+                    None => write!(f, "answers, but with nonsense when asked to {asked}")?,
+                }
+                f.write_str(
+                    ": it cannot be used like that; check `profile` and `unit`, and read it with `surplusd probe`",
+                )
+            }
+            Self::LeftAlone { wanted, told, silence, falls_to } => {
+                match wanted {
+                    Some(wanted) => write!(f, "no setpoint of at most {wanted} could be read back")?,
+                    None => f.write_str("its setpoint could not be read back")?,
+                }
+                write!(
+                    f,
+                    ": told {told} without proof, and left alone for at least {silence} before each further try, "
+                )?;
+                match falls_to {
+                    Some(current) => write!(f, "so that its own watchdog takes it down to {current}"),
+                    None => f.write_str(
+                        "so that its own watchdog can act; that watchdog was never read back: look whether it charges",
+                    ),
+                }
+            }
+            Self::TakenBack { after } => write!(f, "can be controlled again after {after}"),
+            Self::Unreliable { failed, asked } => write!(
+                f,
+                "does not answer reliably: {failed} of the last {asked} requests failed; check wiring, termination and other masters"
+            ),
+            Self::Reliable => f.write_str("answers reliably again"),
+            Self::FoundLocked { address, unlocked } => write!(
+                f,
+                "found in state F (locked or not ready): its remote lock was opened once (register {address} = {unlocked})"
+            ),
+            Self::StaysLocked { key_switch: Some((address, true)), .. } => write!(
+                f,
+                "stays locked (state F) by its key switch (register {address} = 0): open the external lock at the wallbox"
+            ),
+            Self::StaysLocked { address, unlocked, .. } => write!(
+                f,
+                "stays locked (state F): if another program locks it, write {unlocked} to register {address}; else check its external lock \
+                 input, and switch it off and on"
+            ),
+        }
+    }
+}
