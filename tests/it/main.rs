@@ -23,6 +23,8 @@ mod relay;
 #[cfg(test)]
 mod same;
 #[cfg(test)]
+mod setup;
+#[cfg(test)]
 mod sim_broker;
 #[cfg(test)]
 mod simulate;
