@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use surplusd::cli::output::{self, Output};
+use surplusd::cli::plain::{self, Plain};
 use surplusd::cli::{certs, check, demo, exit, probe, relay, replay, run, simulate, why};
 use surplusd::config::Environment;
 
@@ -12,7 +14,7 @@ use surplusd::config::Environment;
 #[command(
     version,
     about,
-    after_help = "Exit codes: 0 done, 1 a replay differs, 2 wrong usage, 69 a needed service does not answer, 70 bug, 77 no permission, 78 wrong configuration."
+    after_help = "Exit codes: 0 done, 1 a replay differs, 2 wrong usage, 69 a needed service does not answer, 70 bug, 74 output cannot be written, 77 no permission, 78 wrong configuration."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -42,41 +44,74 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let environment = Environment::from_variables(|name| std::env::var_os(name));
-    let code =
-        match arguments.command {
-            Command::Run(args) => run::run(&args, &environment),
-            Command::Check(args) => {
-                let known = surplusd::charger::profile::known();
-                let styled = io::stdout().is_terminal();
-                check::run(&args, &environment, &known, &mut io::stdout().lock(), styled).unwrap_or(exit::BUG)
-            }
-            Command::Certs(args) => certs::run(&args, &mut io::stdout().lock()).unwrap_or_else(|error| {
-                failed("certs", &error);
-                exit::USAGE
-            }),
-            Command::Demo(args) => demo::run(&args),
-            Command::Simulate(args) => simulate::run(&args, &environment),
-            Command::Probe(args) => {
-                return probe::run(&args).unwrap_or_else(|error| {
-                    let _ = writeln!(io::stderr(), "surplusd probe: {error:#}");
-                    ExitCode::from(exit::UNAVAILABLE)
-                });
-            }
-            Command::Relay(args) => relay::run(&args, &environment, &mut io::stdout().lock())
-                .unwrap_or_else(|error| failed("relay", &error)),
-            Command::Replay(args) => replay::run(&args, &environment, &mut io::stdout().lock())
-                .unwrap_or_else(|error| failed("replay", &error)),
-            Command::Why(args) => {
-                why::run(&args, &environment, &mut io::stdout().lock()).unwrap_or_else(|error| failed("why", &error))
-            }
-        };
+    let mut out = Output::new(io::stdout());
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => run_command(arguments.command, &mut out),
+        Err(error) => Ok(usage(&error, &mut out)),
+    };
+    // A command that fails because its output cannot be written says less than this does.
+    let code = match (out.finish(), result) {
+        (Err(error), _) => output::unwritable(&error),
+        (Ok(()), Ok(code)) => code,
+        (Ok(()), Err(Failed { command, code, error })) => {
+            let text = plain::plain(&format!("{error:#}"));
+            // Where even this cannot be said, the exit code still is.
+            let _ = writeln!(io::stderr(), "surplusd {command}: {text}");
+            code
+        }
+    };
     ExitCode::from(code)
 }
 
-/// Says why a command came to nothing.
-fn failed(command: &str, error: &anyhow::Error) -> u8 {
-    let _ = writeln!(io::stderr(), "surplusd {command}: {error:#}");
-    exit::UNAVAILABLE
+/// Why a command came to nothing.
+struct Failed {
+    command: &'static str,
+    code: u8,
+    error: anyhow::Error,
+}
+
+fn run_command(command: Command, out: &mut Output<io::Stdout>) -> Result<u8, Failed> {
+    let environment = Environment::from_variables(|name| std::env::var_os(name));
+    let failed = |command, code| move |error| Failed { command, code, error };
+    match command {
+        Command::Run(args) => Ok(run::run(&args, &environment)),
+        Command::Check(args) => {
+            let known = surplusd::charger::profile::known();
+            let styled = io::stdout().is_terminal();
+            check::run(&args, &environment, &known, out, styled).map_err(|error| Failed {
+                command: "check",
+                code: exit::OUTPUT,
+                error: error.into(),
+            })
+        }
+        Command::Certs(args) => {
+            certs::run(&args, &mut Plain(out)).map_err(|error| failed("certs", certs::code(&error))(error))
+        }
+        Command::Demo(args) => Ok(demo::run(&args)),
+        Command::Simulate(args) => simulate::run(&args, &environment, out).map_err(|error| Failed {
+            command: "simulate",
+            code: exit::OUTPUT,
+            error: error.into(),
+        }),
+        Command::Probe(args) => probe::run(&args, &mut Plain(out)).map_err(failed("probe", exit::UNAVAILABLE)),
+        Command::Relay(args) => {
+            relay::run(&args, &environment, &mut Plain(out)).map_err(failed("relay", exit::UNAVAILABLE))
+        }
+        Command::Replay(args) => {
+            replay::run(&args, &environment, &mut Plain(out)).map_err(failed("replay", exit::UNAVAILABLE))
+        }
+        Command::Why(args) => why::run(&args, &environment, &mut Plain(out)).map_err(failed("why", exit::UNAVAILABLE)),
+    }
+}
+
+/// Shows the help or the version that was asked for, or what is wrong with the command line.
+fn usage(error: &clap::Error, out: &mut dyn Write) -> u8 {
+    if error.use_stderr() {
+        let _ = error.print(); // the exit code says it as well
+        return exit::USAGE;
+    }
+    let text = error.render();
+    // An error is kept by the output.
+    let _ = if io::stdout().is_terminal() { write!(out, "{}", text.ansi()) } else { write!(out, "{text}") };
+    exit::OK
 }

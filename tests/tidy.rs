@@ -185,6 +185,33 @@ fn links_in_documents_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// A setting that nobody reads is a promise that is not kept. That each key reaches its setting is `config::tests::reference`'s.
+#[test]
+fn every_setting_is_used() {
+    let definitions: [(&str, &str, &[&str]); 2] = [
+        ("src/config/domain.rs", "src/", &["src/config", "src/cli/check"]),
+        ("crates/control/src/config.rs", "crates/control/src/", &["crates/control/src/config.rs"]),
+    ];
+    let mut unused = Vec::new();
+    for (definition, below, but) in definitions {
+        let used: String = rust()
+            .filter(|(file, _)| {
+                file.starts_with(below) && !is_test(file) && !but.iter().any(|but| file.starts_with(but))
+            })
+            .map(|(_, text)| product(&text))
+            .collect();
+        let words: std::collections::BTreeSet<&str> = used.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        let text = read(Path::new(definition));
+        let fields = text.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+        let fields: Vec<&str> = fields.map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
+        assert!(fields.len() > 20, "the settings were not found");
+        unused.extend(
+            fields.into_iter().filter(|name| !words.contains(name)).map(|name| format!("{definition}: {name}")),
+        );
+    }
+    assert!(unused.is_empty(), "settings without effect: {unused:?}");
+}
+
 /// The table of docs/safety.md names tests; they must exist.
 #[test]
 fn the_safety_ladder_names_real_tests() {

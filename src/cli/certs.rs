@@ -1,14 +1,15 @@
 //! `surplusd certs`: a household's own certificates, without another guide to `OpenSSL`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use relay_link::topic::is_id;
 
 use super::exit;
+use super::output::is_disk_error;
 use crate::daemon::clock::wall_ms;
-use crate::tls::authority::{self, AUTHORITY, Purpose};
+use crate::tls::authority::{self, AUTHORITY, AuthorityError, Purpose};
 use crate::tls::certificates;
 use crate::tls::inspect::{Inspection, inspect};
 
@@ -83,13 +84,25 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         }
         CertsAction::Issue { name, host } => {
             let purpose = if host.is_empty() { Purpose::Client } else { Purpose::Server(host.clone()) };
-            authority::issue(dir, name, &purpose, now_ms)?;
+            let issued = authority::issue(dir, name, &purpose, now_ms)?;
             let who = if host.is_empty() { "client" } else { "server" };
-            writeln!(out, "{name}.crt and {name}.key ({who}) are in {}", dir.display())?;
+            writeln!(out, "{name}.crt and {name}.key ({who}, until {}) are in {}", issued.until, dir.display())?;
+            if issued.shortened {
+                writeln!(out, "It ends with its authority, ca.crt: make a new authority before that.")?;
+            }
         }
         CertsAction::Show => return show(dir, now_ms, out),
     }
     Ok(exit::OK)
+}
+
+/// The exit code for an error of [`run`].
+pub fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(AuthorityError::File { cause, .. }) if is_disk_error(cause) => exit::OUTPUT,
+        Some(AuthorityError::File { cause, .. }) if cause.kind() == ErrorKind::PermissionDenied => exit::PERMISSION,
+        _ => exit::USAGE,
+    }
 }
 
 fn show(dir: &Path, now_ms: i64, out: &mut dyn Write) -> anyhow::Result<u8> {
@@ -153,8 +166,8 @@ const fn days_left(until_s: i64, now_s: i64) -> i64 {
 }
 
 /// All that is wrong with one.
-fn wrong(name: &str, certificate: &Inspection, now_s: i64) -> Vec<&'static str> {
-    let Inspection { authority, usages, from_s, until_s, signed, key, .. } = certificate;
+fn wrong(name: &str, certificate: &Inspection, now_s: i64) -> Vec<String> {
+    let Inspection { authority, signs, usages, from_s, until_s, signed, key, unfit, .. } = certificate;
     let days = days_left(*until_s, now_s);
     let is_ca = name == "ca";
     // An authority's key may well be kept elsewhere; another's should lie beside it, for its owner alone.
@@ -166,6 +179,7 @@ fn wrong(name: &str, certificate: &Inspection, now_s: i64) -> Vec<&'static str> 
         ((0..WARN_DAYS).contains(&days), "it ends soon: issue a new one"),
         (*from_s > now_s, "it is not valid yet: is the clock right?"),
         (is_ca && !authority, "it is not the certificate of an authority"),
+        (*authority && !signs, "it may not sign certificates (keyCertSign is missing): make a new authority"),
         (*signed == Some(false), "it is not signed by the authority in this folder"),
         (!authority && usages.is_empty(), "it says neither server nor client: some programs will refuse it"),
         (key_missing, "its key is not here"),
@@ -173,7 +187,9 @@ fn wrong(name: &str, certificate: &Inspection, now_s: i64) -> Vec<&'static str> 
         (key_strange, "the key file beside it is not its key"),
     ]
     .into_iter()
-    .filter_map(|(is_so, what)| is_so.then_some(what))
+    .filter(|(is_so, _)| *is_so)
+    .map(|(_, what)| what.to_owned())
+    .chain(unfit.as_ref().map(|unfit| format!("it {}: {}", unfit.cause(), unfit.remedy())))
     .collect()
 }
 

@@ -1,16 +1,20 @@
 //! `surplusd check`: says all that is wrong with a configuration, or what would be done with it. Touches no network and no bus.
 
+mod service;
+
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use control::{ChargerConfig, ChargerId};
 
 use super::exit;
+use super::plain::Plain;
 use crate::config::{
     self, ChargerSetup, Config, Environment, Files, InputConfig, KnownProfile, LinkConfig, Loaded, PhaseSwitch,
     Severity, Unit,
 };
-use crate::tls;
+use crate::daemon::clock::wall_ms;
+use crate::tls::examine::{About, examine};
 
 /// Arguments of `check`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -32,22 +36,65 @@ pub fn run(
     out: &mut dyn Write,
     styled: bool,
 ) -> io::Result<u8> {
+    run_below(Path::new("/"), args, environment, known_profiles, out, styled)
+}
+
+/// [`run`], with the system's own files below `root`.
+fn run_below(
+    root: &Path,
+    args: &Args,
+    environment: &Environment,
+    known_profiles: &[KnownProfile],
+    out: &mut dyn Write,
+    styled: bool,
+) -> io::Result<u8> {
     let files = if args.no_files { Files::Ignore } else { Files::Read };
-    let loaded = config::load_with(&args.config, environment, known_profiles, files);
+    let mut loaded = config::load_with(&args.config, environment, known_profiles, files);
+    if files == Files::Read {
+        certificates(&mut loaded, &args.config);
+        // As the service itself it has read them.
+        if environment.credentials_directory.is_none() {
+            what_the_service_reads(&mut loaded, root, &args.config, environment);
+        }
+        loaded.findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
+    }
     write_findings(&loaded, out, styled)?;
+    let errors = loaded.findings.iter().any(|finding| finding.severity == Severity::Error);
     match &loaded.config {
-        Some(config) => {
-            // What only shows when the files are put together, as a key that is not the certificate's.
-            if let (Files::Read, Some(tls)) = (files, &config.mqtt.tls)
-                && let Err(error) = tls::client_config(tls)
-            {
-                writeln!(out, "{}: error: {error}", args.config.display())?;
-                return Ok(exit::CONFIGURATION);
-            }
-            summary(config, out)?;
+        Some(config) if !errors => {
+            summary(config, &mut Plain(out))?;
             Ok(exit::OK)
         }
-        None => Ok(exit::CONFIGURATION),
+        Some(_) | None => Ok(exit::CONFIGURATION),
+    }
+}
+
+/// What the certificate files say, and what only shows when they are put together, as a key that is not the certificate's.
+fn certificates(loaded: &mut Loaded, file: &Path) {
+    let Some(tls) = loaded.config.as_ref().and_then(|config| config.mqtt.tls.clone()) else { return };
+    for remark in examine(&tls, wall_ms() / 1_000) {
+        let key = match remark.about {
+            About::Authority => "mqtt.ca-file",
+            About::Certificate => "mqtt.client-cert-file",
+            About::Key => "mqtt.client-key-file",
+        };
+        let severity = if remark.fatal { Severity::Error } else { Severity::Warning };
+        loaded.findings.push(loaded.finding(file, severity, key, remark.message, remark.remedy));
+    }
+}
+
+/// What the installed service could not read, although it can be read here.
+fn what_the_service_reads(loaded: &mut Loaded, root: &Path, file: &Path, environment: &Environment) {
+    let named: Vec<service::Named> = config::named_files(&loaded.text, file, environment)
+        .into_iter()
+        .filter(|(key, _)| !loaded.findings.iter().any(|it| it.path == *key && it.severity == Severity::Error))
+        .map(|(key, file)| {
+            let public = matches!(key, "mqtt.ca-file" | "mqtt.client-cert-file");
+            service::Named { key, file, public }
+        })
+        .collect();
+    for service::Unreadable { key, message, remedy } in service::unreadable(root, file, &named) {
+        loaded.findings.push(loaded.finding(file, Severity::Warning, key, message, remedy));
     }
 }
 

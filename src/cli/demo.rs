@@ -7,6 +7,7 @@ mod view;
 
 use std::fs::DirBuilder;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::view::View;
 use super::exit;
+use super::output::unwritable;
 use crate::charger::profile;
 use crate::config::{self, Environment};
 use crate::daemon::clock::Clock;
@@ -52,9 +54,9 @@ pub struct Args {
     /// The charging mode: off, solar, slow, slow+solar, fast or fixed
     #[arg(long, default_value = "solar", value_parser = mode)]
     pub mode: Mode,
-    /// Reserved for a status page, which this version does not have: accepted, and nothing listens there
-    #[arg(long, value_name = "ADDR")]
-    pub listen: Option<String>,
+    /// Where the demo's broker listens: an address of this machine itself, such as 127.0.0.1:8883 (without it: any free port)
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    pub listen: Option<SocketAddr>,
     /// Record everything in this file, for `surplusd replay` and `surplusd why`
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
@@ -81,6 +83,9 @@ pub fn run(args: &Args) -> u8 {
     match result {
         Ok(()) => exit::OK,
         Err(error) => {
+            if let Some(Unwritable(error)) = error.downcast_ref() {
+                return unwritable(error);
+            }
             // Where even this cannot be said, the exit code still is.
             writeln!(io::stderr(), "surplusd demo: {error:#}").ok();
             exit::BUG
@@ -112,6 +117,11 @@ async fn daemon(run: DemoRun) -> anyhow::Result<()> {
     }
 }
 
+/// Standard output cannot be written to, or nobody reads it any more.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written to: {0}")]
+struct Unwritable(io::Error);
+
 /// How long the daemon may take to end, in real time.
 const END_MAX: Duration = Duration::from_secs(15);
 /// Up to this speed the wallbox takes the time that a real one takes; above, the machine's own timers are too coarse for it.
@@ -127,16 +137,17 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
     std::fs::write(&config_file, config_text(args, &world, &dir.0)).context("failed to write the configuration")?;
 
     let mut out = io::stdout();
-    writeln!(out, "{}", introduction(args, &world, &config_file))?;
+    writeln!(out, "{}", introduction(args, &world, &config_file)).map_err(Unwritable)?;
     let (snapshots, decided) = watch::channel(None);
     let (stop, stopped) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
     let mut view = View::new(io::stdout(), io::stdout().is_terminal(), args.speed);
     // The one place where the daemon is started.
     let mut daemon = pin!(run(DemoRun { config_file, clock, snapshots, stop: stopped }));
+    let mut shown = Ok(());
     let ended = tokio::select! {
         result = &mut daemon => Some(result),
-        shown = view.show(world.view(), decided) => { shown?; None }
+        result = view.show(world.view(), decided) => { shown = result; None }
         () = time_is_up(args.minutes) => None,
         _ = terminate.recv() => None,
         interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
@@ -148,8 +159,8 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
         tokio::time::timeout(END_MAX, daemon).await.context("the daemon did not end when it was told to")?
     };
     let last = world.stop().await;
-    view.close()?;
-    writeln!(out, "{}", summary(&last))?;
+    shown.and_then(|()| view.close()).map_err(Unwritable)?;
+    writeln!(out, "{}", summary(&last)).map_err(Unwritable)?;
     result.context("the daemon failed")
 }
 
@@ -175,6 +186,7 @@ fn world_options(args: &Args) -> WorldOptions {
             gap_ms: wallbox.gap_ms * u64::from(args.speed),
             ..wallbox
         },
+        listen: args.listen.unwrap_or(WorldOptions::default().listen),
         ..WorldOptions::default()
     }
 }
@@ -187,7 +199,7 @@ version = 1
 state-file = "{state}"
 
 [mqtt]
-url = "mqtts://127.0.0.1:{port}"
+url = "mqtts://{broker}"
 ca-file = "{ca}"
 
 [inputs]
@@ -208,7 +220,7 @@ node-id = "demo"
 
 {journal}"#,
         state = dir.join("state.json").display(),
-        port = world.broker_port(),
+        broker = world.broker_address(),
         ca = world.ca_file().display(),
         battery = !args.no_battery,
         serial = world.serial_path().display(),
@@ -226,22 +238,17 @@ fn journal_text(file: Option<&Path>) -> String {
 }
 
 fn introduction(args: &Args, world: &World, config_file: &Path) -> String {
-    let mut text = format!(
+    let host = world.broker_address().ip();
+    format!(
         "A simulated house on a {} day from {}, {} times as fast as life. Configuration: {}\n\
-         Look in with: mosquitto_sub -h 127.0.0.1 -p {} --cafile {} -v -t '#'",
+         Look in with: mosquitto_sub -h {host} -p {} --cafile {} -v -t '#'",
         args.weather.name(),
         view::clock_time(args.start),
         args.speed,
         config_file.display(),
-        world.broker_port(),
+        world.broker_address().port(),
         world.ca_file().display(),
-    );
-    if let Some(address) = &args.listen {
-        text.push_str("\nThere is no status page in this version: nothing listens on ");
-        text.push_str(address);
-        text.push('.');
-    }
-    text
+    )
 }
 
 fn summary(last: &WorldView) -> String {
@@ -270,6 +277,16 @@ fn time_of_day(text: &str) -> Result<u32, String> {
 
 pub(super) fn weather(text: &str) -> Result<Weather, String> {
     Weather::from_name(text).ok_or_else(|| format!("one of {}", Weather::ALL.map(Weather::name).join(", ")))
+}
+
+/// The demo's broker lets everybody in, so it stays on this machine.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write it as ADDRESS:PORT, for instance 127.0.0.1:8883".to_owned())?;
+    if !["127.0.0.1", "::1"].contains(&address.ip().to_string().as_str()) {
+        return Err("the demo's broker lets everybody in, so only 127.0.0.1 and [::1] are taken".to_owned());
+    }
+    Ok(address)
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -10,6 +10,8 @@ pub const USAGE: u8 = 2;
 pub const UNAVAILABLE: u8 = 69;
 /// A bug of ours.
 pub const BUG: u8 = 70;
+/// What a command prints or writes cannot be written: the disk is full or broken. A closed pipe is no error.
+pub const OUTPUT: u8 = 74;
 /// Not permitted: a file, a device.
 pub const PERMISSION: u8 = 77;
 /// The configuration is wrong.

@@ -5,6 +5,8 @@ pub mod check;
 pub mod demo;
 pub mod exit;
 pub mod logging;
+pub mod output;
+pub mod plain;
 pub mod probe;
 pub mod relay;
 pub mod replay;

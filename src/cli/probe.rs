@@ -2,13 +2,14 @@
 //! It only reads.
 
 use std::fmt::Write as _;
-use std::process::ExitCode;
+use std::io::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use control::Millis;
 
+use super::exit;
 use crate::charger::bus::OneShot;
 use crate::charger::codec::{Operation, Outcome, Request};
 use crate::charger::line::OpenError;
@@ -16,10 +17,6 @@ use crate::charger::profile::{self, Kind, Layout, Profile, Register, Table, Unit
 use crate::config::LinkConfig;
 use crate::daemon::clock::Clock;
 
-/// Nothing answers, or the line cannot be used.
-const UNAVAILABLE: u8 = 69;
-/// The line may not be opened.
-const PERMISSION: u8 = 77;
 /// Units that the address switch of a box can be set to.
 const UNITS: std::ops::RangeInclusive<u8> = 1..=15;
 /// How long to wait for each unit while scanning: a box answers within a few tens of milliseconds.
@@ -67,26 +64,31 @@ fn parse_port(text: &str) -> Result<Port, String> {
     Ok(Port(LinkConfig::Tcp { host: host.to_owned(), port }))
 }
 
-/// Runs the command. Prints to standard output; hints go to standard error.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command of the user, at a terminal")]
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+/// Runs the command and writes what was found to `out`; hints go to standard error. Returns the exit code.
+///
+/// # Errors
+/// If the profile is not known, or `out` cannot be written to.
+pub fn run(args: &Args, out: &mut dyn io::Write) -> anyhow::Result<u8> {
     let profile = profile::load(&args.profile)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start")?;
-    match runtime.block_on(probe(args, &profile)) {
-        Ok(Found { text, any: true }) => {
-            print!("{text}");
-            Ok(ExitCode::SUCCESS)
-        }
-        Ok(Found { text, any: false }) => {
-            print!("{text}");
-            eprint!("{HINTS}");
-            Ok(ExitCode::from(UNAVAILABLE))
-        }
+    let found = match runtime.block_on(probe(args, &profile)) {
+        Ok(found) => found,
         Err(error) => {
-            eprintln!("failed to use the line: {error}");
-            Ok(ExitCode::from(if error == OpenError::Denied { PERMISSION } else { UNAVAILABLE }))
+            hint(&format!("failed to use the line: {error}\n"));
+            return Ok(if error == OpenError::Denied { exit::PERMISSION } else { exit::UNAVAILABLE });
         }
+    };
+    out.write_all(found.text.as_bytes())?;
+    if found.any {
+        return Ok(exit::OK);
     }
+    hint(HINTS);
+    Ok(exit::UNAVAILABLE)
+}
+
+/// Where even this cannot be said, the exit code still is.
+fn hint(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 const HINTS: &str = "\

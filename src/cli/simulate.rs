@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use control::Source;
 use serde_json::json;
 
+use super::output::is_disk_error;
 use super::{check, exit};
 use crate::charger::profile;
 use crate::config::{self, Environment, Files};
@@ -51,15 +52,15 @@ fn wrong_input<E: Into<anyhow::Error>>(error: E) -> Failed {
 }
 
 /// Runs the simulation; returns the exit code.
-pub fn run(args: &Args, environment: &Environment) -> u8 {
+///
+/// # Errors
+/// If `out` cannot be written to.
+pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> io::Result<u8> {
     match simulate(args, environment) {
-        Ok(text) => match io::stdout().lock().write_all(text.as_bytes()) {
-            // Who closes the pipe has seen enough.
-            Ok(()) | Err(_) => exit::OK,
-        },
+        Ok(text) => out.write_all(text.as_bytes()).map(|()| exit::OK),
         Err(Failed(code, error)) => {
             let _ = writeln!(io::stderr(), "surplusd simulate: {error:#}");
-            code
+            Ok(code)
         }
     }
 }
@@ -121,6 +122,10 @@ fn create(file: &Path) -> io::Result<BufWriter<File>> {
 }
 
 fn unwritable(file: Option<&Path>, error: io::Error) -> Failed {
+    if is_disk_error(&error) {
+        let text = format!("{}: it cannot be written", file.unwrap_or(Path::new("")).display());
+        return Failed(exit::OUTPUT, anyhow::Error::new(error).context(text));
+    }
     let code = if error.kind() == io::ErrorKind::PermissionDenied { exit::PERMISSION } else { exit::USAGE };
     let name = file.unwrap_or(Path::new("")).display();
     let text = format!("{name}: it cannot be written; name a file in a folder that exists and is yours");

@@ -195,12 +195,8 @@ impl LinkConfig {
 /// What is published, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishConfig {
-    /// `[a-zA-Z0-9_-]`, 1 … 32 characters.
-    pub node_id: String,
     /// Prefix of every topic of ours, default `surplusd/<node-id>`.
     pub base_topic: String,
-    /// Where Home Assistant looks for devices, and says that it has started (`<prefix>/status`).
-    pub discovery_prefix: String,
     /// Topic of the original controller's `{"chargeP": n, "unit": "W"}` every 30 s; `None`: not published.
     pub charger_power_topic: Option<String>,
     /// Shortest time between two publications of unchanged state.

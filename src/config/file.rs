@@ -333,17 +333,16 @@ impl<'de> Deserialize<'de> for PhaseSwitch {
     }
 }
 
-/// `[home-assistant]`: how Home Assistant finds us.
+/// `[home-assistant]`: who we are there.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct HomeAssistant {
-    pub(super) discovery_prefix: String,
     pub(super) node_id: String,
 }
 
 impl Default for HomeAssistant {
     fn default() -> Self {
-        Self { discovery_prefix: "homeassistant".to_owned(), node_id: "surplusd".to_owned() }
+        Self { node_id: "surplusd".to_owned() }
     }
 }
 

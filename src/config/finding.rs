@@ -1,10 +1,12 @@
 //! What is wrong with a file, where, and what to do about it. Rendering is text only; printing is `cli`'s.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::text::invisible;
 
 /// Whether the daemon would run with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +60,7 @@ impl Finding {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mark = AnnotationKind::Primary.span(self.span.start..end).label(&self.remedy);
+        let mark = AnnotationKind::Primary.span(self.span.start..end).label(self.remedy.replace(char::is_control, "?"));
         let snippet = Snippet::source(text).line_start(1).annotation(mark);
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[Group::with_level(level).element(snippet)])
@@ -69,7 +71,16 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { severity, file, line, column, message, remedy, .. } = self;
-        write!(f, "{}:{line}:{column}: {}: {message}; {remedy}", file.display(), severity.name())
+        let text = format!("{}:{line}:{column}: {}: {message}; {remedy}", file.display(), severity.name());
+        // Names of the user's and of certificates are in it: on a terminal they must not be more than text.
+        for c in text.chars() {
+            if c.is_control() || invisible(c) {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
     }
 }
 

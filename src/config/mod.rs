@@ -16,14 +16,17 @@ mod finding;
 mod inputs;
 mod mqtt;
 mod names;
+mod pem;
 mod phases;
 mod report;
 mod secrets;
 mod site;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use domain::{
@@ -31,6 +34,7 @@ pub use domain::{
     Secret, TlsConfig, Unit,
 };
 pub use finding::{Finding, Severity};
+pub use text::{invisible, without_mark};
 
 use checks::Surroundings;
 use control::Millis;
@@ -99,6 +103,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// A finding about the value of a key, such as `mqtt.ca-file`, that shows only outside of this module.
+    pub fn finding(&self, file: &Path, severity: Severity, key: &str, message: String, remedy: String) -> Finding {
+        let span = Report::parse(file, &self.text).place(key);
+        let (line, column) = finding::position(&self.text, span.start);
+        Finding { severity, file: file.to_owned(), line, column, span, path: key.to_owned(), message, remedy }
+    }
+
     /// Whether any finding is an error.
     pub fn failed(&self) -> bool {
         self.config.is_none()
@@ -128,12 +139,20 @@ pub fn load_with(path: &Path, environment: &Environment, known_profiles: &[Known
     let bytes = match secrets::read_at_most(path, FILE_MAX) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return unreadable(format!("it is longer than {FILE_MAX} bytes"), "is this the file you meant?"),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let remedy = "let everybody read it, as it holds no secret: `sudo chmod 0644` it, and 0755 its folder";
+            return unreadable(format!("it cannot be read: {error}"), remedy);
+        }
         Err(error) => return unreadable(format!("it cannot be read: {error}"), "name a file that can be read"),
     };
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, path, environment, known_profiles, files),
+    if text::is_utf16(&bytes) {
+        return unreadable("it is UTF-16, as Windows editors write it".to_owned(), text::FROM_UTF16);
+    }
+    let bytes = without_mark(&bytes);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text, path, environment, known_profiles, files),
         Err(error) => {
-            let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count();
+            let line = bytes.iter().take(error.valid_up_to()).filter(|b| **b == b'\n').count();
             unreadable(format!("line {} is not text in UTF-8", line + 1), "save it as UTF-8")
         }
     }
@@ -153,6 +172,18 @@ pub fn parse(
     let config = if report.failed() { None } else { interpret(&mut report, &around) };
     let config = config.filter(|_| !report.failed());
     Loaded { config, findings: report.into_findings(), text: text.to_owned() }
+}
+
+/// The files that `text` names under `[mqtt]`, with their keys, where they would be read; `file` is the configuration file.
+pub fn named_files(text: &str, file: &Path, environment: &Environment) -> Vec<(&'static str, PathBuf)> {
+    let directory = file.parent().unwrap_or_else(|| Path::new(""));
+    let around = Surroundings { directory, environment, files: Files::Read, known_profiles: &[] };
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let named = ["username-file", "password-file", "ca-file", "client-cert-file", "client-key-file"].into_iter();
+    let keys =
+        ["mqtt.username-file", "mqtt.password-file", "mqtt.ca-file", "mqtt.client-cert-file", "mqtt.client-key-file"];
+    let name = |key| table.get("mqtt")?.get(key)?.as_str();
+    named.zip(keys).filter_map(|(key, path)| Some((path, around.path_of(name(key)?)))).collect()
 }
 
 /// From tables and keys to the domain's configuration. Goes on after a finding, to find them all.

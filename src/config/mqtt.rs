@@ -4,14 +4,16 @@ use super::checks::Surroundings;
 use super::domain::{ClientAuth, MqttConfig, PublishConfig, Secret, TlsConfig};
 use super::file::{HomeAssistant, Mqtt, Publish};
 use super::names;
+use super::pem::Pem;
 use super::report::{Report, Reported};
-use super::secrets::Pem;
 
 /// Names of ours are part of topics, and small clients take packets of 128 bytes, topic and payload together.
 const NODE_ID_MAX: usize = 32;
 const BASE_TOPIC_MAX: usize = 64;
 /// What MQTT 3.1.1 (section 3.1.3.1) asks every broker to take is 23; all of today's take more.
 const CLIENT_ID_MAX: usize = 64;
+/// Where Home Assistant looks for devices unless it is told otherwise (its MQTT integration's discovery prefix).
+const DISCOVERY: &str = "homeassistant";
 
 /// The broker's address.
 struct Broker {
@@ -180,7 +182,6 @@ pub(super) fn publish(report: &mut Report, home: &HomeAssistant, publish: &Publi
     const BASE: &str = "publish.base-topic";
     const POWER: &str = "publish.charger-power-topic";
     const NODE: &str = "home-assistant.node-id";
-    let prefix = report.topic_prefix("home-assistant.discovery-prefix", &home.discovery_prefix, BASE_TOPIC_MAX);
     let node_id = names::is_id(&home.node_id, NODE_ID_MAX).then(|| home.node_id.clone());
     if node_id.is_none() {
         let remedy = format!("use 1 to {NODE_ID_MAX} letters, digits, - and _: it is part of topics");
@@ -191,10 +192,10 @@ pub(super) fn publish(report: &mut Report, home: &HomeAssistant, publish: &Publi
         None => node_id.as_ref().map(|node_id| format!("surplusd/{node_id}")),
     };
     let place = if report.given(BASE) { BASE } else { NODE };
-    if let (Some(prefix), Some(base)) = (&prefix, &base_topic)
-        && names::is_within(base, prefix)
+    if let Some(base) = &base_topic
+        && names::is_within(base, DISCOVERY)
     {
-        let message = format!("\"{base}\" lies within \"{prefix}\", where Home Assistant looks for devices");
+        let message = format!("\"{base}\" lies within \"{DISCOVERY}\", where Home Assistant looks for devices");
         report.error(place, message, "use a topic of its own, such as \"surplusd/house\"");
     }
     let power = none_or_right(publish.charger_power_topic.as_deref(), |topic| report.topic(POWER, topic));
@@ -204,11 +205,6 @@ pub(super) fn publish(report: &mut Report, home: &HomeAssistant, publish: &Publi
         report.error(POWER, format!("\"{base}\" and all below it is used already"), "use a topic outside of it");
     }
     let state_every = report.seconds("publish.state-every-s", publish.state_every_s, 1.0..=3_600.0);
-    Some(PublishConfig {
-        node_id: node_id?,
-        base_topic: base_topic?,
-        discovery_prefix: prefix?,
-        charger_power_topic: power.ok()?,
-        state_every: state_every?,
-    })
+    node_id?;
+    Some(PublishConfig { base_topic: base_topic?, charger_power_topic: power.ok()?, state_every: state_every? })
 }

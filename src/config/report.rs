@@ -12,7 +12,14 @@ use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
 use super::file::File;
 use super::finding::{Finding, Severity, position};
-use super::names;
+use super::{names, text};
+
+/// Keys that earlier versions had, each with what became of it. They are left out with a warning, so that old files still work.
+const RETIRED: [(&str, &str, &str); 1] = [(
+    "home-assistant",
+    "discovery-prefix",
+    "surplusd does not announce itself to Home Assistant yet, so this has no effect",
+)];
 
 /// Findings of one file at most; the last one says that there are more.
 const FINDINGS_MAX: usize = 100;
@@ -37,11 +44,35 @@ impl<'t> Report<'t> {
         let (root, mistakes) = DeTable::parse_recoverable(text);
         let mut report = Self { file: file.to_owned(), text, root, findings: Vec::new(), broken: Vec::new() };
         for mistake in mistakes {
-            let span = mistake.span().unwrap_or(text.len()..text.len());
-            let remedy = syntax_remedy(mistake.message());
-            report.push(Severity::Error, span, "", mistake.message().to_owned(), remedy.to_owned());
+            report.syntax(&mistake);
+        }
+        let mut unseen = Vec::new();
+        unseen_in(report.root.get_ref(), text, "", &mut unseen);
+        for (span, path, c) in unseen {
+            let message = format!("there is {} in this text, which nobody sees", text::named(c));
+            let remedy = format!("delete it; if it is meant, write it as \\u{:04X}", u32::from(c));
+            report.push(Severity::Error, span, &path, message, remedy);
         }
         report
+    }
+
+    /// Reports a mistake in the syntax; where the line has a character that only looks right, that.
+    fn syntax(&mut self, mistake: &toml::de::Error) {
+        let text = self.text;
+        let span = mistake.span().unwrap_or(text.len()..text.len());
+        let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+        let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        let Some((at, c)) = text::lookalike(line) else {
+            let remedy = syntax_remedy(mistake.message());
+            self.push(Severity::Error, span, "", mistake.message().to_owned(), remedy.to_owned());
+            return;
+        };
+        let span = start + at..start + at + c.len_utf8();
+        if self.findings.iter().any(|finding| finding.span == span) {
+            return;
+        }
+        let remedy = "write a plain blank or a straight quotation mark; texts copied from a web page often have others";
+        self.push(Severity::Error, span, "", format!("{} cannot stand here", text::named(c)), remedy.to_owned());
     }
 
     /// The version that the file says it is of, if it is a number.
@@ -54,6 +85,14 @@ impl<'t> Report<'t> {
     /// The text as tables and keys: a finding for each unknown key and each value of the wrong type, which are left out.
     pub(super) fn read(&mut self) -> Option<File> {
         let mut root = self.root.clone();
+        for (table, key, why) in RETIRED {
+            let path = format!("{table}.{key}");
+            if let Some(DeValue::Table(inner)) = root.get_mut().get_mut(table).map(Spanned::get_mut)
+                && inner.remove(key).is_some()
+            {
+                self.warning(&path, format!("`{key}` is not used: {why}"), "leave it out");
+            }
+        }
         while self.findings.len() <= FINDINGS_MAX {
             let mistake = match File::deserialize(toml::Deserializer::from(root.clone())) {
                 Ok(file) => return Some(file),
@@ -139,6 +178,11 @@ impl<'t> Report<'t> {
         findings
     }
 
+    /// The place of the value at `path`, or of the nearest table around it, in bytes.
+    pub(super) fn place(&self, path: &str) -> Range<usize> {
+        self.locate(path).0
+    }
+
     /// The place of the value at `path`, or else of the nearest table around it that is there, and which of the two it is.
     fn locate(&self, path: &str) -> (Range<usize>, bool) {
         let mut place = 0..0;
@@ -159,6 +203,36 @@ impl<'t> Report<'t> {
             table = value.get_ref().as_table();
         }
         (place, true)
+    }
+}
+
+/// The first character that nobody sees in each key and text, as they are written: one that is written as its code is meant.
+fn unseen_in(table: &DeTable<'_>, text: &str, prefix: &str, found: &mut Vec<(Range<usize>, String, char)>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+        unseen_at(&key.span(), text, &path, found);
+        unseen_value(value, text, &path, found);
+    }
+}
+
+fn unseen_value(value: &Spanned<DeValue<'_>>, text: &str, path: &str, found: &mut Vec<(Range<usize>, String, char)>) {
+    if let DeValue::Table(inner) = value.get_ref() {
+        unseen_in(inner, text, path, found);
+    } else if let DeValue::Array(array) = value.get_ref() {
+        for (index, element) in array.iter().enumerate() {
+            unseen_value(element, text, &format!("{path}[{index}]"), found);
+        }
+    } else if let DeValue::String(_) = value.get_ref() {
+        unseen_at(&value.span(), text, path, found);
+    }
+}
+
+fn unseen_at(span: &Range<usize>, text: &str, path: &str, found: &mut Vec<(Range<usize>, String, char)>) {
+    let written = text.get(span.clone()).unwrap_or_default();
+    let first = written.char_indices().find(|(_, c)| *c == '\t' || text::invisible(*c));
+    if let Some((at, c)) = first {
+        let start = span.start + at;
+        found.push((start..start + c.len_utf8(), path.to_owned(), c));
     }
 }
 

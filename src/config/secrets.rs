@@ -7,20 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::checks::Surroundings;
+use super::pem::{self, Pem};
 use super::report::Report;
-use super::{Files, Secret};
+use super::{Files, Secret, text};
 
 /// The longest secret file, in bytes.
 const SECRET_MAX: u64 = 4 * 1024;
 /// The longest certificate or key file, in bytes: the bundle of all public authorities has about 250 kB.
 const PEM_MAX: u64 = 1024 * 1024;
-
-/// What a PEM file must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pem {
-    Certificate,
-    PrivateKey,
-}
 
 impl Report<'_> {
     /// The text in a secret file, without the line ends after it. `secret` warns where others may read it.
@@ -37,7 +31,11 @@ impl Report<'_> {
             self.warn_if_public(path, &file);
         }
         let shown = file.display();
-        let Ok(text) = String::from_utf8(bytes) else {
+        if text::is_utf16(&bytes) {
+            self.error(path, format!("{shown} is not text in UTF-8 but in UTF-16"), text::FROM_UTF16);
+            return None;
+        }
+        let Ok(text) = std::str::from_utf8(text::without_mark(&bytes)) else {
             self.error(path, format!("{shown} is not text in UTF-8"), "write nothing but the secret into it");
             return None;
         };
@@ -46,10 +44,16 @@ impl Report<'_> {
             self.error(path, format!("{shown} is empty"), "write the secret into it, on one line");
             return None;
         }
-        if text.contains(char::is_control) {
+        if text.contains(['\n', '\r']) {
             self.error(path, format!("{shown} has more than one line"), "write nothing but the secret into it");
             return None;
         }
+        if let Some(c) = text.chars().find(|c| c.is_control()) {
+            let remedy = format!("write it again without that: `printf %s 'the secret' > {shown}`");
+            self.error(path, format!("{shown} contains {}", text::named(c)), remedy);
+            return None;
+        }
+        self.warn_if_unseen(path, &file, text);
         Some(Secret(text.to_owned()))
     }
 
@@ -66,11 +70,29 @@ impl Report<'_> {
         if pem == Pem::PrivateKey {
             self.warn_if_public(path, &file);
         }
-        if let Some((fault, remedy)) = pem_fault(&String::from_utf8_lossy(&bytes), pem) {
-            self.error(path, format!("{} {fault}", file.display()), remedy);
-            return None;
+        match pem::judge(&bytes, &file, pem) {
+            Ok(None) => Some(file),
+            Ok(Some((fault, remedy))) => {
+                self.warning(path, format!("{} {fault}", file.display()), remedy);
+                Some(file)
+            }
+            Err((fault, remedy)) => {
+                self.error(path, format!("{} {fault}", file.display()), remedy);
+                None
+            }
         }
-        Some(file)
+    }
+
+    /// A secret is taken as it is: a blank at its end may well be a part of it, but mostly is not.
+    fn warn_if_unseen(&mut self, path: &str, file: &Path, secret: &str) {
+        let blank = |c: &char| *c == ' ' || text::invisible(*c);
+        let at_end = secret.chars().next_back().filter(blank).map(|c| ("ends with", c));
+        let at_start = secret.chars().next().filter(blank).map(|c| ("begins with", c));
+        let inside = secret.chars().find(|c| text::invisible(*c)).map(|c| ("contains", c));
+        let Some((does, c)) = at_end.or(at_start).or(inside) else { return };
+        let shown = file.display();
+        let remedy = format!("if it is not a part of the secret, write it again: `printf %s 'the secret' > {shown}`");
+        self.warning(path, format!("{shown} {does} {}, which is sent with the rest", text::named(c)), remedy);
     }
 
     fn unnamed(&mut self, path: &str, name: &str) -> bool {
@@ -91,11 +113,11 @@ impl Report<'_> {
             Err(error) => {
                 let kind = error.kind();
                 let (fault, remedy) = if kind == io::ErrorKind::NotFound {
-                    ("does not exist".to_owned(), "create it, or correct its name")
+                    ("does not exist".to_owned(), "create it, or correct its name".to_owned())
                 } else if kind == io::ErrorKind::PermissionDenied {
-                    ("may not be read".to_owned(), "let the user that surplusd runs as read it; from a shell, try sudo")
+                    ("may not be read".to_owned(), readable(path, file))
                 } else {
-                    (format!("cannot be read: {error}"), "name a file that can be read")
+                    (format!("cannot be read: {error}"), "name a file that can be read".to_owned())
                 };
                 self.error(path, format!("{shown} {fault}"), remedy);
                 None
@@ -112,6 +134,19 @@ impl Report<'_> {
     }
 }
 
+/// How the service gets to read a file that it may not read.
+fn readable(key: &str, file: &Path) -> String {
+    let shown = file.display();
+    if matches!(key, "mqtt.ca-file" | "mqtt.client-cert-file") {
+        return format!("it holds no secret: `sudo chmod 0644 {shown}`, and 0755 its folders; from a shell, try sudo");
+    }
+    let name = file.file_name().unwrap_or_default().display();
+    format!(
+        "for the service: `sudo systemctl edit surplusd`, write [Service] and below it `LoadCredential={name}:{shown}`, \
+         and restart surplusd; from a shell: try sudo"
+    )
+}
+
 /// The contents of a file; `None` where it is longer than `max` bytes.
 pub(super) fn read_at_most(file: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     // Opening a pipe would wait for its writer.
@@ -121,34 +156,4 @@ pub(super) fn read_at_most(file: &Path, max: u64) -> io::Result<Option<Vec<u8>>>
     let mut bytes = Vec::new();
     fs::File::open(file)?.take(max + 1).read_to_end(&mut bytes)?;
     Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX) <= max).then_some(bytes))
-}
-
-/// Why a text is not the PEM file wanted (RFC 7468), and what to do.
-fn pem_fault(text: &str, pem: Pem) -> Option<(&'static str, &'static str)> {
-    let labels: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
-        .filter(|label| text.contains(&format!("-----END {label}-----")))
-        .collect();
-    let has = |label: &str| labels.contains(&label);
-    let has_key = has("PRIVATE KEY") || has("RSA PRIVATE KEY") || has("EC PRIVATE KEY");
-    match pem {
-        Pem::Certificate if has("CERTIFICATE") => None,
-        Pem::Certificate if has_key => {
-            Some(("holds a private key, not a certificate", "name the certificate here; were the two mixed up?"))
-        }
-        Pem::PrivateKey if has_key => None,
-        Pem::PrivateKey if has("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") => {
-            Some(("holds a key that needs a passphrase", "nobody is there to type it: remove it with `openssl pkey`"))
-        }
-        Pem::PrivateKey if has("CERTIFICATE") => {
-            Some(("holds a certificate, not a private key", "name the key here; were the two mixed up?"))
-        }
-        Pem::Certificate | Pem::PrivateKey if labels.is_empty() => Some((
-            "is not a PEM file",
-            "convert it with `openssl`: it must have a line `-----BEGIN …-----` and the matching end",
-        )),
-        Pem::Certificate => Some(("holds no certificate", "it must have a block `-----BEGIN CERTIFICATE-----`")),
-        Pem::PrivateKey => Some(("holds no private key", "it must have a block `-----BEGIN PRIVATE KEY-----`")),
-    }
 }

@@ -41,6 +41,8 @@ pub enum DownKind {
     ClientCertWanted,
     /// The broker does not accept our client certificate.
     ClientCertRejected,
+    /// The broker ended the handshake without asking for a certificate of ours: it knows no kind of key, cipher or version that we know.
+    TlsNothingInCommon,
     /// The port does not speak TLS, or TLS failed otherwise.
     TlsFailed,
     /// A certificate or key file of ours cannot be used.
@@ -67,6 +69,7 @@ impl DownKind {
             | Self::TlsUnfit
             | Self::ClientCertWanted
             | Self::ClientCertRejected
+            | Self::TlsNothingInCommon
             | Self::CertificateFiles => true,
             Self::Refused
             | Self::NameNotFound
@@ -114,13 +117,14 @@ impl DownKind {
             Self::TlsNotYetValid => {
                 "the broker's certificate is not valid yet: the clock of this machine is probably wrong, wait for time synchronisation"
             }
-            Self::TlsUnfit => {
-                "the broker's certificate cannot be used: it must be X.509 version 3, name the host as alternative name, \
-                 and not be the authority's own"
-            }
+            Self::TlsUnfit => "the broker's certificate cannot be used",
             Self::ClientCertWanted => "the broker wants a client certificate: set client-cert-file and client-key-file",
             Self::ClientCertRejected => {
                 "the broker does not accept our client certificate: signed by its authority, not expired?"
+            }
+            Self::TlsNothingInCommon => {
+                "broker and surplusd have no kind of TLS in common: the broker needs TLS 1.2 or 1.3, and a key on P-256 or P-384, Ed25519, \
+                 or RSA with 2048 bits or more"
             }
             Self::TlsFailed => "no TLS with the broker: is this its port for TLS?",
             Self::CertificateFiles => "a certificate or key file cannot be used",

@@ -104,6 +104,11 @@ impl Broker {
         Ok(Self { address, state, deaf, _accept: task })
     }
 
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The TCP port.
     pub const fn port(&self) -> u16 {
         self.address.port()

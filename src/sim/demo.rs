@@ -3,6 +3,7 @@
 //! Everything it needs of the machine lies in one directory that the caller owns. Left out: the view (that is the command's) and the daemon.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +39,8 @@ pub struct WorldOptions {
     pub home_assistant: HomeAssistantOptions,
     /// Where refresh requests are expected: the daemon's base topic and `/refresh`.
     pub refresh_topic: String,
+    /// Where the broker listens; port 0 takes a free one.
+    pub listen: SocketAddr,
 }
 
 impl Default for WorldOptions {
@@ -52,6 +55,7 @@ impl Default for WorldOptions {
             wallbox: WallboxOptions::default(),
             home_assistant: HomeAssistantOptions::default(),
             refresh_topic: "surplusd/demo/refresh".to_owned(),
+            listen: BrokerOptions::plain().listen,
         }
     }
 }
@@ -94,7 +98,7 @@ impl World {
     pub async fn start(options: WorldOptions, dir: &Path, clock: Clock) -> io::Result<Self> {
         let pki = Pki::create(dir)?;
         let tls = BrokerOptions::tls(pki.server_cert_file.clone(), pki.server_key_file.clone());
-        let broker = Arc::new(Broker::start(tls).await?);
+        let broker = Arc::new(Broker::start(BrokerOptions { listen: options.listen, ..tls }).await?);
         let refreshes = broker.listen(&options.refresh_topic);
         let port = WallboxPort::open(Wallbox::new(options.wallbox), clock, Some(dir.join("rs485")))?;
         let heart = Arc::new(Mutex::new(Heart {
@@ -123,7 +127,12 @@ impl World {
         Ok(Self { broker, pki, port, heart, view, task })
     }
 
-    /// TCP port of the broker, on 127.0.0.1.
+    /// Where the broker listens.
+    pub fn broker_address(&self) -> SocketAddr {
+        self.broker.address()
+    }
+
+    /// TCP port of the broker.
     pub fn broker_port(&self) -> u16 {
         self.broker.port()
     }

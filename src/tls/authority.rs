@@ -19,11 +19,18 @@ use relay_link::topic::is_id;
 use rustls::pki_types::DnsName;
 use thiserror::Error;
 use x509_parser::pem::parse_x509_pem;
+use x509_parser::prelude::X509Certificate;
+
+use super::fitness::unfit_key;
+use crate::config::{invisible, without_mark};
 
 /// An authority outlives what it signs.
 const AUTHORITY_DAYS: u64 = 20 * 365;
 const ISSUED_DAYS: u64 = 5 * 365;
 const DAY_S: u64 = 86_400;
+
+/// Longest common name (RFC 5280, Appendix A: ub-common-name).
+const AUTHORITY_NAME_MAX: usize = 64;
 
 /// The authority's files.
 pub const AUTHORITY: (&str, &str) = ("ca.crt", "ca.key");
@@ -68,17 +75,41 @@ pub enum AuthorityError {
     /// The certificate is no authority's: what it signs nobody would accept.
     #[error("ca.crt in {} is not the certificate of an authority: put back the one made by `surplusd certs init`", .0.display())]
     NotAuthority(PathBuf),
+    /// The certificate cannot be an authority's, or is none any more: what it signs nobody would accept.
+    #[error("ca.crt in {} {fault}", path.display())]
+    Unfit {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        fault: String,
+    },
+    /// The authority's key needs a passphrase, or is of a kind or in a format that is not known.
+    #[error("ca.key in {} cannot be used: {fault}", path.display())]
+    Key {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        fault: String,
+    },
     /// An authority with a name that one of its certificates could have.
     #[error(
         "an authority cannot be called \"{0}\", as its certificates can be: give it a name with a capital letter or a space"
     )]
     AuthorityName(String),
+    /// An authority with a name that certificates cannot hold.
+    #[error("this cannot be the name of an authority: use 1 to {AUTHORITY_NAME_MAX} characters that can be seen")]
+    AuthorityText,
     /// A certificate with the subject of its authority.
     #[error("\"{0}\" is what the authority is called: each certificate needs its own subject, so choose another name")]
     Subject(String),
-    /// Neither a DNS name nor an address.
-    #[error("\"{0}\" is neither a host name nor an IP address")]
-    Host(String),
+    /// No client could reach a server by this, or accept a certificate with it.
+    #[error("\"{host}\" {fault}")]
+    Host {
+        /// As it was given.
+        host: String,
+        /// What is wrong with it, and what to do.
+        fault: &'static str,
+    },
     /// The library.
     #[error("no certificate can be made: {0}")]
     Library(#[from] rcgen::Error),
@@ -87,7 +118,10 @@ pub enum AuthorityError {
 /// Makes an authority in a folder, which is made if it is not there. `name` is its subject; `now_ms` the wall clock, in milliseconds since
 /// 1970 UTC.
 pub fn init(dir: &Path, name: &str, now_ms: i64) -> Result<(), AuthorityError> {
-    if name.is_empty() || is_id(name) {
+    if name.chars().count() > AUTHORITY_NAME_MAX || name.trim().is_empty() || name.chars().any(unseen) {
+        return Err(AuthorityError::AuthorityText);
+    }
+    if is_id(name) {
         return Err(AuthorityError::AuthorityName(name.to_owned()));
     }
     std::fs::create_dir_all(dir).map_err(|cause| AuthorityError::File { path: dir.to_owned(), cause })?;
@@ -116,17 +150,39 @@ pub fn check_free(dir: &Path, name: &str) -> Result<(), AuthorityError> {
     Ok(())
 }
 
-/// Issues a certificate for `name`, as `<name>.crt` and `<name>.key`.
-pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<(), AuthorityError> {
-    let issuer = authority(dir, name)?;
+/// A certificate that was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// Last day of its validity.
+    pub until: String,
+    /// It ends with its authority, earlier than others.
+    pub shortened: bool,
+}
+
+/// Issues a certificate for `name`, as `<name>.crt` and `<name>.key`. It ends with its authority at the latest.
+pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<Issued, AuthorityError> {
+    let (issuer, authority_until_s) = authority(dir, name, now_ms)?;
     let mut params = params(name, ISSUED_DAYS, now_ms);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // Verifiers refuse what an expired authority has signed.
+    let shortened = authority_until_s < params.not_after.unix_timestamp();
+    if shortened {
+        let end = Duration::from_secs(u64::try_from(authority_until_s).unwrap_or(0));
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+    }
+    let until = params.not_after.date().to_string();
     let (names, usage) = match purpose {
         // Not a host: `123` and `a-` are good names of a relay.
         Purpose::Client => (vec![SanType::DnsName(name.try_into()?)], ExtendedKeyUsagePurpose::ClientAuth),
         Purpose::Server(hosts) => {
-            let names = hosts.iter().map(|host| alternative(host)).collect::<Result<_, _>>()?;
+            let mut names = Vec::new();
+            for host in hosts {
+                let name = alternative(host)?;
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
             (names, ExtendedKeyUsagePurpose::ServerAuth)
         }
     };
@@ -134,14 +190,15 @@ pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<(
     params.extended_key_usages = vec![usage];
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &issuer)?;
-    write_pair(dir, name, &key.serialize_pem(), &certificate.pem())
+    write_pair(dir, name, &key.serialize_pem(), &certificate.pem())?;
+    Ok(Issued { until, shortened })
 }
 
-/// The authority of a folder, fit to sign for `name`.
-fn authority(dir: &Path, name: &str) -> Result<Issuer<'static, KeyPair>, AuthorityError> {
+/// The authority of a folder, fit to sign for `name`, and the end of its validity, in seconds since 1970 UTC.
+fn authority(dir: &Path, name: &str, now_ms: i64) -> Result<(Issuer<'static, KeyPair>, i64), AuthorityError> {
     let read = |name: &str| {
         let path = dir.join(name);
-        std::fs::read_to_string(&path).map_err(|cause| {
+        std::fs::read(&path).map(|bytes| String::from_utf8_lossy(without_mark(&bytes)).into_owned()).map_err(|cause| {
             if cause.kind() == io::ErrorKind::NotFound {
                 AuthorityError::NoAuthority(dir.to_owned())
             } else {
@@ -150,21 +207,55 @@ fn authority(dir: &Path, name: &str) -> Result<Issuer<'static, KeyPair>, Authori
         })
     };
     let unusable = |cause| AuthorityError::Unusable { path: dir.to_owned(), cause };
-    let (certificate, key) = (read(AUTHORITY.0)?, read(AUTHORITY.1)?);
-    let key = KeyPair::from_pem(&key).map_err(unusable)?;
+    let (certificate, key_pem) = (read(AUTHORITY.0)?, read(AUTHORITY.1)?);
     let not_pem = || unusable(rcgen::Error::CouldNotParseCertificate);
     let (_, block) = parse_x509_pem(certificate.as_bytes()).map_err(|_| not_pem())?;
     let parsed = block.parse_x509().map_err(|_| not_pem())?;
     if !parsed.is_ca() {
         return Err(AuthorityError::NotAuthority(dir.to_owned()));
     }
+    if let Some(fault) = authority_fault(&parsed, now_ms) {
+        return Err(AuthorityError::Unfit { path: dir.to_owned(), fault });
+    }
+    let key = authority_key(dir, &key_pem)?;
     if parsed.public_key().raw != key.subject_public_key_info() {
         return Err(AuthorityError::Mismatch(dir.to_owned()));
     }
     if parsed.subject().iter_common_name().any(|called| called.as_str() == Ok(name)) {
         return Err(AuthorityError::Subject(name.to_owned()));
     }
-    Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable)
+    let until = parsed.validity().not_after.timestamp();
+    Ok((Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable)?, until))
+}
+
+/// Why nobody would accept what this authority signs now, and what to do.
+fn authority_fault(authority: &X509Certificate<'_>, now_ms: i64) -> Option<String> {
+    const ANEW: &str =
+        "make a new authority in another folder (`surplusd certs init --dir FOLDER`) and give its ca.crt to everybody";
+    let (now, validity) = (now_ms.div_euclid(1_000), authority.validity());
+    let signs = authority.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
+    if let Some(kind) = unfit_key(authority.public_key()) {
+        Some(format!("has {kind}, which surplusd's TLS library does not accept: {ANEW}"))
+    } else if !signs {
+        Some(format!("may not sign certificates (its key usage lacks keyCertSign): {ANEW}"))
+    } else if validity.not_after.timestamp() <= now {
+        Some(format!("has expired ({}), or the clock of this machine is wrong: {ANEW}", validity.not_after))
+    } else if validity.not_before.timestamp() > now {
+        Some(format!("is not valid before {}: is the clock of this machine right?", validity.not_before))
+    } else {
+        None
+    }
+}
+
+/// The authority's private key.
+fn authority_key(dir: &Path, pem: &str) -> Result<KeyPair, AuthorityError> {
+    let failed = |fault: String| AuthorityError::Key { path: dir.to_owned(), fault };
+    let convert = format!("`openssl pkey -in {} -out NEW`", dir.join(AUTHORITY.1).display());
+    if pem.contains("Proc-Type: 4,ENCRYPTED") || pem.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+        return Err(failed(format!("it needs a passphrase: remove it with {convert}, and delete NEW afterwards")));
+    }
+    KeyPair::from_pem(pem)
+        .map_err(|cause| failed(format!("{cause}; if it is in an older format, convert it with {convert}")))
 }
 
 fn params(name: &str, days: u64, now_ms: i64) -> CertificateParams {
@@ -180,21 +271,62 @@ fn params(name: &str, days: u64, now_ms: i64) -> CertificateParams {
 }
 
 fn alternative(host: &str) -> Result<SanType, AuthorityError> {
+    let failed = |fault| AuthorityError::Host { host: host.to_owned(), fault };
     if let Ok(address) = host.parse::<IpAddr>() {
+        if address.is_unspecified() {
+            return Err(failed("stands for every address, and no client connects to it: give the address itself"));
+        }
         return Ok(SanType::IpAddress(address));
     }
-    // Clients compare with names of this form only; `*.` stands for any one label.
-    if DnsName::try_from(host.strip_prefix("*.").unwrap_or(host)).is_err() {
-        return Err(AuthorityError::Host(host.to_owned()));
+    if let Some(fault) = host_fault(host) {
+        return Err(failed(fault));
     }
-    host.try_into().map(SanType::DnsName).map_err(|_| AuthorityError::Host(host.to_owned()))
+    host.try_into().map(SanType::DnsName).map_err(|_| failed(NEITHER))
+}
+
+const NEITHER: &str = "is neither a host name nor an IP address";
+
+/// Why a name that is no address cannot be compared with what a client connects to.
+fn host_fault(host: &str) -> Option<&'static str> {
+    // Clients compare with names of this form only; `*.` stands for any one label (RFC 6125), and no public or local suffix may follow.
+    let (name, is_wildcard) = host.strip_prefix("*.").map_or((host, false), |name| (name, true));
+    let bare = host.trim_start_matches('[');
+    if host.is_empty() {
+        Some("is empty: give a host name or an IP address")
+    } else if host.contains("://") {
+        Some("is an address with a scheme: give the host alone, without mqtts://")
+    } else if host.starts_with('[') || bare.split('%').next().is_some_and(|it| it.parse::<IpAddr>().is_ok()) {
+        Some("has brackets or a zone: give the IPv6 address alone")
+    } else if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        Some("has a port: give the host alone")
+    } else if !host.is_ascii() {
+        Some("has other letters than ASCII: give the form that begins with xn--")
+    } else if host.ends_with('.') && DnsName::try_from(name.trim_end_matches('.')).is_ok() {
+        Some("ends with a dot, which no certificate may: leave the dot away")
+    } else if name.len() > 253 || name.split('.').any(|label| label.len() > 63) {
+        Some("is too long for a host name: at most 253 characters, and 63 between two dots")
+    } else if DnsName::try_from(name).is_err() {
+        Some(NEITHER)
+    } else if is_wildcard && !name.contains('.') {
+        Some("is too wide: clients accept a wildcard only before two labels, such as *.home.arpa")
+    } else {
+        None
+    }
+}
+
+/// What cannot be seen as itself on a terminal.
+fn unseen(c: char) -> bool {
+    c.is_control() || invisible(c)
 }
 
 /// The key first: a certificate without its key would look finished.
 fn write_pair(dir: &Path, name: &str, key: &str, certificate: &str) -> Result<(), AuthorityError> {
     check_free(dir, name)?;
-    write_new(&dir.join(format!("{name}.key")), 0o600, key)?;
-    write_new(&dir.join(format!("{name}.crt")), 0o644, certificate)
+    let key_file = dir.join(format!("{name}.key"));
+    write_new(&key_file, 0o600, key)?;
+    write_new(&dir.join(format!("{name}.crt")), 0o644, certificate).inspect_err(|_| {
+        let _ = std::fs::remove_file(&key_file); // the first error is the one that counts
+    })
 }
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), AuthorityError> {
@@ -207,120 +339,13 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), AuthorityError> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
     // Certificates are for everybody, also where root's umask is 077: the broker runs as another user.
     let permissions = std::fs::Permissions::from_mode(mode);
-    file.set_permissions(permissions).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
-    file.sync_all().map_err(failed)
+    let written = file.set_permissions(permissions).and_then(|()| file.write_all(text.as_bytes()));
+    written.and_then(|()| file.sync_all()).map_err(|cause| {
+        // Half a file would keep the next attempt from writing a whole one. It is ours, as it was made above.
+        let _ = std::fs::remove_file(path);
+        failed(cause)
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use x509_parser::extensions::ParsedExtension;
-
-    use super::*;
-
-    /// 2026-11-27.
-    const NOW_MS: i64 = 1_795_737_600_000;
-
-    fn mode(path: &Path) -> u32 {
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn keys_are_private_and_nothing_is_overwritten() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().join("new/certs");
-        init(&dir, "Household authority", NOW_MS).unwrap();
-        issue(&dir, "pico-carport", &Purpose::Client, NOW_MS).unwrap();
-        for (name, expected) in
-            [("ca.key", 0o600), ("pico-carport.key", 0o600), ("ca.crt", 0o644), ("pico-carport.crt", 0o644)]
-        {
-            assert_eq!(mode(&dir.join(name)), expected, "{name}");
-        }
-        let before = std::fs::read(dir.join("ca.key")).unwrap();
-        assert!(matches!(init(&dir, "Another", NOW_MS), Err(AuthorityError::Exists(_))));
-        assert!(matches!(issue(&dir, "pico-carport", &Purpose::Client, NOW_MS), Err(AuthorityError::Exists(_))));
-        std::fs::remove_file(dir.join("pico-carport.crt")).unwrap();
-        assert!(matches!(issue(&dir, "pico-carport", &Purpose::Client, NOW_MS), Err(AuthorityError::Exists(_))));
-        assert_eq!(std::fs::read(dir.join("ca.key")).unwrap(), before);
-    }
-
-    #[test]
-    fn what_cannot_be_signed_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = issue(dir.path(), "x", &Purpose::Client, NOW_MS).unwrap_err();
-        assert!(error.to_string().contains("surplusd certs init"), "{error}");
-        init(dir.path(), "Household authority", NOW_MS).unwrap();
-        for host in ["", "a b", "ä.local", "host/8883", "*", "..", "-", "a..b", "a.*.b", "1.2.3"] {
-            let error = issue(dir.path(), "x", &Purpose::Server(vec![host.to_owned()]), NOW_MS).unwrap_err();
-            assert!(matches!(error, AuthorityError::Host(_)), "{host}: {error}");
-        }
-        assert!(!dir.path().join("x.key").exists());
-        std::fs::write(dir.path().join("ca.crt"), "no certificate").unwrap();
-        let error = issue(dir.path(), "x", &Purpose::Client, NOW_MS).unwrap_err();
-        assert!(matches!(error, AuthorityError::Unusable { .. }), "{error}");
-    }
-
-    #[test]
-    fn nothing_is_signed_that_nobody_would_accept() {
-        let (ours, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (ours, others) = (ours.path(), others.path());
-        for dir in [ours, others] {
-            init(dir, "Household authority", NOW_MS).unwrap();
-            issue(dir, "gateway", &Purpose::Client, NOW_MS).unwrap();
-        }
-        let error = || issue(ours, "x", &Purpose::Client, NOW_MS).unwrap_err();
-        std::fs::copy(others.join("ca.key"), ours.join("ca.key")).unwrap();
-        assert!(matches!(error(), AuthorityError::Mismatch(_)), "{}", error());
-        std::fs::copy(ours.join("gateway.crt"), ours.join("ca.crt")).unwrap();
-        std::fs::copy(ours.join("gateway.key"), ours.join("ca.key")).unwrap();
-        assert!(matches!(error(), AuthorityError::NotAuthority(_)), "{}", error());
-        assert!(!ours.join("x.key").exists());
-    }
-
-    #[test]
-    fn no_subject_is_its_issuers() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["", "gateway", "broker"] {
-            assert!(matches!(init(dir.path(), name, NOW_MS), Err(AuthorityError::AuthorityName(_))), "{name}");
-        }
-        init(dir.path(), "Home", NOW_MS).unwrap();
-        assert!(matches!(issue(dir.path(), "Home", &Purpose::Client, NOW_MS), Err(AuthorityError::Subject(_))));
-        for name in ["123", "a-", "-"] {
-            issue(dir.path(), name, &Purpose::Client, NOW_MS).unwrap();
-        }
-    }
-
-    /// What RFC 5280 and the verifiers of `OpenSSL`, rustls and mbedTLS look at.
-    #[test]
-    fn certificates_say_what_they_may_do_and_for_how_long() {
-        let dir = tempfile::tempdir().unwrap();
-        init(dir.path(), "Household authority", NOW_MS).unwrap();
-        issue(dir.path(), "gateway", &Purpose::Client, NOW_MS).unwrap();
-        issue(dir.path(), "broker", &Purpose::Server(vec!["ha.local".to_owned(), "::1".to_owned()]), NOW_MS).unwrap();
-        for (name, days, is_ca, server) in
-            [("ca", 20 * 365, true, false), ("gateway", 5 * 365, false, false), ("broker", 5 * 365, false, true)]
-        {
-            let text = std::fs::read(dir.path().join(format!("{name}.crt"))).unwrap();
-            let (_, block) = parse_x509_pem(&text).unwrap();
-            let certificate = block.parse_x509().unwrap();
-            assert_eq!(certificate.version().0, 2, "{name}: X.509 version 3");
-            let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
-            assert!(from.timestamp() <= NOW_MS / 1_000 - 86_400, "{name}: {from}");
-            assert_eq!(until.timestamp(), NOW_MS / 1_000 + days * 86_400, "{name}");
-            let constraints = certificate.basic_constraints().unwrap().unwrap();
-            assert!(constraints.critical, "{name}: also an end entity says so");
-            assert_eq!((constraints.value.ca, constraints.value.path_len_constraint), (is_ca, is_ca.then_some(0)));
-            let usage = certificate.key_usage().unwrap().unwrap().value;
-            assert_eq!((usage.key_cert_sign(), usage.crl_sign(), usage.digital_signature()), (is_ca, is_ca, !is_ca));
-            let purpose = certificate.extended_key_usage().unwrap().map(|usage| usage.value);
-            assert_eq!(
-                purpose.map(|usage| (usage.server_auth, usage.client_auth)),
-                (!is_ca).then_some((server, !server))
-            );
-            assert_eq!(certificate.subject() == certificate.issuer(), is_ca, "{name}");
-            let identified = certificate.extensions().iter().any(|extension| {
-                matches!(extension.parsed_extension(), ParsedExtension::AuthorityKeyIdentifier(id) if id.key_identifier.is_some())
-            });
-            assert!(identified, "{name}: authority key identifier");
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustls::crypto::ring::sign::any_supported_type;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::fitness::{Unfit, unfit};
 use super::{TlsError, certificates, private_key};
 
 /// What a certificate says.
@@ -18,6 +19,10 @@ pub struct Inspection {
     pub names: Vec<String>,
     /// May sign others.
     pub authority: bool,
+    /// Its key usage lets it sign others.
+    pub signs: bool,
+    /// Why the TLS library cannot use it.
+    pub unfit: Option<Unfit>,
     /// `server`, `client`.
     pub usages: Vec<&'static str>,
     /// Beginning of its validity, in seconds since 1970 UTC.
@@ -69,6 +74,8 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
         subject: subject.to_owned(),
         names,
         authority: certificate.is_ca(),
+        signs: certificate.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign()),
+        unfit: unfit(der),
         usages,
         from_s: certificate.validity().not_before.timestamp(),
         until_s: until.timestamp(),

@@ -4,18 +4,27 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
-use crate::config::TlsConfig;
+use crate::config::{TlsConfig, without_mark};
 
 pub mod authority;
+pub mod examine;
+pub mod fitness;
 pub mod inspect;
 #[cfg(test)]
 mod tests;
+mod verifier;
+
+pub use verifier::{Refused, refused};
+
+use verifier::{Asked, Explaining};
 
 /// Larger files are not certificates.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -41,6 +50,9 @@ pub enum TlsError {
         /// Why.
         cause: pem::Error,
     },
+    /// A key needs a passphrase, which nobody is there to type.
+    #[error("{} needs a passphrase: remove it with `openssl pkey -in {} -out NEW`", .0.display(), .0.display())]
+    Encrypted(PathBuf),
     /// The authority's certificate cannot be used.
     #[error("{} holds a certificate that cannot be trusted: {cause}", path.display())]
     Root {
@@ -50,7 +62,7 @@ pub enum TlsError {
         cause: rustls::Error,
     },
     /// Certificate and key do not fit each other, or the key's kind is not known.
-    #[error("certificate {} and key {} cannot be used together: {cause}", cert.display(), key.display())]
+    #[error("certificate {} and key {} cannot be used together: {}", cert.display(), key.display(), apart(cause))]
     Identity {
         /// Certificate file.
         cert: PathBuf,
@@ -67,28 +79,71 @@ pub enum TlsError {
     Library(rustls::Error),
 }
 
+/// What a client needs to connect, with a memory of the handshake.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// For the TLS library.
+    pub config: Arc<ClientConfig>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Client {
+    /// Whether the broker asked for a client certificate in any handshake so far.
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
 /// What a client needs to connect. Reads files: not for a task that must not block.
 pub fn client_config(tls: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
+    client(tls).map(|client| client.config)
+}
+
+/// [`client_config`], with a memory of the handshake. Reads files: not for a task that must not block.
+pub fn client(tls: &TlsConfig) -> Result<Client, TlsError> {
+    let authorities = tls.ca_file.as_deref().map_or_else(|| Ok(Vec::new()), certificates)?;
     let roots = match &tls.ca_file {
-        Some(path) => private_roots(path)?,
+        Some(path) => private_roots(path, &authorities)?,
         None => system_roots()?,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| TlsError::Library(rustls::Error::General(error.to_string())))?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Library)?
-        .with_root_certificates(roots);
-    let Some(files) = &tls.client_auth else {
-        return Ok(Arc::new(builder.with_no_client_auth()));
+        .dangerous()
+        // Decides nothing by itself: see there.
+        .with_custom_certificate_verifier(Arc::new(Explaining::new(verifier, authorities)));
+    let mut config = match &tls.client_auth {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let chain = certificates(&files.cert_file)?;
+            let key = private_key(&files.key_file)?;
+            builder.with_client_auth_cert(chain, key).map_err(|cause| TlsError::Identity {
+                cert: files.cert_file.clone(),
+                key: files.key_file.clone(),
+                cause,
+            })?
+        }
     };
-    let chain = certificates(&files.cert_file)?;
-    let key = private_key(&files.key_file)?;
-    let config = builder.with_client_auth_cert(chain, key).map_err(|cause| TlsError::Identity {
-        cert: files.cert_file.clone(),
-        key: files.key_file.clone(),
-        cause,
-    })?;
-    Ok(Arc::new(config))
+    let asked = Arc::new(AtomicBool::new(false));
+    let resolver = Asked::new(Arc::clone(&config.client_auth_cert_resolver), Arc::clone(&asked));
+    config.client_auth_cert_resolver = Arc::new(resolver);
+    Ok(Client { config: Arc::new(config), asked })
+}
+
+/// Why a certificate and a key are not used together.
+fn apart(cause: &rustls::Error) -> String {
+    if matches!(cause, rustls::Error::InconsistentKeys(_)) {
+        "the key is another certificate's".to_owned()
+    } else if let rustls::Error::General(text) = cause {
+        // Of the key's kind, which is not known or not fit.
+        format!("{text}; {}", fitness::USABLE)
+    } else {
+        cause.to_string()
+    }
 }
 
 /// The certificates in a PEM file, at least one, in the order of the file.
@@ -102,6 +157,10 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 /// The first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(path)?;
+    let shown = String::from_utf8_lossy(&text);
+    if shown.contains("Proc-Type: 4,ENCRYPTED") || shown.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+        return Err(TlsError::Encrypted(path.to_owned()));
+    }
     PrivateKeyDer::from_pem_slice(&text).map_err(|cause| TlsError::Pem {
         path: path.to_owned(),
         expected: "private key (unencrypted)",
@@ -109,10 +168,10 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-fn private_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+fn private_roots(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|cause| TlsError::Root { path: path.to_owned(), cause })?;
+    for certificate in authorities {
+        roots.add(certificate.clone()).map_err(|cause| TlsError::Root { path: path.to_owned(), cause })?;
     }
     Ok(roots)
 }
@@ -128,5 +187,5 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |cause| TlsError::Read { path: path.to_owned(), cause };
     let mut text = Vec::new();
     File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text)).map_err(failed)?;
-    Ok(text)
+    Ok(without_mark(&text).to_vec())
 }

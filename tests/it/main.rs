@@ -25,6 +25,8 @@ mod relay;
 #[cfg(test)]
 mod same;
 #[cfg(test)]
+mod setup;
+#[cfg(test)]
 mod sim_broker;
 #[cfg(test)]
 mod simulate;

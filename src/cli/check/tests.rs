@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use super::{Args, exit, run};
+use super::{Args, exit, run, run_below};
 use crate::config::Environment;
 use crate::tls::authority::{self, Purpose};
 
@@ -76,6 +76,153 @@ fn a_key_that_is_not_the_certificates_is_found() {
     let (code, out) = check(&config, &[]);
     assert_eq!(code, exit::CONFIGURATION);
     assert!(out.contains("cannot be used together"), "{out}");
+}
+
+/// A machine with the shipped unit and a configuration whose files only root may read.
+struct Machine {
+    root: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { root: tempfile::tempdir().expect("scratch folder") };
+        // As /etc is; scratch folders are private.
+        machine.mode("", 0o755);
+        let unit = include_str!("../../../systemd/surplusd.service");
+        // `check` is given the configuration where it lies here.
+        let config = machine.path("etc/surplusd/surplusd.toml").display().to_string();
+        let unit = unit.replace("--config /etc/surplusd/surplusd.toml", &format!("--config {config}"));
+        machine.write("lib/systemd/system/surplusd.service", 0o644, &unit);
+        machine.write("etc/surplusd/mqtt-password", 0o600, "secret");
+        let toml = fs::read_to_string(example("json-inputs.toml")).expect("the example");
+        machine.write("etc/surplusd/surplusd.toml", 0o644, &toml);
+        for folder in ["etc", "etc/surplusd"] {
+            machine.mode(folder, 0o755);
+        }
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("our own file");
+    }
+
+    fn write(&self, name: &str, mode: u32, text: &str) {
+        fs::create_dir_all(self.path(name).parent().expect("a folder")).expect("a folder");
+        fs::write(self.path(name), text).expect("our own file");
+        self.mode(name, mode);
+    }
+
+    /// What `check` says as root.
+    fn check(&self) -> (u8, String) {
+        let args = Args { config: self.path("etc/surplusd/surplusd.toml"), no_files: false };
+        let mut out = Vec::new();
+        let known = crate::charger::profile::known();
+        let code =
+            run_below(self.root.path(), &args, &Environment::default(), &known, &mut out, false).expect("memory");
+        (code, String::from_utf8(out).expect("UTF-8"))
+    }
+}
+
+/// root reads everything, the service's user does not.
+#[test]
+fn a_password_that_the_service_could_not_read_is_warned_about() {
+    let machine = Machine::new();
+    let password = machine.path("etc/surplusd/mqtt-password").display().to_string();
+    let line = format!("LoadCredential=mqtt-password:{password}");
+    let (code, out) = machine.check();
+    assert_eq!(code, exit::OK, "{out}");
+    let warned = out.lines().find(|line| line.contains("warning:")).expect("a warning");
+    assert!(warned.contains(&format!("the service runs as the user surplusd, who may not read {password}")), "{out}");
+    assert!(warned.contains("systemctl edit surplusd") && warned.contains(&format!("`{line}`")), "{out}");
+    assert!(warned.contains("surplusd.toml:10:"), "at its key: {out}");
+
+    // Each of these is a remedy.
+    machine.write(
+        "etc/systemd/system/surplusd.service.d/override.conf",
+        0o644,
+        "[Service]\nLoadCredential=mqtt-password:/etc/surplusd/mqtt-password\n",
+    );
+    assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
+    fs::remove_file(machine.path("etc/systemd/system/surplusd.service.d/override.conf")).expect("our own file");
+    machine.write("etc/group", 0o644, "root:x:0:\nsurplusd:x:4000:\n");
+    std::os::unix::fs::chown(&password, None, Some(4000)).expect("tests run as root");
+    machine.mode("etc/surplusd/mqtt-password", 0o640);
+    assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
+    machine.mode("etc/surplusd/mqtt-password", 0o600);
+    assert!(machine.check().1.contains("warning:"));
+    machine.write("etc/systemd/system/surplusd.service.d/root.conf", 0o644, "[Service]\nDynamicUser=no\nUser=root\n");
+    assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
+}
+
+#[test]
+fn what_else_keeps_the_service_from_starting() {
+    let machine = Machine::new();
+    let drop_in = "etc/systemd/system/surplusd.service.d/10.conf";
+    let load = |from: &str| format!("[Service]\nLoadCredential=mqtt-password:/etc/surplusd/{from}\n");
+    machine.write(drop_in, 0o644, &load("no-such-file"));
+    let (_, out) = machine.check();
+    assert!(out.contains("no-such-file`, and that file does not exist: the service will not start"), "{out}");
+    machine.write(drop_in, 0o644, &load("mqtt-password"));
+    assert!(!machine.check().1.contains("warning:"));
+    // The configuration itself, and its folder.
+    machine.mode("etc/surplusd/surplusd.toml", 0o600);
+    let (_, out) = machine.check();
+    assert!(out.contains("who may not read") && out.contains("`sudo chmod 0644"), "{out}");
+    machine.mode("etc/surplusd/surplusd.toml", 0o644);
+    machine.mode("etc/surplusd", 0o700);
+    let (_, out) = machine.check();
+    assert!(out.contains("`sudo chmod 0755"), "{out}");
+    machine.mode("etc/surplusd", 0o755);
+    // A later drop-in that empties the list.
+    machine.write("run/systemd/system/surplusd.service.d/20.conf", 0o644, "[Service]\nLoadCredential=\n");
+    assert!(machine.check().1.contains("may not read"));
+    // Another configuration than the service's is nobody's business.
+    let elsewhere = machine.path("etc/surplusd/other.toml");
+    fs::copy(machine.path("etc/surplusd/surplusd.toml"), &elsewhere).expect("a copy");
+    let args = Args { config: elsewhere, no_files: false };
+    let mut out = Vec::new();
+    let known = crate::charger::profile::known();
+    run_below(machine.root.path(), &args, &Environment::default(), &known, &mut out, false).expect("memory");
+    assert!(!String::from_utf8_lossy(&out).contains("warning:"));
+}
+
+#[test]
+fn certificates_that_cannot_work_are_found_before_anybody_connects() {
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let openssl = |arguments: &str| {
+        let words = arguments.split_whitespace();
+        let made = std::process::Command::new("openssl").args(words).output().expect("openssl is installed");
+        assert!(made.status.success(), "{arguments}: {made:?}");
+    };
+    let (ca, key) = (at("ca.crt"), at("ca.key"));
+    let toml = fs::read_to_string(example("json-inputs.toml")).expect("the example");
+    let (head, rest) = toml.split_once("[mqtt]").expect("a table");
+    let toml = format!("{head}[mqtt]\nca-file = \"ca.crt\"{}", rest.replace("password-file", "#password-file"));
+    fs::write(at("surplusd.toml"), toml).expect("our own file");
+    for (made, code, says) in [
+        ("ec -pkeyopt ec_paramgen_curve:P-384 -sha512", exit::OK, "signs with ECDSA and SHA-512"),
+        ("ec -pkeyopt ec_paramgen_curve:P-384 -sha384", exit::OK, ""),
+        ("ec -pkeyopt ec_paramgen_curve:P-521", exit::CONFIGURATION, "has a key on the curve P-521"),
+        ("ec -pkeyopt ec_paramgen_curve:brainpoolP256r1", exit::CONFIGURATION, "has a key on a Brainpool curve"),
+        ("ec -pkeyopt ec_paramgen_curve:secp256k1", exit::CONFIGURATION, "has a key on the curve secp256k1"),
+        ("ed448", exit::CONFIGURATION, "has an Ed448 key"),
+        ("ed25519", exit::OK, ""),
+        ("rsa:1024", exit::CONFIGURATION, "has an RSA key of 1024 bits"),
+        ("rsa:2048 -sha1", exit::OK, "signs with RSA and SHA-1"),
+        ("rsa:2048", exit::OK, ""),
+    ] {
+        openssl(&format!("req -x509 -nodes -newkey {made} -subj /CN=Home -keyout {key} -out {ca} -days 30"));
+        let (found, out) = check(Path::new(&at("surplusd.toml")), &[]);
+        assert_eq!(found, code, "{made}: {out}");
+        let line = out.lines().find(|line| line.contains("Home")).unwrap_or_default();
+        assert!(line.contains(says) && line.is_empty() == says.is_empty(), "{made}: {out}");
+        assert!(says.is_empty() || line.contains("SHA-384"), "the remedy: {out}");
+    }
 }
 
 #[test]

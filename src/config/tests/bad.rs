@@ -70,6 +70,53 @@ fn syntax() {
     assert!(found.contains(&5) && found.contains(&18), "{found:?}");
 }
 
+/// As they come with text from web pages and Windows editors.
+#[test]
+fn characters_that_nobody_sees() {
+    let cases: &[Case] = &[
+        (
+            5,
+            "site-name = \"my\u{200b}_home\"",
+            "5:16",
+            "U+200B (zero width space) in this text, which nobody sees; delete it",
+        ),
+        (5, "grid = { topic = \"a/b\u{a0}\", unit = \"W\" }", "5:22", "write it as \\u00A0"),
+        (3, "url = \"mqtts://b\"\nusername = \"surplusd\u{feff}\"\npassword-file = \"p\"", "4:21", "byte order mark"),
+        (3, "url = \"mqtts://b\"\nca-file = \"certs/ca.crt\t\"", "4:24", "U+0009 (tab)"),
+        (15, "name = \"car\u{ad}port\"", "15:12", "soft hyphen"),
+        (9, "floor-soc\u{a0}= 20", "9:10", "U+00A0 (no-break space) cannot stand here; write a plain blank"),
+        (9, "\u{2003}floor-soc = 20", "9:1", "cannot stand here"),
+        (5, "site-name = “my_home”", "5:13", "U+201C (typographic quotation mark) cannot stand here"),
+    ];
+    for (number, line, place, says) in cases {
+        let loaded = read(&with_line(*number, line));
+        let shown = lines(&loaded.findings);
+        assert!(loaded.config.is_none(), "{line}");
+        let first = loaded.findings.iter().find(|finding| finding.severity == Severity::Error).expect("an error");
+        assert_eq!(format!("{}:{}", first.line, first.column), *place, "{line}: {shown}");
+        assert!(shown.contains(says), "{line}: {says:?} is not in {shown}");
+    }
+    // In a comment it harms nobody, and as its code it is meant.
+    for line in ["floor-soc = 20 #\u{a0}the floor", "floor-soc = 20 # “the floor”\u{200b}"] {
+        assert_eq!(lines(&read(&with_line(9, line)).findings), "");
+    }
+    let meant = "url = \"mqtts://b\"\nusername = \"a\\u00A0b\"\npassword-file = \"p\"";
+    assert_eq!(lines(&read(&with_line(3, meant)).findings), "");
+}
+
+#[test]
+fn a_key_of_the_past_is_a_warning() {
+    check(&[(20, "discovery-prefix = \"ha/\"", "20:20", "`discovery-prefix` is not used")], Severity::Warning);
+}
+
+#[test]
+fn findings_are_nothing_but_text() {
+    let loaded = read(&with_line(18, "unit = 1\nmode = \"\\u001b[31mred\\u0007\""));
+    let shown = lines(&loaded.findings);
+    assert!(shown.contains("\\u{1b}[31mred"), "{shown}");
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'));
+}
+
 #[test]
 fn broker() {
     let cases: &[Case] = &[
@@ -103,8 +150,6 @@ fn broker() {
         (20, "node-id = \"my gateway\"", "20:11", "letters, digits, - and _"),
         (20, "node-id = \"a23456789012345678901234567890123\"", "20:11", "use 1 to 32"),
         (20, "node-id = \"\"", "20:11", "cannot be used"),
-        (20, "discovery-prefix = \"surplusd\"", "19:1", "where Home Assistant looks for devices"),
-        (20, "discovery-prefix = \"ha/\"", "20:20", "an empty level"),
         (22, "base-topic = \"homeassistant/car\"", "22:14", "lies within \"homeassistant\""),
         (22, "base-topic = \"home/+/car\"", "22:14", "wildcard"),
         (22, "charger-power-topic = \"surplusd/surplusd/power\"", "22:23", "use a topic outside of it"),

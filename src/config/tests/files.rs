@@ -118,8 +118,8 @@ fn certificates_and_keys_must_be_what_they_are_named_for() {
     for (name, says) in [
         ("key", "holds a private key, not a certificate"),
         ("der", "is not a PEM file"),
-        ("cut", "is not a PEM file"),
-        ("csr", "holds no certificate"),
+        ("cut", "is not a PEM file: the line `-----END …-----` is missing"),
+        ("csr", "holds no certificate but a request for a certificate"),
         ("missing", "does not exist"),
     ] {
         let found = lines(&load_mqtt(here, &format!("ca-file = \"{name}\"")).findings);
@@ -154,4 +154,118 @@ fn the_configuration_file_itself() {
     assert!(found("long").contains("longer than"));
     write(here, "good", BASE);
     assert_eq!(found("good"), "");
+}
+
+/// Windows editors put a mark before the text, or write UTF-16.
+#[test]
+fn byte_order_marks_do_not_count_and_utf16_is_named() {
+    let directory = TempDir::new().expect("directory");
+    let here = directory.path();
+    let marked = |text: &str| [b"\xef\xbb\xbf", text.as_bytes()].concat();
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    write(here, "password", marked("hunter2\r\n"));
+    write(here, "ca", marked(&CERTIFICATE.replace('\n', "\r\n")));
+    write(here, "cert", marked(CERTIFICATE));
+    write(here, "key", marked(KEY));
+    let keys = "username = \"u\"\npassword-file = \"password\"\nca-file = \"ca\"\nclient-cert-file = \"cert\"\nclient-key-file = \"key\"";
+    let text = with_line(3, &format!("url = \"mqtts://b\"\n{keys}"));
+    write(here, "surplusd.toml", marked(&text));
+    let loaded = load(&here.join("surplusd.toml"), &Environment::default(), &PROFILES);
+    assert_eq!(lines(&loaded.findings), "");
+    assert_eq!(loaded.config.expect("good").mqtt.password.expect("a password").0, "hunter2");
+
+    for (name, contents) in [("password", "hunter2"), ("ca", CERTIFICATE), ("surplusd.toml", text.as_str())] {
+        write(here, "password", "hunter2");
+        write(here, "ca", CERTIFICATE);
+        for with_mark in [true, false] {
+            let mark = if with_mark { "\u{feff}" } else { "" };
+            write(here, "surplusd.toml", &text);
+            write(here, name, utf16(&format!("{mark}{contents}")));
+            let found = lines(&load(&here.join("surplusd.toml"), &Environment::default(), &PROFILES).findings);
+            assert!(found.contains("UTF-16") && found.contains("iconv -f UTF-16 -t UTF-8"), "{name}: {found}");
+            assert_eq!(found.lines().count(), 1, "{name}: {found}");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_sees_in_a_secret_is_named() {
+    let directory = TempDir::new().expect("directory");
+    let here = directory.path();
+    for (secret, severity, says) in [
+        ("secret \n", "warning", "p ends with U+0020 (blank), which is sent with the rest"),
+        (" secret", "warning", "p begins with U+0020 (blank)"),
+        ("secret\u{a0}\r\n", "warning", "p ends with U+00A0 (no-break space)"),
+        ("sec\u{200b}ret", "warning", "p contains U+200B (zero width space)"),
+        ("secret\t\n", "error", "p contains U+0009 (tab)"),
+        ("sec\0ret", "error", "p contains U+0000 (control character)"),
+    ] {
+        write(here, "p", secret);
+        let loaded = load_mqtt(here, "username = \"u\"\npassword-file = \"p\"");
+        let found = lines(&loaded.findings);
+        assert!(found.contains(&format!(":5:17: {severity}: ")) && found.contains(says), "{secret:?}: {found}");
+        assert!(found.contains("printf %s"), "{found}");
+        let taken = loaded.config.map(|config| config.mqtt.password.expect("a password").0);
+        let expected = secret.trim_end_matches(['\r', '\n']);
+        assert_eq!(taken.as_deref(), (severity == "warning").then_some(expected), "as it is");
+    }
+    for secret in ["two words", "pässwörd", "x"] {
+        write(here, "p", secret);
+        assert_eq!(lines(&load_mqtt(here, "username = \"u\"\npassword-file = \"p\"").findings), "");
+    }
+}
+
+/// Each with the command that makes the file a good one.
+#[test]
+fn keys_and_certificates_in_other_forms_are_named() {
+    let directory = TempDir::new().expect("directory");
+    let here = directory.path();
+    let block = |label: &str, head: &str| format!("-----BEGIN {label}-----\n{head}AAAA\n-----END {label}-----\n");
+    write(here, "cert", CERTIFICATE);
+    write(here, "old", block("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n"));
+    write(here, "new", block("ENCRYPTED PRIVATE KEY", ""));
+    write(here, "ssh", block("OPENSSH PRIVATE KEY", ""));
+    write(here, "public", block("PUBLIC KEY", ""));
+    write(here, "der", [0x30, 0x82, 1, 2, 2, 1, 0, 0x30]);
+    write(here, "ed25519.der", [0x30, 0x2e, 2, 1, 0, 0x30]);
+    write(here, "p12", [0x30, 0x82, 1, 2, 2, 1, 3, 0x30]);
+    write(here, "cert.der", [0x30, 0x82, 1, 2, 0x30, 0x82, 1, 1]);
+    for (name, says) in [
+        ("old", "holds a key that needs a passphrase; nobody is there to type it: remove it with `openssl pkey -in "),
+        ("new", "holds a key that needs a passphrase; nobody is there to type it: remove it with `openssl pkey -in "),
+        ("ssh", "holds no private key but a key for SSH"),
+        ("public", "holds no private key but the public half of a key"),
+        ("der", "is not a PEM file but a key in DER format; convert it with `openssl pkey -inform der"),
+        ("ed25519.der", "is not a PEM file but a key in DER format"),
+        ("p12", "is not a PEM file but a PKCS#12 store; take the key out with `openssl pkcs12"),
+        ("cert.der", "is not a PEM file but a certificate in DER format; name the key here"),
+    ] {
+        let found =
+            lines(&load_mqtt(here, &format!("client-cert-file = \"cert\"\nclient-key-file = \"{name}\"")).findings);
+        assert!(found.contains(":5:19: error:") && found.contains(says), "{name}: {found}");
+    }
+    write(here, "request", block("NEW CERTIFICATE REQUEST", ""));
+    write(here, "trusted", block("TRUSTED CERTIFICATE", ""));
+    write(here, "p7", block("PKCS7", ""));
+    write(here, "one-line", CERTIFICATE.replace('\n', "\\n"));
+    write(here, "indented", CERTIFICATE.replace("-----B", "  -----B"));
+    for (name, says) in [
+        ("old", "holds a private key, not a certificate"),
+        ("der", "is not a PEM file but a private key in DER format"),
+        ("p12", "take the certificates out with `openssl pkcs12"),
+        ("cert.der", "convert it with `openssl x509 -inform der"),
+        ("request", "a request for a certificate; let the authority sign it"),
+        ("trusted", "convert it with `openssl x509 -in"),
+        ("p7", "convert it with `openssl pkcs7 -print_certs"),
+        ("one-line", "replace each \\n by a line end"),
+        ("indented", "remove the blanks before each line"),
+    ] {
+        let found = lines(&load_mqtt(here, &format!("ca-file = \"{name}\"")).findings);
+        assert!(found.contains(":4:11: error:") && found.contains(says), "{name}: {found}");
+    }
+    write(here, "two", format!("{KEY}{KEY}"));
+    let loaded = load_mqtt(here, "client-cert-file = \"cert\"\nclient-key-file = \"two\"");
+    let found = lines(&loaded.findings);
+    assert!(found.contains("warning") && found.contains("holds 2 private keys, and the first is used"), "{found}");
+    assert!(loaded.config.is_some());
 }

@@ -16,7 +16,6 @@ fn defaults() {
     assert_eq!(config.mqtt.client_id, "surplusd");
     assert_eq!(config.mqtt.keep_alive_s, 20);
     assert_eq!(config.publish.base_topic, "surplusd/surplusd");
-    assert_eq!(config.publish.discovery_prefix, "homeassistant");
     assert_eq!(config.publish.charger_power_topic, None);
     assert_eq!(config.state_file, PathBuf::from("/var/lib/surplusd/state.json"));
     assert_eq!(config.control.site_limit, Milliamps(25_000));

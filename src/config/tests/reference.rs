@@ -132,3 +132,145 @@ fn every_file_in_the_tree_passes() {
         assert!(loaded.config.is_some());
     }
 }
+
+/// What must be written besides so that a key can be written at all.
+fn companions(key: &str) -> &'static str {
+    match key {
+        "mqtt.password-file" => "mqtt.username = \"u\"",
+        "mqtt.client-cert-file" | "mqtt.client-key-file" => {
+            "mqtt.client-cert-file = \"a\"\nmqtt.client-key-file = \"b\""
+        }
+        "charger.max-current-a" => "fail-safe.blind-current-fast-a = 6\nfail-safe.blind-current-fixed-a = 6",
+        "charger.phase-switch" => "charger.profile = \"amperfied-connect\"",
+        "charger.phase-switch-pause-s" => "charger.profile = \"amperfied-connect\"\ncharger.phase-switch = \"charger\"",
+        "inputs.preset" => {
+            "inputs.grid = { topic = \"g\", unit = \"W\", positive = \"import\" }\nbattery.present = false\n\
+             inputs.solar = { topic = \"s\", unit = \"W\" }"
+        }
+        _ => "",
+    }
+}
+
+/// Another value for each key. A key that is not here fails the test below.
+const OTHERWISE: &str = r#"
+state-file = "/elsewhere/state.json"
+mqtt.url = "mqtts://other:1234"
+mqtt.username = "u"
+mqtt.username-file = "u"
+mqtt.password-file = "p"
+mqtt.ca-file = "a"
+mqtt.client-cert-file = "c"
+mqtt.client-key-file = "c"
+mqtt.client-id = "other"
+mqtt.keep-alive-s = 30
+inputs.preset = "none"
+inputs.base-topic = "other"
+inputs.site-name = "other"
+inputs.grid = { positive = "export" }
+inputs.solar = { unit = "W", topic = "t" }
+inputs.battery = { positive = "charging" }
+inputs.load = { group = "other" }
+inputs.battery-soc = { topic = "t", unit = "%", pointer = "/soc" }
+site.main-fuse-a = 35
+site.charger-limit-a = 20
+site.phases = 1
+battery.present = false
+battery.priority-soc = 30
+battery.buffer-soc = 90
+battery.floor-soc = 10
+battery.max-charge-w = 3000
+battery.drain-budget-wh = 1000
+solar.min-share = 0.9
+solar.start-cost-wh = 200
+solar.starts-per-day-max = 10
+solar.min-on-s = 120
+solar.min-off-s = 120
+fail-safe.stale-after-s = 60
+fail-safe.stop-after-s = 200
+fail-safe.blind-current-a = 6
+fail-safe.blind-current-slow-a = 0
+fail-safe.blind-current-fast-a = 6
+fail-safe.blind-current-fixed-a = 6
+fail-safe.charger-watchdog-s = 20
+fail-safe.charger-current-a = 6
+sampling.settle-ms = 100
+sampling.meter-age-ms = 1000
+sampling.refresh-every-s = 20
+charger.name = "garage"
+charger.profile = "amperfied-connect"
+charger.link = "tcp://wallbox:502"
+charger.unit = 2
+charger.max-current-a = 10
+charger.phases = 1
+charger.mode = "slow"
+charger.fixed-current-a = 8
+charger.poll-s = 2
+charger.standby = true
+charger.wake-after-s = 0
+charger.phase-switch = "charger"
+charger.phase-switch-pause-s = 90
+home-assistant.node-id = "other"
+publish.base-topic = "other"
+publish.charger-power-topic = "t"
+publish.state-every-s = 20
+journal.enabled = false
+journal.file = "/elsewhere/journal.sqlite"
+journal.keep-days = 10
+journal.max-mb = 10
+journal.batch-s = 60
+"#;
+
+/// Sets keys as `table.key = value` in the file's tables; `[[charger]]` is meant by `charger`.
+fn set(file: &mut toml::Table, lines: &str) {
+    for (path, value) in lines.lines().filter_map(|line| line.split_once(" = ")) {
+        let value = format!("x = {value}").parse::<toml::Table>().expect("a value").remove("x").expect("a value");
+        let Some((table, key)) = path.split_once('.') else {
+            file.insert(path.to_owned(), value);
+            continue;
+        };
+        let mut table = file.get_mut(table).expect(table);
+        if table.is_array() {
+            table = &mut table[0];
+        }
+        table.as_table_mut().expect("a table").insert(key.to_owned(), value);
+    }
+}
+
+/// No key is only read: each changes what the program is told. That the program uses what it is told is `tests/tidy.rs`'s.
+#[test]
+fn every_key_has_an_effect() {
+    let all: toml::Table = all_keys().parse().expect("TOML");
+    let mut keys = Vec::new();
+    for (name, value) in &all {
+        let table = value.as_array().map_or(value, |tables| &tables[0]);
+        match table.as_table() {
+            Some(table) => keys.extend(table.keys().map(|key| format!("{name}.{key}"))),
+            None => keys.push(name.clone()),
+        }
+    }
+    assert!(keys.len() > 60, "{keys:?}");
+    let mut wrong = Vec::new();
+    for key in keys.iter().filter(|key| *key != "version") {
+        let Some(change) = OTHERWISE.lines().find(|line| line.split(" = ").next() == Some(key)) else {
+            wrong.push(format!("{key} needs another value in this test"));
+            continue;
+        };
+        let config = |lines: &str| {
+            let mut file: toml::Table = REFERENCE.parse().expect("TOML");
+            set(&mut file, companions(key));
+            set(&mut file, lines);
+            let loaded = super::read(&toml::to_string(&file).expect("TOML"));
+            // Its effect is that a file which contradicts it is refused.
+            if *key == "site.phases" && loaded.config.is_none() {
+                return Ok(None);
+            }
+            loaded.config.map(Some).ok_or_else(|| format!("{key}: {}", self::lines(&loaded.findings)))
+        };
+        match (config(change), config("")) {
+            (Ok(changed), Ok(usual)) if changed != usual => {}
+            (Ok(_), Ok(_)) => wrong.push(format!("{key} has no effect")),
+            (Err(error), _) | (_, Err(error)) => wrong.push(error),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -113,6 +113,9 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 fn tls(error: &rustls::Error) -> Trouble {
+    if let Some(refused) = crate::tls::refused(error) {
+        return Trouble { kind: DownKind::TlsUnfit, detail: refused.to_string() };
+    }
     let kind = if let rustls::Error::InvalidCertificate(cause) = error {
         certificate(cause)
     } else if let rustls::Error::AlertReceived(alert) = error {

@@ -14,6 +14,7 @@ use super::LinkSetup;
 use super::classify::classify;
 use crate::config::TlsConfig;
 use crate::mqtt::trouble::{DownKind, Trouble};
+use crate::tls::Client;
 
 /// Requests to the event loop: the window of the session, a subscription and a disconnection fit in with room to spare.
 const REQUESTS: usize = 64;
@@ -99,10 +100,14 @@ fn options(setup: &LinkSetup) -> MqttOptions {
 /// Connects once, then reads until the connection ends. Never cancelled but by the end of the connection.
 async fn poll(mut event_loop: EventLoop, tls: Option<TlsConfig>, packets: mpsc::Sender<Result<Event, Trouble>>) {
     let is_tls = tls.is_some();
+    let has_certificate = tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    let mut handshake = None;
     if let Some(tls) = tls {
         match load(tls).await {
-            Ok(config) => {
-                event_loop.mqtt_options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
+            Ok(client) => {
+                let config = TlsConfiguration::Rustls(Arc::clone(&client.config));
+                event_loop.mqtt_options.set_transport(Transport::tls_with_config(config));
+                handshake = Some(client);
             }
             Err(trouble) => {
                 let _ = packets.send(Err(trouble)).await; // the receiver is gone only if nobody wants to know
@@ -114,7 +119,10 @@ async fn poll(mut event_loop: EventLoop, tls: Option<TlsConfig>, packets: mpsc::
     loop {
         let result = event_loop.poll().await;
         accepted |= matches!(result, Ok(Event::Incoming(Packet::ConnAck(_))));
-        let result = result.map_err(|error: ConnectionError| classify(&error, accepted, is_tls));
+        let result = result.map_err(|error: ConnectionError| {
+            let was_asked = handshake.as_ref().is_some_and(Client::was_asked);
+            about_our_certificate(classify(&error, accepted, is_tls), was_asked, has_certificate)
+        });
         let ended = result.is_err();
         if packets.send(result).await.is_err() || ended {
             return;
@@ -122,11 +130,24 @@ async fn poll(mut event_loop: EventLoop, tls: Option<TlsConfig>, packets: mpsc::
     }
 }
 
+/// A handshake that failed is only about our certificate if the broker asked for it.
+fn about_our_certificate(trouble: Trouble, was_asked: bool, has_certificate: bool) -> Trouble {
+    if trouble.kind != DownKind::ClientCertWanted {
+        return trouble;
+    }
+    let Trouble { detail, .. } = trouble;
+    match (was_asked, has_certificate) {
+        (true, false) => Trouble { kind: DownKind::ClientCertWanted, detail },
+        (true, true) => Trouble { kind: DownKind::ClientCertRejected, detail },
+        (false, _) => Trouble { kind: DownKind::TlsNothingInCommon, detail },
+    }
+}
+
 /// Reads the certificate files on a thread that may block.
-async fn load(tls: TlsConfig) -> Result<Arc<rustls::ClientConfig>, Trouble> {
-    let loaded = tokio::task::spawn_blocking(move || crate::tls::client_config(&tls)).await;
+async fn load(tls: TlsConfig) -> Result<Client, Trouble> {
+    let loaded = tokio::task::spawn_blocking(move || crate::tls::client(&tls)).await;
     match loaded {
-        Ok(Ok(config)) => Ok(config),
+        Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(Trouble { kind: DownKind::CertificateFiles, detail: error.to_string() }),
         Err(error) => Err(Trouble { kind: DownKind::Internal, detail: error.to_string() }),
     }

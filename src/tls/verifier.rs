@@ -1,0 +1,203 @@
+//! Says why a broker's certificate is refused. Whether it is refused is the TLS library's decision alone: the verifier here asks the
+//! library's own, and only replaces its error by a better one.
+//!
+//! The handshake also offers kinds of signature that the library cannot verify (P-521, Ed448, Brainpool), after the ones that it can. Without
+//! them a broker with such a key ends the handshake before it shows its certificate, and nobody could say what is wrong with it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible, SignatureScheme,
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::fitness::{Unfit, unfit, unfit_key};
+
+/// Kinds of signature that are offered to see the certificate, and never accepted: P-521, Ed448, RSA-PSS keys (RFC 8446, section 4.2.3) and
+/// Brainpool (RFC 8734).
+const SHOWN_ONLY: [SignatureScheme; 8] = [
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED448,
+    SignatureScheme::Unknown(0x0809),
+    SignatureScheme::Unknown(0x080a),
+    SignatureScheme::Unknown(0x080b),
+    SignatureScheme::Unknown(0x081a),
+    SignatureScheme::Unknown(0x081b),
+    SignatureScheme::Unknown(0x081c),
+];
+
+/// Why the broker's certificate ("it") is refused: cause and remedy, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The explanation that an error carries, if the verifier here could give one.
+pub fn refused(error: &Error) -> Option<&Refused> {
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else { return None };
+    cause.downcast_ref()
+}
+
+/// The library's verifier, with explanations.
+#[derive(Debug)]
+pub(super) struct Explaining {
+    inner: Arc<dyn ServerCertVerifier>,
+    /// The trusted certificates of a private authority, to find the one that signed.
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Explaining {
+    pub(super) fn new(inner: Arc<dyn ServerCertVerifier>, authorities: Vec<CertificateDer<'static>>) -> Self {
+        Self { inner, authorities }
+    }
+
+    /// The better error, where the chain shows one.
+    fn explained(&self, error: Error, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Error {
+        match explanation(&error, leaf, others, &self.authorities) {
+            Some(text) => Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(text))))),
+            None => error,
+        }
+    }
+}
+
+impl ServerCertVerifier for Explaining {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.inner
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            .map_err(|error| self.explained(error, end_entity, intermediates))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss).map_err(|error| self.explained(error, cert, &[]))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss).map_err(|error| self.explained(error, cert, &[]))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let mut schemes = self.inner.supported_verify_schemes();
+        schemes.extend(SHOWN_ONLY);
+        schemes
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.inner.root_hint_subjects()
+    }
+}
+
+/// What the chain shows of the cause of an error: cause and remedy in one sentence.
+fn explanation(
+    error: &Error,
+    leaf: &CertificateDer<'_>,
+    others: &[CertificateDer<'_>],
+    authorities: &[CertificateDer<'_>],
+) -> Option<String> {
+    let sentence = |whose: &str, unfit: &Unfit| format!("{whose} {}: {}", unfit.cause(), unfit.remedy());
+    if let Some(unfit) = unfit(leaf) {
+        return Some(sentence("it", &unfit));
+    }
+    let chain = others.iter().find_map(|der| Some((der, unfit(der)?)));
+    if let Some((der, unfit)) = chain {
+        return Some(sentence(
+            &format!("the certificate \"{}\" that the broker sends with its own", subject(der)),
+            &unfit,
+        ));
+    }
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    for der in authorities {
+        let Ok((_, authority)) = X509Certificate::from_der(der) else { continue };
+        if authority.subject() == certificate.issuer()
+            && let Some(kind) = unfit_key(authority.public_key())
+        {
+            return Some(sentence(&format!("the authority \"{}\" of ca-file", subject(der)), &Unfit::Key(kind)));
+        }
+    }
+    told(error, &certificate)
+}
+
+/// The library's own errors that need words, without their like among the kinds of trouble.
+fn told(error: &Error, certificate: &X509Certificate<'_>) -> Option<String> {
+    let Error::InvalidCertificate(cause) = error else {
+        let unknown = matches!(error, Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon));
+        return unknown.then(|| "the broker signs in a way that surplusd's TLS library does not know".to_owned());
+    };
+    let nameless = certificate.subject_alternative_name().ok().flatten().is_none();
+    if matches!(cause, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) && nameless
+    {
+        let remedy =
+            "make it anew with the host as subject alternative name (`surplusd certs init --broker HOST` does)";
+        return Some(format!("it names no host as subject alternative name: {remedy}"));
+    }
+    if let CertificateError::Other(_) = cause
+        && certificate.is_ca()
+    {
+        let remedy = "make one for the broker and sign it with that (`surplusd certs init` does both)";
+        return Some(format!("it is the certificate of an authority: {remedy}"));
+    }
+    if matches!(cause, CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }) {
+        let remedy = "make it anew for a server (`surplusd certs issue NAME --host HOST`)";
+        return Some(format!("it is not made for a server (extended key usage): {remedy}"));
+    }
+    None
+}
+
+/// The common name, or whatever else the subject says.
+fn subject(der: &[u8]) -> String {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return "?".to_owned() };
+    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    name.map_or_else(|| certificate.subject().to_string(), ToOwned::to_owned)
+}
+
+/// Remembers whether the broker asked for our certificate: TLS 1.2 has no alert of its own for a missing one.
+#[derive(Debug)]
+pub(super) struct Asked {
+    inner: Arc<dyn ResolvesClientCert>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Asked {
+    pub(super) const fn new(inner: Arc<dyn ResolvesClientCert>, asked: Arc<AtomicBool>) -> Self {
+        Self { inner, asked }
+    }
+}
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, root_hint_subjects: &[&[u8]], sigschemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.inner.resolve(root_hint_subjects, sigschemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.inner.has_certs()
+    }
+}
