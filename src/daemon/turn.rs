@@ -108,7 +108,7 @@ impl Daemon {
         match event {
             Event::Up => self.link_changed(true),
             Event::Down { .. } => self.link_changed(false),
-            Event::SubscriptionRefused { .. } => {}
+            Event::SubscriptionRefused { .. } | Event::Unheard { .. } => {}
             Event::Message { topic, payload, retained } => self.message(&topic, &payload, retained),
         }
     }

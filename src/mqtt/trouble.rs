@@ -1,5 +1,8 @@
 //! What can go wrong with the broker, in plain words with what to do. Pure; `link` sorts the client's errors into these kinds.
 
+/// Characters of a particular that are shown.
+const DETAIL_MAX: usize = 300;
+
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DownKind {
@@ -11,6 +14,12 @@ pub enum DownKind {
     Unreachable,
     /// No answer in time.
     TimedOut,
+    /// The port takes connections, but nothing there answers as a broker does.
+    NoGreeting,
+    /// What answers there speaks something else than MQTT, or than TLS.
+    NotMqtt,
+    /// The port speaks TLS, and was addressed without.
+    WantsTls,
     /// Closed by the broker before it accepted us.
     ClosedEarly,
     /// Closed by the broker after it had accepted us.
@@ -35,8 +44,16 @@ pub enum DownKind {
     TlsExpired,
     /// The broker's certificate is not valid yet.
     TlsNotYetValid,
-    /// The broker's certificate cannot be used (a CA's own, too old a version, a weak signature …).
+    /// The broker's certificate cannot be used (a CA's own, too old a version …).
     TlsUnfit,
+    /// The RSA key of the broker or of its authority is shorter than 2048 bits.
+    TlsKeyTooShort,
+    /// The broker's certificate is made with a curve or a hash that the TLS library does not know.
+    TlsAlgorithm,
+    /// The broker speaks only TLS versions before 1.2.
+    TlsTooOld,
+    /// The broker ended the handshake without saying why.
+    TlsRefused,
     /// The broker wants a client certificate and got none.
     ClientCertWanted,
     /// The broker does not accept our client certificate.
@@ -45,8 +62,6 @@ pub enum DownKind {
     TlsFailed,
     /// A certificate or key file of ours cannot be used.
     CertificateFiles,
-    /// An incoming packet is larger than we take.
-    TooLarge,
     /// Anything else that is not MQTT as we know it.
     Protocol,
     /// Our own connection task failed.
@@ -65,6 +80,11 @@ impl DownKind {
             | Self::TlsWrongName
             | Self::TlsExpired
             | Self::TlsUnfit
+            | Self::TlsKeyTooShort
+            | Self::TlsAlgorithm
+            | Self::TlsTooOld
+            | Self::TlsRefused
+            | Self::WantsTls
             | Self::ClientCertWanted
             | Self::ClientCertRejected
             | Self::CertificateFiles => true,
@@ -72,6 +92,8 @@ impl DownKind {
             | Self::NameNotFound
             | Self::Unreachable
             | Self::TimedOut
+            | Self::NoGreeting
+            | Self::NotMqtt
             | Self::ClosedEarly
             | Self::Closed
             | Self::KeepAlive
@@ -79,10 +101,17 @@ impl DownKind {
             | Self::ServiceUnavailable
             | Self::TlsNotYetValid
             | Self::TlsFailed
-            | Self::TooLarge
             | Self::Protocol
             | Self::Internal => false,
         }
+    }
+
+    /// The broker's machine or program is probably being restarted, and asking again soon costs nobody anything.
+    pub(super) const fn may_end_soon(self) -> bool {
+        matches!(
+            self,
+            Self::Refused | Self::NameNotFound | Self::Unreachable | Self::TimedOut | Self::ServiceUnavailable
+        )
     }
 
     const fn cause(self) -> &'static str {
@@ -91,6 +120,14 @@ impl DownKind {
             Self::NameNotFound => "the host name is not found: check the name, or use the address",
             Self::Unreachable => "no way to that address: check the network",
             Self::TimedOut => "no answer in time: check address, network and firewall",
+            Self::NoGreeting => {
+                "something takes connections there but does not answer as a broker does: is this the broker's port \
+                 (usually 8883 with TLS, 1883 without)?"
+            }
+            Self::NotMqtt => {
+                "what answers there is no MQTT broker: is this the broker's port (usually 8883 with TLS, 1883 without)?"
+            }
+            Self::WantsTls => "this port speaks TLS: write mqtts:// in the url, or use the broker's port without TLS",
             Self::ClosedEarly => {
                 "the broker closed the connection before accepting it: is this the port for TLS (mqtts://) or without (mqtt://), \
                  does it want a client certificate?"
@@ -118,13 +155,27 @@ impl DownKind {
                 "the broker's certificate cannot be used: it must be X.509 version 3, name the host as alternative name, \
                  and not be the authority's own"
             }
+            Self::TlsKeyTooShort => {
+                "the broker's key is too short to be safe: RSA keys need 2048 bits or more; make a new key and certificate \
+                 (`surplusd certs issue` does)"
+            }
+            Self::TlsAlgorithm => {
+                "the broker's certificate is made with a curve or hash that this program does not support: use a key on P-256 or \
+                 P-384, Ed25519, or RSA with 2048 bits or more, signed with SHA-256 or SHA-384 (`surplusd certs issue` does)"
+            }
+            Self::TlsTooOld => {
+                "the broker speaks only an old version of TLS: allow TLS 1.2 or 1.3 in its configuration"
+            }
+            Self::TlsRefused => {
+                "the broker ended the TLS handshake without a reason: it may want a client certificate (client-cert-file and \
+                 client-key-file), or have a key of a kind that this program does not support (P-256, P-384, Ed25519 and RSA work)"
+            }
             Self::ClientCertWanted => "the broker wants a client certificate: set client-cert-file and client-key-file",
             Self::ClientCertRejected => {
                 "the broker does not accept our client certificate: signed by its authority, not expired?"
             }
             Self::TlsFailed => "no TLS with the broker: is this its port for TLS?",
             Self::CertificateFiles => "a certificate or key file cannot be used",
-            Self::TooLarge => "the broker sent a message of more than 16 MiB",
             Self::Protocol => "the answer is not MQTT 3.1.1",
             Self::Internal => "the connection task failed, this is a bug",
         }
@@ -146,12 +197,31 @@ impl Trouble {
         Self { kind, detail: String::new() }
     }
 
-    /// Cause and remedy in one sentence.
+    /// Cause and remedy in one sentence. The particular may be the other side's words: it is cut, and control characters are shown.
     pub fn sentence(&self) -> String {
         if self.detail.is_empty() {
-            self.kind.cause().to_owned()
-        } else {
-            format!("{} ({})", self.kind.cause(), self.detail)
+            return self.kind.cause().to_owned();
         }
+        let shown: String = self.detail.chars().take(DETAIL_MAX).flat_map(printable).collect();
+        let dots = if self.detail.chars().nth(DETAIL_MAX).is_some() { "…" } else { "" };
+        format!("{} ({shown}{dots})", self.kind.cause())
+    }
+}
+
+/// A character as a terminal can show it without obeying it.
+fn printable(character: char) -> Vec<char> {
+    if character.is_control() { character.escape_default().collect() } else { vec![character] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_sides_words_are_cut_and_harmless() {
+        let trouble = Trouble { kind: DownKind::Protocol, detail: format!("\u{1b}[2J\n{}", "é".repeat(100_000)) };
+        let sentence = trouble.sentence();
+        assert!(sentence.starts_with("the answer is not MQTT 3.1.1 (\\u{1b}[2J\\né"), "{sentence}");
+        assert!(sentence.chars().count() < 400 && !sentence.chars().any(char::is_control));
     }
 }

@@ -216,8 +216,13 @@ impl Peer {
     }
 
     pub(crate) async fn named(port: u16, id: &str) -> Self {
+        Self::named_with(port, id, 4 << 20).await
+    }
+
+    /// One that takes and sends packets of up to this many bytes.
+    pub(crate) async fn named_with(port: u16, id: &str, largest: usize) -> Self {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_max_packet_size(4 << 20, 4 << 20);
+        options.set_max_packet_size(largest, largest);
         options.set_inflight(1000);
         let (client, mut event_loop) = AsyncClient::new(options, 2000);
         let (sender, messages) = mpsc::unbounded_channel();

@@ -1,98 +1,59 @@
-//! The client's errors to kinds of trouble. Some causes are buried three levels deep, some only in text.
+//! Errors of the connection to kinds of trouble. Some causes are buried in an I/O error, some only in text.
 
 use std::io;
 
-use rumqttc::mqttbytes;
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError};
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use crate::mqtt::trouble::{DownKind, Trouble};
 
-/// The kind of an error, after or before the broker `accepted` the connection, with or without TLS.
-pub(super) fn classify(error: &ConnectionError, accepted: bool, is_tls: bool) -> Trouble {
-    let at = Stage { accepted, is_tls };
-    match error {
-        ConnectionError::MqttState(error) => at.state(error),
-        ConnectionError::NetworkTimeout => Trouble::plain(DownKind::TimedOut),
-        ConnectionError::FlushTimeout => Trouble::plain(DownKind::KeepAlive),
-        ConnectionError::Tls(TlsError::Io(error)) => at.handshake(error),
-        ConnectionError::Tls(TlsError::TLS(error)) => tls(error),
-        ConnectionError::Tls(error) => Trouble { kind: DownKind::TlsFailed, detail: error.to_string() },
-        ConnectionError::Io(error) => at.io(error),
-        ConnectionError::ConnectionRefused(code) => refused(*code),
-        ConnectionError::NotConnAck(_) => Trouble { kind: DownKind::Protocol, detail: "no CONNACK".to_owned() },
-        ConnectionError::RequestsDone => Trouble { kind: DownKind::Internal, detail: error.to_string() },
+/// What became of one address of the broker.
+pub(super) fn reaching(error: &io::Error) -> Trouble {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        Trouble::plain(DownKind::Refused)
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        Trouble::plain(DownKind::TimedOut)
+    } else {
+        Trouble { kind: DownKind::Unreachable, detail: error.to_string() }
     }
 }
 
-struct Stage {
-    accepted: bool,
-    is_tls: bool,
+/// What ended a TLS handshake.
+pub(super) fn handshake(error: &io::Error) -> Trouble {
+    if let Some(error) = rustls_error(error) {
+        return tls(error);
+    }
+    let detail = if is_end(error) { "it closed the connection in the middle".to_owned() } else { error.to_string() };
+    Trouble { kind: DownKind::TlsFailed, detail }
 }
 
-impl Stage {
-    fn closed(&self) -> Trouble {
-        Trouble::plain(if self.accepted { DownKind::Closed } else { DownKind::ClosedEarly })
+/// What ended an open connection, before or after the broker `accepted` it.
+pub(super) fn broken(error: &io::Error, accepted: bool) -> Trouble {
+    if let Some(error) = rustls_error(error) {
+        return tls(error);
     }
-
-    fn state(&self, error: &StateError) -> Trouble {
-        match error {
-            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)) => self.io(error),
-            StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(_)) => {
-                Trouble::plain(DownKind::TooLarge)
-            }
-            StateError::AwaitPingResp | StateError::CollisionTimeout => Trouble::plain(DownKind::KeepAlive),
-            StateError::ConnectionAborted => self.closed(),
-            StateError::InvalidState
-            | StateError::Unsolicited(_)
-            | StateError::WrongPacket
-            | StateError::EmptySubscription
-            | StateError::Deserialization(_) => Trouble { kind: DownKind::Protocol, detail: error.to_string() },
-        }
+    if is_end(error) {
+        return closed(accepted);
     }
-
-    fn handshake(&self, error: &io::Error) -> Trouble {
-        if rustls_error(error).is_none() && is_end(error) {
-            return Trouble { kind: DownKind::TlsFailed, detail: "it closed the connection in the middle".to_owned() };
-        }
-        self.io(error)
-    }
-
-    fn io(&self, error: &io::Error) -> Trouble {
-        if let Some(error) = rustls_error(error) {
-            return tls(error);
-        }
-        if is_end(error) {
-            return self.closed();
-        }
-        let text = error.to_string();
-        let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
-        let kind = if is(&[io::ErrorKind::ConnectionRefused]) {
-            DownKind::Refused
-        } else if is(&[io::ErrorKind::TimedOut]) {
-            if self.accepted { DownKind::KeepAlive } else { DownKind::TimedOut }
-        } else if text.contains("failed to lookup address") || text.contains("could not resolve") {
-            // The resolver's errors have no kind of their own, only these texts of the standard library and the client.
-            DownKind::NameNotFound
-        } else if self.is_tls && !self.accepted && is(&[io::ErrorKind::InvalidData, io::ErrorKind::Other]) {
-            DownKind::TlsFailed
-        } else {
-            DownKind::Unreachable
-        };
-        let known = matches!(kind, DownKind::Refused | DownKind::TimedOut);
-        Trouble { kind, detail: if known { String::new() } else { text } }
+    if error.kind() == io::ErrorKind::TimedOut {
+        Trouble::plain(DownKind::KeepAlive)
+    } else {
+        Trouble { kind: DownKind::Unreachable, detail: error.to_string() }
     }
 }
 
-fn refused(code: ConnectReturnCode) -> Trouble {
+/// The broker closed the connection.
+pub(super) const fn closed(accepted: bool) -> Trouble {
+    Trouble::plain(if accepted { DownKind::Closed } else { DownKind::ClosedEarly })
+}
+
+/// The return code of a CONNACK that is not 0 (MQTT 3.1.1, table 3.1).
+pub(super) fn refused(code: u8) -> Trouble {
     match code {
-        ConnectReturnCode::BadUserNamePassword => Trouble::plain(DownKind::BadLogin),
-        ConnectReturnCode::NotAuthorized => Trouble::plain(DownKind::NotAuthorized),
-        ConnectReturnCode::BadClientId => Trouble::plain(DownKind::BadClientId),
-        ConnectReturnCode::ServiceUnavailable => Trouble::plain(DownKind::ServiceUnavailable),
-        ConnectReturnCode::Success | ConnectReturnCode::RefusedProtocolVersion => {
-            Trouble { kind: DownKind::Protocol, detail: format!("{code:?}") }
-        }
+        2 => Trouble::plain(DownKind::BadClientId),
+        3 => Trouble::plain(DownKind::ServiceUnavailable),
+        4 => Trouble::plain(DownKind::BadLogin),
+        5 => Trouble::plain(DownKind::NotAuthorized),
+        code => Trouble { kind: DownKind::Protocol, detail: format!("it refuses with code {code}") },
     }
 }
 
@@ -113,10 +74,13 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 fn tls(error: &rustls::Error) -> Trouble {
+    use PeerIncompatible as P;
     let kind = if let rustls::Error::InvalidCertificate(cause) = error {
         certificate(cause)
     } else if let rustls::Error::AlertReceived(alert) = error {
         alert_kind(*alert)
+    } else if let rustls::Error::PeerIncompatible(P::ServerDoesNotSupportTls12Or13) = error {
+        DownKind::TlsTooOld
     } else {
         DownKind::TlsFailed
     };
@@ -133,16 +97,25 @@ fn certificate(cause: &CertificateError) -> DownKind {
         DownKind::TlsExpired
     } else if matches!(cause, E::NotValidYet | E::NotValidYetContext { .. }) {
         DownKind::TlsNotYetValid
+    } else if matches!(
+        cause,
+        E::UnsupportedSignatureAlgorithmContext { .. } | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+    ) {
+        DownKind::TlsAlgorithm
     } else {
         DownKind::TlsUnfit
     }
 }
 
-/// What the broker thinks of our certificate. TLS 1.2 has no alert of its own for a missing one.
+/// What the broker thinks of our certificate, or of the handshake. TLS 1.2 has no alert of its own for a missing certificate.
 fn alert_kind(alert: AlertDescription) -> DownKind {
     use AlertDescription as A;
-    if matches!(alert, A::CertificateRequired | A::NoCertificate | A::HandshakeFailure) {
+    if matches!(alert, A::CertificateRequired | A::NoCertificate) {
         DownKind::ClientCertWanted
+    } else if alert == A::ProtocolVersion {
+        DownKind::TlsTooOld
+    } else if alert == A::HandshakeFailure {
+        DownKind::TlsRefused
     } else if matches!(
         alert,
         A::BadCertificate
