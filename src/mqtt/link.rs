@@ -38,7 +38,7 @@ const LINES_BURST: u32 = 30;
 const LINES_EVERY: Millis = Millis::from_secs(120);
 
 /// What the link connects to, and as what.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkSetup {
     /// The broker.
     pub mqtt: MqttConfig,

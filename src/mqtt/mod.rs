@@ -7,6 +7,7 @@ mod decimal;
 pub mod input;
 pub mod link;
 pub mod rate;
+pub mod refresh;
 pub mod session;
 pub mod state;
 pub mod trouble;

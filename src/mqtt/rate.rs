@@ -128,7 +128,7 @@ impl<K: Ord, V> Pace<K, V> {
 
 /// The beginning of a text that others wrote, quoted, with what a terminal might obey made visible.
 pub fn excerpt(text: &[u8]) -> String {
-    const SHOWN: usize = 40;
+    const SHOWN: usize = 64;
     let start = text.get(..SHOWN).unwrap_or(text);
     let dots = if text.len() > SHOWN { "…" } else { "" };
     format!("{:?}{dots}", String::from_utf8_lossy(start))

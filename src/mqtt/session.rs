@@ -33,7 +33,7 @@ mod tests;
 use access::Access;
 use backoff::{Backoff, STABLE};
 pub use contract::{Action, Notice, PublishError, Signal, Topics};
-use live::{Live, What};
+use live::{Echo, Live, What};
 
 /// Publications that may wait for their acknowledgement; brokers allow at least 20 (Mosquitto's `max_inflight_messages`).
 pub const WINDOW: usize = 16;
@@ -243,7 +243,7 @@ impl Session {
             Signal::Declined(packet, code) => self.acked(packet, Some(code), now),
             Signal::Heard => {
                 if let Phase::Up(live) = &mut self.phase {
-                    live.heard = true;
+                    live.echo = Echo::Came;
                     self.actions.extend(self.access.heard().map(Action::Tell));
                 }
             }
@@ -305,7 +305,9 @@ impl Session {
         let refused = |at: usize| !granted.get(at).copied().unwrap_or(false);
         let topics = self.topics.all().into_iter().enumerate();
         let refused: Vec<String> = topics.filter(|(at, _)| refused(*at)).map(|(_, topic)| topic).collect();
-        live.may_hear = self.topics.status.as_ref().is_some_and(|status| !refused.contains(status));
+        if live.echo == Echo::Barred && self.topics.status.as_ref().is_some_and(|status| !refused.contains(status)) {
+            live.echo = Echo::Awaited;
+        }
         self.actions.extend(self.access.answered(refused).map(Action::Tell));
     }
 
@@ -378,8 +380,7 @@ impl Session {
         }
         if let Phase::Up(live) = &mut self.phase
             && live.echo_by.take_if(|by| *by <= now).is_some()
-            && live.may_hear
-            && !live.heard
+            && live.echo == Echo::Awaited
         {
             let notice = self.topics.status.clone().and_then(|status| self.access.unheard(status));
             self.actions.extend(notice.map(Action::Tell));

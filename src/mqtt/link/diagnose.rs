@@ -55,10 +55,7 @@ pub(super) async fn short_key(address: SocketAddr, tls: &TlsConfig) -> Option<Tr
 /// The length of an RSA key in bits.
 fn rsa_bits(certificate: &CertificateDer<'_>) -> Option<usize> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    match certificate.public_key().parsed().ok()? {
-        PublicKey::RSA(key) => Some(key.key_size()),
-        _ => None,
-    }
+    if let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? { Some(key.key_size()) } else { None }
 }
 
 /// The beginning of what a server says to a web browser; `None` if it says nothing.

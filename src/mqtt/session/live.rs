@@ -14,11 +14,8 @@ pub(super) struct Live {
     /// The log has no line about this connection yet: how long it had been down before, and attempts made.
     pub(super) unlogged: Option<(Millis, u32)>,
     pub(super) subscribing: bool,
-    /// The broker granted us our own status.
-    pub(super) may_hear: bool,
-    /// Our own `online` came back.
-    pub(super) heard: bool,
-    /// It is to have come back by then.
+    pub(super) echo: Echo,
+    /// Our own `online` is to have come back by then.
     pub(super) echo_by: Option<Tick>,
     pub(super) birth_said: bool,
     pub(super) farewell_said: bool,
@@ -28,6 +25,17 @@ pub(super) struct Live {
     pub(super) inflight: BTreeMap<u16, What>,
     /// Events below this id went out on this connection.
     pub(super) events_said: u64,
+}
+
+/// Whether our own `online` comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Echo {
+    /// The broker has not granted us our own status.
+    Barred,
+    /// It should.
+    Awaited,
+    /// It did.
+    Came,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +56,7 @@ impl Live {
             progress: now,
             unlogged,
             subscribing,
-            may_hear: false,
-            heard: false,
+            echo: Echo::Barred,
             echo_by: None,
             birth_said: false,
             farewell_said: false,
