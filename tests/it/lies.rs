@@ -112,6 +112,42 @@ async fn an_access_list_that_lets_nothing_through_is_said() {
     assert!(link.shutdown(Duration::from_secs(5)).await);
 }
 
+/// The access list that comes with the examples lets the users of the examples through.
+#[tokio::test]
+async fn the_documented_access_list_fits_the_documented_users() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let list = folder.path().join("acl");
+    std::fs::copy(format!("{examples}/mosquitto-acl.conf"), &list).expect("it is there");
+    let broker = Broker::start(&format!("allow_anonymous true\nacl_file {}\n", list.display())).await;
+    let mut peer = Peer::watch(broker.door).await;
+    let mut users = std::collections::BTreeSet::from(["gateway".to_owned()]);
+    for file in std::fs::read_dir(examples).expect("examples") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
+        let user = |line: &str| Some(line.strip_prefix("username = \"")?.strip_suffix('"')?.to_owned());
+        users.extend(text.lines().filter_map(user));
+    }
+    assert!(users.len() > 1, "{users:?}");
+    for user in users {
+        let topic = "homeassistant/sensor/powerwall_site_now/state";
+        let mut setup = setup(broker.port, None, &[topic, "surplusd/surplusd/set/mode", "surplusd-relay/pico/online"]);
+        setup.status_topic = Some("surplusd/surplusd/status".to_owned());
+        setup.mqtt.username = Some(Secret(user.clone()));
+        let (link, mut events) = start(setup);
+        assert_eq!(next(&mut events).await, Event::Up);
+        link.set_state("surplusd/surplusd/state", user.clone()).expect("fits");
+        peer.expect("surplusd/surplusd/state", &user).await;
+        for topic in [topic, "surplusd/surplusd/set/mode", "surplusd-relay/pico/online"] {
+            peer.publish(topic, user.clone(), false);
+            assert!(
+                matches!(next(&mut events).await, Event::Message { topic: ref got, .. } if got == topic),
+                "{topic}"
+            );
+        }
+        assert!(link.shutdown(Duration::from_secs(5)).await, "{user}");
+    }
+}
+
 /// Web servers answer at once, after a blank line, or not at all.
 #[tokio::test]
 async fn a_web_server_on_the_port_is_called_one() {

@@ -11,6 +11,8 @@ mod faults;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod household;
+#[cfg(test)]
 mod journald;
 #[cfg(test)]
 mod lies;

@@ -254,6 +254,30 @@ impl Peer {
         self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).expect("room");
     }
 
+    /// All that is retained at the broker, of a watcher that has expected nothing yet.
+    pub(crate) async fn stored(mut self) -> Vec<(String, String)> {
+        self.passed().await;
+        let text = |message: &Publish| String::from_utf8_lossy(&message.payload).into_owned();
+        self.seen
+            .iter()
+            .filter(|message| message.retain)
+            .map(|message| (message.topic.clone(), text(message)))
+            .collect()
+    }
+
+    /// Waits until all that was published has been at the broker, and forgets what was seen.
+    pub(crate) async fn drained(&mut self) {
+        self.passed().await;
+        self.seen.clear();
+    }
+
+    async fn passed(&mut self) {
+        static MARKS: AtomicU32 = AtomicU32::new(0);
+        let mark = MARKS.fetch_add(1, Ordering::Relaxed).to_string();
+        self.publish("test/mark", mark.clone(), false);
+        self.expect("test/mark", &mark).await;
+    }
+
     /// Waits until this payload is seen on this topic, or takes it from what was seen; says whether it was a retained one.
     pub(crate) async fn expect(&mut self, topic: &str, payload: &str) -> bool {
         let wanted = |message: &Publish| message.topic == topic && message.payload == payload.as_bytes();
