@@ -9,7 +9,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Overrides what is logged: a level (`debug`) or levels by target (`surplusd=debug,rumqttc=info`).
+/// Overrides what is logged: a level (`debug`) or levels by target (`surplusd=debug,rustls=info`).
 pub const VARIABLE: &str = "SURPLUSD_LOG";
 
 /// Starts logging, for the life of the process. `default` is the level of our own lines where [`VARIABLE`] does not say otherwise.
@@ -51,7 +51,6 @@ fn usual(default: Level) -> Targets {
         .with_default(LevelFilter::WARN)
         .with_target("surplusd", default)
         .with_target("tokio_modbus", LevelFilter::OFF)
-        .with_target("rumqttc", LevelFilter::ERROR)
 }
 
 /// systemd sets `JOURNAL_STREAM` to device and inode of the journal's socket; it is only right if standard error is that socket.

@@ -170,6 +170,8 @@ async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
                     }
                 }
                 Event::SubscriptionRefused { .. } => trouble = Some("the broker does not let us subscribe".to_owned()),
+                // A guest has no status that could come back.
+                Event::Unheard { .. } => {}
             }
         }
     };
@@ -211,6 +213,8 @@ async fn ask(mqtt: MqttConfig, id: &str, what: What) -> anyhow::Result<Answer> {
                 Some(Event::Message { topic, payload, retained }) => {
                     relays.message(&topic, &payload, retained, clock.now());
                 }
+                // A guest has no status that could come back.
+                Some(Event::Unheard { .. }) => {}
                 Some(Event::SubscriptionRefused { .. }) => {
                     trouble = Some("the broker's access rules do not let us hear the relay".to_owned());
                 }

@@ -95,7 +95,11 @@ impl Desk {
                     Event::Message { ref topic, ref payload, retained }
                         if self.relays.message(topic, payload, retained, clock.now()) => {}
                     other if others.len() < OTHERS_MAX => others.push(other),
-                    Event::Up | Event::Down { .. } | Event::SubscriptionRefused { .. } | Event::Message { .. } => {}
+                    Event::Up
+                    | Event::Down { .. }
+                    | Event::SubscriptionRefused { .. }
+                    | Event::Unheard { .. }
+                    | Event::Message { .. } => {}
                 },
             }
             self.send(link);

@@ -6,8 +6,10 @@
 
 pub mod clock;
 mod desk;
+mod intake;
 mod notify;
 mod outlet;
+mod published;
 mod recorder;
 mod remarks;
 mod state;
@@ -21,7 +23,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use control::{Input, Restore, Snapshot};
+use control::{Input, Millis, Restore, Snapshot};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -29,19 +31,25 @@ use tracing::{error, info, warn};
 use crate::charger::bus::{Bus, BusCommand, BusEvent};
 use crate::config::{Config, LinkConfig};
 use crate::journal::Journal;
-use crate::mqtt::command::Commands;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::{self, Link, LinkSetup};
+use crate::mqtt::rate::Lines;
 use crate::relay::Relays;
 use clock::Clock;
 use desk::Desk;
+use intake::Intake;
 use notify::Notifier;
 use outlet::Outlet;
+use published::Published;
 use recorder::Recorder;
 use state::{ChargerState, Saved, State, Uptime, Writer};
 
 /// Messages of the lines on their way to the loop; beyond it a line waits, and its orders lapse.
 const BUS_EVENTS: usize = 256;
+/// The state is stored no more often than this, but for locks: a card wears by the write.
+const STORE_PAUSE: Millis = Millis::from_secs(5);
+/// Lines about commands: so many at once, then one for each span.
+const COMMAND_LINES: (u32, Millis) = (20, Millis::from_secs(60));
 /// Taken in one turn before deciding is shown; more wait for the next turn.
 const TURN_MAX: usize = 256;
 /// An orderly end takes no longer than this for the lines, and in the same time …
@@ -111,8 +119,7 @@ struct Daemon {
     controls: mpsc::Receiver<Control>,
     snapshots: watch::Sender<Option<Snapshot>>,
     controller: Recorder,
-    inputs: Inputs,
-    commands: Commands,
+    intake: Intake,
     link: Link,
     link_events: mpsc::Receiver<link::Event>,
     link_up: bool,
@@ -129,8 +136,11 @@ struct Daemon {
     wakes: Vec<(control::ChargerId, u64)>,
     /// The newest state that has been dealt with.
     stored: u64,
-    /// What was last said of a command that is none.
-    ignored: Option<String>,
+    /// Something is to be stored that does not hurry, and when something was stored last.
+    unstored: bool,
+    stored_at: Option<control::Tick>,
+    /// Lines about commands.
+    command_lines: Lines,
 }
 
 impl Daemon {
@@ -144,11 +154,10 @@ impl Daemon {
         restore(&state, &config, &mut controller, now);
         make_room(&mut state, &config);
         let (bus_sender, bus_events) = mpsc::channel(BUS_EVENTS);
-        let (link, link_events) = open_link(&config, clock);
+        let (link, link_events) = link::spawn(link_setup(&config), clock);
         let mut daemon = Self {
-            inputs: Inputs::new(&config.inputs),
-            commands: Commands::new(&config.publish.base_topic, &names(&config)),
-            outlet: Outlet::new(config.publish.clone(), names(&config)),
+            intake: Intake::new(&config, &names(&config)),
+            outlet: Outlet::new(config.publish.clone(), names(&config), Published::load(&config.state_file)),
             notifier: Notifier::from_environment(),
             controls: wiring.controls,
             snapshots: wiring.snapshots,
@@ -165,7 +174,9 @@ impl Daemon {
             saved,
             wakes: Vec::new(),
             stored: 0,
-            ignored: None,
+            unstored: false,
+            stored_at: None,
+            command_lines: Lines::new(COMMAND_LINES.0, COMMAND_LINES.1),
             clock,
             config,
         };
@@ -249,7 +260,8 @@ impl Daemon {
             }
         };
         let stored = tokio::time::timeout(STORED_LIMIT, stored);
-        let _ = tokio::join!(stored, self.controller.close(STORED_LIMIT));
+        let topics = tokio::time::timeout(STORED_LIMIT, self.outlet.close());
+        let _ = tokio::join!(stored, topics, self.controller.close(STORED_LIMIT));
         info!(proven = all, offline_acknowledged = told, "ended");
         all
     }
@@ -294,11 +306,10 @@ fn names(config: &Config) -> BTreeMap<control::ChargerId, String> {
     config.chargers.iter().map(|(id, setup)| (*id, setup.name.clone())).collect()
 }
 
-fn open_link(config: &Config, clock: Clock) -> (Link, mpsc::Receiver<link::Event>) {
+fn link_setup(config: &Config) -> LinkSetup {
     let base = &config.publish.base_topic;
     let mut subscriptions: Vec<String> = Inputs::new(&config.inputs).topics().map(str::to_owned).collect();
-    subscriptions.extend(crate::mqtt::command::topics(base));
+    subscriptions.extend(crate::mqtt::command::topics(base, &names(config)));
     subscriptions.extend(Relays::topics(&desk::ids(config)));
-    let setup = LinkSetup { mqtt: config.mqtt.clone(), status_topic: Some(format!("{base}/status")), subscriptions };
-    link::spawn(setup, clock)
+    LinkSetup { mqtt: config.mqtt.clone(), status_topic: Some(format!("{base}/status")), subscriptions }
 }

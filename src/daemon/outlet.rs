@@ -1,6 +1,6 @@
 //! What leaves the loop for people: log lines on change, retained topics, the original controller's message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::{
     ChargerId, ChargerView, Fault, Link as ChargerLink, Milliamps, Millis, Mode, Snapshot, Tick, Vehicle, WattHours,
@@ -8,9 +8,12 @@ use control::{
 };
 use tracing::{info, warn};
 
+use super::intake::Intake;
+use super::published::Published;
 use super::remarks::Remarks;
 use crate::config::PublishConfig;
 use crate::mqtt::link::Link;
+use crate::mqtt::rate::{Lines, left_out};
 use crate::mqtt::state;
 
 /// The original controller publishes its charger's power this often.
@@ -18,6 +21,11 @@ const CHARGER_POWER_EVERY: Millis = Millis::from_secs(30);
 /// What is to be stored is looked at this often, for the energy counters and for what could not be stored before: a few hundred bytes,
 /// hardly any wear.
 const STORE_EVERY: Millis = Millis::from_secs(900);
+
+/// Lines about decisions: so many at once, then one for each span. A nervous sky needs fewer, a flood of commands would write more.
+const DECISIONS: (u32, Millis) = (30, Millis::from_secs(10));
+/// Lines about meters that disagree.
+const IMBALANCES: (u32, Millis) = (10, Millis::from_secs(300));
 
 /// What makes a change worth saying at once.
 type Gist = (Mode, Milliamps, &'static str, Option<(ChargerLink, Vehicle, Option<Fault>)>);
@@ -35,7 +43,12 @@ pub(super) struct Outlet {
     said: BTreeMap<ChargerId, Gist>,
     setpoints: BTreeMap<ChargerId, Milliamps>,
     remarks: Remarks,
+    decisions: Lines,
     imbalance: bool,
+    imbalances: Lines,
+    /// It was said that something cannot be published.
+    unpublished: bool,
+    published: Published,
     was_up: bool,
     stated_at: Option<Tick>,
     power_at: Option<Tick>,
@@ -43,14 +56,18 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) const fn new(config: PublishConfig, names: BTreeMap<ChargerId, String>) -> Self {
+    pub(super) const fn new(config: PublishConfig, names: BTreeMap<ChargerId, String>, published: Published) -> Self {
         Self {
             config,
             names,
             said: BTreeMap::new(),
             setpoints: BTreeMap::new(),
             remarks: Remarks::new(),
+            decisions: Lines::new(DECISIONS.0, DECISIONS.1),
             imbalance: false,
+            imbalances: Lines::new(IMBALANCES.0, IMBALANCES.1),
+            unpublished: false,
+            published,
             was_up: false,
             stated_at: None,
             power_at: None,
@@ -62,6 +79,16 @@ impl Outlet {
         self.config = config;
         self.names = names;
         self.stated_at = None;
+    }
+
+    /// The connection to the broker is another one.
+    pub(super) fn moved(&self, link: &Link) {
+        self.published.repeat(link);
+    }
+
+    /// Waits for what is being stored.
+    pub(super) async fn close(self) {
+        self.published.close().await;
     }
 
     /// The chargers may have changed places: what was said of them says nothing any more.
@@ -85,19 +112,39 @@ impl Outlet {
         now: Tick,
         link: &Link,
         link_up: bool,
+        intake: &Intake,
     ) -> bool {
-        let changed = self.log(snapshot);
+        let changed = self.log(snapshot, now);
         let due = self.stated_at.is_none_or(|at| now.since(at) >= self.config.state_every);
         if changed || due {
             self.stated_at = Some(now);
-            for (topic, payload) in state::messages(&self.config.base_topic, &self.names, snapshot, energies) {
-                if let Err(error) = link.set_state(&topic, payload) {
-                    warn!(%error, topic, "cannot be published ({error})");
-                }
-            }
+            self.publish(snapshot, energies, now, link, intake);
         }
+        self.published.turn(link);
         self.charger_power(snapshot, now, link, link_up);
         self.store_due(now)
+    }
+
+    fn publish(
+        &mut self,
+        snapshot: &Snapshot,
+        energies: &BTreeMap<ChargerId, WattHours>,
+        now: Tick,
+        link: &Link,
+        intake: &Intake,
+    ) {
+        let base = &self.config.base_topic;
+        let health = state::Health { inputs: intake.summary(now), warnings: intake.warnings(now) };
+        let mut topics = BTreeSet::from([format!("{base}/status")]);
+        for (topic, payload) in state::messages(base, &self.names, snapshot, energies, &health) {
+            if let Err(error) = link.set_state(&topic, payload)
+                && !std::mem::replace(&mut self.unpublished, true)
+            {
+                warn!(%error, topic, "cannot be published on {topic}: {error}");
+            }
+            topics.insert(topic);
+        }
+        self.published.set(topics, link);
     }
 
     /// One line for `systemctl status`.
@@ -110,7 +157,7 @@ impl Outlet {
     }
 
     /// Each change of mode, setpoint, kind of reason or state of the charger is one line.
-    fn log(&mut self, snapshot: &Snapshot) -> bool {
+    fn log(&mut self, snapshot: &Snapshot, now: Tick) -> bool {
         let mut changed = false;
         for (id, view) in &snapshot.chargers {
             let new = gist(view);
@@ -124,6 +171,7 @@ impl Outlet {
             if old.is_some_and(|old| (old.0, old.1, old.2) == (new.0, new.1, new.2)) {
                 continue;
             }
+            let Some(more) = self.decisions.line(now).map(left_out) else { continue };
             let site = &snapshot.site;
             info!(
                 charger = name,
@@ -135,25 +183,33 @@ impl Outlet {
                 battery_w = site.battery.map(|power| power.0),
                 house_w = site.house.map(|power| power.0),
                 surplus_w = site.surplus.map(|power| power.0),
-                "{name}: {} ({}): {}",
+                "{name}: {} ({}): {}{more}",
                 view.setpoint,
                 view.mode,
                 view.reason
             );
         }
-        let imbalance = snapshot.site.imbalance;
-        if imbalance.is_some() != self.imbalance {
-            self.imbalance = imbalance.is_some();
-            if let Some(off) = imbalance {
-                warn!(
-                    off_w = off.0,
-                    "load is not solar + grid + battery: off by {off}; check topics, units and signs (the lower surplus counts meanwhile)"
-                );
-            } else {
-                info!("load, solar, grid and battery agree again");
-            }
+        if let Some(count) = self.decisions.rest(now) {
+            info!("{count} more decisions were not logged: too many in a short time");
         }
+        self.log_imbalance(snapshot.site.imbalance, now);
         changed
+    }
+
+    fn log_imbalance(&mut self, imbalance: Option<Watts>, now: Tick) {
+        if imbalance.is_some() == self.imbalance {
+            return;
+        }
+        self.imbalance = imbalance.is_some();
+        let Some(more) = self.imbalances.line(now).map(left_out) else { return };
+        if let Some(off) = imbalance {
+            warn!(
+                off_w = off.0,
+                "load is not solar + grid + battery: off by {off}; check topics, units and signs (the lower surplus counts meanwhile){more}"
+            );
+        } else {
+            info!("load, solar, grid and battery agree again{more}");
+        }
     }
 
     /// `{"chargeP": n, "unit": "W"}`, while there is a broker to hear it.

@@ -156,7 +156,8 @@ fn render(state: &State) -> String {
     serde_json::to_string_pretty(&file).unwrap_or_default()
 }
 
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file as a whole: beside, synced, renamed.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(text.as_bytes())?;

@@ -72,12 +72,22 @@ async fn a_burst_of_commands_is_no_bug() {
     daemon.link_events = events;
     for number in 0..64 {
         let topic = format!("{}/set/current", daemon.config.publish.base_topic);
-        let payload = if number % 2 == 0 { b"7".to_vec() } else { b"8".to_vec() };
+        let payload = if number == 63 {
+            b"9"
+        } else if number % 2 == 0 {
+            b"7"
+        } else {
+            b"8"
+        }
+        .to_vec();
         sender.try_send(link::Event::Message { topic, payload, retained: false }).unwrap();
     }
     assert!(daemon.take_the_rest());
+    // Commands that come faster than a hand can give them are thinned; the newest comes in time.
+    let later = daemon.clock.now() + Millis::from_secs(5);
+    assert!(daemon.tell_controller(later));
     let snapshot = daemon.controller.snapshot();
-    assert!(snapshot.chargers.values().all(|view| view.setpoint == Milliamps(8_000)));
+    assert!(snapshot.chargers.values().all(|view| view.setpoint == Milliamps(9_000)));
 }
 
 /// Nothing was locked, so nothing may look locked; and what could not be stored is stored when the disk is back.
@@ -122,10 +132,85 @@ async fn a_command_that_comes_again_and_again_is_said_once() {
         for _ in 0..100 {
             let topic = format!("{}/set/mode", daemon.config.publish.base_topic);
             daemon.message(&topic, payload, false);
+            daemon.tell_controller(daemon.clock.now());
         }
     }
     drop(guard);
     assert_eq!(lines.load(Ordering::Relaxed), 2);
+}
+
+/// A flood of 10,000 a second of each kind of message, for 20 s, as far as this machine is fast enough: log, stored state and journal
+/// grow at a pace that is known beforehand, and the newest wins.
+#[tokio::test]
+async fn a_flood_fills_neither_log_nor_card_nor_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let lines = Arc::new(AtomicUsize::new(0));
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Count(Arc::clone(&lines))));
+    let base = daemon.config.publish.base_topic.clone();
+    let (start, mut stored, mut told) = (daemon.clock.now(), 0, 0);
+    for n in 0..200_000_u64 {
+        let now = start + Millis(n / 10);
+        let (topic, payload) = match n % 5 {
+            0 => (format!("{base}/set/mode"), format!("x{n}")),
+            1 => (format!("{base}/set/{n}"), "fast".to_owned()),
+            2 => (format!("{base}/set/mode"), if n % 2 == 0 { "fast" } else { "off" }.to_owned()),
+            3 => ("homeassistant/sensor/powerwall_site_now/state".to_owned(), format!("{}.{:03}", n % 7, n % 1_000)),
+            _ => (
+                "homeassistant/sensor/powerwall_solar_now/state".to_owned(),
+                if n % 2 == 0 { "unavailable" } else { "5" }.to_owned(),
+            ),
+        };
+        daemon.intake.message(&topic, payload.as_bytes(), false, now);
+        while let Some(fact) = daemon.intake.poll(now) {
+            told += 1;
+            if let intake::Told::Command(command) = fact {
+                daemon.command(command);
+            }
+        }
+        daemon.intake.time(now);
+        let before = daemon.stored_at;
+        daemon.show(now, false);
+        stored += usize::from(daemon.stored_at != before);
+    }
+    drop(guard);
+    let lines = lines.load(Ordering::Relaxed);
+    assert!(told <= 15 + 2 * 30, "{told} facts for controller and journal");
+    assert!(stored <= 5, "stored {stored} times");
+    assert!(lines <= 100, "{lines} lines");
+    let end = start + Millis::from_secs(30);
+    let last: Vec<_> = std::iter::from_fn(|| daemon.intake.poll(end)).collect();
+    let newest = control::Reading { source: control::Source::Grid, value: Some(1_998), retained: false };
+    assert!(last.contains(&intake::Told::Reading(newest)), "{last:?}");
+}
+
+/// Users see in Home Assistant what the log says.
+#[tokio::test]
+async fn a_silence_is_a_warning_in_the_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let start = daemon.clock.now();
+    daemon.intake.link(true, start);
+    daemon.intake.time(start + Millis::from_secs(119));
+    assert!(daemon.intake.warnings(start).is_empty());
+    let now = start + Millis::from_secs(120);
+    daemon.intake.time(now);
+    let warnings = daemon.intake.warnings(now);
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("access list") && one.contains("powerwall_site_now")),
+        "{warnings:?}"
+    );
+    assert_eq!(daemon.intake.summary(now)["grid"]["state"], "never");
+    let topic = "homeassistant/sensor/powerwall_site_now/state";
+    daemon.intake.message(topic, b"1.5", false, now);
+    assert!(daemon.intake.warnings(now).is_empty());
+    assert_eq!(daemon.intake.summary(now)["grid"]["state"], "live");
+    // Home Assistant has no automation for requests: said once, and shown.
+    for request in 0..30 {
+        daemon.intake.asked(now + Millis::from_secs(10 * request));
+    }
+    let warnings = daemon.intake.warnings(now);
+    assert!(matches!(&warnings[..], [one] if one.contains("/refresh are not answered")), "{warnings:?}");
 }
 
 /// Something that must not end has ended: the loop says so, and the program ends with code 70.

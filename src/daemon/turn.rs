@@ -9,13 +9,13 @@ use control::{Action, ChargerId, Input, Tick};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::intake::Told;
 use super::state::{Saved, Uptime};
-use super::{BUS_EVENTS, Control, Daemon, Ended, TURN_MAX, desk, make_room, names, open_link, restore};
+use super::{BUS_EVENTS, Control, Daemon, Ended, STORE_PAUSE, TURN_MAX, link_setup, make_room, names, restore};
 use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
 use crate::config::{Config, LinkConfig};
-use crate::mqtt::command::Commands;
-use crate::mqtt::input::Inputs;
-use crate::mqtt::link::Event;
+use crate::mqtt::link::{self, Event};
+use crate::mqtt::rate::left_out;
 
 /// A line that is closed gets this long for its safe current.
 const LINES_END: Duration = Duration::from_secs(3);
@@ -42,6 +42,8 @@ impl Daemon {
             }
             let mut decided = self.take_the_rest();
             let now = self.clock.now();
+            decided |= self.tell_controller(now);
+            self.intake.time(now);
             if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.controller.handle_timeout(now);
             }
@@ -53,6 +55,8 @@ impl Daemon {
 
     async fn wait(&mut self) -> Woken {
         let due = self.controller.poll_timeout().map_or(self.clock.now(), |(due, _)| due);
+        let store = self.unstored.then(|| self.stored_at.map_or(due, |at| at + STORE_PAUSE));
+        let due = [self.intake.poll_timeout(), store].into_iter().flatten().fold(due, Tick::min);
         tokio::select! {
             biased;
             control = self.controls.recv() => Woken::Control(control),
@@ -90,7 +94,7 @@ impl Daemon {
     /// Takes what else is ready, so that a burst of messages is shown once; returns whether there was a decision. The controller wants
     /// its actions taken after each fact: of several orders for a charger the line keeps the last.
     pub(super) fn take_the_rest(&mut self) -> bool {
-        let mut decided = self.act();
+        let mut decided = self.tell_controller(self.clock.now()) | self.act();
         for _ in 0..TURN_MAX {
             if let Ok(event) = self.bus_events.try_recv() {
                 self.bus(&event);
@@ -99,7 +103,7 @@ impl Daemon {
             } else {
                 break;
             }
-            decided |= self.act();
+            decided |= self.tell_controller(self.clock.now()) | self.act();
         }
         decided
     }
@@ -108,12 +112,16 @@ impl Daemon {
         match event {
             Event::Up => self.link_changed(true),
             Event::Down { .. } => self.link_changed(false),
-            Event::SubscriptionRefused { .. } => {}
+            Event::SubscriptionRefused { topics } => self.intake.refused(&topics),
+            Event::Unheard { why } => self.intake.unheard(why),
             Event::Message { topic, payload, retained } => self.message(&topic, &payload, retained),
         }
     }
 
     fn link_changed(&mut self, up: bool) {
+        if self.link_up != up {
+            self.intake.link(up, self.clock.now());
+        }
         self.link_up = up;
         self.desk.link(up, self.clock);
     }
@@ -123,39 +131,40 @@ impl Daemon {
         if self.desk.message(topic, payload, retained, self.clock) {
             return;
         }
-        match self.commands.message(topic, payload, retained) {
-            Some(Ok(command)) => return self.command(command),
-            Some(Err(error)) => return self.ignored(topic, error.to_string()),
-            None => {}
-        }
-        for reading in self.inputs.message(topic, payload, retained) {
-            debug!(source = reading.source.name(), value = ?reading.value, retained, "reading");
-            self.controller.handle(Input::Reading(reading), now);
-        }
+        self.intake.message(topic, payload, retained, now);
     }
 
-    /// Says what is wrong with a command; the same again and again only once.
-    fn ignored(&mut self, topic: &str, error: String) {
-        if self.ignored.as_ref() != Some(&error) {
-            warn!(%error, topic, "ignoring a command: {error}");
-            self.ignored = Some(error);
+    /// Tells the controller what has come from the broker, as far as its time has come; returns whether there was a decision.
+    pub(super) fn tell_controller(&mut self, now: Tick) -> bool {
+        let mut decided = false;
+        while let Some(told) = self.intake.poll(now) {
+            match told {
+                Told::Reading(reading) => {
+                    debug!(source = reading.source.name(), value = ?reading.value, reading.retained, "reading");
+                    self.controller.handle(Input::Reading(reading), now);
+                }
+                Told::Command(command) => self.command(command),
+            }
+            decided |= self.act();
         }
+        decided
     }
 
     /// Carries out a wish; one that changes nothing is not worth a line, as automations may repeat it for ever.
-    fn command(&mut self, command: control::Command) {
+    pub(super) fn command(&mut self, command: control::Command) {
         let before = self.wishes();
         self.controller.handle(Input::Command(command), self.clock.now());
         if self.wishes() == before {
             debug!(?command, "a command that changes nothing");
             return;
         }
+        let Some(more) = self.command_lines.line(self.clock.now()).map(left_out) else { return };
         match command {
             control::Command::Mode { charger, mode } => {
-                info!(mode = %mode, "mode {mode} for {}", self.name_or_all(charger));
+                info!(mode = %mode, "mode {mode} for {}{more}", self.name_or_all(charger));
             }
             control::Command::FixedCurrent { charger, current } => {
-                info!(current = %current, "fixed current {current} for {}", self.name_or_all(charger));
+                info!(current = %current, "fixed current {current} for {}{more}", self.name_or_all(charger));
             }
         }
     }
@@ -240,6 +249,7 @@ impl Daemon {
                 Action::Refresh if self.link_up => {
                     let topic = format!("{}/refresh", self.config.publish.base_topic);
                     let _ = self.link.publish(&topic, "1");
+                    self.intake.asked(self.clock.now());
                 }
                 Action::Refresh => {}
             }
@@ -248,7 +258,7 @@ impl Daemon {
     }
 
     /// Log, topics, stored state, systemd.
-    fn show(&mut self, now: Tick, decided: bool) {
+    pub(super) fn show(&mut self, now: Tick, decided: bool) {
         let snapshot = self.controller.snapshot();
         let mut store = false;
         for (id, view) in &snapshot.chargers {
@@ -263,14 +273,22 @@ impl Daemon {
             }
         }
         let energies = self.energies();
-        store |= self.outlet.show(&snapshot, &energies, now, &self.link, self.link_up);
-        if store {
-            self.writer.save(&self.state);
-        }
+        store |= self.outlet.show(&snapshot, &energies, now, &self.link, self.link_up, &self.intake);
+        self.store(store, now);
         if decided {
             self.notifier.decided(now, &self.outlet.status_line(&snapshot));
         }
         self.snapshots.send_replace(Some(snapshot));
+    }
+
+    /// Stores the state if it is time, or as soon as it is. Locks do not wait for it ([`Self::lock`]).
+    fn store(&mut self, wanted: bool, now: Tick) {
+        self.unstored |= wanted;
+        if self.unstored && self.stored_at.is_none_or(|at| now.since(at) >= STORE_PAUSE) {
+            self.unstored = false;
+            self.stored_at = Some(now);
+            self.writer.save(&self.state);
+        }
     }
 
     fn energies(&self) -> BTreeMap<ChargerId, control::WattHours> {
@@ -285,10 +303,7 @@ impl Daemon {
     /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
     /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
     async fn reload(&mut self, config: Config) -> std::io::Result<()> {
-        let moved = config.mqtt != self.config.mqtt
-            || config.inputs != self.config.inputs
-            || config.publish.base_topic != self.config.publish.base_topic
-            || desk::ids(&config) != desk::ids(&self.config);
+        let moved = link_setup(&config) != link_setup(&self.config) || config.inputs != self.config.inputs;
         let lines_changed = config.chargers != self.config.chargers;
         if config.state_file != self.config.state_file {
             warn!("a new state-file takes effect at the next start");
@@ -313,14 +328,15 @@ impl Daemon {
             self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         }
         self.controller.rename(names(&self.config), self.clock.now());
-        self.commands = Commands::new(&self.config.publish.base_topic, &names(&self.config));
+        self.intake.rename(&self.config, &names(&self.config));
         if moved {
-            self.inputs = Inputs::new(&self.config.inputs);
-            let (link, events) = open_link(&self.config, self.clock);
+            self.intake.reconfigure(&self.config);
+            let (link, events) = link::spawn(link_setup(&self.config), self.clock);
             let old = std::mem::replace(&mut self.link, link);
             self.link_events = events;
             self.link_changed(false);
             old.shutdown(Duration::from_secs(1)).await;
+            self.outlet.moved(&self.link);
         }
         self.outlet.reconfigure(self.config.publish.clone(), names(&self.config));
         info!("the configuration was read again");

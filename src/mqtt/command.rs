@@ -6,6 +6,7 @@ use control::{ChargerId, Command, Milliamps, Mode};
 use thiserror::Error;
 
 use super::decimal::Decimal;
+use super::rate::excerpt;
 
 #[cfg(test)]
 mod tests;
@@ -13,17 +14,22 @@ mod tests;
 /// Highest current that can be set, in milliamperes: the largest single-car wallbox.
 const MAX_CURRENT: Milliamps = Milliamps(32_000);
 
-/// What to subscribe to for commands under a base topic.
-pub fn topics(base: &str) -> Vec<String> {
-    vec![format!("{base}/set/#")]
+/// What to subscribe to for commands under a base topic: exactly the topics that there are, so that nobody can send us anything on others.
+pub fn topics(base: &str, names: &BTreeMap<ChargerId, String>) -> Vec<String> {
+    let of = |prefix: String| LEAVES.map(|leaf| format!("{prefix}/{leaf}"));
+    let each = names.values().flat_map(|name| of(format!("{base}/set/{name}")));
+    of(format!("{base}/set")).into_iter().chain(each).collect()
 }
+
+/// What can be set.
+const LEAVES: [&str; 2] = ["mode", "current"];
 
 /// Why a message is no command.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommandError {
     /// Nothing can be set there.
     #[error(
-        "unknown topic {topic}: mode and current can be set, for one charger as <name>/mode and <name>/current; chargers: {chargers}"
+        "unknown topic {topic:?}: mode and current can be set, for one charger as <name>/mode and <name>/current; chargers: {chargers}"
     )]
     Topic {
         /// As received.
@@ -67,10 +73,8 @@ impl Commands {
         if retained {
             if !self.retained_seen {
                 self.retained_seen = true;
-                tracing::warn!(
-                    topic,
-                    "ignoring the retained command on {topic}: send commands without the retain flag"
-                );
+                let topic = excerpt(topic.as_bytes());
+                tracing::warn!("ignoring the retained command on {topic}: send commands without the retain flag");
             }
             return None;
         }

@@ -1,17 +1,24 @@
 //! Payloads to readings. Pure: no client, no clock. A payload becomes a value or *no data*, never a believable 0 by mistake.
-//! Freshness is not judged here; the controller does that by group.
+//! Freshness is not judged here; the controller does that by group. What people are told of outages and silence is in [`news`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use control::{Reading, Source};
+use control::{Reading, Source, Tick};
 use serde_json::Value;
 
 use super::decimal::Decimal;
 use crate::config::{InputConfig, Unit};
 
+mod feed;
+pub mod news;
+mod silence;
 #[cfg(test)]
 mod tests;
+
+use feed::Feed;
+use news::News;
+use silence::Silence;
 
 /// Longer payloads are not looked into: no meter needs them.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
@@ -76,17 +83,8 @@ pub struct Inputs {
     feeds: BTreeMap<String, Vec<Source>>,
     sources: BTreeMap<Source, Feed>,
     rejected: BTreeMap<(Source, Rejection), u64>,
-}
-
-#[derive(Debug)]
-struct Feed {
-    config: InputConfig,
-    /// The topic that last spoke live.
-    live_topic: Option<String>,
-    /// Rejected in a row.
-    bad: u64,
-    /// How often it turned bad, for the bound on logging.
-    outages: u64,
+    silence: Silence,
+    news: Vec<News>,
 }
 
 impl Inputs {
@@ -101,11 +99,8 @@ impl Inputs {
                 }
             }
         }
-        let sources = configs
-            .iter()
-            .map(|(source, config)| (*source, Feed { config: config.clone(), live_topic: None, bad: 0, outages: 0 }))
-            .collect();
-        Self { feeds, sources, rejected: BTreeMap::new() }
+        let sources = configs.iter().map(|(source, config)| (*source, Feed::new(config.clone()))).collect();
+        Self { feeds, sources, rejected: BTreeMap::new(), silence: Silence::default(), news: Vec::new() }
     }
 
     /// What to subscribe to, each topic once.
@@ -122,79 +117,89 @@ impl Inputs {
     ///
     /// Where several topics serve one source (old and new entity names), the one that spoke live last counts: retained values
     /// of the others are left-overs of renamed entities, and their `unavailable` says nothing of the source.
-    pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool) -> Vec<Reading> {
+    pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) -> Vec<Reading> {
         let Some(sources) = self.feeds.get(topic) else { return Vec::new() };
         let text = Text::of(payload);
         let mut readings = Vec::with_capacity(sources.len());
         for source in sources {
             let Some(feed) = self.sources.get_mut(source) else { continue };
-            let value = feed.value(*source, &text);
+            let value = value(&feed.config, *source, &text);
             if let Err(kind) = value {
                 let count = self.rejected.entry((*source, kind)).or_default();
                 *count = count.saturating_add(1);
             }
-            let elsewhere = feed.live_topic.as_deref().is_some_and(|live| live != topic);
-            if elsewhere && (retained || value.is_err()) {
+            feed.heard(topic, payload, value, retained, now);
+            if !retained && value.is_ok() {
+                self.news.extend(self.silence.heard(now));
+            }
+            if feed.is_elsewhere(topic) && (retained || value.is_err()) {
                 continue;
             }
-            if !retained && feed.live_topic.as_deref() != Some(topic) {
-                feed.live_topic = Some(topic.to_owned());
+            if !retained {
+                feed.speaks_on(topic);
             }
-            feed.log_edge(*source, topic, payload, value);
+            self.news.extend(feed.edge(*source, topic, payload, value.err(), now));
             readings.push(Reading { source: *source, value: value.ok(), retained });
         }
         readings
     }
+
+    /// The connection to the broker came or went: without one, silence has another reason.
+    pub fn link(&mut self, up: bool, now: Tick) {
+        self.silence.link(up, now);
+    }
+
+    /// The broker refuses the subscription of these topics.
+    pub fn refused(&mut self, topics: &[String]) {
+        for feed in self.sources.values_mut() {
+            feed.refused(topics);
+        }
+    }
+
+    /// Time has passed: a silence may have become long.
+    pub fn time(&mut self, now: Tick) {
+        for (source, feed) in &mut self.sources {
+            self.news.extend(feed.time(*source, now));
+        }
+        self.news.extend(self.silence.time(&mut self.sources, now));
+    }
+
+    /// What is worth a line in the log.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// What is wrong for the time being, in sentences.
+    pub fn warnings(&self, now: Tick) -> Vec<String> {
+        let silent = self.silence.is_long().then(|| silence::report(&self.sources, self.silence.lasts(now)));
+        let outages = self.sources.iter().filter_map(|(source, feed)| feed.warning(*source, now));
+        silent.into_iter().chain(outages).collect()
+    }
+
+    /// Of each source by its name: whether it is `live`, `unusable`, only `stored`, or was heard `never`, and for how long nothing usable
+    /// has come, in seconds.
+    pub fn summary(&self, now: Tick) -> Value {
+        let of = |(source, feed): (&Source, &Feed)| (source.name().to_owned(), feed.summary(now));
+        Value::Object(self.sources.iter().map(of).collect())
+    }
 }
 
-impl Feed {
-    fn value(&self, source: Source, text: &Text<'_>) -> Result<i32, Rejection> {
-        match self.config.unit {
-            Unit::OnOff => return text.on_off(),
-            Unit::Any => return text.mark(),
-            Unit::Watt | Unit::Kilowatt | Unit::Percent => {}
-        }
-        let decimal = match &self.config.pointer {
-            None => text.number()?,
-            Some(pointer) => text.number_at(pointer)?,
-        };
-        let scale = match self.config.unit {
-            Unit::Watt | Unit::Percent | Unit::OnOff | Unit::Any => 0,
-            Unit::Kilowatt => 3,
-        };
-        let value = decimal.rounded(scale).ok_or(Rejection::OutOfRange)?;
-        plausible(source, if self.config.negate { value.saturating_neg() } else { value })
+fn value(config: &InputConfig, source: Source, text: &Text<'_>) -> Result<i32, Rejection> {
+    match config.unit {
+        Unit::OnOff => return text.on_off(),
+        Unit::Any => return text.mark(),
+        Unit::Watt | Unit::Kilowatt | Unit::Percent => {}
     }
-
-    /// Says when a source stops giving data and when it gives some again. A source that blinks is said ever more rarely
-    /// (at the 1st, 2nd, 4th, 8th … outage), as some integrations blink at each poll.
-    fn log_edge(&mut self, source: Source, topic: &str, payload: &[u8], value: Result<i32, Rejection>) {
-        let name = source.name();
-        match value {
-            Err(kind) => {
-                if self.bad == 0 {
-                    self.outages = self.outages.saturating_add(1);
-                    if self.outages.is_power_of_two() {
-                        let shown = excerpt(payload);
-                        tracing::warn!(
-                            source = name,
-                            topic,
-                            outages = self.outages,
-                            "no data for {name}: {topic} says {shown}, {kind}"
-                        );
-                    }
-                }
-                self.bad = self.bad.saturating_add(1);
-            }
-            Ok(_) if self.bad > 0 => {
-                let bad = std::mem::take(&mut self.bad);
-                if self.outages.is_power_of_two() {
-                    tracing::info!(source = name, topic, bad, "{name} gives data again, after {bad} messages without");
-                }
-            }
-            Ok(_) => {}
-        }
-    }
+    let decimal = match &config.pointer {
+        None => text.number()?,
+        Some(pointer) => text.number_at(pointer)?,
+    };
+    let scale = match config.unit {
+        Unit::Watt | Unit::Percent | Unit::OnOff | Unit::Any => 0,
+        Unit::Kilowatt => 3,
+    };
+    let value = decimal.rounded(scale).ok_or(Rejection::OutOfRange)?;
+    plausible(source, if config.negate { value.saturating_neg() } else { value })
 }
 
 /// Keeps what can be, in watts or percent, after the sign has been put right.
@@ -298,12 +303,4 @@ fn no_data_word(text: &str) -> Option<Rejection> {
 
 fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map_or(text, str::trim)
-}
-
-/// The start of a payload, safe to print.
-fn excerpt(payload: &[u8]) -> String {
-    const SHOWN: usize = 40;
-    let start = payload.get(..SHOWN).unwrap_or(payload);
-    let dots = if payload.len() > SHOWN { "…" } else { "" };
-    format!("{:?}{dots}", String::from_utf8_lossy(start))
 }

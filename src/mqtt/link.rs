@@ -1,8 +1,7 @@
-//! The only user of the MQTT client: carries packets between [`Session`] and one client per connection.
+//! The only user of sockets: carries packets between [`Session`] and one connection after the other.
 //!
-//! rumqttc 0.25.1 is used as a transport for a single connection. Its own reconnecting loses what it had accepted, so each
-//! connection gets a new client and event loop; `poll()` is not cancel-safe, so it has a task of its own; and publishing may
-//! deadlock on its channel, so only `try_*` is used, with a window that is smaller than the channel.
+//! Each connection has a task of its own that dies with it: nothing is carried from one to the next but by the session, and a window
+//! smaller than the channels bounds what is under way.
 //!
 //! A consumer that does not read holds up the reader and with it, as the client has one task for both directions, what is sent
 //! and the pings: after one and a half keep-alives the broker closes the connection, and a new one is made when it reads again.
@@ -12,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use control::{Millis, Tick};
-use rumqttc::{Outgoing, Packet, SubscribeReasonCode};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::input::MAX_PAYLOAD;
+use super::rate::{Lines, left_out};
 use super::session::{Action, Notice, PublishError, Session, Signal, Topics};
 use super::trouble::{DownKind, Trouble};
 use crate::config::MqttConfig;
@@ -24,18 +23,22 @@ use crate::daemon::clock::Clock;
 
 mod classify;
 mod connection;
+mod diagnose;
 #[cfg(test)]
 mod tests;
 
-use connection::Connection;
+use connection::{Arrival, Connection, is_near_name};
 
 /// Events on their way to the consumer; beyond it the reader waits.
 const EVENTS: usize = 64;
 /// Longest payload handed on; one byte more than any reader of ours accepts, so that it is seen as too long.
 const PAYLOAD_CUT: usize = MAX_PAYLOAD + 1;
+/// Lines about connections that come and go: so many at once, then one for each span.
+const LINES_BURST: u32 = 30;
+const LINES_EVERY: Millis = Millis::from_secs(120);
 
 /// What the link connects to, and as what.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkSetup {
     /// The broker.
     pub mqtt: MqttConfig,
@@ -59,10 +62,15 @@ pub enum Event {
         /// Until the next attempt, in real time.
         retry_in: Millis,
     },
-    /// The broker refused these subscriptions (its access rules); the connection stays.
+    /// The broker refused these subscriptions (its access rules); the connection stays. Comes when the list changes.
     SubscriptionRefused {
-        /// As subscribed.
+        /// As subscribed; empty when all are granted again.
         topics: Vec<String>,
+    },
+    /// What is published is acknowledged, but does not come back from the broker; or comes back again.
+    Unheard {
+        /// Cause and remedy in plain words; `None` when it is over.
+        why: Option<String>,
     },
     /// A message of a subscribed topic.
     Message {
@@ -95,7 +103,8 @@ struct Shared {
 /// Starts the link. Network time-outs run in real time, whatever the speed of the clock.
 pub fn spawn(setup: LinkSetup, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
     let topics = Topics { status: setup.status_topic.clone(), subscriptions: setup.subscriptions.clone() };
-    let session = Session::new(topics, fastrand::Rng::new(), real_now(clock));
+    let mut session = Session::new(topics, fastrand::Rng::new(), real_now(clock));
+    session.handle(Signal::Near(is_near_name(&setup.mqtt.host)), real_now(clock));
     let shared = Arc::new(Shared { session: Mutex::new(session), wake: Notify::new(), clock });
     let (events, receiver) = mpsc::channel(EVENTS);
     let (alive_sender, alive) = watch::channel(());
@@ -106,6 +115,7 @@ pub fn spawn(setup: LinkSetup, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
         waiting: VecDeque::new(),
         waits_since: None,
         events,
+        lines: Lines::new(LINES_BURST, LINES_EVERY),
     };
     let mut task = JoinSet::new();
     task.spawn(async move {
@@ -122,6 +132,18 @@ impl Link {
         let result = self.shared.with(|session, _| session.set_state(topic, payload.into()));
         self.shared.wake.notify_one();
         result
+    }
+
+    /// Deletes a retained topic of ours at the broker, at once or at the next connection.
+    pub fn clear_state(&self, topic: &str) -> Result<(), PublishError> {
+        let result = self.shared.with(|session, _| session.clear_state(topic));
+        self.shared.wake.notify_one();
+        result
+    }
+
+    /// The topics that were deleted at the broker since the last call.
+    pub fn take_cleared(&self) -> Vec<String> {
+        self.shared.with(|session, _| session.take_cleared())
     }
 
     /// Publishes an event (not retained). Never blocks; kept while there is no connection, up to 256, then the oldest goes.
@@ -198,11 +220,13 @@ struct Runner {
     waiting: VecDeque<Event>,
     waits_since: Option<Tick>,
     events: mpsc::Sender<Event>,
+    /// Of connections that come and go.
+    lines: Lines,
 }
 
 /// What woke the task.
 enum Woken {
-    Packet(Result<rumqttc::Event, Trouble>),
+    Packet(Result<Arrival, Trouble>),
     Delivered,
     ConsumerGone,
     Outbox,
@@ -223,7 +247,7 @@ impl Runner {
                 return acknowledged;
             }
             match self.wait().await {
-                Woken::Packet(Ok(packet)) => self.packet(packet),
+                Woken::Packet(Ok(packet)) => self.arrived(packet),
                 Woken::Packet(Err(trouble)) => {
                     self.connection = None;
                     self.signal(Signal::Lost(trouble));
@@ -270,10 +294,8 @@ impl Runner {
                     self.connection = Some(Connection::open(&self.setup));
                     Ok(())
                 }
-                Action::Subscribe(topics) => self.connection.as_ref().map_or(Ok(()), |line| line.subscribe(topics)),
-                Action::Publish { topic, payload, retain } => {
-                    self.connection.as_ref().map_or(Ok(()), |line| line.publish(topic, payload, retain))
-                }
+                Action::Subscribe(topics) => self.connection.as_ref().map_or(Ok(()), |line| line.subscribe(&topics)),
+                Action::Publish { topic, payload, retain } => self.publish(&topic, &payload, retain),
                 Action::Disconnect => self.connection.as_ref().map_or(Ok(()), Connection::disconnect),
                 Action::Close => {
                     self.connection = None;
@@ -295,21 +317,28 @@ impl Runner {
         }
     }
 
-    fn packet(&mut self, event: rumqttc::Event) {
-        match event {
-            rumqttc::Event::Incoming(Packet::Publish(message)) => self.deliver(Event::Message {
-                topic: message.topic,
-                payload: message.payload.get(..PAYLOAD_CUT).unwrap_or(&message.payload).to_vec(),
-                retained: message.retain,
-            }),
-            rumqttc::Event::Incoming(Packet::ConnAck(_)) => self.signal(Signal::Connected),
-            rumqttc::Event::Incoming(Packet::PubAck(ack)) => self.signal(Signal::Acked(ack.pkid)),
-            rumqttc::Event::Incoming(Packet::SubAck(ack)) => {
-                let granted = ack.return_codes.iter().map(|code| *code != SubscribeReasonCode::Failure).collect();
-                self.signal(Signal::Subscribed(granted));
+    fn publish(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), Trouble> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let packet = connection.publish(topic, payload, retain)?;
+        self.signal(Signal::Sent(packet));
+        Ok(())
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Near(near) => self.signal(Signal::Near(near)),
+            Arrival::Accepted => self.signal(Signal::Connected),
+            Arrival::Subscribed(granted) => self.signal(Signal::Subscribed(granted)),
+            Arrival::Acked(packet) => self.signal(Signal::Acked(packet)),
+            Arrival::Message(message) if self.setup.status_topic.as_ref() == Some(&message.topic) => {
+                if !message.retain && message.payload.as_ref() == b"online" {
+                    self.signal(Signal::Heard);
+                }
             }
-            rumqttc::Event::Outgoing(Outgoing::Publish(packet)) => self.signal(Signal::Sent(packet)),
-            rumqttc::Event::Incoming(_) | rumqttc::Event::Outgoing(_) => {}
+            Arrival::Message(message) => {
+                let payload = message.payload.get(..PAYLOAD_CUT).unwrap_or(&message.payload).to_vec();
+                self.deliver(Event::Message { topic: message.topic, payload, retained: message.retain });
+            }
         }
     }
 
@@ -341,18 +370,19 @@ impl Runner {
 
     fn tell(&mut self, notice: Notice) {
         let broker = format!("{}:{}", self.setup.mqtt.host, self.setup.mqtt.port);
+        let now = real_now(self.shared.clock);
         match notice {
             Notice::Up { outage, attempts, edge } => {
                 if edge {
-                    log_up(&broker, outage, attempts);
+                    self.log_up(&broker, outage, attempts);
                 }
                 self.deliver(Event::Up);
             }
-            Notice::Steady { outage, attempts } => log_up(&broker, outage, attempts),
+            Notice::Steady { outage, attempts } => self.log_up(&broker, outage, attempts),
             Notice::Down { trouble, retry_in, edge } => {
                 let why = trouble.sentence();
-                if edge {
-                    tracing::warn!(%broker, kind = ?trouble.kind, "no connection to the broker {broker}: {why}; trying again");
+                if let Some(more) = edge.then(|| self.lines.line(now)).flatten().map(left_out) {
+                    tracing::warn!(%broker, kind = ?trouble.kind, "no connection to the broker {broker}: {why}; trying again{more}");
                 } else {
                     tracing::debug!(%broker, kind = ?trouble.kind, %retry_in, "still no connection to the broker");
                 }
@@ -360,24 +390,49 @@ impl Runner {
             }
             Notice::Refused(topics) => {
                 let list = topics.join(", ");
-                tracing::warn!(%broker, "the broker {broker} refuses the subscription of {list}: check its access rules");
+                if let Some(more) = self.lines.line(now).map(left_out) {
+                    tracing::warn!(%broker, "the broker {broker} refuses the subscription of {list}: check its access rules{more}");
+                }
                 self.deliver(Event::SubscriptionRefused { topics });
             }
+            Notice::Granted => {
+                tracing::info!(%broker, "the broker {broker} grants all subscriptions now");
+                self.deliver(Event::SubscriptionRefused { topics: Vec::new() });
+            }
+            Notice::Unheard(topic) => {
+                let user = self.setup.mqtt.username.as_ref().map_or("this client", |user| &user.0);
+                let base = topic.strip_suffix("/status").unwrap_or(&topic);
+                let why = format!(
+                    "the broker {broker} accepts what is published but does not pass it on: {topic} does not come back. Its access \
+                     list probably does not let {user} write or read there (Mosquitto: \"topic readwrite {base}/#\")"
+                );
+                tracing::warn!(%broker, topic, "{why}");
+                self.deliver(Event::Unheard { why: Some(why) });
+            }
+            Notice::HeardAgain => {
+                tracing::info!(%broker, "the broker {broker} passes on what is published");
+                self.deliver(Event::Unheard { why: None });
+            }
+        }
+    }
+
+    fn log_up(&mut self, broker: &str, outage: Millis, attempts: u32) {
+        let Some(more) = self.lines.line(real_now(self.shared.clock)).map(left_out) else { return };
+        let seconds = outage.0 / 1_000;
+        if attempts > 1 || seconds > 0 {
+            tracing::info!(
+                broker,
+                attempts,
+                "connected to the broker {broker} after {seconds} s and {attempts} attempts{more}"
+            );
+        } else {
+            tracing::info!(broker, "connected to the broker {broker}{more}");
         }
     }
 }
 
-fn log_up(broker: &str, outage: Millis, attempts: u32) {
-    let seconds = outage.0 / 1_000;
-    if attempts > 1 || seconds > 0 {
-        tracing::info!(broker, attempts, "connected to the broker {broker} after {seconds} s and {attempts} attempts");
-    } else {
-        tracing::info!(broker, "connected to the broker {broker}");
-    }
-}
-
 /// The next packet of the connection; without one, never.
-async fn next_packet(connection: Option<&mut Connection>) -> Result<rumqttc::Event, Trouble> {
+async fn next_packet(connection: Option<&mut Connection>) -> Result<Arrival, Trouble> {
     match connection {
         Some(connection) => connection.next().await,
         None => std::future::pending().await,

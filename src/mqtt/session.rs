@@ -17,19 +17,23 @@
 //! replace older ones, and all of them are said again on each new connection. An event waits in a bounded queue until acknowledged
 //! and may arrive twice. Nothing relies on the client's or the broker's memory of earlier connections.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use control::{Millis, Tick};
 
 use super::trouble::{DownKind, Trouble};
 
+mod access;
 mod backoff;
 mod contract;
+mod live;
 #[cfg(test)]
 mod tests;
 
+use access::Access;
 use backoff::{Backoff, STABLE};
 pub use contract::{Action, Notice, PublishError, Signal, Topics};
+use live::{Echo, Live, What};
 
 /// Publications that may wait for their acknowledgement; brokers allow at least 20 (Mosquitto's `max_inflight_messages`).
 pub const WINDOW: usize = 16;
@@ -45,8 +49,10 @@ pub const PAYLOAD_MAX: usize = 256 * 1024 - 1024;
 const TOPIC_MAX: usize = 512;
 /// No acknowledgement for this long while some are due: the connection is given up.
 const ACK_LIMIT: Millis = Millis::from_secs(10);
-/// A connection that is not accepted within this is given up; longer than the client's own limit, which knows the reason.
-const CONNECT_LIMIT: Millis = Millis::from_secs(15);
+/// Our own `online` comes back from the broker within this, or what we publish goes nowhere.
+const ECHO_LIMIT: Millis = Millis::from_secs(10);
+/// A connection that is not accepted within this is given up; longer than the connection's own limits, which know the reason.
+const CONNECT_LIMIT: Millis = Millis::from_secs(60);
 
 /// The session. See the module.
 #[derive(Debug)]
@@ -61,7 +67,12 @@ pub struct Session {
     dropped: u64,
     actions: VecDeque<Action>,
     backoff: Backoff,
+    /// The broker is within the household's network.
+    near: bool,
     outage: Outage,
+    access: Access,
+    /// Topics whose state was deleted at the broker, since they were last asked for.
+    cleared: Vec<String>,
     /// No farewell after this.
     end_by: Option<Tick>,
 }
@@ -70,6 +81,8 @@ pub struct Session {
 struct State {
     payload: Vec<u8>,
     dirty: bool,
+    /// To be deleted at the broker, and then forgotten.
+    gone: bool,
 }
 
 #[derive(Debug)]
@@ -90,37 +103,11 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Live {
-    since: Tick,
-    /// The last sign that the broker keeps up, or when there was first something to acknowledge.
-    progress: Tick,
-    /// The log has no line about this connection yet: how long it had been down before, and attempts made.
-    unlogged: Option<(Millis, u32)>,
-    subscribing: bool,
-    birth_said: bool,
-    farewell_said: bool,
-    /// Published, packet id not known yet.
-    queued: VecDeque<What>,
-    /// Published, not acknowledged.
-    inflight: BTreeMap<u16, What>,
-    /// Events below this id went out on this connection.
-    events_said: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Birth,
-    State,
-    Event(u64),
-    Farewell,
-}
-
-#[derive(Debug)]
 struct Outage {
     since: Tick,
     attempts: u32,
-    /// What the log last said of it.
-    told: Option<DownKind>,
+    /// What the log said of it.
+    told: BTreeSet<DownKind>,
 }
 
 impl Session {
@@ -136,7 +123,10 @@ impl Session {
             dropped: 0,
             actions: VecDeque::new(),
             backoff: Backoff::new(random),
-            outage: Outage { since: now, attempts: 0, told: None },
+            near: false,
+            outage: Outage { since: now, attempts: 0, told: BTreeSet::new() },
+            access: Access::default(),
+            cleared: Vec::new(),
             end_by: None,
         }
     }
@@ -146,6 +136,7 @@ impl Session {
     pub fn set_state(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
         check(topic, &payload)?;
         if let Some(state) = self.states.get_mut(topic) {
+            state.gone = false;
             // Said, or still in the queue; a new connection says everything again.
             if state.payload == payload {
                 return Ok(());
@@ -159,9 +150,23 @@ impl Session {
         if self.states.len() >= STATES_MAX {
             return Err(PublishError::TooMany);
         }
-        self.states.insert(topic.to_owned(), State { payload, dirty: true });
+        self.states.insert(topic.to_owned(), State { payload, dirty: true, gone: false });
         self.dirty.push_back(topic.to_owned());
         Ok(())
+    }
+
+    /// Deletes a retained topic of ours at the broker. [`Self::take_cleared`] tells when that is done.
+    pub fn clear_state(&mut self, topic: &str) -> Result<(), PublishError> {
+        self.set_state(topic, Vec::new())?;
+        if let Some(state) = self.states.get_mut(topic) {
+            state.gone = true;
+        }
+        Ok(())
+    }
+
+    /// The topics that were deleted at the broker since the last call.
+    pub fn take_cleared(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.cleared)
     }
 
     /// Queues an event. At the bound the oldest is dropped and counted.
@@ -224,6 +229,7 @@ impl Session {
     /// Takes in what happened. Call [`Self::poll_action`] until it is empty afterwards.
     pub fn handle(&mut self, signal: Signal, now: Tick) {
         match signal {
+            Signal::Near(near) => self.near = near,
             Signal::Connected => self.connected(now),
             Signal::Subscribed(granted) => self.subscribed(&granted, now),
             Signal::Sent(packet) => {
@@ -234,6 +240,12 @@ impl Session {
                 }
             }
             Signal::Acked(packet) => self.acked(packet, now),
+            Signal::Heard => {
+                if let Phase::Up(live) = &mut self.phase {
+                    live.echo = Echo::Came;
+                    self.actions.extend(self.access.heard().map(Action::Tell));
+                }
+            }
             Signal::Lost(trouble) => self.lost(trouble, now),
             Signal::Stalled(span) => {
                 if let Phase::Up(live) = &mut self.phase {
@@ -251,7 +263,7 @@ impl Session {
             Phase::Up(live) => {
                 let ack = live.waits().then(|| live.progress + ACK_LIMIT);
                 let steady = live.unlogged.map(|_| live.since + STABLE);
-                [ack, steady, self.end_by].into_iter().flatten().min()
+                [ack, steady, live.echo_by, self.end_by].into_iter().flatten().min()
             }
             Phase::Ended { .. } => None,
         }
@@ -273,34 +285,29 @@ impl Session {
         }
         let (outage, attempts) = (now.since(self.outage.since), self.outage.attempts);
         let edge = !self.backoff.is_flapping();
-        let subscribing = !self.topics.subscriptions.is_empty();
+        let subscriptions = self.topics.all();
+        let subscribing = !subscriptions.is_empty();
         if subscribing {
-            self.actions.push_back(Action::Subscribe(self.topics.subscriptions.clone()));
+            self.actions.push_back(Action::Subscribe(subscriptions));
         }
-        self.phase = Phase::Up(Live {
-            since: now,
-            progress: now,
-            unlogged: (!edge).then_some((outage, attempts)),
-            subscribing,
-            birth_said: false,
-            farewell_said: false,
-            queued: VecDeque::new(),
-            inflight: BTreeMap::new(),
-            events_said: 0,
-        });
+        self.phase = Phase::Up(Live::new(now, (!edge).then_some((outage, attempts)), subscribing));
         self.actions.push_back(Action::Tell(Notice::Up { outage, attempts, edge }));
     }
 
+    /// Only the first answer on a connection counts.
     fn subscribed(&mut self, granted: &[bool], now: Tick) {
         let Phase::Up(live) = &mut self.phase else { return };
-        live.subscribing = false;
+        if !std::mem::take(&mut live.subscribing) {
+            return;
+        }
         live.progress = now;
         let refused = |at: usize| !granted.get(at).copied().unwrap_or(false);
-        let topics = self.topics.subscriptions.iter().enumerate();
-        let refused: Vec<String> = topics.filter(|(at, _)| refused(*at)).map(|(_, topic)| topic.clone()).collect();
-        if !refused.is_empty() {
-            self.actions.push_back(Action::Tell(Notice::Refused(refused)));
+        let topics = self.topics.all().into_iter().enumerate();
+        let refused: Vec<String> = topics.filter(|(at, _)| refused(*at)).map(|(_, topic)| topic).collect();
+        if live.echo == Echo::Barred && self.topics.status.as_ref().is_some_and(|status| !refused.contains(status)) {
+            live.echo = Echo::Awaited;
         }
+        self.actions.extend(self.access.answered(refused).map(Action::Tell));
     }
 
     fn acked(&mut self, packet: u16, now: Tick) {
@@ -308,7 +315,9 @@ impl Session {
         let Some(what) = live.inflight.remove(&packet) else { return };
         live.progress = now;
         match what {
-            What::Birth | What::State => {}
+            What::Birth => live.echo_by = Some(now + ECHO_LIMIT),
+            What::State(_) => {}
+            What::Clear(topic) => self.forget_cleared(topic),
             What::Event(id) => {
                 if let Ok(at) = self.events.binary_search_by_key(&id, |event| event.id) {
                     self.events.remove(at);
@@ -316,8 +325,16 @@ impl Session {
             }
             What::Farewell => {
                 self.actions.push_back(Action::Disconnect);
-                self.phase = Phase::Ended { acknowledged: true };
+                let acknowledged = !self.access.is_unheard();
+                self.phase = Phase::Ended { acknowledged };
             }
+        }
+    }
+
+    fn forget_cleared(&mut self, topic: String) {
+        if self.states.get(&topic).is_some_and(|state| state.gone && !state.dirty) {
+            self.states.remove(&topic);
+            self.cleared.push(topic);
         }
     }
 
@@ -327,7 +344,8 @@ impl Session {
             Phase::Connecting { .. } => {}
             Phase::Up(live) => {
                 self.backoff.lasted(now.since(live.since));
-                let told = if live.unlogged.is_some() { self.outage.told } else { None };
+                let told =
+                    if live.unlogged.is_some() { std::mem::take(&mut self.outage.told) } else { BTreeSet::new() };
                 self.outage = Outage { since: now, attempts: 0, told };
             }
         }
@@ -336,9 +354,9 @@ impl Session {
             self.phase = Phase::Ended { acknowledged: false };
             return;
         }
-        let retry_in = self.backoff.next(trouble.kind);
-        let edge = self.outage.told != Some(trouble.kind);
-        self.outage.told = Some(trouble.kind);
+        let retry_in = self.backoff.next(trouble.kind, self.near);
+        // Each reason once in an outage: reasons that take turns are no news.
+        let edge = self.outage.told.insert(trouble.kind);
         self.phase = Phase::Waiting { until: now + retry_in };
         self.actions.push_back(Action::Tell(Notice::Down { trouble, retry_in, edge }));
     }
@@ -349,6 +367,13 @@ impl Session {
             && let Some((outage, attempts)) = live.unlogged.take()
         {
             self.actions.push_back(Action::Tell(Notice::Steady { outage, attempts }));
+        }
+        if let Phase::Up(live) = &mut self.phase
+            && live.echo_by.take_if(|by| *by <= now).is_some()
+            && live.echo == Echo::Awaited
+        {
+            let notice = self.topics.status.clone().and_then(|status| self.access.unheard(status));
+            self.actions.extend(notice.map(Action::Tell));
         }
         match &self.phase {
             Phase::Waiting { until } if *until <= now => {
@@ -395,7 +420,8 @@ impl Session {
         while let Some(topic) = self.dirty.pop_front() {
             if let Some(state) = self.states.get_mut(&topic) {
                 state.dirty = false;
-                return Some(live.say(What::State, &topic, state.payload.clone(), true));
+                let what = if state.gone { What::Clear(topic.clone()) } else { What::State(topic.clone()) };
+                return Some(live.say(what, &topic, state.payload.clone(), true));
             }
         }
         // The farewell waits for everything else, so that nothing of ours arrives after `offline`.
@@ -408,25 +434,6 @@ impl Session {
             return Some(live.say(What::Farewell, status, b"offline".to_vec(), true));
         }
         None
-    }
-}
-
-impl Live {
-    fn unacknowledged(&self) -> usize {
-        self.queued.len() + self.inflight.len()
-    }
-
-    fn events_unacknowledged(&self) -> usize {
-        self.queued.iter().chain(self.inflight.values()).filter(|what| matches!(what, What::Event(_))).count()
-    }
-
-    fn waits(&self) -> bool {
-        self.subscribing || self.unacknowledged() > 0
-    }
-
-    fn say(&mut self, what: What, topic: &str, payload: Vec<u8>, retain: bool) -> Action {
-        self.queued.push_back(what);
-        Action::Publish { topic: topic.to_owned(), payload, retain }
     }
 }
 

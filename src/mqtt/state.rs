@@ -20,6 +20,15 @@ mod tests;
 /// Version of the JSON document. Keys are added without a new one; it rises when one changes its meaning or goes.
 const VERSION: u32 = 1;
 
+/// What is known of the connection to Home Assistant, for the document.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// Of each source: `state` and `age_s`.
+    pub inputs: Value,
+    /// What is wrong for the time being, in sentences.
+    pub warnings: Vec<String>,
+}
+
 /// All state messages for a snapshot, as (topic, payload), all to be retained. `names` are the chargers of the configuration,
 /// `energies` their counters that never step down.
 pub fn messages(
@@ -27,8 +36,9 @@ pub fn messages(
     names: &BTreeMap<ChargerId, String>,
     snapshot: &Snapshot,
     energies: &BTreeMap<ChargerId, WattHours>,
+    health: &Health,
 ) -> Vec<(String, String)> {
-    let mut out = vec![(format!("{base}/state"), document(names, snapshot, energies).to_string())];
+    let mut out = vec![(format!("{base}/state"), document(names, snapshot, energies, health).to_string())];
     site_values(base, snapshot, &mut out);
     let several = snapshot.chargers.len() > 1;
     for (at, (id, view)) in snapshot.chargers.iter().enumerate() {
@@ -77,6 +87,7 @@ fn document(
     names: &BTreeMap<ChargerId, String>,
     snapshot: &Snapshot,
     energies: &BTreeMap<ChargerId, WattHours>,
+    health: &Health,
 ) -> Value {
     let SiteView { grid, solar, battery, load, soc, house, surplus, age, imbalance, .. } = snapshot.site;
     let SiteView { soc_age, missing, doubt, cadence, off_grid, .. } = snapshot.site;
@@ -106,6 +117,8 @@ fn document(
         "off_grid": off_grid,
         "charger_w": watts(total_power(snapshot)),
         "chargers": chargers,
+        "inputs": health.inputs,
+        "warnings": health.warnings,
     })
 }
 

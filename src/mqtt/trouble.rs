@@ -1,5 +1,8 @@
 //! What can go wrong with the broker, in plain words with what to do. Pure; `link` sorts the client's errors into these kinds.
 
+/// Characters of a particular that are shown.
+const DETAIL_MAX: usize = 300;
+
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DownKind {
@@ -11,6 +14,12 @@ pub enum DownKind {
     Unreachable,
     /// No answer in time.
     TimedOut,
+    /// The port takes connections, but nothing there answers as a broker does.
+    NoGreeting,
+    /// What answers there speaks something else than MQTT, or than TLS.
+    NotMqtt,
+    /// The port speaks TLS, and was addressed without.
+    WantsTls,
     /// Closed by the broker before it accepted us.
     ClosedEarly,
     /// Closed by the broker after it had accepted us.
@@ -35,20 +44,22 @@ pub enum DownKind {
     TlsExpired,
     /// The broker's certificate is not valid yet.
     TlsNotYetValid,
-    /// The broker's certificate cannot be used (a CA's own, too old a version, a weak signature …).
+    /// The broker's certificate cannot be used (a CA's own, too old a version …).
     TlsUnfit,
+    /// The broker speaks only TLS versions before 1.2.
+    TlsTooOld,
     /// The broker wants a client certificate and got none.
     ClientCertWanted,
     /// The broker does not accept our client certificate.
     ClientCertRejected,
     /// The broker ended the handshake without asking for a certificate of ours: it knows no kind of key, cipher or version that we know.
     TlsNothingInCommon,
+    /// The broker sent a packet that is larger than any that is taken.
+    TooLarge,
     /// The port does not speak TLS, or TLS failed otherwise.
     TlsFailed,
     /// A certificate or key file of ours cannot be used.
     CertificateFiles,
-    /// An incoming packet is larger than we take.
-    TooLarge,
     /// Anything else that is not MQTT as we know it.
     Protocol,
     /// Our own connection task failed.
@@ -67,6 +78,8 @@ impl DownKind {
             | Self::TlsWrongName
             | Self::TlsExpired
             | Self::TlsUnfit
+            | Self::TlsTooOld
+            | Self::WantsTls
             | Self::ClientCertWanted
             | Self::ClientCertRejected
             | Self::TlsNothingInCommon
@@ -75,6 +88,8 @@ impl DownKind {
             | Self::NameNotFound
             | Self::Unreachable
             | Self::TimedOut
+            | Self::NoGreeting
+            | Self::NotMqtt
             | Self::ClosedEarly
             | Self::Closed
             | Self::KeepAlive
@@ -88,12 +103,28 @@ impl DownKind {
         }
     }
 
+    /// The broker's machine or program is probably being restarted, and asking again soon costs nobody anything.
+    pub(super) const fn may_end_soon(self) -> bool {
+        matches!(
+            self,
+            Self::Refused | Self::NameNotFound | Self::Unreachable | Self::TimedOut | Self::ServiceUnavailable
+        )
+    }
+
     const fn cause(self) -> &'static str {
         match self {
             Self::Refused => "nobody listens there: is the broker running, is the port right?",
             Self::NameNotFound => "the host name is not found: check the name, or use the address",
             Self::Unreachable => "no way to that address: check the network",
             Self::TimedOut => "no answer in time: check address, network and firewall",
+            Self::NoGreeting => {
+                "something takes connections there but does not answer as a broker does: is this the broker's port \
+                 (usually 8883 with TLS, 1883 without)?"
+            }
+            Self::NotMqtt => {
+                "what answers there is no MQTT broker: is this the broker's port (usually 8883 with TLS, 1883 without)?"
+            }
+            Self::WantsTls => "this port speaks TLS: write mqtts:// in the url, or use the broker's port without TLS",
             Self::ClosedEarly => {
                 "the broker closed the connection before accepting it: is this the port for TLS (mqtts://) or without (mqtt://), \
                  does it want a client certificate?"
@@ -118,6 +149,9 @@ impl DownKind {
                 "the broker's certificate is not valid yet: the clock of this machine is probably wrong, wait for time synchronisation"
             }
             Self::TlsUnfit => "the broker's certificate cannot be used",
+            Self::TlsTooOld => {
+                "the broker speaks only an old version of TLS: allow TLS 1.2 or 1.3 in its configuration"
+            }
             Self::ClientCertWanted => "the broker wants a client certificate: set client-cert-file and client-key-file",
             Self::ClientCertRejected => {
                 "the broker does not accept our client certificate: signed by its authority, not expired?"
@@ -128,7 +162,10 @@ impl DownKind {
             }
             Self::TlsFailed => "no TLS with the broker: is this its port for TLS?",
             Self::CertificateFiles => "a certificate or key file cannot be used",
-            Self::TooLarge => "the broker sent a message of more than 16 MiB",
+            Self::TooLarge => {
+                "the broker sent a message of more than 16 MiB: delete it (`mosquitto_pub -r -n -t TOPIC`), it lies on one of the topics \
+                 that surplusd reads"
+            }
             Self::Protocol => "the answer is not MQTT 3.1.1",
             Self::Internal => "the connection task failed, this is a bug",
         }
@@ -150,12 +187,31 @@ impl Trouble {
         Self { kind, detail: String::new() }
     }
 
-    /// Cause and remedy in one sentence.
+    /// Cause and remedy in one sentence. The particular may be the other side's words: it is cut, and control characters are shown.
     pub fn sentence(&self) -> String {
         if self.detail.is_empty() {
-            self.kind.cause().to_owned()
-        } else {
-            format!("{} ({})", self.kind.cause(), self.detail)
+            return self.kind.cause().to_owned();
         }
+        let shown: String = self.detail.chars().take(DETAIL_MAX).flat_map(printable).collect();
+        let dots = if self.detail.chars().nth(DETAIL_MAX).is_some() { "…" } else { "" };
+        format!("{} ({shown}{dots})", self.kind.cause())
+    }
+}
+
+/// A character as a terminal can show it without obeying it.
+fn printable(character: char) -> Vec<char> {
+    if character.is_control() { character.escape_default().collect() } else { vec![character] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_sides_words_are_cut_and_harmless() {
+        let trouble = Trouble { kind: DownKind::Protocol, detail: format!("\u{1b}[2J\n{}", "é".repeat(100_000)) };
+        let sentence = trouble.sentence();
+        assert!(sentence.starts_with("the answer is not MQTT 3.1.1 (\\u{1b}[2J\\né"), "{sentence}");
+        assert!(sentence.chars().count() < 400 && !sentence.chars().any(char::is_control));
     }
 }

@@ -11,9 +11,13 @@ mod faults;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod household;
+#[cfg(test)]
 mod journald;
 #[cfg(test)]
 mod left_alone;
+#[cfg(test)]
+mod lies;
 #[cfg(test)]
 mod mosquitto;
 #[cfg(test)]

@@ -216,8 +216,13 @@ impl Peer {
     }
 
     pub(crate) async fn named(port: u16, id: &str) -> Self {
+        Self::named_with(port, id, 4 << 20).await
+    }
+
+    /// One that takes and sends packets of up to this many bytes.
+    pub(crate) async fn named_with(port: u16, id: &str, largest: usize) -> Self {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_max_packet_size(4 << 20, 4 << 20);
+        options.set_max_packet_size(largest, largest);
         options.set_inflight(1000);
         let (client, mut event_loop) = AsyncClient::new(options, 2000);
         let (sender, messages) = mpsc::unbounded_channel();
@@ -247,6 +252,30 @@ impl Peer {
 
     pub(crate) fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, retain: bool) {
         self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).expect("room");
+    }
+
+    /// All that is retained at the broker, of a watcher that has expected nothing yet.
+    pub(crate) async fn stored(mut self) -> Vec<(String, String)> {
+        self.passed().await;
+        let text = |message: &Publish| String::from_utf8_lossy(&message.payload).into_owned();
+        self.seen
+            .iter()
+            .filter(|message| message.retain)
+            .map(|message| (message.topic.clone(), text(message)))
+            .collect()
+    }
+
+    /// Waits until all that was published has been at the broker, and forgets what was seen.
+    pub(crate) async fn drained(&mut self) {
+        self.passed().await;
+        self.seen.clear();
+    }
+
+    async fn passed(&mut self) {
+        static MARKS: AtomicU32 = AtomicU32::new(0);
+        let mark = MARKS.fetch_add(1, Ordering::Relaxed).to_string();
+        self.publish("test/mark", mark.clone(), false);
+        self.expect("test/mark", &mark).await;
     }
 
     /// Waits until this payload is seen on this topic, or takes it from what was seen; says whether it was a retained one.

@@ -58,8 +58,11 @@ async fn down(events: &mut Receiver<Event>, want: DownKind) -> (String, u64) {
         loop {
             match events.recv().await.expect("the link lives") {
                 Event::Down { kind, why, retry_in } if kind == want => return (why, retry_in.0),
-                other
-                @ (Event::Up | Event::Down { .. } | Event::SubscriptionRefused { .. } | Event::Message { .. }) => {
+                other @ (Event::Up
+                | Event::Down { .. }
+                | Event::SubscriptionRefused { .. }
+                | Event::Unheard { .. }
+                | Event::Message { .. }) => {
                     seen.push(other);
                 }
             }
@@ -206,7 +209,7 @@ async fn certificate_files_are_read_anew_at_each_connection() {
         match next(&mut events).await {
             Event::Up => return,
             Event::Down { kind, .. } => assert!(kind != DownKind::TlsUnknownCa, "the old file was used"),
-            Event::SubscriptionRefused { .. } | Event::Message { .. } => {}
+            Event::SubscriptionRefused { .. } | Event::Unheard { .. } | Event::Message { .. } => {}
         }
     }
 }
@@ -233,7 +236,8 @@ async fn wrong_ports_and_names() {
     down(&mut events, DownKind::TlsFailed).await;
     let broker = Broker::start(&pki.listener(&["127.0.0.1"], Validity::Now)).await;
     let (_link, mut events) = start(plain(broker.port));
-    down(&mut events, DownKind::ClosedEarly).await;
+    let (why, _) = down(&mut events, DownKind::WantsTls).await;
+    assert!(why.contains("mqtts://"), "{why}");
 }
 
 #[tokio::test]

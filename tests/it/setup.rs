@@ -126,7 +126,9 @@ async fn said(made: Made) -> Option<(DownKind, String)> {
     match timeout(SOON, events.recv()).await.expect("in time").expect("the link lives") {
         Event::Up => None,
         Event::Down { kind, why, .. } => Some((kind, why)),
-        other @ (Event::SubscriptionRefused { .. } | Event::Message { .. }) => panic!("{made:?}: {other:?}"),
+        other @ (Event::SubscriptionRefused { .. } | Event::Unheard { .. } | Event::Message { .. }) => {
+            panic!("{made:?}: {other:?}")
+        }
     }
 }
 

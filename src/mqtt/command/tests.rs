@@ -70,7 +70,19 @@ fn not_for_us() {
     assert_eq!(commands.message("surplusd/home/set/mode", b"", false), None, "somebody deletes a retained one");
     assert_eq!(commands.message("surplusd/home/state", b"x", false), None);
     assert_eq!(commands.message("surplusd/homes/set/mode", b"fast", false), None);
-    assert_eq!(topics("surplusd/home"), ["surplusd/home/set/#"]);
+}
+
+/// Never a wildcard: whoever may write below it could send us anything.
+#[test]
+fn exactly_the_topics_that_there_are() {
+    let names = BTreeMap::from([(ChargerId(0), "carport".to_owned())]);
+    let want = ["b/set/mode", "b/set/current", "b/set/carport/mode", "b/set/carport/current"];
+    assert_eq!(topics("b", &names), want);
+    let mut commands = Commands::new("b", &names);
+    for topic in want {
+        let payload = if topic.ends_with("mode") { "off" } else { "6" };
+        assert!(matches!(commands.message(topic, payload.as_bytes(), false), Some(Ok(_))), "{topic}");
+    }
 }
 
 #[test]

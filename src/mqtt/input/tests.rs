@@ -1,12 +1,16 @@
+mod silence;
+
 use std::collections::BTreeMap;
 
-use control::{Reading, Source};
+use control::{Reading, Source, Tick};
 use proptest::prelude::*;
 
 use super::{Inputs, MAX_PAYLOAD, Rejection};
 use crate::config::{InputConfig, Unit};
 
 use Rejection as R;
+
+const NOW: Tick = Tick(1_000);
 
 fn config(topics: &[&str], pointer: Option<&str>, unit: Unit) -> InputConfig {
     InputConfig {
@@ -23,7 +27,7 @@ fn one(source: Source, config: InputConfig) -> Inputs {
 
 fn check(source: Source, unit: Unit, pointer: Option<&str>, payload: &[u8], want: Result<i32, Rejection>) {
     let mut inputs = one(source, config(&["t"], pointer, unit));
-    let got = inputs.message("t", payload, false);
+    let got = inputs.message("t", payload, false, NOW);
     let shown = String::from_utf8_lossy(payload.get(..60).unwrap_or(payload)).into_owned();
     assert_eq!(got, [Reading { source, value: want.ok(), retained: false }], "{source:?} {shown:?}");
     let rejected: Vec<_> = inputs.rejected().iter().map(|(key, count)| (*key, *count)).collect();
@@ -176,7 +180,7 @@ fn one_topic_feeds_several_sources() {
         (Source::Load, config(&["other"], None, Unit::Watt)),
     ]));
     assert_eq!(inputs.topics().collect::<Vec<_>>(), ["energy/now", "other"]);
-    let readings = inputs.message("energy/now", br#"{"grid":-5,"pv":"unknown"}"#, false);
+    let readings = inputs.message("energy/now", br#"{"grid":-5,"pv":"unknown"}"#, false, NOW);
     assert_eq!(
         readings,
         [
@@ -184,37 +188,41 @@ fn one_topic_feeds_several_sources() {
             Reading { source: Source::Solar, value: None, retained: false },
         ]
     );
-    assert!(inputs.message("energy/now/", b"1", false).is_empty(), "not our topic");
+    assert!(inputs.message("energy/now/", b"1", false, NOW).is_empty(), "not our topic");
 }
 
 #[test]
 fn signs_are_turned_before_the_range_is_judged() {
     let mut grid = config(&["t"], None, Unit::Kilowatt);
     grid.negate = true;
-    assert_eq!(one(Source::Grid, grid.clone()).message("t", b"-1.002", false)[0].value, Some(1002));
-    assert_eq!(one(Source::Solar, grid).message("t", b"-1.002", false)[0].value, Some(1002));
+    assert_eq!(one(Source::Grid, grid.clone()).message("t", b"-1.002", false, NOW)[0].value, Some(1002));
+    assert_eq!(one(Source::Solar, grid).message("t", b"-1.002", false, NOW)[0].value, Some(1002));
 }
 
 #[test]
 fn retained_values_of_renamed_entities_are_ignored() {
     let mut inputs = one(Source::Grid, config(&["old", "new"], None, Unit::Watt));
     let value = |readings: Vec<Reading>| readings.first().map(|reading| (reading.value, reading.retained));
-    assert_eq!(value(inputs.message("old", b"1", true)), Some((Some(1), true)), "nobody has spoken live");
-    assert_eq!(value(inputs.message("new", b"2", true)), Some((Some(2), true)));
-    assert_eq!(value(inputs.message("new", b"3", false)), Some((Some(3), false)));
-    assert_eq!(value(inputs.message("old", b"1", true)), None, "the other topic is the live one");
-    assert_eq!(value(inputs.message("new", b"4", true)), Some((Some(4), true)), "after a reconnection");
-    assert_eq!(value(inputs.message("old", b"unavailable", false)), None, "a dead entity says nothing of the source");
-    assert_eq!(value(inputs.message("new", b"unavailable", false)), Some((None, false)));
-    assert_eq!(value(inputs.message("old", b"5", false)), Some((Some(5), false)), "the live topic may change");
-    assert_eq!(value(inputs.message("new", b"4", true)), None);
+    assert_eq!(value(inputs.message("old", b"1", true, NOW)), Some((Some(1), true)), "nobody has spoken live");
+    assert_eq!(value(inputs.message("new", b"2", true, NOW)), Some((Some(2), true)));
+    assert_eq!(value(inputs.message("new", b"3", false, NOW)), Some((Some(3), false)));
+    assert_eq!(value(inputs.message("old", b"1", true, NOW)), None, "the other topic is the live one");
+    assert_eq!(value(inputs.message("new", b"4", true, NOW)), Some((Some(4), true)), "after a reconnection");
+    assert_eq!(
+        value(inputs.message("old", b"unavailable", false, NOW)),
+        None,
+        "a dead entity says nothing of the source"
+    );
+    assert_eq!(value(inputs.message("new", b"unavailable", false, NOW)), Some((None, false)));
+    assert_eq!(value(inputs.message("old", b"5", false, NOW)), Some((Some(5), false)), "the live topic may change");
+    assert_eq!(value(inputs.message("new", b"4", true, NOW)), None);
 }
 
 #[test]
 fn rejections_are_counted_by_kind() {
     let mut inputs = one(Source::Grid, config(&["t"], None, Unit::Watt));
     for payload in ["unavailable", "1", "unavailable", "x", "2"] {
-        inputs.message("t", payload.as_bytes(), false);
+        inputs.message("t", payload.as_bytes(), false, NOW);
     }
     assert_eq!(
         inputs.rejected(),
@@ -248,7 +256,7 @@ proptest! {
         let mut input = config(&["t"], pointer.then_some("/a"), unit);
         input.negate = negate;
         let mut inputs = Inputs::new(&Source::ALL.into_iter().map(|source| (source, input.clone())).collect());
-        let readings = inputs.message("t", &payload, retained);
+        let readings = inputs.message("t", &payload, retained, NOW);
         prop_assert_eq!(readings.len(), 5);
         prop_assert!(readings.iter().all(in_range), "{:?}", readings);
     }
@@ -258,10 +266,10 @@ proptest! {
 fn words_of_the_grid_status_and_any_heartbeat() {
     let mut grid = one(Source::GridStatus, config(&["t"], None, Unit::OnOff));
     let values = ["on", "OFF", "\"on\"", "0", "true", "unavailable", "maybe"];
-    let values = values.map(|payload| grid.message("t", payload.as_bytes(), false)[0].value);
+    let values = values.map(|payload| grid.message("t", payload.as_bytes(), false, Tick(0))[0].value);
     assert_eq!(values, [Some(1), Some(0), Some(1), Some(0), Some(1), None, None]);
     let mut heart = one(Source::Heartbeat, config(&["t"], None, Unit::Any));
-    let mut beat = |payload: &str| heart.message("t", payload.as_bytes(), false)[0].value;
+    let mut beat = |payload: &str| heart.message("t", payload.as_bytes(), false, Tick(0))[0].value;
     assert_ne!(beat("1732838400"), beat("1732838460"));
     assert_eq!(beat("2026-11-28T12:00:00"), beat("2026-11-28T12:00:00"));
     assert_eq!(beat("unknown"), None);

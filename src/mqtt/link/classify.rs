@@ -4,7 +4,7 @@ use std::io;
 
 use rumqttc::mqttbytes;
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError};
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use crate::mqtt::trouble::{DownKind, Trouble};
 
@@ -120,6 +120,8 @@ fn tls(error: &rustls::Error) -> Trouble {
         certificate(cause)
     } else if let rustls::Error::AlertReceived(alert) = error {
         alert_kind(*alert)
+    } else if let rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) = error {
+        DownKind::TlsTooOld
     } else {
         DownKind::TlsFailed
     };
@@ -144,7 +146,9 @@ fn certificate(cause: &CertificateError) -> DownKind {
 /// What the broker thinks of our certificate. TLS 1.2 has no alert of its own for a missing one.
 fn alert_kind(alert: AlertDescription) -> DownKind {
     use AlertDescription as A;
-    if matches!(alert, A::CertificateRequired | A::NoCertificate | A::HandshakeFailure) {
+    if alert == A::ProtocolVersion {
+        DownKind::TlsTooOld
+    } else if matches!(alert, A::CertificateRequired | A::NoCertificate | A::HandshakeFailure) {
         DownKind::ClientCertWanted
     } else if matches!(
         alert,

@@ -1,18 +1,23 @@
 //! One connection: a client and its event loop, polled by a task that does nothing else and dies with the connection.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Packet, QoS,
-    SubscribeFilter, TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, Publish,
+    QoS, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
+use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::LinkSetup;
 use super::classify::classify;
-use crate::config::TlsConfig;
+use super::diagnose::{listens, other_language};
+use crate::config::{MqttConfig, TlsConfig};
 use crate::mqtt::trouble::{DownKind, Trouble};
 use crate::tls::Client;
 
@@ -20,47 +25,95 @@ use crate::tls::Client;
 const REQUESTS: usize = 64;
 /// Packets read ahead. Few, as each may be as large as the limit.
 const PACKETS: usize = 8;
-/// Largest packet taken; larger ones end the connection.
+/// Largest packet taken; larger ones end the connection. Only exact topics are subscribed, none of which needs more than a few bytes.
 const INCOMING_MAX: usize = 16 * 1024 * 1024;
 /// Largest packet sent.
 const OUTGOING_MAX: usize = 256 * 1024;
-/// Name, TCP, TLS and acceptance together, in seconds.
+/// For the broker's name.
+const LOOKUP: Duration = Duration::from_secs(8);
+/// TCP, TLS and acceptance together, in seconds: in the household's own network, where a machine that comes up is to be met soon, and
+/// elsewhere.
+const CONNECT_NEAR_S: u64 = 6;
 const CONNECT_S: u64 = 10;
 /// How long a closing handshake may take.
 const FINISH: Duration = Duration::from_secs(1);
 
+/// What comes from the connection.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// The broker's name was resolved: whether all of its addresses are within the household's network.
+    Near(bool),
+    /// The broker accepted the connection.
+    Accepted,
+    /// A message of a subscribed topic.
+    Message(Publish),
+    /// The answer to the subscription: for each topic whether it was granted.
+    Subscribed(Vec<bool>),
+    /// The broker acknowledged the publication with this number.
+    Acked(u16),
+}
+
+/// What the task tells.
+enum News {
+    Arrival(Arrival),
+    /// A publication left with this packet id.
+    Left(u16),
+    /// The broker acknowledged this packet id.
+    PubAck(u16),
+}
+
 pub(super) struct Connection {
     client: AsyncClient,
-    packets: mpsc::Receiver<Result<Event, Trouble>>,
+    news: mpsc::Receiver<Result<News, Trouble>>,
+    last_number: u16,
+    /// Publications that have not left yet.
+    waiting: VecDeque<u16>,
+    /// Publications under way, by packet id.
+    under_way: BTreeMap<u16, u16>,
     /// Aborts the task when dropped.
     tasks: JoinSet<()>,
 }
 
 impl Connection {
     pub(super) fn open(setup: &LinkSetup) -> Self {
-        let (client, mut event_loop) = AsyncClient::new(options(setup), REQUESTS);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        network.set_connection_timeout(CONNECT_S);
-        event_loop.set_network_options(network);
-        let (sender, packets) = mpsc::channel(PACKETS);
+        let (client, event_loop) = AsyncClient::new(options(setup), REQUESTS);
+        let (sender, news) = mpsc::channel(PACKETS);
         let mut tasks = JoinSet::new();
-        tasks.spawn(poll(event_loop, setup.mqtt.tls.clone(), sender));
-        Self { client, packets, tasks }
+        tasks.spawn(live(event_loop, setup.mqtt.clone(), sender));
+        Self { client, news, last_number: 0, waiting: VecDeque::new(), under_way: BTreeMap::new(), tasks }
     }
 
-    /// The next packet, or why there are no more. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Event, Trouble> {
-        self.packets.recv().await.unwrap_or_else(|| Err(Trouble::plain(DownKind::Internal)))
+    /// What comes next, or why there is no more. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Arrival, Trouble> {
+        loop {
+            match self.news.recv().await.unwrap_or_else(|| Err(Trouble::plain(DownKind::Internal)))? {
+                News::Arrival(arrival) => return Ok(arrival),
+                News::Left(packet) => {
+                    if let Some(number) = self.waiting.pop_front() {
+                        self.under_way.insert(packet, number);
+                    }
+                }
+                News::PubAck(packet) => {
+                    if let Some(number) = self.under_way.remove(&packet) {
+                        return Ok(Arrival::Acked(number));
+                    }
+                }
+            }
+        }
     }
 
-    pub(super) fn subscribe(&self, topics: Vec<String>) -> Result<(), Trouble> {
-        let filters = topics.into_iter().map(|topic| SubscribeFilter::new(topic, QoS::AtLeastOnce));
+    pub(super) fn subscribe(&self, topics: &[String]) -> Result<(), Trouble> {
+        let filters = topics.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
         self.client.try_subscribe_many(filters).map_err(|error| internal(&error))
     }
 
-    pub(super) fn publish(&self, topic: String, payload: Vec<u8>, retain: bool) -> Result<(), Trouble> {
-        self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).map_err(|error| internal(&error))
+    /// Publishes with `QoS` 1; returns the number that will be acknowledged.
+    pub(super) fn publish(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<u16, Trouble> {
+        let sent = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload);
+        sent.map_err(|error| internal(&error))?;
+        self.last_number = self.last_number.wrapping_add(1).max(1);
+        self.waiting.push_back(self.last_number);
+        Ok(self.last_number)
     }
 
     pub(super) fn disconnect(&self) -> Result<(), Trouble> {
@@ -69,8 +122,8 @@ impl Connection {
 
     /// Reads on until the connection is closed, so that the DISCONNECT goes out; not for long.
     pub(super) async fn finish(mut self) {
-        let closed = async { while let Some(Ok(_)) = self.packets.recv().await {} };
-        if tokio::time::timeout(FINISH, closed).await.is_err() {
+        let closed = async { while let Some(Ok(_)) = self.news.recv().await {} };
+        if timeout(FINISH, closed).await.is_err() {
             tracing::debug!("the broker did not close the connection");
         }
         self.tasks.abort_all();
@@ -97,50 +150,100 @@ fn options(setup: &LinkSetup) -> MqttOptions {
     options
 }
 
-/// Connects once, then reads until the connection ends. Never cancelled but by the end of the connection.
-async fn poll(mut event_loop: EventLoop, tls: Option<TlsConfig>, packets: mpsc::Sender<Result<Event, Trouble>>) {
-    let is_tls = tls.is_some();
-    let has_certificate = tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
-    let mut handshake = None;
-    if let Some(tls) = tls {
-        match load(tls).await {
-            Ok(client) => {
-                let config = TlsConfiguration::Rustls(Arc::clone(&client.config));
-                event_loop.mqtt_options.set_transport(Transport::tls_with_config(config));
-                handshake = Some(client);
-            }
-            Err(trouble) => {
-                let _ = packets.send(Err(trouble)).await; // the receiver is gone only if nobody wants to know
-                return;
-            }
-        }
-    }
-    let mut accepted = false;
-    loop {
-        let result = event_loop.poll().await;
-        accepted |= matches!(result, Ok(Event::Incoming(Packet::ConnAck(_))));
-        let result = result.map_err(|error: ConnectionError| {
-            let was_asked = handshake.as_ref().is_some_and(Client::was_asked);
-            about_our_certificate(classify(&error, accepted, is_tls), was_asked, has_certificate)
-        });
-        let ended = result.is_err();
-        if packets.send(result).await.is_err() || ended {
-            return;
-        }
+/// The life of the task: connects once, then reads until the connection ends. Never cancelled but by the end of the connection.
+async fn live(mut event_loop: EventLoop, mqtt: MqttConfig, news: mpsc::Sender<Result<News, Trouble>>) {
+    if let Err(trouble) = talk(&mut event_loop, &mqtt, &news).await {
+        let _ = news.send(Err(trouble)).await; // the receiver is gone only if nobody wants to know
     }
 }
 
-/// A handshake that failed is only about our certificate if the broker asked for it.
-fn about_our_certificate(trouble: Trouble, was_asked: bool, has_certificate: bool) -> Trouble {
+async fn talk(
+    event_loop: &mut EventLoop,
+    mqtt: &MqttConfig,
+    news: &mpsc::Sender<Result<News, Trouble>>,
+) -> Result<(), Trouble> {
+    let tell = async |what: News| {
+        let gone = |_| Trouble { kind: DownKind::Internal, detail: "nobody reads".to_owned() };
+        news.send(Ok(what)).await.map_err(gone)
+    };
+    let handshake = match mqtt.tls.clone() {
+        Some(tls) => Some(load(tls).await?),
+        None => None,
+    };
+    if let Some(client) = &handshake {
+        let config = TlsConfiguration::Rustls(Arc::clone(&client.config));
+        event_loop.mqtt_options.set_transport(Transport::tls_with_config(config));
+    }
+    let addresses = resolve(mqtt).await?;
+    let near = addresses.iter().all(|address| is_near(address.ip()));
+    tell(News::Arrival(Arrival::Near(near))).await?;
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(if near { CONNECT_NEAR_S } else { CONNECT_S });
+    event_loop.set_network_options(network);
+    let mut accepted = false;
+    loop {
+        let event = match event_loop.poll().await {
+            Ok(event) => event,
+            Err(error) => {
+                let trouble = trouble(&error, accepted, mqtt, handshake.as_ref());
+                return Err(if accepted { trouble } else { explained(trouble, &addresses, mqtt).await });
+            }
+        };
+        let what = match event {
+            Event::Incoming(Packet::ConnAck(_)) => {
+                accepted = true;
+                News::Arrival(Arrival::Accepted)
+            }
+            Event::Incoming(Packet::Publish(message)) => News::Arrival(Arrival::Message(message)),
+            Event::Incoming(Packet::SubAck(answer)) => {
+                let granted = |code: SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+                News::Arrival(Arrival::Subscribed(answer.return_codes.into_iter().map(granted).collect()))
+            }
+            Event::Incoming(Packet::PubAck(ack)) => News::PubAck(ack.pkid),
+            Event::Outgoing(Outgoing::Publish(packet)) => News::Left(packet),
+            Event::Incoming(_) | Event::Outgoing(_) => continue,
+        };
+        tell(what).await?;
+    }
+}
+
+async fn resolve(mqtt: &MqttConfig) -> Result<Vec<SocketAddr>, Trouble> {
+    let unknown = |detail: String| Trouble { kind: DownKind::NameNotFound, detail };
+    let found = timeout(LOOKUP, lookup_host((mqtt.host.as_str(), mqtt.port))).await;
+    let found = found.map_err(|_| unknown("no answer about the name in time".to_owned()))?;
+    let addresses: Vec<SocketAddr> = found.map_err(|error| unknown(error.to_string()))?.collect();
+    if addresses.is_empty() { Err(unknown("the name has no address".to_owned())) } else { Ok(addresses) }
+}
+
+/// Why the connection ended.
+fn trouble(error: &ConnectionError, accepted: bool, mqtt: &MqttConfig, handshake: Option<&Client>) -> Trouble {
+    let trouble = classify(error, accepted, mqtt.tls.is_some());
     if trouble.kind != DownKind::ClientCertWanted {
         return trouble;
     }
-    let Trouble { detail, .. } = trouble;
-    match (was_asked, has_certificate) {
-        (true, false) => Trouble { kind: DownKind::ClientCertWanted, detail },
-        (true, true) => Trouble { kind: DownKind::ClientCertRejected, detail },
-        (false, _) => Trouble { kind: DownKind::TlsNothingInCommon, detail },
+    // A handshake that failed is only about our certificate if the broker asked for it.
+    let was_asked = handshake.is_some_and(Client::was_asked);
+    let has_certificate = mqtt.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    let kind = match (was_asked, has_certificate) {
+        (true, false) => DownKind::ClientCertWanted,
+        (true, true) => DownKind::ClientCertRejected,
+        (false, _) => DownKind::TlsNothingInCommon,
+    };
+    Trouble { kind, ..trouble }
+}
+
+/// A better explanation of a failed opening, if one is found by asking in another way.
+async fn explained(trouble: Trouble, addresses: &[SocketAddr], mqtt: &MqttConfig) -> Trouble {
+    let odd = [DownKind::ClosedEarly, DownKind::TimedOut, DownKind::Protocol, DownKind::TlsFailed];
+    let Some(address) = addresses.first().filter(|_| odd.contains(&trouble.kind)) else { return trouble };
+    if let Some(better) = other_language(*address, mqtt.tls.is_some()).await {
+        return better;
     }
+    if trouble.kind == DownKind::TimedOut && listens(*address).await {
+        return Trouble::plain(DownKind::NoGreeting);
+    }
+    trouble
 }
 
 /// Reads the certificate files on a thread that may block.
@@ -150,5 +253,23 @@ async fn load(tls: TlsConfig) -> Result<Client, Trouble> {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(Trouble { kind: DownKind::CertificateFiles, detail: error.to_string() }),
         Err(error) => Err(Trouble { kind: DownKind::Internal, detail: error.to_string() }),
+    }
+}
+
+/// Whether a name, before it is resolved, is most likely one of the household's own network.
+pub(super) fn is_near_name(host: &str) -> bool {
+    if let Ok(address) = host.parse() {
+        return is_near(address);
+    }
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let ends = [".local", ".lan", ".home", ".internal", ".localhost", ".home.arpa", ".fritz.box"];
+    !host.contains('.') || ends.iter().any(|end| host.ends_with(end))
+}
+
+/// Whether an address is one of the household's own network.
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }

@@ -11,13 +11,22 @@ use crate::mqtt::trouble::Trouble;
 pub struct Topics {
     /// Gets `online` at each connection, and `offline` at the end or from the last will; `None` for a guest.
     pub status: Option<String>,
-    /// Subscribed at each connection.
+    /// Subscribed at each connection, besides the status.
     pub subscriptions: Vec<String>,
+}
+
+impl Topics {
+    /// All that is subscribed. Our own status is among it: if it does not come back, what we publish goes nowhere.
+    pub(super) fn all(&self) -> Vec<String> {
+        self.subscriptions.iter().chain(&self.status).cloned().collect()
+    }
 }
 
 /// What happened on the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
+    /// Whether the broker is within the household's own network, as far as is known.
+    Near(bool),
     /// The broker accepted the connection.
     Connected,
     /// The broker answered the subscription: for each topic whether it granted it.
@@ -26,6 +35,8 @@ pub enum Signal {
     Sent(u16),
     /// The broker acknowledged this packet id.
     Acked(u16),
+    /// Our own `online` came back from the broker.
+    Heard,
     /// The connection failed or ended.
     Lost(Trouble),
     /// Nothing was read for this long because the consumer was busy: not the broker's fault.
@@ -86,8 +97,15 @@ pub enum Notice {
         /// Worth a line in the log: the first of an outage, or another reason than before.
         edge: bool,
     },
-    /// The broker does not let us subscribe to these.
+    /// The broker does not let us subscribe to these; said when the list changes.
     Refused(Vec<String>),
+    /// All subscriptions are granted, after some had been refused.
+    Granted,
+    /// The broker acknowledges what we publish on this topic, but does not pass it on to us. MQTT 3.1.1 has no way to say that it is not
+    /// allowed: this is how a broker's access list shows.
+    Unheard(String),
+    /// What we publish arrives, after [`Notice::Unheard`].
+    HeardAgain,
 }
 
 /// Why something will not be published.

@@ -1,3 +1,4 @@
+mod access;
 mod leaving;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -156,6 +157,7 @@ impl World {
             }
             self.accept();
             self.signal(Signal::Subscribed(vec![true; self.subscribed.len()]));
+            self.signal(Signal::Heard);
             let moved = self.send() | self.ack(0);
             if !moved && self.accepted {
                 return;
@@ -183,7 +185,7 @@ fn birth_subscription_and_state_on_every_connection() {
     for round in 0..3 {
         world.retained.clear();
         world.settle();
-        assert_eq!(world.subscribed, ["a", "b/#"], "round {round}");
+        assert_eq!(world.subscribed, ["a", "b/#", "b/status"], "round {round}");
         assert_eq!(world.retained.get("b/status").map(|p| text(p)), Some("online"));
         assert_eq!(world.retained.get("b/state").map(|p| text(p)), Some("1"));
         world.kill(DownKind::Closed);
@@ -265,7 +267,7 @@ fn refused_subscriptions_are_named() {
     let mut world = World::new(&["a", "b", "c"]);
     world.accept();
     world.signal(Signal::Subscribed(vec![true, false]));
-    let refused = vec!["b".to_owned(), "c".to_owned()];
+    let refused = vec!["b".to_owned(), "c".to_owned(), "b/status".to_owned()];
     assert_eq!(world.notices.last(), Some(&Notice::Refused(refused)), "an answer that is too short refuses the rest");
 }
 
@@ -335,7 +337,9 @@ fn an_outage_is_said_when_it_starts_changes_and_ends() {
         .map(|notice| match notice {
             Notice::Up { edge, attempts, .. } => ("up", *edge, *attempts),
             Notice::Down { edge, .. } => ("down", *edge, 0),
-            Notice::Steady { .. } | Notice::Refused(_) => ("other", false, 0),
+            Notice::Steady { .. } | Notice::Refused(_) | Notice::Granted | Notice::Unheard(_) | Notice::HeardAgain => {
+                ("other", false, 0)
+            }
         })
         .collect();
     let want = [
@@ -353,7 +357,7 @@ fn an_outage_is_said_when_it_starts_changes_and_ends() {
 #[test]
 fn a_connection_that_is_never_accepted_is_given_up() {
     let mut world = World::new(&[]);
-    world.pass(Millis::from_secs(15));
+    world.pass(Millis::from_secs(60));
     assert!(matches!(world.notices.last(), Some(Notice::Down { trouble, .. }) if trouble.kind == DownKind::TimedOut));
 }
 
@@ -465,7 +469,7 @@ proptest! {
             prop_assert_eq!(world.retained.get(topic), Some(payload), "{}", topic);
         }
         prop_assert_eq!(world.retained.get("b/status").map(Vec::as_slice), Some(&b"online"[..]));
-        prop_assert_eq!(&world.subscribed, &["in".to_owned()]);
+        prop_assert_eq!(&world.subscribed, &["in".to_owned(), "b/status".to_owned()]);
         for event in 0..events {
             let payload = event.to_string().into_bytes();
             prop_assert!(world.events.iter().any(|(_, got)| *got == payload), "event {} is lost", event);

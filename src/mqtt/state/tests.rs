@@ -6,7 +6,7 @@ use control::{
 };
 use serde_json::Value;
 
-use super::{charger_power, messages};
+use super::{Health, charger_power, messages};
 
 /// The longest of everything.
 fn widest_view(report: bool) -> ChargerView {
@@ -70,20 +70,24 @@ fn find<'a>(messages: &'a [(String, String)], topic: &str) -> Option<&'a str> {
 fn the_document_is_stable() {
     let names = BTreeMap::from([(ChargerId(0), "carport".to_owned())]);
     let energies = BTreeMap::from([(ChargerId(0), WattHours(12_345))]);
-    let out = messages("s/h", &names, &snapshot(1, true), &energies);
+    let health = Health {
+        inputs: serde_json::json!({ "grid": { "state": "live", "age_s": 3 } }),
+        warnings: vec!["no data for solar".to_owned()],
+    };
+    let out = messages("s/h", &names, &snapshot(1, true), &energies, &health);
     let golden = concat!(
-        r#"{"age_s":29,"battery_soc_percent":100,"battery_w":-100000,"charger_w":-100000,"chargers":{"carport":{"#,
+        r#"{"age_s":29,"battery_soc_age_s":29,"battery_soc_percent":100,"battery_w":-100000,"charger_w":-100000,"chargers":{"carport":{"#,
         r#""box_energy_wh":264900,"box_max_a":null,"box_min_a":null,"box_setpoint_a":null,"currents_a":[16.0,0.0,5.9],"#,
         r#""derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","mode":"slow+solar","#,
         r#""overdrawn_a":null,"phases":3,"phases_connected":3,"power_w":-100000,"#,
-        r#""reason":{"code":"too-little-sun","text":"-1234 W of sun, starts at 4140 W"},"report_age_s":4,"#,
+        r#""reason":{"code":"too-little-sun","text":"surplus -1234 W, starts at 4140 W"},"report_age_s":4,"#,
         r#""setpoint_a":31.9,"starts_24h":2,"takes_from_a":null,"vehicle":"requesting","voltages_v":[230,230,230],"#,
-        r#""waking":false}},"#,
-        r#""grid_w":-100000,"house_w":100000,"imbalance_w":null,"load_w":100000,"solar_w":100000,"#,
-        r#""surplus_w":-100000,"version":1}"#,
+        r#""waking":false}},"doubt":null,"grid_w":-100000,"house_w":100000,"imbalance_w":null,"#,
+        r#""inputs":{"grid":{"age_s":3,"state":"live"}},"load_w":100000,"off_grid":false,"sample_every_s":30,"#,
+        r#""solar_w":100000,"sources_missing":[],"surplus_w":-100000,"version":1,"warnings":["no data for solar"]}"#,
     );
     assert_eq!(find(&out, "s/h/state"), Some(golden));
-    assert_eq!(find(&out, "s/h/reason"), Some("-1234 W of sun, starts at 4140 W"));
+    assert_eq!(find(&out, "s/h/reason"), Some("surplus -1234 W, starts at 4140 W"));
     for (leaf, want) in [
         ("mode", "slow+solar"),
         ("setpoint", "31.9"),
@@ -103,7 +107,7 @@ fn the_document_is_stable() {
 
 #[test]
 fn what_is_not_known_is_never_zero() {
-    let out = messages("s", &names(1), &snapshot(1, false), &BTreeMap::new());
+    let out = messages("s", &names(1), &snapshot(1, false), &BTreeMap::new(), &Health::default());
     let document: Value = serde_json::from_str(find(&out, "s/state").expect("state")).expect("JSON");
     for key in [
         "grid_w",
@@ -136,7 +140,7 @@ fn several_chargers_have_topics_of_their_own() {
         view.reason = Reason::Off;
         view.report = None;
     }
-    let out = messages("s", &names, &both, &BTreeMap::new());
+    let out = messages("s", &names, &both, &BTreeMap::new(), &Health::default());
     assert_eq!(find(&out, "s/state/mode"), Some("slow+solar"), "of the first");
     assert_eq!(find(&out, "s/state/a/mode"), Some("slow+solar"));
     assert_eq!(find(&out, "s/state/b/mode"), Some("off"));
@@ -158,7 +162,8 @@ fn single_values_fit_in_128_bytes() {
     let base = "b".repeat(64);
     for known in [true, false] {
         for chargers in [0, 1, 2] {
-            let out = messages(&base, &names(chargers), &snapshot(chargers, known), &BTreeMap::new());
+            let out =
+                messages(&base, &names(chargers), &snapshot(chargers, known), &BTreeMap::new(), &Health::default());
             for (topic, payload) in out.iter().filter(|(topic, _)| topic.starts_with(&format!("{base}/state/"))) {
                 assert!(packet_size(topic, payload) <= 128, "{topic} {payload}");
             }

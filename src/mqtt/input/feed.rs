@@ -1,0 +1,200 @@
+//! One source: its topics, what was heard on them, and its outages.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use control::{Millis, Source, Tick};
+use serde_json::{Value, json};
+
+use super::Rejection;
+use super::news::{News, span};
+use crate::config::InputConfig;
+use crate::mqtt::rate::{Lines, excerpt};
+
+/// Outages said at once, and then one for each span: some integrations blink at each poll.
+const OUTAGES_BURST: u32 = 6;
+const OUTAGES_EVERY: Millis = Millis::from_secs(600);
+/// An outage that was not said at once, as there had been many, is said when it lasts this long.
+const LONG_OUTAGE: Millis = Millis::from_secs(60);
+const HOUR: Millis = Millis::from_secs(3_600);
+/// Outages remembered for the count of the last hour.
+const REMEMBERED: usize = 100;
+
+/// A source. See the module.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) config: InputConfig,
+    /// The topic that last spoke live.
+    live_topic: Option<String>,
+    topics: BTreeMap<String, Topic>,
+    /// When it last spoke live and was understood.
+    live_at: Option<Tick>,
+    outage: Option<Outage>,
+    /// When outages of the last hour began.
+    begun: VecDeque<Tick>,
+    lines: Lines,
+    /// It was said that nothing was ever heard.
+    missing_said: bool,
+}
+
+/// What was heard on a topic.
+#[derive(Debug, Default)]
+struct Topic {
+    stored: bool,
+    live: bool,
+    refused: bool,
+    /// What was last heard and is no data.
+    bad: Option<String>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Tick,
+    why: String,
+    said: bool,
+}
+
+/// What is known of a source, the better the later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Known {
+    /// Nothing was ever heard, and the broker refuses the subscription.
+    Refused,
+    /// Nothing was ever heard.
+    Never,
+    /// What is heard is no data.
+    Unusable,
+    /// Only what the broker had stored.
+    Stored,
+    /// It spoke live.
+    Live,
+}
+
+impl Feed {
+    pub(super) fn new(config: InputConfig) -> Self {
+        Self {
+            topics: config.topics.iter().map(|topic| (topic.clone(), Topic::default())).collect(),
+            config,
+            live_topic: None,
+            live_at: None,
+            outage: None,
+            begun: VecDeque::new(),
+            lines: Lines::new(OUTAGES_BURST, OUTAGES_EVERY),
+            missing_said: false,
+        }
+    }
+
+    /// Another topic than this one spoke live last.
+    pub(super) fn is_elsewhere(&self, topic: &str) -> bool {
+        self.live_topic.as_deref().is_some_and(|live| live != topic)
+    }
+
+    pub(super) fn speaks_on(&mut self, topic: &str) {
+        if self.live_topic.as_deref() != Some(topic) {
+            self.live_topic = Some(topic.to_owned());
+        }
+    }
+
+    pub(super) fn refused(&mut self, topics: &[String]) {
+        for (name, topic) in &mut self.topics {
+            topic.refused = topics.contains(name);
+        }
+    }
+
+    /// Remembers what was heard.
+    pub(super) fn heard(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        value: Result<i32, Rejection>,
+        retained: bool,
+        now: Tick,
+    ) {
+        let Some(heard) = self.topics.get_mut(topic) else { return };
+        heard.bad = value.err().map(|kind| format!("{} ({kind})", excerpt(payload)));
+        if value.is_ok() {
+            heard.stored |= retained;
+            heard.live |= !retained;
+        }
+        if value.is_ok() && !retained {
+            self.live_at = Some(now);
+        }
+    }
+
+    /// News if the source stops giving data, or gives some again.
+    pub(super) fn edge(
+        &mut self,
+        source: Source,
+        topic: &str,
+        payload: &[u8],
+        bad: Option<Rejection>,
+        now: Tick,
+    ) -> Option<News> {
+        let Some(kind) = bad else {
+            let outage = self.outage.take()?;
+            let outages = self.begun.iter().filter(|begun| now.since(**begun) < HOUR).count();
+            return outage.said.then_some(News::Back { source, after: now.since(outage.since), outages });
+        };
+        if self.outage.is_some() {
+            return None;
+        }
+        let why = format!("{topic} says {}, {kind}", excerpt(payload));
+        if self.begun.len() >= REMEMBERED {
+            self.begun.pop_front();
+        }
+        self.begun.push_back(now);
+        let more = self.lines.line(now);
+        self.outage = Some(Outage { since: now, why: why.clone(), said: more.is_some() });
+        more.map(|more| News::Lost { source, why, more })
+    }
+
+    /// News as time passes.
+    pub(super) fn time(&mut self, source: Source, now: Tick) -> Option<News> {
+        let long = |outage: &&mut Outage| !outage.said && now.since(outage.since) >= LONG_OUTAGE;
+        if let Some(outage) = self.outage.as_mut().filter(long) {
+            outage.said = true;
+            return Some(News::Lost { source, why: outage.why.clone(), more: 0 });
+        }
+        self.lines.rest(now).map(|count| News::More { source, count })
+    }
+
+    /// News if nothing was ever heard of it, once.
+    pub(super) fn missing(&mut self, source: Source) -> Option<News> {
+        let missing = self.known() <= Known::Never && !std::mem::replace(&mut self.missing_said, true);
+        missing.then(|| News::Missing { source, topics: self.topic_list() })
+    }
+
+    pub(super) fn known(&self) -> Known {
+        let of = |topic: &Topic| match topic {
+            Topic { live: true, .. } => Known::Live,
+            Topic { stored: true, .. } => Known::Stored,
+            Topic { bad: Some(_), .. } => Known::Unusable,
+            Topic { refused: true, .. } => Known::Refused,
+            Topic { .. } => Known::Never,
+        };
+        let known = self.topics.values().map(of).max().unwrap_or(Known::Never);
+        if self.outage.is_some() { known.min(Known::Unusable) } else { known }
+    }
+
+    /// What was last heard that is no data.
+    pub(super) fn bad(&self) -> Option<String> {
+        self.topics.iter().find_map(|(name, topic)| Some(format!("{name}: {}", topic.bad.as_ref()?)))
+    }
+
+    pub(super) fn topic_list(&self) -> String {
+        self.config.topics.join(" or ")
+    }
+
+    pub(super) fn warning(&self, source: Source, now: Tick) -> Option<String> {
+        let outage = self.outage.as_ref().filter(|outage| outage.said)?;
+        Some(format!("no data for {} for {}: {}", source.name(), span(now.since(outage.since)), outage.why))
+    }
+
+    pub(super) fn summary(&self, now: Tick) -> Value {
+        let state = match self.known() {
+            Known::Refused | Known::Never => "never",
+            Known::Unusable => "unusable",
+            Known::Stored => "stored",
+            Known::Live => "live",
+        };
+        json!({ "state": state, "age_s": self.live_at.map(|at| now.since(at).0 / 1_000) })
+    }
+}

@@ -1,0 +1,103 @@
+//! What people are told of the inputs: outages of a source, and silence of all. Each is said when it begins and when it ends.
+
+use std::fmt;
+
+use control::{Millis, Source};
+
+use crate::mqtt::rate::left_out;
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A source gives no data.
+    Lost {
+        /// Which.
+        source: Source,
+        /// What was received, where, and why it is no data.
+        why: String,
+        /// Outages before this one that were not said.
+        more: u64,
+    },
+    /// It gives data again.
+    Back {
+        /// Which.
+        source: Source,
+        /// How long it gave none.
+        after: Millis,
+        /// Outages of the last hour, this one included.
+        outages: usize,
+    },
+    /// Outages that were not said one by one.
+    More {
+        /// Of which source.
+        source: Source,
+        /// How many.
+        count: u64,
+    },
+    /// Nothing was ever received of a source, while others speak.
+    Missing {
+        /// Which.
+        source: Source,
+        /// Where it was expected.
+        topics: String,
+    },
+    /// Nothing usable comes from any source.
+    Silent(String),
+    /// Something usable comes again.
+    SilenceOver {
+        /// How long nothing came.
+        after: Millis,
+    },
+}
+
+impl News {
+    /// Something has gone wrong, rather than come right.
+    pub const fn is_bad(&self) -> bool {
+        match self {
+            Self::Lost { .. } | Self::More { .. } | Self::Missing { .. } | Self::Silent(_) => true,
+            Self::Back { .. } | Self::SilenceOver { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost { source, why, more } => write!(f, "no data for {}: {why}{}", source.name(), left_out(*more)),
+            Self::Back { source, after, outages } => {
+                let (name, after) = (source.name(), span(*after));
+                write!(
+                    f,
+                    "{name}: back after {after} without data ({outages} outage{} in the last hour)",
+                    plural(*outages)
+                )
+            }
+            Self::More { source, count } => {
+                write!(f, "{}: {count} more outages that were not logged one by one", source.name())
+            }
+            Self::Missing { source, topics } => {
+                let name = source.name();
+                write!(
+                    f,
+                    "nothing was received for {name} so far, not even a stored value, on {topics}: check the topic, or [inputs] \
+                     site-name; a value that does not change is not published by Home Assistant"
+                )
+            }
+            Self::Silent(report) => f.write_str(report),
+            Self::SilenceOver { after } => write!(f, "data of the site comes again, after {} without", span(*after)),
+        }
+    }
+}
+
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// A span for people: `40 s`, `12 min`, `3 h`.
+pub(super) fn span(span: Millis) -> String {
+    match span.0 / 1_000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
+    }
+}

@@ -1,0 +1,227 @@
+//! The link against brokers that lie, are something else, or hold huge messages.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use surplusd::config::{MqttConfig, Secret, TlsConfig};
+use surplusd::daemon::clock::Clock;
+use surplusd::mqtt::link::{Event, Link, LinkSetup, spawn};
+use surplusd::mqtt::trouble::DownKind;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::mosquitto::{Broker, Peer, SOON};
+
+fn setup(port: u16, tls: Option<TlsConfig>, subscriptions: &[&str]) -> LinkSetup {
+    LinkSetup {
+        mqtt: MqttConfig {
+            host: "127.0.0.1".to_owned(),
+            port,
+            tls,
+            username: None,
+            password: None,
+            client_id: "surplusd-test".to_owned(),
+            keep_alive_s: 5,
+        },
+        status_topic: Some("home/status".to_owned()),
+        subscriptions: subscriptions.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn start(setup: LinkSetup) -> (Link, Receiver<Event>) {
+    spawn(setup, Clock::start(1))
+}
+
+async fn next(events: &mut Receiver<Event>) -> Event {
+    timeout(SOON, events.recv()).await.expect("in time").expect("the link lives")
+}
+
+async fn down(events: &mut Receiver<Event>) -> (DownKind, String) {
+    loop {
+        if let Event::Down { kind, why, .. } = next(events).await {
+            return (kind, why);
+        }
+    }
+}
+
+/// A listener that answers each connection as told.
+async fn answering(answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> (u16, JoinSet<()>) {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = socket.local_addr().expect("bound").port();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut line, _)) = socket.accept().await {
+            let _ = line.read(&mut [0; 4096]).await;
+            let _ = line.write_all(&answer(open.len())).await;
+            open.push(line);
+        }
+    });
+    (port, task)
+}
+
+/// A retained message that is larger than what any reader needs neither ends the connection nor hides the others.
+#[tokio::test]
+async fn a_huge_stored_message_costs_nothing() {
+    let broker = Broker::plain().await;
+    let mut peer = Peer::named_with(broker.port, "big", 40 << 20).await;
+    peer.publish("in/a", vec![b'1'; 20 << 20], true);
+    peer.publish("in/b", "2", true);
+    peer.expect("in/b", "2").await;
+    let (link, mut events) = start(setup(broker.port, None, &["in/a", "in/b"]));
+    link.set_state("home/state", "alive").expect("fits");
+    assert_eq!(next(&mut events).await, Event::Up);
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let event = next(&mut events).await;
+        let Event::Message { topic, payload, .. } = event else { panic!("the connection stays: {event:?}") };
+        seen.push((topic, payload.len()));
+    }
+    seen.sort();
+    assert_eq!(seen, [("in/a".to_owned(), 64 * 1024 + 1), ("in/b".to_owned(), 1)]);
+    peer.expect("home/state", "alive").await;
+    assert!(link.shutdown(Duration::from_secs(5)).await);
+}
+
+/// The user may read and write nothing: MQTT 3.1.1 acknowledges it all the same.
+#[tokio::test]
+async fn an_access_list_that_lets_nothing_through_is_said() {
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let list = folder.path().join("acl");
+    std::fs::write(&list, "user gateway\ntopic readwrite home/#\n").expect("file");
+    let broker = Broker::start(&format!("allow_anonymous true\nacl_file {}\n", list.display())).await;
+    let with = |user: &str| {
+        let mut setup = setup(broker.port, None, &["in/a"]);
+        setup.mqtt.username = Some(Secret(user.to_owned()));
+        setup
+    };
+    let (link, mut events) = start(with("surplusd"));
+    assert_eq!(next(&mut events).await, Event::Up);
+    let Event::Unheard { why: Some(why) } = next(&mut events).await else { panic!("it is said") };
+    for part in ["home/status", "surplusd", "topic readwrite home/#"] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    assert!(!link.shutdown(Duration::from_secs(5)).await, "nobody has heard the farewell");
+
+    let (link, mut events) = start(with("gateway"));
+    assert_eq!(next(&mut events).await, Event::Up);
+    assert!(timeout(Duration::from_secs(12), events.recv()).await.is_err(), "nothing to be said");
+    assert!(link.shutdown(Duration::from_secs(5)).await);
+}
+
+/// The access list that comes with the examples lets the users of the examples through.
+#[tokio::test]
+async fn the_documented_access_list_fits_the_documented_users() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let list = folder.path().join("acl");
+    std::fs::copy(format!("{examples}/mosquitto-acl.conf"), &list).expect("it is there");
+    let broker = Broker::start(&format!("allow_anonymous true\nacl_file {}\n", list.display())).await;
+    let mut peer = Peer::watch(broker.door).await;
+    let mut users = std::collections::BTreeSet::from(["gateway".to_owned()]);
+    for file in std::fs::read_dir(examples).expect("examples") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
+        let user = |line: &str| Some(line.strip_prefix("username = \"")?.strip_suffix('"')?.to_owned());
+        users.extend(text.lines().filter_map(user));
+    }
+    assert!(users.len() > 1, "{users:?}");
+    for user in users {
+        let topic = "homeassistant/sensor/powerwall_site_now/state";
+        let mut setup = setup(broker.port, None, &[topic, "surplusd/surplusd/set/mode", "surplusd-relay/pico/online"]);
+        setup.status_topic = Some("surplusd/surplusd/status".to_owned());
+        setup.mqtt.username = Some(Secret(user.clone()));
+        let (link, mut events) = start(setup);
+        assert_eq!(next(&mut events).await, Event::Up);
+        link.set_state("surplusd/surplusd/state", user.clone()).expect("fits");
+        peer.expect("surplusd/surplusd/state", &user).await;
+        for topic in [topic, "surplusd/surplusd/set/mode", "surplusd-relay/pico/online"] {
+            peer.publish(topic, user.clone(), false);
+            assert!(
+                matches!(next(&mut events).await, Event::Message { topic: ref got, .. } if got == topic),
+                "{topic}"
+            );
+        }
+        assert!(link.shutdown(Duration::from_secs(5)).await, "{user}");
+    }
+}
+
+/// Web servers answer at once, after a blank line, or not at all.
+#[tokio::test]
+async fn a_web_server_on_the_port_is_called_one() {
+    let at_once = answering(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
+    // The first connection, with MQTT or TLS on it, is left without an answer.
+    let patient = |count: usize| if count == 0 { Vec::new() } else { b"HTTP/1.1 200 OK\r\n\r\n".to_vec() };
+    let late = answering(patient).await;
+    let late_tls = answering(patient).await;
+    let tls = || Some(TlsConfig { ca_file: None, client_auth: None });
+    for (port, tls) in [(at_once.0, None), (at_once.0, tls()), (late.0, None), (late_tls.0, tls())] {
+        let (_link, mut events) = start(setup(port, tls, &["in/a"]));
+        let (kind, why) = down(&mut events).await;
+        assert_eq!(kind, DownKind::NotMqtt, "{why}");
+        assert!(why.contains("looks like HTTP"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn something_that_never_answers_is_not_called_a_network_fault() {
+    let silent = answering(|_| Vec::new()).await;
+    let (_link, mut events) = start(setup(silent.0, None, &["in/a"]));
+    let (kind, why) = down(&mut events).await;
+    assert_eq!(kind, DownKind::NoGreeting, "{why}");
+}
+
+/// Ten thousand answers to one subscription, all refusing.
+#[tokio::test]
+async fn a_broker_that_refuses_ten_thousand_times_is_told_once() {
+    let mut answer = vec![0x20, 2, 0, 0];
+    for _ in 0..10_667 {
+        answer.extend([0x90, 4, 0xEA, 0x61, 0x80, 0x80]);
+    }
+    let (port, _task) = answering(move |_| answer.clone()).await;
+    let (_link, mut events) = start(setup(port, None, &["in/a"]));
+    assert_eq!(next(&mut events).await, Event::Up);
+    let topics = vec!["in/a".to_owned(), "home/status".to_owned()];
+    assert_eq!(next(&mut events).await, Event::SubscriptionRefused { topics });
+    // Then nothing until the broker is given up for not acknowledging anything.
+    let (kind, _) = down(&mut events).await;
+    assert_eq!(kind, DownKind::NoAck);
+}
+
+/// The key of the broker is too short for the TLS library: the authority is not to blame.
+#[tokio::test]
+async fn a_short_key_is_called_short() {
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let mut make = Command::new("sh");
+    make.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).arg("-c").arg(
+        "set -e
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj /CN=authority -days 30
+        openssl req -newkey rsa:1024 -nodes -keyout s.key -out s.csr -subj /CN=broker
+        printf 'subjectAltName=IP:127.0.0.1' > ext
+        openssl x509 -req -in s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -sha256 -extfile ext -out s.crt",
+    );
+    assert!(make.status().expect("openssl is installed").success());
+    let port = crate::mosquitto::free_port();
+    let server = tokio::process::Command::new("openssl")
+        .current_dir(folder.path())
+        .args(["s_server", "-quiet", "-key", "s.key", "-cert", "s.crt", "-cipher", "DEFAULT@SECLEVEL=0", "-accept"])
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let _server = server.expect("openssl is installed");
+    let tls = TlsConfig { ca_file: Some(folder.path().join("ca.crt")), client_auth: None };
+    let (_link, mut events) = start(setup(port, Some(tls), &["in/a"]));
+    loop {
+        let (kind, why) = down(&mut events).await;
+        if kind != DownKind::Refused {
+            assert_eq!(kind, DownKind::TlsUnfit, "{why}");
+            assert!(why.contains("1024 bits") && !why.contains("ca-file"), "{why}");
+            return;
+        }
+    }
+}
