@@ -59,6 +59,8 @@ pub(crate) struct Charger {
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
     pub(crate) stopped_at: Option<Tick>,
+    /// It was charging before a restart, and it is not known yet when that ended.
+    pub(crate) may_have_run: bool,
     /// When the setpoint last changed.
     pub(crate) moved_at: Option<Tick>,
     /// When it was last heard.
@@ -90,6 +92,7 @@ impl Charger {
             starts: Starts::new(),
             started_at: None,
             stopped_at: None,
+            may_have_run: false,
             moved_at: None,
             heard_at: None,
             origin: Origin::Unread,
@@ -134,7 +137,11 @@ impl Charger {
             self.started_at = Some(now);
             self.origin = Origin::Adopted;
             self.charged_since_start = true;
+        } else if self.may_have_run {
+            // It may have gone on until just now.
+            self.stopped_at = Some(now);
         }
+        self.may_have_run = false;
     }
 
     /// A car may use fewer phases than it is given; its currents tell. Voltages do not: they are there on every wired phase.
@@ -379,6 +386,18 @@ impl Charger {
     /// What it drew at `at`; unknown counts as nothing, which leaves less surplus.
     pub(crate) fn drew_at(&self, at: Tick) -> Watts {
         self.history.at(at).unwrap_or(Watts::ZERO)
+    }
+
+    /// What it draws now. Where that is not measured: the most it may be drawing, unless the car is known to draw nothing.
+    pub(crate) fn draws(&self, now: Tick) -> Watts {
+        let idle = |report: &ChargerReport| {
+            matches!(report.vehicle, Vehicle::Absent | Vehicle::Connected | Vehicle::Requesting)
+        };
+        let unmeasured = || {
+            let idle = self.report.as_ref().is_some_and(idle);
+            if idle { Watts::ZERO } else { self.power_of(self.may_draw(now)) }
+        };
+        self.history.at(now).unwrap_or_else(unmeasured)
     }
 
     pub(crate) fn view(&self, now: Tick) -> ChargerView {

@@ -51,7 +51,7 @@ pub struct BatteryPolicy {
     pub floor_soc: Percent,
     /// What the battery can take; reserved for it below `priority_soc`.
     pub max_charge: Watts,
-    /// Energy the battery may give to the car in `solar` within a day (a bucket that refills evenly over 24 h).
+    /// Energy the battery may give to the cars in `solar` within any 24 hours; 0 takes nothing on purpose.
     pub drain_budget: WattHours,
 }
 

@@ -11,8 +11,8 @@ use crate::decide::{Situation, Trigger, decide};
 use crate::reason::Reason;
 use crate::site::{Sample, Site};
 use crate::types::{
-    Action, ChargerId, ChargerReport, Command, Input, Link, Mode, Order, Restore, SiteView, Snapshot, Source, Vehicle,
-    Wake,
+    Action, CarryOver, ChargerCarryOver, ChargerId, ChargerReport, Command, Input, Link, Mode, Order, Restore,
+    SiteView, Snapshot, Source, Vehicle, Wake,
 };
 use crate::units::{Milliamps, Millis, Percent, Tick, Watts};
 
@@ -94,6 +94,20 @@ impl Controller {
             Input::Command(command) => self.command(command),
             Input::Restore(restore) => self.restore(restore),
             Input::Reconfigure(config) => self.reconfigure(config),
+            Input::CarryOver(carried) => self.take_over(&carried),
+        }
+    }
+
+    /// What counts towards the limits over 24 hours, at `now`.
+    pub fn carry_over(&self, now: Tick) -> CarryOver {
+        let now = now.max(self.now);
+        let charger = |charger: &Charger| ChargerCarryOver {
+            starts: charger.starts.left(now),
+            may_run: charger.on() || charger.may_have_run,
+        };
+        CarryOver {
+            drained: Some(self.drain.counted(now)),
+            chargers: self.chargers.iter().map(|(id, known)| (*id, charger(known))).collect(),
         }
     }
 
@@ -138,6 +152,7 @@ impl Controller {
     }
 
     fn settle(&mut self) {
+        self.drain.pass(self.now, self.on_sun());
         if let Some(sample) = self.site.timeout(self.now, &self.config) {
             self.take_sample(sample);
         }
@@ -153,7 +168,7 @@ impl Controller {
             Some(trend) => trend.sample(surplus, sample.at),
             None => self.trend = Some(Trend::new(surplus, sample.at)),
         }
-        self.count_drain(sample, taken);
+        self.count_drain(&sample, cars, taken);
         // A battery that is still ramping takes less than it could: only the second sample in a row tells.
         let exporting = sample.grid.is_some_and(|grid| grid < EXPORTING);
         if exporting && self.exporting {
@@ -183,11 +198,22 @@ impl Controller {
         }
     }
 
-    /// Only cars charging from the sun spend the battery's budget; who asked for `fast` gets it.
-    fn count_drain(&mut self, sample: Sample, taken: Tick) {
+    /// What the cars in mode `solar` draw now. Only they use the battery's budget: the other modes may take from it what they need.
+    fn on_sun(&self) -> Watts {
+        if !self.config.sources.contains_key(&Source::Battery) {
+            return Watts::ZERO;
+        }
         let on_sun = self.chargers.values().filter(|charger| charger.mode == Mode::Solar);
-        let cars: Watts = on_sun.map(|charger| charger.drew_at(taken)).sum();
-        self.drain.pass(sample.at, sample.battery.positive().min(cars));
+        on_sun.map(|charger| charger.draws(self.now)).sum()
+    }
+
+    /// What a sample leaves the cars in mode `solar` without the battery: all they drew but what it gave. What is exported at the same
+    /// time could have been drawn instead of it.
+    fn count_drain(&mut self, sample: &Sample, cars: Watts, taken: Tick) {
+        let others = self.chargers.values().filter(|charger| charger.mode != Mode::Solar);
+        let others: Watts = others.map(|charger| charger.drew_at(taken)).sum();
+        let from_battery = sample.battery_most.min(sample.net);
+        self.drain.sample(self.now, cars - others - from_battery);
     }
 
     fn report(&mut self, report: ChargerReport) {
@@ -229,6 +255,18 @@ impl Controller {
         charger.stopped_at = restore.stopped_ago.map(|ago| now.before(ago));
     }
 
+    fn take_over(&mut self, carried: &CarryOver) {
+        if let Some(drained) = &carried.drained {
+            self.drain.carry_over(drained, self.now);
+        }
+        for (id, carried) in &carried.chargers {
+            if let Some(charger) = self.chargers.get_mut(id) {
+                charger.starts.carry_over(&carried.starts, self.now);
+                charger.may_have_run = carried.may_run;
+            }
+        }
+    }
+
     fn reconfigure(&mut self, config: Config) {
         self.chargers.retain(|id, _| config.chargers.contains_key(id));
         for (id, charger) in &config.chargers {
@@ -260,7 +298,7 @@ impl Controller {
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc(self.now, &self.config);
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.spent() || self.site.battery_closed_by_floor(self.now, &self.config);
+        let battery_closed = self.drain.closed() || self.site.battery_closed_by_floor(self.now, &self.config);
         let has_battery = self.config.sources.contains_key(&Source::Battery);
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
             let situation = Situation {
@@ -272,6 +310,7 @@ impl Controller {
                 settled: self.settled(),
                 soc,
                 battery_closed: has_battery && battery_closed,
+                battery_spent: has_battery && self.drain.spent(),
                 reserve,
                 claimed: self.claimed_by_others(id),
                 site_left: self.site_left(id),

@@ -38,8 +38,10 @@ pub(crate) struct Situation<'a> {
     /// Its last sample shows the cars as they are now.
     pub(crate) settled: bool,
     pub(crate) soc: Option<Percent>,
-    /// Nothing may come from the battery on purpose: its budget is spent, or it is at its floor.
+    /// Nothing may come from the battery on purpose: little is left of its budget, or it is at its floor.
     pub(crate) battery_closed: bool,
+    /// The battery has given the cars all it may within 24 hours.
+    pub(crate) battery_spent: bool,
     /// The battery is to be filled first, and this much is kept for it.
     pub(crate) reserve: Watts,
     /// What other chargers have claimed of the surplus.
@@ -230,7 +232,18 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     if situation.trigger == Trigger::Time {
         return (charger.setpoint, charger.reason);
     }
+    if situation.battery_spent {
+        return without_battery(charger, situation);
+    }
     if charger.on() { go_on(charger, situation, trend) } else { start(charger, situation, trend) }
+}
+
+/// The battery's budget is used up. Each cloud would take more of it before it is seen, so the car waits until some of it is back.
+fn without_battery(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    match charger.min_on_left(situation.now, &situation.config.solar).filter(|_| charger.on()) {
+        Some(left) => (charger.min(), Reason::MinimumOn { left }),
+        None => off(Reason::BudgetUsed),
+    }
 }
 
 /// Break-even share of sun: none may come from a battery that is closed.

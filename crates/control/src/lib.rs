@@ -36,7 +36,7 @@ pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, PhaseS
 pub use controller::Controller;
 pub use reason::Reason;
 pub use types::{
-    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Order, Reading, Restore,
-    SiteView, Snapshot, Source, Vehicle, Wake,
+    Action, CarryOver, ChargerCarryOver, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode,
+    Order, Reading, Restore, SiteView, Snapshot, Source, Spent, Vehicle, Wake,
 };
 pub use units::{Milliamps, Millis, Percent, Permille, Tick, Volts, WattHours, Watts};

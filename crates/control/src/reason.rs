@@ -75,6 +75,8 @@ pub enum Reason {
         /// Its state of charge.
         soc: Percent,
     },
+    /// The home battery has given the cars all it may within 24 hours.
+    BudgetUsed,
     /// Too soon after the start to stop.
     MinimumOn {
         /// Time left.
@@ -134,6 +136,7 @@ impl Reason {
             Self::SunGone { .. } => "sun-gone",
             Self::BatteryFirst { .. } => "battery-first",
             Self::BatteryCarries { .. } => "battery-carries",
+            Self::BudgetUsed => "budget-used",
             Self::MinimumOn { .. } => "minimum-on",
             Self::MinimumOff { .. } => "minimum-off",
             Self::StartsUsed { .. } => "starts-used",
@@ -177,6 +180,7 @@ impl fmt::Display for Reason {
                 write!(f, "the home battery comes first until {below}, its charge is not known")
             }
             Self::BatteryCarries { soc } => write!(f, "the home battery at {soc} carries the car through a cloud"),
+            Self::BudgetUsed => f.write_str("the home battery has given the car all it may within 24 h"),
             Self::MinimumOn { left } => write!(f, "too soon to stop again, {left} left"),
             Self::MinimumOff { left } => write!(f, "too soon to start again, {left} left"),
             Self::StartsUsed { starts } => write!(f, "{starts} starts in 24 h, no more allowed"),

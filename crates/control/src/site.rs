@@ -37,6 +37,8 @@ pub(crate) struct Sample {
     pub(crate) net: Watts,
     /// Battery power, 0 where there is no battery.
     pub(crate) battery: Watts,
+    /// The most that the battery may be giving: what it says, or what the balance leaves for it where that is more or it says nothing.
+    pub(crate) battery_most: Watts,
     /// Grid power, where known.
     pub(crate) grid: Option<Watts>,
     /// Production, where known.
@@ -225,8 +227,15 @@ impl Site {
             (None, Some(indirect)) => indirect,
             (None, None) => return None,
         };
+        let left = match (has_battery, grid, battery) {
+            (false, _, _) => Watts::ZERO,
+            (true, Some(grid), _) => net - grid,
+            (true, None, Some(battery)) => battery,
+            (true, None, None) => net,
+        };
+        let battery_most = battery.map_or(left, |battery| battery.max(left));
         let battery = battery.or_else(|| grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
-        let sample = Sample { at: burst.since, net, battery, grid, solar };
+        let sample = Sample { at: burst.since, net, battery, battery_most, grid, solar };
         if has_battery {
             self.watch_floor(&sample, now, config);
         }

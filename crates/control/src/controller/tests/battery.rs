@@ -71,5 +71,5 @@ fn the_battery_gives_no_more_than_its_budget() {
     for _ in 0..3 * 2 * 60 {
         draw(&mut bench);
     }
-    bench.check(0, "too-little-sun");
+    bench.check(0, "budget-used");
 }
