@@ -23,11 +23,12 @@ const BURST: Millis = Millis::from_secs(60);
 const DOUBT: Millis = Millis::from_secs(60);
 /// Wallboxes count in 32 bits.
 const WRAP: i64 = 1 << 32;
-/// A counter above this is no counter (100 TWh); keeps sums far from overflow.
+/// A counter above this number of watt-hours is no counter; keeps sums far from overflow.
 const RAW_MAX: i64 = 100_000_000_000_000;
 
 /// Counts what a charger delivered, from readings of its own counter. Never goes back, and never advances by more than the given power
-/// could have delivered since the reading before, plus what [`BURST`] allows for a counter that moves in steps.
+/// could have delivered since the reading before, plus what [`BURST`] allows for a counter that moves in steps. In all it is never more
+/// than the time since the first reading allows, and one watt-hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnergyMeter {
     total: i64,
@@ -39,6 +40,8 @@ pub(super) struct EnergyMeter {
     read_at: Option<Tick>,
     /// Energy that may still be counted, in watt-milliseconds.
     credit: i64,
+    /// What of it does not lapse with a reading that is believed.
+    burst: i64,
     doubt: Option<Doubt>,
 }
 
@@ -62,7 +65,7 @@ pub(super) struct Replaced {
 impl EnergyMeter {
     /// A meter that has counted nothing yet. It begins at the charger's own counter.
     pub(super) const fn new() -> Self {
-        Self { total: 0, base: None, away: None, read_at: None, credit: 0, doubt: None }
+        Self { total: 0, base: None, away: None, read_at: None, credit: 0, burst: 0, doubt: None }
     }
 
     /// Goes on after a restart: with what was counted, the charger's counter at that time, and how long ago that was at most.
@@ -126,19 +129,23 @@ impl EnergyMeter {
         self.read_at = Some(now);
         let power = i64::from(power.positive().0);
         let energy = |span: Millis| power.saturating_mul(i64::try_from(span.0).unwrap_or(i64::MAX));
-        let most = energy(Millis(BURST.0.max(passed.0)));
+        self.burst = energy(BURST);
+        // A long silence earns all of its time, until the next reading that is believed.
+        let most = self.burst.max(energy(passed)).max(self.credit);
         self.credit = self.credit.saturating_add(energy(passed)).min(most);
     }
 
     /// From one reading to a later one, if the charger could have carried that: also across the end of a 32-bit counter.
     fn affordable(&self, from: i64, to: i64) -> Option<i64> {
         let advance = if to < from { to.saturating_sub(from).saturating_add(WRAP) } else { to.saturating_sub(from) };
-        (advance >= 0 && advance.saturating_mul(WMS_PER_WH) <= self.credit).then_some(advance)
+        // Readings are whole watt-hours: what was begun before may be finished now.
+        let most = self.credit.saturating_add(WMS_PER_WH - 1);
+        (advance >= 0 && advance.saturating_mul(WMS_PER_WH) <= most).then_some(advance)
     }
 
     fn count(&mut self, advance: i64, raw: i64) {
         self.total = self.total.saturating_add(advance);
-        self.credit = self.credit.saturating_sub(advance.saturating_mul(WMS_PER_WH));
+        self.credit = self.credit.saturating_sub(advance.saturating_mul(WMS_PER_WH)).min(self.burst);
         self.base = Some(raw);
         self.doubt = None;
     }

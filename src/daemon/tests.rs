@@ -183,7 +183,7 @@ async fn limits_survive_a_crash() {
     for _ in 0..3 {
         let mut daemon = daemon(1, folder.path()).await;
         let now = daemon.clock.now();
-        daemon.controller.handle(control::Input::Report(charges(ChargerId(0), now)), now);
+        daemon.controller.handle(Input::Report(charges(ChargerId(0), now)), now);
         daemon.take_the_rest();
         daemon.show(now, true);
         assert!(daemon.state.get("c0").unwrap().running);
@@ -193,7 +193,7 @@ async fn limits_survive_a_crash() {
     }
     let mut daemon = daemon(1, folder.path()).await;
     let now = daemon.clock.now();
-    daemon.controller.handle(control::Input::Report(waits(ChargerId(0))), now);
+    daemon.controller.handle(Input::Report(waits(ChargerId(0))), now);
     daemon.take_the_rest();
     let view = daemon.controller.snapshot().chargers[&ChargerId(0)];
     assert_eq!((view.setpoint, view.reason.code()), (Milliamps(0), "minimum-off"), "{view:?}");
@@ -205,7 +205,7 @@ async fn starts_survive_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(1, folder.path()).await;
     let now = daemon.clock.now();
-    daemon.controller.handle(control::Input::Report(waits(ChargerId(0))), now);
+    daemon.controller.handle(Input::Report(waits(ChargerId(0))), now);
     daemon.take_the_rest();
     daemon.show(now, true);
     assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);

@@ -19,6 +19,9 @@ const SIZE_MAX: u64 = 1 << 20;
 /// So many damaged files are kept; then the last of them is replaced.
 const ASIDE_MAX: u32 = 5;
 
+/// What it means that the state is lost.
+const LOST: &str = "modes and limits begin anew, and each charger is unlocked once, as it may have been left locked";
+
 /// What became of the stored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::daemon) enum Found {
@@ -52,8 +55,6 @@ pub(in crate::daemon) fn load(path: &Path) -> (State, Found) {
         Err(Problem::Disk(error)) if error.kind() == io::ErrorKind::NotFound => return (State::new(), Found::Nothing),
         Err(problem) => problem,
     };
-    const LOST: &str =
-        "modes and limits begin anew, and each charger is unlocked once, as it may have been left locked";
     match set_aside(path) {
         Ok(aside) => {
             let aside = aside.display();
