@@ -173,6 +173,7 @@ fn fact(record: &Record, names: &BTreeMap<ChargerId, String>) -> String {
             format!("what was kept of {}: mode {}", name(restore.charger, names), restore.mode)
         }
         Record::Input(Input::Reconfigure(_)) => "the configuration".to_owned(),
+        Record::Input(Input::CarryOver(_)) => "what counts of the last 24 hours".to_owned(),
         Record::Action(Action::Order(Order { charger, setpoint, phases, valid_until })) => {
             let setpoint = setpoint.map_or_else(|| "leave it as it is".to_owned(), |setpoint| setpoint.to_string());
             let phases = phases.map(|phases| format!(" on {phases} phase(s)")).unwrap_or_default();

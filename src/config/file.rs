@@ -185,7 +185,7 @@ impl Default for Battery {
             buffer_soc: 100.0,
             floor_soc: 20.0,
             max_charge_w: 5_000.0,
-            drain_budget_wh: 4_000.0,
+            drain_budget_wh: 5_500.0,
         }
     }
 }

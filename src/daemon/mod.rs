@@ -6,6 +6,7 @@
 
 pub mod clock;
 mod desk;
+mod energy;
 mod intake;
 mod notify;
 mod outlet;
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use control::{Input, Millis, Restore, Snapshot};
+use control::{ChargerId, Input, Millis, Restore, Snapshot, Tick};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -42,7 +43,7 @@ use notify::Notifier;
 use outlet::Outlet;
 use published::Published;
 use recorder::Recorder;
-use state::{ChargerState, Saved, State, Uptime, Writer};
+use state::{ChargerState, Found, Moment, Saved, State, Writer};
 
 /// Messages of the lines on their way to the loop; beyond it a line waits, and its orders lapse.
 const BUS_EVENTS: usize = 256;
@@ -52,6 +53,8 @@ const STORE_PAUSE: Millis = Millis::from_secs(5);
 const COMMAND_LINES: (u32, Millis) = (20, Millis::from_secs(60));
 /// Taken in one turn before deciding is shown; more wait for the next turn.
 const TURN_MAX: usize = 256;
+/// What the battery gives is stored in steps of this part of its budget.
+const STORED_STEPS: i64 = 100;
 /// An orderly end takes no longer than this for the lines, and in the same time …
 const LINES_LIMIT: Duration = Duration::from_millis(2_400);
 /// … for the broker's acknowledgement; its closing handshake may take a second more.
@@ -128,17 +131,19 @@ struct Daemon {
     bus_sender: mpsc::Sender<BusEvent>,
     bus_events: mpsc::Receiver<BusEvent>,
     state: State,
+    /// A tick, and the machine's uptime at that tick.
+    anchor: (Tick, Moment),
     writer: Writer,
     saved: mpsc::Receiver<Saved>,
     outlet: Outlet,
     notifier: Notifier,
     /// Wake-ups that wait until their lock is on the disk, with the generation to wait for.
-    wakes: Vec<(control::ChargerId, u64)>,
+    wakes: Vec<(ChargerId, u64)>,
     /// The newest state that has been dealt with.
     stored: u64,
     /// Something is to be stored that does not hurry, and when something was stored last.
     unstored: bool,
-    stored_at: Option<control::Tick>,
+    stored_at: Option<Tick>,
     /// Lines about commands.
     command_lines: Lines,
 }
@@ -146,13 +151,13 @@ struct Daemon {
 impl Daemon {
     fn start(config: Config, wiring: Wiring) -> std::io::Result<Self> {
         let clock = wiring.clock;
-        let mut state = state::load(&config.state_file);
+        let (mut state, found) = state::load(&config.state_file);
         let (writer, saved) = Writer::start(config.state_file.clone())?;
         let now = clock.now();
         let journal = config.journal.clone().map(Journal::start).transpose()?;
         let mut controller = Recorder::new(config.control.clone(), now, names(&config), journal, clock);
-        restore(&state, &config, &mut controller, now);
-        make_room(&mut state, &config);
+        make_room(&mut state, &config, found);
+        restore(&state, &config, &mut controller, now, true);
         let (bus_sender, bus_events) = mpsc::channel(BUS_EVENTS);
         let (link, link_events) = link::spawn(link_setup(&config), clock);
         let mut daemon = Self {
@@ -170,6 +175,7 @@ impl Daemon {
             bus_sender,
             bus_events,
             state,
+            anchor: (now, Moment::now()),
             writer,
             saved,
             wakes: Vec::new(),
@@ -217,17 +223,22 @@ impl Daemon {
     async fn shut_down(mut self) -> bool {
         Notifier::stopping();
         self.note_stops();
+        self.count_limits(self.clock.now());
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);
         }
         let mut open: Vec<_> = self.config.chargers.keys().copied().collect();
         let mut proven = true;
+        let mut ended = Vec::new();
         let lines = async {
             while !open.is_empty() {
                 match self.bus_events.recv().await {
                     Some(BusEvent::ShutDown { charger, proven: this }) => {
                         proven &= this;
                         open.retain(|id| *id != charger);
+                        if this {
+                            ended.push(charger);
+                        }
                     }
                     Some(BusEvent::Report(_) | BusEvent::Notice { .. } | BusEvent::Woken(_) | BusEvent::Ended) => {}
                     None => break,
@@ -251,6 +262,11 @@ impl Daemon {
         if !all {
             warn!("not every charger confirmed its safe current; its own watchdog will see to it");
         }
+        for setup in ended.iter().filter_map(|charger| self.config.chargers.get(charger)) {
+            if let Some(state) = self.state.get_mut(&setup.name) {
+                state.running = false;
+            }
+        }
         let newest = self.writer.save(&self.state);
         let stored = async {
             while self.stored < newest
@@ -270,39 +286,54 @@ impl Daemon {
 impl Daemon {
     /// Ending stops every charge that runs; the minimum-off time counts from here, also after a restart.
     fn note_stops(&mut self) {
-        for (id, view) in &self.controller.snapshot().chargers {
-            let name = self.config.chargers.get(id).map(|setup| &setup.name);
-            if let Some(state) = name.and_then(|name| self.state.get_mut(name))
-                && view.setpoint > control::Milliamps::ZERO
-            {
-                state.stopped = Uptime::now();
+        for (id, view) in self.controller.snapshot().chargers {
+            if view.setpoint > control::Milliamps::ZERO {
+                self.keep_of(id, |state| state.stopped = Some(Moment::now()));
             }
         }
     }
+
+    /// Changes what is kept of a charger.
+    fn keep_of(&mut self, charger: ChargerId, change: impl FnOnce(&mut ChargerState)) {
+        let name = self.config.chargers.get(&charger).map(|setup| &setup.name);
+        if let Some(state) = name.and_then(|name| self.state.get_mut(name)) {
+            change(state);
+        }
+    }
+
+    /// Keeps what counts towards limits over 24 hours; true if that is worth storing at once.
+    fn count_limits(&mut self, now: Tick) -> bool {
+        let (tick, moment) = self.anchor;
+        let budget = self.config.control.battery.drain_budget;
+        let step = control::WattHours(budget.0 / STORED_STEPS);
+        let counts = self.controller.carry_over(now);
+        self.state.take(&counts, &names(&self.config), moment.after(now.since(tick)), step)
+    }
 }
 
-/// Tells the controller what was before the restart.
-fn restore(state: &State, config: &Config, controller: &mut Recorder, now: control::Tick) {
+/// Tells the controller what was before the restart; the battery's energy only where the controller is new.
+fn restore(state: &State, config: &Config, controller: &mut Recorder, now: Tick, energy: bool) {
     for (id, setup) in &config.chargers {
         if let Some(kept) = state.get(&setup.name) {
-            let stopped_ago = kept.stopped.as_ref().and_then(Uptime::elapsed);
+            let stopped_ago = kept.stopped.map(Moment::elapsed);
             let restore = Restore { charger: *id, mode: kept.mode, fixed: kept.fixed, stopped_ago };
             controller.handle(Input::Restore(restore), now);
         }
     }
+    let carried = state.carry_over(&names(config), Moment::now(), energy);
+    controller.handle(Input::CarryOver(carried), now);
 }
 
 /// Gives every configured charger its place in the stored state, and forgets the others.
-fn make_room(state: &mut State, config: &Config) {
-    state.retain(|name, _| config.chargers.values().any(|setup| setup.name == *name));
-    for (id, setup) in &config.chargers {
-        if let Some(limits) = config.control.chargers.get(id) {
-            state.entry(setup.name.clone()).or_insert_with(|| ChargerState::new(limits.mode, limits.fixed));
-        }
-    }
+fn make_room(state: &mut State, config: &Config, found: Found) {
+    let new = config.chargers.iter().filter_map(|(id, setup)| {
+        let limits = config.control.chargers.get(id)?;
+        Some((setup.name.clone(), ChargerState::new(limits.mode, limits.fixed, found)))
+    });
+    state.make_room(new.collect());
 }
 
-fn names(config: &Config) -> BTreeMap<control::ChargerId, String> {
+fn names(config: &Config) -> BTreeMap<ChargerId, String> {
     config.chargers.iter().map(|(id, setup)| (*id, setup.name.clone())).collect()
 }
 

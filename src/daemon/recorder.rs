@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use control::{Action, ChargerId, Config, Controller, Doubt, Input, Millis, Snapshot, Tick, Wake};
+use control::{Action, CarryOver, ChargerId, Config, Controller, Doubt, Input, Millis, Snapshot, Tick, Wake};
 use tracing::{info, warn};
 
 use super::clock::Clock;
@@ -97,6 +97,11 @@ impl Recorder {
     /// What is known and decided.
     pub(super) fn snapshot(&self) -> Snapshot {
         self.controller.snapshot()
+    }
+
+    /// What counts towards limits over 24 hours, at `now`.
+    pub(super) fn carry_over(&self, now: Tick) -> CarryOver {
+        self.controller.carry_over(now)
     }
 
     /// The chargers' names have changed.

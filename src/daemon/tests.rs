@@ -98,11 +98,13 @@ async fn a_disk_that_refuses_costs_the_wake_up_and_nothing_else() {
     let file = daemon.config.state_file.clone();
     let beside = file.with_extension("new");
     std::fs::create_dir(&beside).unwrap();
+    daemon.lock(ChargerId(0), false);
+    let _ = daemon.saved.recv().await.unwrap();
     daemon.lock(ChargerId(0), true);
     let saved = daemon.saved.recv().await.unwrap();
     assert!(!saved.ok);
     daemon.saved(saved);
-    assert!(!daemon.state["c0"].locked);
+    assert!(!daemon.state.get("c0").unwrap().locked);
     std::fs::remove_dir(&beside).unwrap();
     daemon.state.get_mut("c0").unwrap().mode = control::Mode::Off;
     daemon.writer.save(&daemon.state);
@@ -118,7 +120,7 @@ async fn a_disk_that_refuses_costs_the_wake_up_and_nothing_else() {
     let generation = daemon.writer.save(&daemon.state);
     let saved = tokio::time::timeout(Duration::from_secs(2), daemon.saved.recv()).await.expect("it is tried again");
     assert_eq!(saved, Some(Saved { generation, ok: true }));
-    assert_eq!(state::load(&file)["c0"].mode, control::Mode::Fast);
+    assert_eq!(state::load(&file).0.get("c0").unwrap().mode, control::Mode::Fast);
 }
 
 /// An automation that says the same every few seconds, or something wrong, fills no SD card.
@@ -231,4 +233,82 @@ async fn an_unexpected_end_is_fatal() {
     without_line.buses.values().for_each(|bus| bus.send(BusCommand::Shutdown));
     let ended = without_line.turns().await;
     assert!(matches!(&ended, Ended::Broken { what } if what.contains("thread of a line")), "{ended:?}");
+}
+
+/// A file that is lost, and one that is damaged: a charger may have been left locked, and each is unlocked once.
+#[tokio::test]
+async fn what_is_not_known_of_a_charger_is_taken_for_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fresh = daemon(1, folder.path()).await;
+    let known = fresh.state.get("c0").unwrap();
+    assert_eq!((known.locked, known.running), (true, false));
+    fresh.lock(ChargerId(0), false);
+    while fresh.stored < 1 {
+        let saved = fresh.saved.recv().await.unwrap();
+        fresh.saved(saved);
+    }
+    let again = daemon(1, folder.path()).await;
+    assert!(!again.state.get("c0").unwrap().locked, "once is enough");
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("state.json"), "{").unwrap();
+    let damaged = daemon(1, folder.path()).await;
+    let known = damaged.state.get("c0").unwrap();
+    assert_eq!((known.locked, known.running), (true, true));
+}
+
+fn charges(charger: ChargerId, at: Tick) -> ChargerReport {
+    ChargerReport { vehicle: Vehicle::Charging, setpoint: Some(Milliamps(6_000)), at, ..waits(charger) }
+}
+
+/// As often as it is killed: a start counts, and what may just have been stopped stays stopped.
+#[tokio::test]
+async fn limits_survive_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let mut daemon = daemon(1, folder.path()).await;
+        let now = daemon.clock.now();
+        daemon.controller.handle(Input::Report(charges(ChargerId(0), now)), now);
+        daemon.take_the_rest();
+        daemon.show(now, true);
+        assert!(daemon.state.get("c0").unwrap().running);
+        let newest = daemon.writer.save(&daemon.state);
+        while daemon.saved.recv().await.unwrap().generation < newest {}
+        // Nothing is told to anybody: it is gone.
+    }
+    let mut daemon = daemon(1, folder.path()).await;
+    let now = daemon.clock.now();
+    daemon.controller.handle(Input::Report(waits(ChargerId(0))), now);
+    daemon.take_the_rest();
+    let view = daemon.controller.snapshot().chargers[&ChargerId(0)];
+    assert_eq!((view.setpoint, view.reason.code()), (Milliamps(0), "minimum-off"), "{view:?}");
+}
+
+/// Another reading interval closes the lines and begins the chargers anew, not the day.
+#[tokio::test]
+async fn starts_survive_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let now = daemon.clock.now();
+    daemon.controller.handle(Input::Report(waits(ChargerId(0))), now);
+    daemon.take_the_rest();
+    daemon.show(now, true);
+    assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);
+    daemon.begin_chargers_anew();
+    assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);
+}
+
+/// The counter goes away for a moment: nothing is counted twice, and what is published never jumps.
+#[tokio::test]
+async fn an_energy_counter_that_goes_away_counts_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    assert!(daemon.energies().is_empty(), "nothing is known yet");
+    let mut at = 1_000;
+    for raw in [1_234_625, 1_234_625, 0, 0, 0, 1_234_625, 1_234_626] {
+        at += 1_000;
+        let report = ChargerReport { energy: Some(control::WattHours(raw)), at: Tick(at), ..waits(ChargerId(0)) };
+        daemon.bus(&BusEvent::Report(report));
+    }
+    assert_eq!(daemon.energies()[&ChargerId(0)], control::WattHours(1_234_626));
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 
-use control::{Action, ChargerId, Input, Tick};
+use control::{Action, ChargerId, ChargerReport, Input, Milliamps, Tick, Watts};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::energy::Replaced;
 use super::intake::Told;
-use super::state::{Saved, Uptime};
+use super::state::{Found, Moment, Saved};
 use super::{BUS_EVENTS, Control, Daemon, Ended, STORE_PAUSE, TURN_MAX, link_setup, make_room, names, restore};
 use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
 use crate::config::{Config, LinkConfig};
@@ -169,24 +170,34 @@ impl Daemon {
         }
     }
 
-    fn wishes(&self) -> Vec<(control::Mode, control::Milliamps)> {
+    fn wishes(&self) -> Vec<(control::Mode, Milliamps)> {
         self.controller.snapshot().chargers.values().map(|view| (view.mode, view.fixed)).collect()
     }
 
-    fn bus(&mut self, event: &BusEvent) {
+    pub(super) fn bus(&mut self, event: &BusEvent) {
         match *event {
             BusEvent::Report(report) => {
-                if let Some(energy) = report.energy
-                    && let Some(state) =
-                        self.config.chargers.get(&report.charger).and_then(|s| self.state.get_mut(&s.name))
-                {
-                    state.count(energy);
-                }
+                self.count_energy(&report);
                 self.controller.handle(Input::Report(report), self.clock.now());
             }
             BusEvent::Woken(charger) => self.lock(charger, false),
             // Notices are logged where they arise; the end of a line is noticed by its thread's end.
             BusEvent::Notice { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
+        }
+    }
+
+    /// Takes the charger's energy counter, as far as the charger could have carried that.
+    fn count_energy(&mut self, report: &ChargerReport) {
+        let Some(energy) = report.energy else { return };
+        let configured = self.config.control.chargers.get(&report.charger).map(|charger| charger.max);
+        let most = report.box_max.or(configured).unwrap_or(Milliamps::PILOT_MIN).max(Milliamps::PILOT_MIN);
+        let mut replaced = None;
+        self.keep_of(report.charger, |state| replaced = state.meter.read(energy, power_of(most), report.at));
+        if let Some(Replaced { from, to }) = replaced {
+            let name = self.name_or_all(Some(report.charger));
+            info!(
+                "{name}: its energy counter has gone from {from} to {to}, which it cannot have carried; counting goes on from there"
+            );
         }
     }
 
@@ -268,10 +279,11 @@ impl Daemon {
             state.mode = view.mode;
             state.fixed = view.fixed;
             if self.outlet.stopped(*id, view.setpoint) {
-                state.stopped = Uptime::now();
+                state.stopped = Some(Moment::now());
                 store = true;
             }
         }
+        store |= self.count_limits(now);
         let energies = self.energies();
         store |= self.outlet.show(&snapshot, &energies, now, &self.link, self.link_up, &self.intake);
         self.store(store, now);
@@ -291,8 +303,8 @@ impl Daemon {
         }
     }
 
-    fn energies(&self) -> BTreeMap<ChargerId, control::WattHours> {
-        let energy = |setup: &crate::config::ChargerSetup| self.state.get(&setup.name).map(|state| state.energy);
+    pub(super) fn energies(&self) -> BTreeMap<ChargerId, control::WattHours> {
+        let energy = |setup: &crate::config::ChargerSetup| self.state.get(&setup.name)?.meter.total();
         self.config.chargers.iter().filter_map(|(id, setup)| Some((*id, energy(setup)?))).collect()
     }
 
@@ -319,7 +331,7 @@ impl Daemon {
         let old = std::mem::replace(&mut self.config, config);
         self.config.state_file = old.state_file;
         self.config.journal = old.journal;
-        make_room(&mut self.state, &self.config);
+        make_room(&mut self.state, &self.config, Found::Whole);
         self.desk.reconfigure(&self.config);
         if lines_changed {
             self.begin_chargers_anew();
@@ -344,12 +356,12 @@ impl Daemon {
     }
 
     /// The controller forgets all chargers, which may have changed places, and is told what is kept of each by its name.
-    fn begin_chargers_anew(&mut self) {
+    pub(super) fn begin_chargers_anew(&mut self) {
         let now = self.clock.now();
         let none = control::Config { chargers: BTreeMap::new(), ..self.config.control.clone() };
         self.controller.handle(Input::Reconfigure(none), now);
         self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
-        restore(&self.state, &self.config, &mut self.controller, now);
+        restore(&self.state, &self.config, &mut self.controller, now, false);
         self.outlet.forget_chargers();
         self.wakes.clear();
     }
@@ -392,6 +404,12 @@ impl Daemon {
         // A line that did not end in time finds nobody listening any more.
         (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
     }
+}
+
+/// The most that three phases can carry at this current: 230 V, and a tenth more.
+fn power_of(current: Milliamps) -> Watts {
+    let milliwatts = u64::from(current.0) * 3 * 253;
+    Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))
 }
 
 /// The first of the lines to end.

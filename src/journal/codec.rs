@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use control::{
-    Action, BatteryPolicy, ChargerConfig, ChargerId, ChargerReport, Command, Config, Doubt, FailSafe, Fault, GroupId,
-    Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching, Reading, Reason, Restore, Sampling,
-    SolarPolicy, Source, Sources, Tick, Vehicle, Volts, WattHours, Watts,
+    Action, BatteryPolicy, CarryOver, ChargerCarryOver, ChargerConfig, ChargerId, ChargerReport, Command, Config,
+    Doubt, FailSafe, Fault, GroupId, Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching,
+    Reading, Reason, Restore, Sampling, SolarPolicy, Source, Sources, Spent, Tick, Vehicle, Volts, WattHours, Watts,
 };
 
 use super::record::{Decided, Head, Record, Sample, Start};
@@ -32,6 +32,9 @@ fields! {
     PhaseSwitching { pause }
     Reading { source, value, retained }
     Restore { charger, mode, fixed, stopped_ago }
+    CarryOver { drained, chargers }
+    ChargerCarryOver { starts, may_run }
+    Spent { left, energy }
     Decided { charger, mode, fixed, setpoint, reason, phases, starts }
     Sample { at, grid, solar, battery, load, soc, house, surplus, imbalance, doubt }
     Sources { 0 }
@@ -93,6 +96,7 @@ codes! {
         33 = ContactorRest { closures, left },
         34 = Overdraw { told, drawn, left },
         35 = UnknownState,
+        36 = BudgetUsed,
     }
 }
 
@@ -236,6 +240,7 @@ impl Codec {
             Record::Input(Input::Command(command)) => command.put(out),
             Record::Input(Input::Restore(restore)) => restore.put(out),
             Record::Input(Input::Reconfigure(config)) => config.put(out),
+            Record::Input(Input::CarryOver(carried)) => carried.put(out),
             Record::Timeout | Record::Action(Action::Refresh) => {}
             Record::Action(Action::Order(Order { charger, setpoint, phases, valid_until })) => {
                 charger.put(out);
@@ -278,6 +283,7 @@ impl Codec {
             10 => Record::Sample(Field::take(input)?),
             11 => Record::Wall(Field::take(input)?),
             12 => Record::Names(Field::take(input)?),
+            13 => Record::Input(Input::CarryOver(Field::take(input)?)),
             code => return Err(Damaged::Code { what: "record", code }),
         };
         Ok((tick, record))
@@ -303,5 +309,6 @@ const fn code(record: &Record) -> u8 {
         Record::Sample(_) => 10,
         Record::Wall(_) => 11,
         Record::Names(_) => 12,
+        Record::Input(Input::CarryOver(_)) => 13,
     }
 }

@@ -208,7 +208,7 @@ impl Head {
                 self.reports.retain(|id, _| config.chargers.contains_key(id));
                 self.stopped.retain(|id, _| config.chargers.contains_key(id));
             }
-            Input::Command(_) => {}
+            Input::Command(_) | Input::CarryOver(_) => {}
         }
     }
 }

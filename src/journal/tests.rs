@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::io::Read;
 
 use control::{
-    Action, BatteryPolicy, ChargerConfig, ChargerId, ChargerReport, Command, Config, Doubt, FailSafe, Fault, GroupId,
-    Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching, Reading, Reason, Restore, Sampling,
-    SolarPolicy, Source, Sources, Tick, Vehicle, Volts, WattHours, Watts,
+    Action, BatteryPolicy, CarryOver, ChargerCarryOver, ChargerConfig, ChargerId, ChargerReport, Command, Config,
+    Doubt, FailSafe, Fault, GroupId, Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching,
+    Reading, Reason, Restore, Sampling, SolarPolicy, Source, Sources, Spent, Tick, Vehicle, Volts, WattHours, Watts,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -71,6 +71,7 @@ fn reason() -> impl Strategy<Value = Reason> {
             Reason::Fixed,
             Reason::SiteLimit,
             Reason::UnknownState,
+            Reason::BudgetUsed,
         ][..],
     );
     prop_oneof![
@@ -251,6 +252,14 @@ fn names() -> impl Strategy<Value = BTreeMap<ChargerId, String>> {
     btree_map(charger(), "\\PC{0,12}", 0..3)
 }
 
+fn carry_over() -> impl Strategy<Value = CarryOver> {
+    let spent = (millis(), any::<i64>()).prop_map(|(left, wh)| Spent { left, energy: WattHours(wh) });
+    let of_one = (vec(millis(), 0..5), any::<bool>());
+    let of_one = of_one.prop_map(|(starts, may_run)| ChargerCarryOver { starts, may_run });
+    (of(vec(spent, 0..5)), btree_map(charger(), of_one, 0..3))
+        .prop_map(|(drained, chargers)| CarryOver { drained, chargers })
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let reading = (source(), of(any::<i32>()), any::<bool>());
     let reading = reading.prop_map(|(source, value, retained)| Reading { source, value, retained });
@@ -268,6 +277,7 @@ fn record() -> impl Strategy<Value = Record> {
         report().prop_map(|report| Record::Input(Input::Report(report))),
         command.prop_map(|command| Record::Input(Input::Command(command))),
         restore.prop_map(|restore| Record::Input(Input::Restore(restore))),
+        carry_over().prop_map(|carried| Record::Input(Input::CarryOver(carried))),
         config().prop_map(|config| Record::Input(Input::Reconfigure(config))),
         Just(Record::Timeout),
         order.prop_map(|order| Record::Action(Action::Order(order))),

@@ -149,6 +149,20 @@ impl Field for String {
     }
 }
 
+impl<T: Field> Field for Vec<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        for value in self {
+            value.put(out);
+        }
+    }
+
+    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+        // Each entry takes bytes, so a wrong count ends at the end of the input.
+        (0..u64::take(input)?).map(|_| T::take(input)).collect()
+    }
+}
+
 impl<K: Field + Ord, V: Field> Field for BTreeMap<K, V> {
     fn put(&self, out: &mut Vec<u8>) {
         (self.len() as u64).put(out);

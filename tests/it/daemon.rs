@@ -84,6 +84,57 @@ async fn kill_9_while_charging_lets_the_box_fail_safe() {
     house.assert_well_behaved();
 }
 
+/// When exactly the charge ended after `kill -9` is not known: the minimum-off time counts from when it is known to have ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_charge_waits_the_minimum_off_time() {
+    let (mut house, peer) = charging().await;
+    peer.publish(&format!("{BASE}/set/mode"), "fast", false);
+    house.setpoint(160).await;
+    stored(&house, "\"mode\": \"fast\"").await;
+    house.kill_9().await;
+    house.until("the box's own watchdog", |wallbox| wallbox.bus_lost() && wallbox.allowed_deciamps() == 0).await;
+    house.start();
+    house.logged("carport: 0.0 A (fast): too soon to start again").await;
+    house.setpoint(160).await;
+    house.assert_well_behaved();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_daemon_has_used_its_starts() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.configure(16);
+    let text = std::fs::read_to_string(house.config_file()).unwrap();
+    let text = text.replace("min-on-s = 0", "min-on-s = 0\nstarts-per-day-max = 1");
+    std::fs::write(house.config_file(), text).unwrap();
+    house.start();
+    let mut peer = house.peer().await;
+    peer.expect(&format!("{BASE}/state/vehicle"), "requesting").await;
+    sample(&peer, 6_900, 0);
+    house.setpoint(100).await;
+    stored(&house, "\"running\": true").await;
+    house.kill_9().await;
+    house.until("the box's own watchdog", |wallbox| wallbox.bus_lost() && wallbox.allowed_deciamps() == 0).await;
+    house.start();
+    let used = async {
+        while !house.log().contains("1 starts in 24 h, no more allowed") {
+            sample(&peer, 6_900, 0);
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    };
+    assert!(timeout(SOON * 2, used).await.is_ok(), "{}", house.log());
+}
+
+/// Waits until the stored state says this.
+async fn stored(house: &House, text: &str) {
+    let file = house.folder.path().join("state.json");
+    let said = async {
+        while !std::fs::read_to_string(&file).is_ok_and(|stored| stored.contains(text)) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(SOON, said).await.is_ok(), "{text}: {}", house.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_adopts_the_charge_without_a_jump() {
     let (mut house, mut peer) = charging().await;

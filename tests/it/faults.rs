@@ -131,21 +131,39 @@ async fn car_errors_and_locks_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sleeping_car_is_woken_and_never_left_locked() {
+    left_locked(|file| {
+        let stored = std::fs::read_to_string(file).unwrap();
+        assert!(stored.contains("\"locked\": true"), "written down before the pulse: {stored}");
+    })
+    .await;
+}
+
+/// A stored state that is damaged or gone says nothing of a lock: there may be one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_leaves_no_charger_locked() {
+    left_locked(|file| std::fs::write(file, "{").unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_state_leaves_no_charger_locked() {
+    left_locked(|file| std::fs::remove_file(file).unwrap()).await;
+}
+
+/// The daemon is killed while a wake-up pulse holds the box locked, and something happens to its stored state before it starts again.
+async fn left_locked(happens: impl FnOnce(&std::path::Path)) {
     let mut house = House::build(WallboxOptions::default()).await;
+    let file = house.folder.path().join("state.json");
     house.extra = "mode = \"slow\"\nwake-after-s = 30\n".to_owned();
     house.car(Car::Asleep);
     house.start();
     house.until("locked for the pulse", |wallbox| wallbox.registers().remote_lock == 0).await;
     house.kill_9().await;
-    let stored = std::fs::read_to_string(house.folder.path().join("state.json")).unwrap();
-    assert!(stored.contains("\"locked\": true"), "written down before the pulse: {stored}");
+    happens(&file);
     assert_eq!(house.port.wallbox().registers().remote_lock, 0);
     house.start();
     house.until("unlocked first thing", |wallbox| wallbox.registers().remote_lock == 1).await;
     let unlocked = async {
-        while !std::fs::read_to_string(house.folder.path().join("state.json"))
-            .is_ok_and(|text| text.contains("\"locked\": false"))
-        {
+        while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains("\"locked\": false")) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };

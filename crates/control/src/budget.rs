@@ -1,135 +1,243 @@
-//! Two bounds over a day without a calendar: energy the home battery may give, and automatic starts.
+//! Two limits over any 24 hours, without a calendar: energy the home battery gives to the cars, and automatic starts.
+//!
+//! Both are sliding windows: what was counted leaves the window 24 hours later, not at midnight and not evenly. Both survive a restart
+//! as "counts for this much longer" ([`Spent`]), as ticks mean nothing to the next process.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
+use crate::types::Spent;
 use crate::units::{Millis, Tick, WattHours, Watts};
 
+/// The window of both limits.
 const DAY: Millis = Millis::from_secs(86_400);
 /// Watt-milliseconds in a watt-hour.
 const WMS_PER_WH: i64 = 3_600_000;
-/// A longer pause between samples counts as this long: what happened in it is not known.
-const STEP_MAX: Millis = Millis::from_secs(60);
+/// Energy is summed in slots of this length. A slot leaves the window 24 hours after its end, so nothing leaves too early.
+const SLOT: Millis = Millis::from_secs(900);
+/// Slots kept: those of 24 hours, and as many again for restarts, each of which begins a new slot. At the bound the two oldest become
+/// one, which leaves the window when the younger of them would have.
+const SLOTS_MAX: usize = 2 * 97;
+/// This part of the budget is kept for what the battery gives unasked: between a cloud and the sample that shows it.
+const RESERVE_DIVISOR: i64 = 10;
+/// Largest budget, in watt-hours; also bounds what one step can add.
+const SIZE_MAX_WH: i64 = 1_000_000;
 
-/// Energy that may be spent in a day: a bucket that refills evenly. Spent, it stays closed until a tenth is back.
+/// Energy counted in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    /// When it leaves the window.
+    until: Tick,
+    /// Watt-milliseconds.
+    energy: i64,
+}
+
+/// The time since the last sample of the site. How it is to be counted shows only when the next sample comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stretch {
+    /// What the cars could draw without the battery by the sample it began with; `None` before the first sample.
+    free: Option<Watts>,
+    /// What the cars drew in it, in watt-milliseconds.
+    drew: i64,
+    /// For how long they drew, in milliseconds.
+    drawing: i64,
+    /// What was counted of it so far, in watt-milliseconds.
+    counted: i64,
+}
+
+impl Stretch {
+    const fn new(free: Option<Watts>) -> Self {
+        Self { free, drew: 0, drawing: 0, counted: 0 }
+    }
+
+    /// What the battery gave in it if the cars could draw `free` without it all the time.
+    fn with(&self, free: Watts) -> i64 {
+        self.drew.saturating_sub(i64::from(free.0).saturating_mul(self.drawing)).clamp(0, self.drew)
+    }
+}
+
+/// Energy that the home battery may give to the cars within any 24 hours.
+///
+/// The cars' draw is known by the second, the site only at its samples. In between, the battery is taken to give what the cars draw
+/// beyond what the last sample left them; if the next sample leaves them less, all the time in between is counted by that one. So a sample
+/// that comes late counts in full, but never more than the cars drew. Before the first sample everything they draw is counted, and
+/// corrected by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DrainBudget {
+    /// Watt-milliseconds.
     size: i64,
-    level: i64,
-    at: Option<Tick>,
+    /// The oldest first.
+    slots: VecDeque<Slot>,
+    /// When time passed last, and what the cars drew then.
+    passed: Option<(Tick, Watts)>,
+    stretch: Stretch,
+    closed: bool,
     spent: bool,
 }
 
 impl DrainBudget {
     pub(crate) fn new(size: WattHours) -> Self {
-        let size = size.0.clamp(0, 1_000_000) * WMS_PER_WH;
-        Self { size, level: size, at: None, spent: size == 0 }
+        let mut new = Self {
+            size: 0,
+            slots: VecDeque::new(),
+            passed: None,
+            stretch: Stretch::new(None),
+            closed: false,
+            spent: false,
+        };
+        new.resize(size);
+        new
     }
 
-    /// A new size on reload; what has been spent stays spent.
+    /// Takes a new size; what was counted stays counted.
     pub(crate) fn resize(&mut self, size: WattHours) {
-        let used = self.size - self.level;
-        let fresh = Self::new(size);
-        *self = Self { level: (fresh.size - used).max(0), at: self.at, spent: self.spent && fresh.size > 0, ..fresh };
-        self.close_or_open();
+        self.size = size.0.clamp(0, SIZE_MAX_WH) * WMS_PER_WH;
+        self.closed = false;
+        self.spent = false;
+        self.judge();
     }
 
-    /// Time has passed, in which the battery gave `power` to the car.
-    pub(crate) fn pass(&mut self, now: Tick, power: Watts) {
-        let pause = self.at.map_or(Millis(0), |at| now.since(at));
-        self.at = Some(now);
-        let span = |limit: Millis| i64::try_from(pause.min(limit).0).unwrap_or(0);
-        let refill = (self.size / 86_400_000) * span(DAY);
-        let spend = i64::from(power.positive().0) * span(STEP_MAX);
-        self.level = (self.level + refill - spend).clamp(0, self.size);
-        self.close_or_open();
+    /// Time has passed, at the end of which the cars draw `cars`.
+    pub(crate) fn pass(&mut self, now: Tick, cars: Watts) {
+        let cars = cars.positive();
+        let (since, before) = self.passed.unwrap_or((now, cars));
+        self.passed = Some((now, cars));
+        // Between two moments the larger of both draws: nothing says when it changed.
+        let drew = i64::from(cars.max(before).0);
+        let span = i64::try_from(now.since(since).0).unwrap_or(i64::MAX);
+        self.stretch.drew = self.stretch.drew.saturating_add(drew.saturating_mul(span));
+        self.stretch.drawing = self.stretch.drawing.saturating_add(if drew > 0 { span } else { 0 });
+        let free = self.stretch.free.map_or(0, |free| i64::from(free.0));
+        self.count((drew - free).clamp(0, drew).saturating_mul(span), now);
+        self.judge();
     }
 
-    fn close_or_open(&mut self) {
-        self.spent = if self.spent { self.size == 0 || self.level < self.size / 10 } else { self.level == 0 };
+    /// A sample of the site, by which the cars could draw `free` without the battery; call after [`Self::pass`] with the same `now`.
+    pub(crate) fn sample(&mut self, now: Tick, free: Watts) {
+        let by_this = self.stretch.with(free);
+        let due = if self.stretch.free.is_some() { by_this.max(self.stretch.counted) } else { by_this };
+        self.count(due - self.stretch.counted, now);
+        self.stretch = Stretch::new(Some(free));
+        self.judge();
+    }
+
+    /// Counts energy, or takes back what was counted too much in the present stretch.
+    fn count(&mut self, energy: i64, now: Tick) {
+        while self.slots.front().is_some_and(|slot| slot.until <= now) {
+            self.slots.pop_front();
+        }
+        if energy == 0 {
+            return;
+        }
+        self.stretch.counted = self.stretch.counted.saturating_add(energy);
+        let open = self.slots.back_mut().filter(|slot| energy < 0 || now + DAY < slot.until);
+        if let Some(slot) = open {
+            slot.energy = slot.energy.saturating_add(energy).max(0);
+        } else if energy > 0 {
+            self.push(Slot { until: now + SLOT + DAY, energy });
+        }
+    }
+
+    /// What counts now, for the time after a restart. Rounded up to whole watt-hours.
+    pub(crate) fn counted(&self, now: Tick) -> Vec<Spent> {
+        let whole = |energy: i64| WattHours(energy.saturating_add(WMS_PER_WH - 1) / WMS_PER_WH);
+        let left = self.slots.iter().filter(|slot| slot.until > now && slot.energy > 0);
+        left.map(|slot| Spent { left: slot.until.since(now), energy: whole(slot.energy) }).collect()
+    }
+
+    /// Takes what counted before a restart in place of what counts now.
+    pub(crate) fn carry_over(&mut self, counted: &[Spent], now: Tick) {
+        let mut counted: Vec<Spent> = counted.to_vec();
+        counted.sort_by_key(|spent| spent.left);
+        self.slots.clear();
+        self.stretch.counted = 0;
+        for Spent { left, energy } in counted {
+            let energy = energy.0.clamp(0, SIZE_MAX_WH) * WMS_PER_WH;
+            self.push(Slot { until: now + left.min(Millis(DAY.0 + SLOT.0)), energy });
+        }
+        self.judge();
+    }
+
+    fn push(&mut self, slot: Slot) {
+        if self.slots.len() >= SLOTS_MAX
+            && let Some(oldest) = self.slots.pop_front()
+            && let Some(next) = self.slots.front_mut()
+        {
+            next.energy = next.energy.saturating_add(oldest.energy);
+        }
+        self.slots.push_back(slot);
+    }
+
+    fn used(&self) -> i64 {
+        self.slots.iter().fold(0, |sum, slot| sum.saturating_add(slot.energy))
+    }
+
+    /// Each line that was reached counts as reached until a tenth of the budget is back. A budget of 0 is for those who want nothing from
+    /// the battery on purpose; were it ever used up, there would be no charging at all.
+    fn judge(&mut self) {
+        let used = self.used();
+        let reached = |line: i64, before: bool| used >= if before { line - self.size / 10 } else { line };
+        self.closed = self.size == 0 || reached(self.size - self.size / RESERVE_DIVISOR, self.closed);
+        self.spent = self.size > 0 && reached(self.size, self.spent);
     }
 
     /// Nothing more may come from the battery on purpose.
+    pub(crate) const fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// All of it is used.
     pub(crate) const fn spent(&self) -> bool {
         self.spent
     }
 }
 
-/// Starts in the last 24 h. At the bound the oldest goes.
+/// Starts within the last 24 hours. At the bound the oldest goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Starts {
-    at: VecDeque<Tick>,
+    /// When each leaves the window, the oldest first.
+    until: VecDeque<Tick>,
 }
 
-/// The largest bound that may be configured.
+/// Largest number of starts a day that can be configured.
 const STARTS_MAX: usize = 200;
 
 impl Starts {
     pub(crate) const fn new() -> Self {
-        Self { at: VecDeque::new() }
+        Self { until: VecDeque::new() }
     }
 
     pub(crate) fn note(&mut self, now: Tick) {
-        if self.at.len() == STARTS_MAX {
-            self.at.pop_front();
+        self.push(now + DAY);
+    }
+
+    fn push(&mut self, until: Tick) {
+        if self.until.len() == STARTS_MAX {
+            self.until.pop_front();
         }
-        self.at.push_back(now);
+        self.until.push_back(until);
     }
 
     pub(crate) fn count(&self, now: Tick) -> u16 {
-        let recent = self.at.iter().filter(|at| now.since(**at) < DAY).count();
+        let recent = self.until.iter().filter(|until| **until > now).count();
         u16::try_from(recent).unwrap_or(u16::MAX)
+    }
+
+    /// For how long each of those that count still does.
+    pub(crate) fn left(&self, now: Tick) -> Vec<Millis> {
+        self.until.iter().filter(|until| **until > now).map(|until| until.since(now)).collect()
+    }
+
+    /// Takes those from before a restart in place of those known.
+    pub(crate) fn carry_over(&mut self, left: &[Millis], now: Tick) {
+        let mut left = left.to_vec();
+        left.sort();
+        self.until.clear();
+        for left in left {
+            self.push(now + left.min(DAY));
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_spent_and_comes_back() {
-        let mut budget = DrainBudget::new(WattHours(1_000));
-        budget.pass(Tick(0), Watts(0));
-        for minute in 1..=60 {
-            budget.pass(Tick(minute * 60_000), Watts(1_000));
-        }
-        assert!(!budget.spent(), "a little was refilled meanwhile");
-        for minute in 61..=70 {
-            budget.pass(Tick(minute * 60_000), Watts(1_000));
-        }
-        assert!(budget.spent());
-        budget.pass(Tick(70 * 60_000 + 3_600_000), Watts(0));
-        assert!(budget.spent(), "an hour brings back less than a tenth");
-        budget.pass(Tick(70 * 60_000 + 3 * 3_600_000), Watts(0));
-        assert!(!budget.spent());
-    }
-
-    #[test]
-    fn no_budget_is_always_spent() {
-        let mut budget = DrainBudget::new(WattHours(0));
-        budget.pass(Tick(0), Watts(0));
-        budget.pass(Tick(90_000_000), Watts(0));
-        assert!(budget.spent());
-    }
-
-    #[test]
-    fn a_reload_does_not_refill() {
-        let mut budget = DrainBudget::new(WattHours(100));
-        for minute in 0..10 {
-            budget.pass(Tick(minute * 60_000), Watts(2_000));
-        }
-        assert!(budget.spent());
-        budget.resize(WattHours(101));
-        assert!(budget.spent());
-        budget.resize(WattHours(1_000));
-        assert!(!budget.spent());
-    }
-
-    #[test]
-    fn starts_are_forgotten_after_a_day() {
-        let mut starts = Starts::new();
-        starts.note(Tick(0));
-        starts.note(Tick(1_000));
-        assert_eq!(starts.count(Tick(86_399_999)), 2);
-        assert_eq!(starts.count(Tick(86_400_000)), 1);
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! One charger as the controller sees it: what the user wants, what was decided, what the box says.
 
 use crate::car::Car;
-use crate::config::{ChargerConfig, Config};
+use crate::config::ChargerConfig;
 use crate::history::PowerHistory;
 use crate::power::PowerCheck;
 use crate::reason::Reason;
@@ -69,6 +69,8 @@ pub(crate) struct Charger {
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
     pub(crate) stopped_at: Option<Tick>,
+    /// It was charging before a restart, and it is not known yet when that ended.
+    pub(crate) may_have_run: bool,
     /// When the setpoint last changed.
     pub(crate) moved_at: Option<Tick>,
     /// When it was last heard.
@@ -102,6 +104,7 @@ impl Charger {
             starts: Starts::new(),
             started_at: None,
             stopped_at: None,
+            may_have_run: false,
             moved_at: None,
             heard_at: None,
             origin: Origin::Unread,
@@ -168,7 +171,11 @@ impl Charger {
             self.started_at = Some(now);
             self.origin = Origin::Adopted;
             self.charged_since_start = true;
+        } else if self.may_have_run {
+            // It may have gone on until just now.
+            self.stopped_at = Some(now);
         }
+        self.may_have_run = false;
         self.car.offered(self.setpoint, now);
     }
 
@@ -316,7 +323,7 @@ impl Charger {
     }
 
     /// Whether its car draws more than what a wallbox uses for itself.
-    pub(crate) fn draws(&self) -> bool {
+    pub(crate) fn is_drawing(&self) -> bool {
         self.history.newest_first().next().is_some_and(|(_, power)| power >= AT_REST)
     }
 
@@ -446,6 +453,18 @@ impl Charger {
         self.history.at(at).unwrap_or(Watts::ZERO)
     }
 
+    /// What it draws now. Where that is not measured: the most it may be drawing, unless the car is known to draw nothing.
+    pub(crate) fn draws(&self, now: Tick) -> Watts {
+        let idle = |report: &ChargerReport| {
+            matches!(report.vehicle, Vehicle::Absent | Vehicle::Connected | Vehicle::Requesting)
+        };
+        let unmeasured = || {
+            let idle = self.report.as_ref().is_some_and(idle);
+            if idle { Watts::ZERO } else { self.power_of(self.may_draw()) }
+        };
+        self.history.at(now).unwrap_or_else(unmeasured)
+    }
+
     pub(crate) fn view(&self, now: Tick) -> ChargerView {
         ChargerView {
             mode: self.mode,
@@ -474,15 +493,4 @@ impl Charger {
 fn left(since: Tick, span: Millis, now: Tick) -> Option<Millis> {
     let left = span.0.saturating_sub(now.since(since).0);
     (left > 0).then_some(Millis(left))
-}
-
-/// The blind limit of a mode.
-pub(crate) const fn blind_limit(mode: Mode, config: &Config) -> Milliamps {
-    match mode {
-        Mode::Off => Milliamps::ZERO,
-        Mode::Solar => config.fail_safe.blind_solar,
-        Mode::Slow | Mode::SlowSolar => config.fail_safe.blind_slow,
-        Mode::Fast => config.fail_safe.blind_fast,
-        Mode::Fixed => config.fail_safe.blind_fixed,
-    }
 }

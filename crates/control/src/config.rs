@@ -53,7 +53,7 @@ pub struct BatteryPolicy {
     pub floor_soc: Percent,
     /// What the battery can take; reserved for it below `priority_soc`.
     pub max_charge: Watts,
-    /// Energy the battery may give to the car in `solar` within a day (a bucket that refills evenly over 24 h).
+    /// Energy the battery may give to the cars in `solar` within any 24 hours; 0 takes nothing on purpose.
     pub drain_budget: WattHours,
 }
 
@@ -89,6 +89,19 @@ pub struct FailSafe {
     pub blind_fixed: Milliamps,
     /// Limit of every mode while the grid is gone.
     pub off_grid: Milliamps,
+}
+
+impl FailSafe {
+    /// The limit of a mode without data.
+    pub(crate) const fn blind(&self, mode: Mode) -> Milliamps {
+        match mode {
+            Mode::Off => Milliamps::ZERO,
+            Mode::Solar => self.blind_solar,
+            Mode::Slow | Mode::SlowSolar => self.blind_slow,
+            Mode::Fast => self.blind_fast,
+            Mode::Fixed => self.blind_fixed,
+        }
+    }
 }
 
 /// One charger.

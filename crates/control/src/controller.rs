@@ -5,19 +5,19 @@ use alloc::collections::{BTreeMap, VecDeque};
 use crate::alignment::{AGES, Alignment, add_trail};
 use crate::band::Trend;
 use crate::budget::DrainBudget;
-use crate::charger::{Charger, FIRST_ANSWER, Origin};
+use crate::charger::{Charger, Origin};
 use crate::config::Config;
-use crate::decide::{Belief, Situation, Trigger, decide};
+use crate::decide::{Belief, Situation, Trigger, decide, wants_fresh_samples};
 use crate::judge::cadence::Cadence;
 use crate::judge::response::Moved;
 use crate::judge::{Doubt, Evidence, Judge, Trust};
-use crate::reason::Reason;
+use crate::sharing::{claimed_by_others, site_left};
 use crate::site::{Cars, Sample, Site};
 use crate::types::{
-    Action, ChargerId, ChargerReport, Command, Input, Link, Mode, Order, Reading, Restore, SiteView, Snapshot, Source,
-    Vehicle, Wake,
+    Action, CarryOver, ChargerCarryOver, ChargerId, ChargerReport, Command, Input, Mode, Order, Reading, Restore,
+    SiteView, Snapshot, Source, Wake,
 };
-use crate::units::{Milliamps, Millis, Percent, Tick, Watts};
+use crate::units::{Millis, Percent, Tick, Watts};
 
 /// Orders are renewed this often: each renewal is a completed decision.
 const RENEW_EVERY: Millis = Millis::from_secs(1);
@@ -29,8 +29,6 @@ const STEADY: Watts = Watts(150);
 const EXPORTING: Watts = Watts(-100);
 /// What was learned of the battery's appetite holds this long.
 const APPETITE_HOLDS: Millis = Millis::from_secs(600);
-/// Within this of the start line, fresh samples matter.
-const NEAR_START: Watts = Watts(1_000);
 /// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
 const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
 /// State of charge must fall this far below a line before the line counts as crossed back.
@@ -103,6 +101,20 @@ impl Controller {
             Input::Command(command) => self.command(command),
             Input::Restore(restore) => self.restore(restore),
             Input::Reconfigure(config) => self.reconfigure(config),
+            Input::CarryOver(carried) => self.take_over(&carried),
+        }
+    }
+
+    /// What counts towards the limits over 24 hours, at `now`.
+    pub fn carry_over(&self, now: Tick) -> CarryOver {
+        let now = now.max(self.now);
+        let charger = |charger: &Charger| ChargerCarryOver {
+            starts: charger.starts.left(now),
+            may_run: charger.on() || charger.may_have_run,
+        };
+        CarryOver {
+            drained: Some(self.drain.counted(now)),
+            chargers: self.chargers.iter().map(|(id, known)| (*id, charger(known))).collect(),
         }
     }
 
@@ -161,12 +173,13 @@ impl Controller {
         let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
         Cars {
             unmoved_since: moved.map_or(Tick(0), |at| at + self.alignment.age_at_most()),
-            at_rest: !self.chargers.values().any(|charger| charger.on() || charger.draws()),
+            at_rest: !self.chargers.values().any(|charger| charger.on() || charger.is_drawing()),
         }
     }
 
     fn settle(&mut self) {
         self.site.cars(self.cars());
+        self.drain.pass(self.now, self.on_sun());
         if let Some(sample) = self.site.timeout(self.now, &self.config) {
             self.take_sample(sample);
         }
@@ -177,8 +190,8 @@ impl Controller {
     fn take_sample(&mut self, sample: Sample) {
         let (cars, least, moved) = self.cars_at(&sample);
         let taken = sample.at.before(self.alignment.age());
-        let evidence = self.evidence(&sample, cars, least, moved);
-        let verdict = self.judge.sample(&evidence);
+        let before = self.trend.as_ref().map(Trend::surplus);
+        let verdict = self.judge.sample(&Evidence::new(&sample, (cars, least, moved), before));
         let filled = |doubt: Option<Doubt>| matches!(doubt, Some(Doubt::BatteryFromGrid { .. }));
         if filled(verdict.doubt) && !filled(self.trust.1) {
             // The mean was of a surplus that never was.
@@ -203,7 +216,7 @@ impl Controller {
             Some(trend) => trend.sample(surplus, sample.at),
             None => self.trend = Some(Trend::new(surplus, sample.at)),
         }
-        self.count_drain(sample, taken);
+        self.count_drain(&sample, cars, taken);
         // A battery that is still ramping takes less than it could: only the second sample in a row tells.
         let exporting = sample.grid.is_some_and(|grid| grid < EXPORTING);
         if exporting && self.exporting {
@@ -214,22 +227,6 @@ impl Controller {
             charger.origin = Origin::Decided;
         }
         self.decide_all(Trigger::Sample);
-    }
-
-    fn evidence(&self, sample: &Sample, cars: Watts, least: Watts, moved: Moved) -> Evidence {
-        Evidence {
-            at: sample.at,
-            grid: sample.grid.filter(|_| sample.direct),
-            solar: sample.solar,
-            battery: sample.direct.then_some(sample.battery),
-            load: sample.load,
-            net: sample.net,
-            unconfirmed: sample.unconfirmed,
-            cars,
-            cars_least: least,
-            moved,
-            before: self.trend.as_ref().map(Trend::surplus),
-        }
     }
 
     /// Estimates what all cars drew when the meters were sampled, the least they may have drawn, and whether they had moved. If only bounds
@@ -250,11 +247,22 @@ impl Controller {
         (cars, low, Moved::by(&trail, self.alignment.age_at_most() + FOLLOWED_AFTER))
     }
 
-    /// Only cars charging from the sun spend the battery's budget; who asked for `fast` gets it.
-    fn count_drain(&mut self, sample: Sample, taken: Tick) {
+    /// What the cars in mode `solar` draw now. Only they use the battery's budget: the other modes may take from it what they need.
+    fn on_sun(&self) -> Watts {
+        if !self.config.sources.contains_key(&Source::Battery) {
+            return Watts::ZERO;
+        }
         let on_sun = self.chargers.values().filter(|charger| charger.mode == Mode::Solar);
-        let cars: Watts = on_sun.map(|charger| charger.drew_at(taken)).sum();
-        self.drain.pass(sample.at, sample.battery.positive().min(cars));
+        on_sun.map(|charger| charger.draws(self.now)).sum()
+    }
+
+    /// What a sample leaves the cars in mode `solar` without the battery: all they drew but what it gave. What is exported at the same
+    /// time could have been drawn instead of it.
+    fn count_drain(&mut self, sample: &Sample, cars: Watts, taken: Tick) {
+        let others = self.chargers.values().filter(|charger| charger.mode != Mode::Solar);
+        let others: Watts = others.map(|charger| charger.drew_at(taken)).sum();
+        let from_battery = sample.battery_most.min(sample.net);
+        self.drain.sample(self.now, cars - others - from_battery);
     }
 
     fn report(&mut self, report: ChargerReport) {
@@ -296,6 +304,18 @@ impl Controller {
         charger.mode = restore.mode;
         charger.fixed = restore.fixed.max(charger.config.min).min(charger.config.max);
         charger.stopped_at = restore.stopped_ago.map(|ago| now.before(ago));
+    }
+
+    fn take_over(&mut self, carried: &CarryOver) {
+        if let Some(drained) = &carried.drained {
+            self.drain.carry_over(drained, self.now);
+        }
+        for (id, carried) in &carried.chargers {
+            if let Some(charger) = self.chargers.get_mut(id) {
+                charger.starts.carry_over(&carried.starts, self.now);
+                charger.may_have_run = carried.may_run;
+            }
+        }
     }
 
     fn reconfigure(&mut self, config: Config) {
@@ -357,7 +377,7 @@ impl Controller {
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc();
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.spent() || self.site.battery_closed_by_floor(&self.config);
+        let battery_closed = self.drain.closed() || self.site.battery_closed_by_floor(&self.config);
         let has_battery = self.config.sources.contains_key(&Source::Battery);
         let belief = self.belief();
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {
@@ -373,9 +393,10 @@ impl Controller {
                 soc,
                 soc_live: self.site.soc_age(self.now, &self.config).is_some(),
                 battery_closed: has_battery && battery_closed,
+                battery_spent: has_battery && self.drain.spent(),
                 reserve,
-                claimed: self.claimed_by_others(id),
-                site_left: self.site_left(id),
+                claimed: claimed_by_others(&self.chargers, id, self.now),
+                site_left: site_left(&self.chargers, id, self.config.site_limit, self.now.since(self.began)),
             };
             let Some(charger) = self.chargers.get(&id) else { continue };
             let (setpoint, reason) = decide(charger, &situation);
@@ -387,31 +408,6 @@ impl Controller {
                 self.order(id);
             }
         }
-    }
-
-    /// Sun that others have: all cars that do not charge from the sun or cannot be told to (at what they draw), and those before this one.
-    fn claimed_by_others(&self, id: ChargerId) -> Watts {
-        let others = self.chargers.values().filter(|charger| charger.id != id);
-        others
-            .map(|other| match other.mode {
-                Mode::Off | Mode::Solar | Mode::SlowSolar if other.only_watched() => other.drew_at(self.now),
-                Mode::Slow | Mode::Fast | Mode::Fixed => other.drew_at(self.now),
-                Mode::Solar | Mode::SlowSolar if other.id < id => other.claimed(self.now),
-                Mode::Off | Mode::Solar | Mode::SlowSolar => Watts::ZERO,
-            })
-            .sum()
-    }
-
-    /// What the others leave of the site's limit, by what each of them may draw at this moment.
-    fn site_left(&self, id: ChargerId) -> Milliamps {
-        let others = self.chargers.values().filter(|charger| charger.id != id);
-        let waits = self.now.since(self.began) <= FIRST_ANSWER && others.clone().any(Charger::may_still_run);
-        let counted = others.filter(|other| !(waits && other.may_still_run()));
-        let used = counted.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
-        let left = Milliamps(self.config.site_limit.0.saturating_sub(used));
-        // A box not heard since the start may go on with what it had before: what others have then is known to fit. Nobody rises, and only
-        // if it is not heard for long must they make room for all that it may have.
-        if waits { left.min(self.chargers.get(&id).map_or(Milliamps::ZERO, Charger::told)) } else { left }
     }
 
     /// Power kept for the battery while it comes first: what it can take, as far as that is known.
@@ -454,7 +450,7 @@ impl Controller {
         if recent(self.refreshed_at) || recent(self.trend.as_ref().map(Trend::at)) {
             return;
         }
-        if self.chargers.values().any(matters) {
+        if self.chargers.values().any(wants_fresh_samples) {
             self.refreshed_at = Some(self.now);
             self.actions.push_back(Action::Refresh);
         }
@@ -485,19 +481,6 @@ impl Controller {
     pub(crate) fn trend_memory(&self) -> Option<(i64, i64)> {
         self.trend.as_ref().map(Trend::memory)
     }
-}
-
-fn matters(charger: &Charger) -> bool {
-    let plugged = charger.report.is_some_and(|report| {
-        report.link == Link::Online
-            && matches!(report.vehicle, Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging)
-    });
-    let near = if let Reason::TooLittleSun { surplus, start_at } = charger.reason {
-        surplus + NEAR_START >= start_at
-    } else {
-        charger.on() || matches!(charger.reason, Reason::NoData { .. } | Reason::Doubted { .. })
-    };
-    plugged && near && matches!(charger.mode, Mode::Solar | Mode::SlowSolar)
 }
 
 #[cfg(test)]

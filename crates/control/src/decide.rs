@@ -3,7 +3,7 @@
 mod belief;
 
 use crate::band::{Band, Lines, Trend};
-use crate::charger::{Charger, Origin, blind_limit};
+use crate::charger::{Charger, Origin};
 use crate::config::Config;
 use crate::phases::Crossing;
 use crate::reason::Reason;
@@ -17,6 +17,9 @@ const REPORTS_STOP: Millis = Millis::from_secs(75);
 
 /// While the house runs from the home battery, this much of the surplus is left to it.
 const OFF_GRID_RESERVE: Watts = Watts(1_000);
+
+/// Within this of the start line, fresh samples matter.
+const NEAR_START: Watts = Watts(1_000);
 
 /// What a box connects when it does not connect one phase.
 const ALL_PHASES: u8 = 3;
@@ -50,8 +53,10 @@ pub(crate) struct Situation<'a> {
     /// State of charge, and whether it was heard live.
     pub(crate) soc: Option<Percent>,
     pub(crate) soc_live: bool,
-    /// Nothing may come from the battery on purpose: its budget is spent, or it is at its floor.
+    /// Nothing may come from the battery on purpose: little is left of its budget, or it is at its floor.
     pub(crate) battery_closed: bool,
+    /// The battery has given the cars all it may within 24 hours.
+    pub(crate) battery_spent: bool,
     /// The battery is to be filled first, and this much is kept for it.
     pub(crate) reserve: Watts,
     /// What other chargers have claimed of the surplus.
@@ -213,7 +218,7 @@ fn sighted(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decisio
     if age <= situation.config.fail_safe.stop_after {
         return (wish, reason);
     }
-    let limit = blind_limit(charger.mode, situation.config).floor_to(charger.config.step);
+    let limit = situation.config.fail_safe.blind(charger.mode).floor_to(charger.config.step);
     if limit < charger.min() {
         off(Reason::Blind { age })
     } else if wish > limit {
@@ -289,7 +294,18 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     if situation.trigger == Trigger::Time {
         return time_passes(charger, situation);
     }
+    if situation.battery_spent {
+        return without_battery(charger, situation);
+    }
     if charger.on() { go_on(charger, situation, trend) } else { start(charger, situation, trend) }
+}
+
+/// The battery's budget is used up. Each cloud would take more of it before it is seen, so the car waits until some of it is back.
+fn without_battery(charger: &Charger, situation: &Situation<'_>) -> Decision {
+    match charger.min_on_left(situation.now, &situation.config.solar).filter(|_| charger.on()) {
+        Some(left) => (charger.min(), Reason::MinimumOn { left }),
+        None => off(Reason::BudgetUsed),
+    }
 }
 
 /// Break-even share of sun: none may come from a battery that is closed.
@@ -440,4 +456,18 @@ fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milli
     let current = charger.current_for(surplus);
     let step = charger.on() && current > charger.setpoint && current.0 - charger.setpoint.0 <= charger.config.step.0;
     if step && !situation.settled { charger.setpoint } else { current }
+}
+
+/// Whether fresh samples would help: while a car follows the surplus, and near the line where it would start.
+pub(crate) fn wants_fresh_samples(charger: &Charger) -> bool {
+    let plugged = charger.report.is_some_and(|report| {
+        report.link == Link::Online
+            && matches!(report.vehicle, Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging)
+    });
+    let near = if let Reason::TooLittleSun { surplus, start_at } = charger.reason {
+        surplus + NEAR_START >= start_at
+    } else {
+        charger.on() || matches!(charger.reason, Reason::NoData { .. } | Reason::Doubted { .. })
+    };
+    plugged && near && matches!(charger.mode, Mode::Solar | Mode::SlowSolar)
 }

@@ -30,6 +30,7 @@ use balance::{Balance, tolerance};
 use battery::BatteryYield;
 use response::{Moved, Response};
 
+use crate::site::Sample;
 use crate::units::{Tick, Watts};
 
 /// What a sample may be used for.
@@ -73,6 +74,29 @@ pub(crate) struct Evidence {
     pub(crate) moved: Moved,
     /// Surplus of the sample before.
     pub(crate) before: Option<Watts>,
+}
+
+impl Evidence {
+    /// What a sample says; of the cars, what they drew, the least they may have drawn, and whether they moved.
+    pub(crate) fn new(
+        sample: &Sample,
+        (cars, cars_least, moved): (Watts, Watts, Moved),
+        before: Option<Watts>,
+    ) -> Self {
+        Self {
+            at: sample.at,
+            grid: sample.grid.filter(|_| sample.direct),
+            solar: sample.solar,
+            battery: sample.direct.then_some(sample.battery),
+            load: sample.load,
+            net: sample.net,
+            unconfirmed: sample.unconfirmed,
+            cars,
+            cars_least,
+            moved,
+            before,
+        }
+    }
 }
 
 /// A rise without a second witness of more than this waits for another sample.

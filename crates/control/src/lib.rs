@@ -32,6 +32,7 @@ mod pause;
 mod phases;
 mod power;
 mod reason;
+mod sharing;
 mod site;
 mod switching;
 #[cfg(test)]
@@ -45,7 +46,7 @@ pub use controller::Controller;
 pub use judge::{Doubt, Sources};
 pub use reason::Reason;
 pub use types::{
-    Action, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode, Needs, Order, Overdrawn, Reading,
-    Restore, SiteView, Snapshot, Source, Vehicle, Wake,
+    Action, CarryOver, ChargerCarryOver, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode,
+    Needs, Order, Overdrawn, Reading, Restore, SiteView, Snapshot, Source, Spent, Vehicle, Wake,
 };
 pub use units::{Milliamps, Millis, Percent, Permille, Tick, Volts, WattHours, Watts};

@@ -110,6 +110,8 @@ pub enum Reason {
         /// Its state of charge.
         soc: Percent,
     },
+    /// The home battery has given the cars all it may within 24 hours.
+    BudgetUsed,
     /// Too soon after the start to stop.
     MinimumOn {
         /// Time left.
@@ -220,6 +222,7 @@ impl Reason {
             Self::SunGone { .. } => "sun-gone",
             Self::BatteryFirst { .. } => "battery-first",
             Self::BatteryCarries { .. } => "battery-carries",
+            Self::BudgetUsed => "budget-used",
             Self::MinimumOn { .. } => "minimum-on",
             Self::MinimumOff { .. } => "minimum-off",
             Self::StartsUsed { .. } => "starts-used",
@@ -288,6 +291,9 @@ impl fmt::Display for Reason {
                 write!(f, "the home battery comes first until {below}, its charge is not known")
             }
             Self::BatteryCarries { soc } => write!(f, "the home battery at {soc} carries the car through a cloud"),
+            Self::BudgetUsed => {
+                f.write_str("the home battery has given the car all it may within 24 h (battery.drain-budget-wh)")
+            }
             Self::MinimumOn { left: Millis(0) } => f.write_str("stops at the next sample unless the surplus returns"),
             Self::MinimumOn { left } => {
                 write!(f, "too little surplus, too soon to stop: minimum on-time for {left} more")

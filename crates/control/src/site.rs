@@ -43,6 +43,8 @@ pub(crate) struct Sample {
     pub(crate) net: Watts,
     /// Battery power: metered, or what the balance leaves for it; 0 where there is no battery.
     pub(crate) battery: Watts,
+    /// The most that the battery may be giving: what it says, or what the balance leaves for it where that is more or it says nothing.
+    pub(crate) battery_most: Watts,
     /// Grid power, where known.
     pub(crate) grid: Option<Watts>,
     /// Production, where known.
@@ -325,10 +327,17 @@ impl Site {
         };
         let live_grid = watts(live(Source::Grid)).filter(|_| grid.is_none());
         let battery = metered.or_else(|| live_grid.map(|grid| net - grid)).unwrap_or(Watts::ZERO);
+        let left = match (has_battery, grid.or(live_grid), metered) {
+            (false, _, _) => Watts::ZERO,
+            (true, Some(grid), _) => load.zip(solar).map_or(net, |(load, solar)| net.max(load - solar)) - grid,
+            (true, None, Some(battery)) => battery,
+            (true, None, None) => net,
+        };
         let sample = Sample {
             at: burst.since,
             net,
             battery,
+            battery_most: metered.map_or(left, |battery| battery.max(left)),
             grid: grid.or(live_grid),
             solar,
             load,

@@ -1,6 +1,7 @@
 //! What goes in and what comes out. Plain data; the shell turns it into packets, frames, files and text.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::judge::{Doubt, Sources};
@@ -108,6 +109,36 @@ pub enum Input {
     Restore(Restore),
     /// The configuration was read again.
     Reconfigure(Config),
+    /// What counts towards limits over 24 hours from before a restart. To be told after [`Input::Restore`] and before the first report.
+    CarryOver(CarryOver),
+}
+
+/// What counts towards limits over 24 hours: taken from one controller with [`crate::Controller::carry_over`], told to the next.
+/// Times are given as what is left of them, as ticks do not survive a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CarryOver {
+    /// What the battery gave to cars in mode `solar`, in place of what is known; `None` leaves that as it is.
+    pub drained: Option<Vec<Spent>>,
+    /// The chargers. Those not named keep what is known of them.
+    pub chargers: BTreeMap<ChargerId, ChargerCarryOver>,
+}
+
+/// Energy that counts towards a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// For how much longer it counts.
+    pub left: Millis,
+    /// How much, at least 0.
+    pub energy: WattHours,
+}
+
+/// What counts of one charger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargerCarryOver {
+    /// For how much longer each automatic start counts.
+    pub starts: Vec<Millis>,
+    /// It was charging when it was last known: unless it is found charging, it has stopped no earlier than its first report.
+    pub may_run: bool,
 }
 
 /// What a charger's state was before a restart.

@@ -91,7 +91,7 @@ pub enum Notice {
     WakeEnded,
     /// There is no way to wake the car now.
     WakeImpossible,
-    /// A lock left over from before the start was taken back.
+    /// Unlocked once after the start, as it may have been left locked.
     Unlocked,
     /// The phases are to be switched, but this box has nothing to do that with.
     NoPhaseSwitch,
@@ -241,7 +241,7 @@ impl fmt::Display for Notice {
             Self::WakeStarted => f.write_str("locked for some seconds to wake the car"),
             Self::WakeEnded => f.write_str("unlocked again"),
             Self::WakeImpossible => f.write_str("the car cannot be woken now"),
-            Self::Unlocked => f.write_str("a lock left over from an interrupted wake-up was taken back"),
+            Self::Unlocked => f.write_str("unlocked, as an interrupted wake-up may have left it locked"),
             Self::NoPhaseSwitch => {
                 f.write_str("cannot switch phases: take `phase-switch` out of its table in the configuration")
             }

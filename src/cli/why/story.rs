@@ -157,7 +157,7 @@ impl Scan {
                     before.decided.keys().for_each(|id| event(*id, text.clone()));
                 }
             }
-            Record::Input(Input::Reading(_) | Input::Restore(_))
+            Record::Input(Input::Reading(_) | Input::Restore(_) | Input::CarryOver(_))
             | Record::Timeout
             | Record::Action(_)
             | Record::Sample(_)

@@ -5,9 +5,10 @@ use std::vec::Vec;
 
 use super::*;
 use crate::config::SolarPolicy;
+use crate::reason::Reason;
 use crate::testing::{Bench, CAR, config, report};
-use crate::types::{Fault, Reading};
-use crate::units::{Permille, Volts, WattHours};
+use crate::types::{Fault, Link, Vehicle};
+use crate::units::{Milliamps, Permille, Volts, WattHours};
 
 mod battery;
 mod cars;
@@ -19,6 +20,7 @@ mod several;
 /// Drives the whole controller with a series of surplus and holds setpoint, mean and volatility against the golden day, row by row.
 fn follows_the_golden_day(rows: &[(u64, i32, u32, i64, i64)], sigma: u16, cost: i64) {
     let mut config = config();
+    config.battery.drain_budget = WattHours(1_000_000);
     config.solar = SolarPolicy {
         min_share: Permille(sigma),
         start_cost: WattHours(cost),

@@ -70,7 +70,7 @@ pub(super) fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decis
     let asking = matches!(reason, Reason::Asking { .. } | Reason::DataLost { .. });
     let quiet = age.0.saturating_mul(3) > situation.belief.stale_after.0.saturating_mul(2);
     let lower = Milliamps(charger.setpoint.0.saturating_sub(ASKING_STEP.0)).max(charger.min());
-    if quiet && !asking && charger.draws() && charger.setpoint > lower {
+    if quiet && !asking && charger.is_drawing() && charger.setpoint > lower {
         return (lower, Reason::Asking { age: coarse(age) });
     }
     (charger.setpoint, reason)

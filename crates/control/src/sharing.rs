@@ -1,0 +1,38 @@
+//! How several chargers share the surplus and the fuse. Pure functions over all of them.
+
+use alloc::collections::BTreeMap;
+
+use crate::charger::{Charger, FIRST_ANSWER};
+use crate::types::{ChargerId, Mode};
+use crate::units::{Milliamps, Millis, Tick, Watts};
+
+/// Surplus that the others have: all cars that do not charge from it or cannot be told to (at what they draw), and those before this one.
+pub(crate) fn claimed_by_others(chargers: &BTreeMap<ChargerId, Charger>, id: ChargerId, now: Tick) -> Watts {
+    let others = chargers.values().filter(|charger| charger.id != id);
+    others
+        .map(|other| match other.mode {
+            Mode::Off | Mode::Solar | Mode::SlowSolar if other.only_watched() => other.drew_at(now),
+            Mode::Slow | Mode::Fast | Mode::Fixed => other.drew_at(now),
+            Mode::Solar | Mode::SlowSolar if other.id < id => other.claimed(now),
+            Mode::Off | Mode::Solar | Mode::SlowSolar => Watts::ZERO,
+        })
+        .sum()
+}
+
+/// What the others leave of the site's `limit`, by what each of them may draw at this moment; `running` is the time since the start.
+///
+/// A wallbox not heard since the start may go on with what it had before: what the others have then is known to fit. Nobody rises, and
+/// only if it is not heard for long must they make room for all that it may have.
+pub(crate) fn site_left(
+    chargers: &BTreeMap<ChargerId, Charger>,
+    id: ChargerId,
+    limit: Milliamps,
+    running: Millis,
+) -> Milliamps {
+    let others = chargers.values().filter(|charger| charger.id != id);
+    let waits = running <= FIRST_ANSWER && others.clone().any(Charger::may_still_run);
+    let counted = others.filter(|other| !(waits && other.may_still_run()));
+    let used = counted.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
+    let left = Milliamps(limit.0.saturating_sub(used));
+    if waits { left.min(chargers.get(&id).map_or(Milliamps::ZERO, Charger::told)) } else { left }
+}

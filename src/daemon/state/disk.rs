@@ -1,0 +1,237 @@
+//! The file of the state. It is replaced as a whole (written beside, synced, renamed), on a thread of its own: a slow SD card does not
+//! hold up the loop. Whatever lies in its place and is no such file is set aside and said once; charging goes on without it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::State;
+use super::file::{Form, Unreadable, Uptime, parse};
+
+/// A file that is larger was not written by this program: one charger takes some 10 kB at most, with 200 starts and two days of slots.
+const SIZE_MAX: u64 = 1 << 20;
+/// So many damaged files are kept; then the last of them is replaced.
+const ASIDE_MAX: u32 = 5;
+
+/// What it means that the state is lost.
+const LOST: &str = "modes and limits begin anew, and each charger is unlocked once, as it may have been left locked";
+
+/// What became of the stored state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::daemon) enum Found {
+    /// It was read.
+    Whole,
+    /// There was none: the first start, or it was deleted. A charger may have been left locked.
+    Nothing,
+    /// There was something that could not be read. A charger may have been left locked, and may just have been stopped.
+    Damaged,
+}
+
+/// Why there is no state.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Unreadable(#[from] Unreadable),
+    #[error("it cannot be read: {0}")]
+    Disk(#[from] io::Error),
+    #[error("it is {0}, not a file")]
+    Kind(&'static str),
+    #[error("it is larger than {SIZE_MAX} bytes")]
+    Large,
+    #[error("it is not UTF-8")]
+    Text,
+}
+
+/// Reads the state; what cannot be read is set aside.
+pub(in crate::daemon) fn load(path: &Path) -> (State, Found) {
+    let problem = match read(path) {
+        Ok(state) => return (state, Found::Whole),
+        Err(Problem::Disk(error)) if error.kind() == io::ErrorKind::NotFound => return (State::new(), Found::Nothing),
+        Err(problem) => problem,
+    };
+    match set_aside(path) {
+        Ok(aside) => {
+            let aside = aside.display();
+            warn!(
+                path = %path.display(), aside = %aside,
+                "the stored state is of no use ({problem}) and is now at {aside}; {LOST}"
+            );
+        }
+        Err(error) => {
+            warn!(
+                path = %path.display(), %error,
+                "the stored state is of no use ({problem}), and cannot be set aside either ({error}); {LOST}"
+            );
+        }
+    }
+    (State::new(), Found::Damaged)
+}
+
+fn read(path: &Path) -> Result<State, Problem> {
+    // Looked at before it is opened: to open a pipe would wait for somebody to write.
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(Problem::Kind("a folder"));
+    }
+    if !kind.is_file() {
+        return Err(Problem::Kind("a device or a pipe"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(Problem::Large);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Problem::Text)?;
+    Ok(parse(&text, &Uptime::read())?)
+}
+
+/// Gives what lies there another name, `….damaged-1` to `….damaged-5`.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = |number: u32| {
+        let mut name = OsString::from(path);
+        name.push(format!(".damaged-{number}"));
+        PathBuf::from(name)
+    };
+    let free = (1..=ASIDE_MAX).map(name).find(|aside| fs::symlink_metadata(aside).is_err());
+    let aside = free.unwrap_or_else(|| name(ASIDE_MAX));
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+pub(in crate::daemon) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // Half a file is of no use, and the disk may be full.
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Writes a file that was not there before: whatever is, a pipe or a link to elsewhere, is removed and not written to.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) | Ok(()) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// A finished attempt to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::daemon) struct Saved {
+    /// Which [`Writer::save`] it answers; later ones answer earlier ones too.
+    pub(in crate::daemon) generation: u64,
+    /// Whether it is on the disk.
+    pub(in crate::daemon) ok: bool,
+}
+
+/// Stores on a thread of its own; only the newest state counts.
+#[derive(Debug)]
+pub(in crate::daemon) struct Writer {
+    desk: Arc<Desk>,
+    generation: u64,
+    last: Option<Form>,
+}
+
+impl Writer {
+    /// Starts the thread. Each finished attempt is told through the channel.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(in crate::daemon) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
+        let desk = Arc::new(Desk { place: Mutex::new(Place::Empty), changed: Condvar::new() });
+        let (told, saved) = mpsc::channel(16);
+        let theirs = Arc::clone(&desk);
+        thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &theirs, &told))?;
+        Ok((Self { desk, generation: 0, last: None }, saved))
+    }
+
+    /// The last attempt has failed: the next [`Self::save`] tries again, whether anything has changed or not.
+    pub(in crate::daemon) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// Has the state stored, if it differs from the last one; returns the generation to wait for.
+    pub(in crate::daemon) fn save(&mut self, state: &State) -> u64 {
+        let form = Form::new(state, &Uptime::read());
+        if !self.last.as_ref().is_some_and(|last| last.says_the_same_as(&form)) {
+            self.generation += 1;
+            self.desk.put(Place::Job(self.generation, form.text()));
+            self.last = Some(form);
+        }
+        self.generation
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.desk.put(Place::Closed);
+    }
+}
+
+/// Where states are handed over. It has one place: with a disk that hangs, a newer state takes the place of the waiting one.
+#[derive(Debug)]
+struct Desk {
+    place: Mutex<Place>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+enum Place {
+    Empty,
+    Job(u64, String),
+    /// Nothing more will come.
+    Closed,
+}
+
+impl Desk {
+    fn put(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        self.changed.notify_one();
+    }
+
+    /// Waits for a state; `None` when no more will come.
+    fn take(&self) -> Option<(u64, String)> {
+        let empty = |place: &mut Place| matches!(place, Place::Empty);
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.changed.wait_while(place, empty).unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *place, Place::Empty) {
+            Place::Job(generation, text) => Some((generation, text)),
+            Place::Empty | Place::Closed => None,
+        }
+    }
+}
+
+fn write_all(path: &Path, desk: &Desk, told: &mpsc::Sender<Saved>) {
+    let mut failing = false;
+    while let Some((generation, text)) = desk.take() {
+        let result = replace(path, &text);
+        match &result {
+            Err(error) if !failing => {
+                warn!(%error, path = %path.display(), "mode and counters cannot be stored ({error}); charging goes on");
+            }
+            Ok(()) if failing => info!("mode and counters can be stored again"),
+            Err(_) | Ok(()) => {}
+        }
+        failing = result.is_err();
+        if told.blocking_send(Saved { generation, ok: !failing }).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Moments, versions, and what counts after a restart.
+
+use super::file::{Form, Unreadable, Uptime, parse};
+use super::*;
+
+const CAR: ChargerId = ChargerId(0);
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+pub(super) fn state() -> State {
+    // Far in the future: moments that are over are not written.
+    let far = Moment(i64::MAX / 2);
+    let charger = ChargerState {
+        mode: Mode::SlowSolar,
+        fixed: Milliamps(8_000),
+        meter: EnergyMeter::resume(WattHours(12), Some(WattHours(3_000)), Millis(0)),
+        running: true,
+        stopped: Some(Moment(12)),
+        starts: vec![far],
+        locked: true,
+    };
+    State {
+        chargers: BTreeMap::from([("carport".to_owned(), charger)]),
+        drained: vec![(far, WattHours(300))],
+        ..State::new()
+    }
+}
+
+fn ids() -> BTreeMap<ChargerId, String> {
+    BTreeMap::from([(CAR, "carport".to_owned())])
+}
+
+fn at(boot: &str, now: i64) -> Uptime {
+    Uptime { boot: Some(boot.to_owned()), now: Moment(now) }
+}
+
+/// What is told after the state was written in one uptime and read in another.
+fn through(state: &State, written: &Uptime, read: &Uptime) -> State {
+    parse(&Form::new(state, written).text(), read).unwrap()
+}
+
+/// Counts 200 Wh and two starts at the second hour of a run.
+fn after_two_hours() -> State {
+    let mut state = state();
+    let now = Moment(2 * HOUR);
+    let day = Millis(DAY.unsigned_abs());
+    let counts = CarryOver {
+        drained: Some(vec![Spent { left: day, energy: WattHours(200) }]),
+        chargers: BTreeMap::from([(CAR, ChargerCarryOver { starts: vec![Millis(1_000), day], may_run: true })]),
+    };
+    assert!(state.take(&counts, &ids(), now, WattHours(40)));
+    assert!(!state.take(&counts, &ids(), now, WattHours(40)), "the same is not worth storing");
+    state.get_mut("carport").unwrap().stopped = Some(Moment(HOUR));
+    state
+}
+
+#[test]
+fn uptime_is_read_with_its_fraction() {
+    for (text, ms) in [("0.05", 50), ("12345.67", 12_345_670), ("7", 7_000), ("1.2345", 1_234)] {
+        assert_eq!(milliseconds(text), Some(ms), "{text}");
+    }
+    assert_eq!(milliseconds("x.1"), None);
+    assert!(Moment::now() > Moment(0));
+}
+
+#[test]
+fn within_one_run_of_the_machine_every_second_of_a_restart_passes() {
+    let loaded = through(&after_two_hours(), &at("a", 2 * HOUR), &at("a", 3 * HOUR));
+    let told = loaded.carry_over(&ids(), Moment(3 * HOUR), true);
+    let left = Millis((DAY - HOUR).unsigned_abs());
+    assert_eq!(told.drained, Some(vec![Spent { left, energy: WattHours(200) }]));
+    let charger = &told.chargers[&CAR];
+    assert_eq!((charger.starts.as_slice(), charger.may_run), ([Millis(0), left].as_slice(), true));
+    assert_eq!(loaded.get("carport").unwrap().stopped, Some(Moment(HOUR)));
+}
+
+/// A Pi without a battery-backed clock cannot tell how long it was off: nothing is older than it is known to be.
+#[test]
+fn after_a_reboot_of_unknown_length_nothing_is_forgotten_too_early() {
+    let loaded = through(&after_two_hours(), &at("a", 2 * HOUR), &at("b", HOUR / 2));
+    let told = loaded.carry_over(&ids(), Moment(HOUR / 2), true);
+    let left = Millis((DAY - HOUR / 2).unsigned_abs());
+    assert_eq!(told.drained, Some(vec![Spent { left, energy: WattHours(200) }]));
+    assert_eq!(told.chargers[&CAR].starts, [Millis(0), left]);
+    // One hour before the end of the other run, and half an hour of this one.
+    let stopped = loaded.get("carport").unwrap().stopped.unwrap();
+    assert_eq!(Moment(HOUR / 2).since(stopped), Millis((HOUR + HOUR / 2).unsigned_abs()));
+    // An uptime that went back is another run, whatever its name.
+    let back = through(&after_two_hours(), &at("a", 2 * HOUR), &at("a", HOUR));
+    assert_eq!(
+        back.carry_over(&ids(), Moment(HOUR), true).chargers[&CAR].starts[1],
+        Millis((DAY - HOUR).unsigned_abs())
+    );
+}
+
+#[test]
+fn what_the_battery_gives_is_stored_ahead() {
+    let mut state = after_two_hours();
+    state.get_mut("carport").unwrap().mode = Mode::Solar;
+    let mut stored = 0;
+    let mut given = 200;
+    let mut times = 0;
+    for second in 0..3_600 {
+        given += second % 2;
+        let now = Moment(2 * HOUR + second * 1_000);
+        let counts = CarryOver {
+            drained: Some(vec![Spent { left: Millis(DAY.unsigned_abs()), energy: WattHours(given) }]),
+            chargers: BTreeMap::from([(CAR, ChargerCarryOver { starts: Vec::new(), may_run: true })]),
+        };
+        if state.take(&counts, &ids(), now, WattHours(40)) {
+            times += 1;
+            let loaded = through(&state, &at("a", now.0), &at("a", now.0));
+            stored = loaded.drained.iter().map(|(_, energy)| energy.0).sum::<i64>();
+        }
+        assert!(stored >= given && stored <= given + 40, "{stored} of {given}");
+    }
+    assert!((44..=47).contains(&times), "{times}");
+}
+
+#[test]
+fn version_1_is_read_for_ever() {
+    let text = r#"{"version":1,"chargers":{"carport":{"mode":"slow+solar","fixed-ma":8000,"energy-wh":12,"energy-raw-wh":3000,
+        "stopped":{"boot":"a","seconds":3600},"locked":true}}}"#;
+    let state = parse(text, &at("a", 2 * HOUR)).unwrap();
+    let charger = state.get("carport").unwrap();
+    assert_eq!((charger.mode, charger.fixed, charger.locked), (Mode::SlowSolar, Milliamps(8_000), true));
+    assert_eq!((charger.meter.total(), charger.meter.base()), (Some(WattHours(12)), Some(WattHours(3_000))));
+    assert_eq!(charger.stopped, Some(Moment(HOUR)));
+    assert_eq!(parse(text, &at("b", 2 * HOUR)).unwrap().get("carport").unwrap().stopped, Some(Moment(0)));
+    let empty = r#"{"version":1,"chargers":{"carport":{"mode":"off","fixed-ma":6000,"energy-wh":0,"energy-raw-wh":null,"stopped":null,"locked":false}}}"#;
+    assert_eq!(parse(empty, &at("a", 1)).unwrap().get("carport").unwrap().meter.total(), None);
+}
+
+#[test]
+fn version_2_is_read_for_ever_and_written() {
+    let golden = include_str!("../../../tests/golden/state-v2.json");
+    let uptime = at("5a8f7a0c-5a8f-4c1d-9d0e-0123456789ab", 2 * HOUR);
+    let state = parse(golden, &uptime).unwrap();
+    assert_eq!(Form::new(&state, &uptime).text(), golden.trim_end());
+    let charger = state.get("carport").unwrap();
+    assert_eq!((charger.mode, charger.running, charger.stopped), (Mode::Solar, true, Some(Moment(HOUR))));
+    assert_eq!((charger.starts.len(), charger.meter.base()), (2, Some(WattHours(1_234_625))));
+    assert_eq!(state.drained, [(Moment(DAY), WattHours(160)), (Moment(DAY + HOUR), WattHours(40))]);
+}
+
+#[test]
+fn a_newer_version_is_told_from_damage() {
+    assert_eq!(parse(r#"{"version":7,"what":[]}"#, &at("a", 1)), Err(Unreadable::Newer(7)));
+    for damage in
+        [r#"{"version":0}"#, r#"{"version":2}"#, r#"{"version":-1}"#, "7", r#"{"version":1,"chargers":{"a":{}}}"#]
+    {
+        assert!(matches!(parse(damage, &at("a", 1)), Err(Unreadable::Damaged(_))), "{damage}");
+    }
+}
+
+#[test]
+fn numbers_out_of_any_range_do_no_harm() {
+    let text = format!(
+        r#"{{"version":2,"boot":null,"saved-ms":{min},"drained":[{{"until-ms":{max},"wh":{min}}},{{"until-ms":{min},"wh":{max}}}],
+        "chargers":{{"carport":{{"mode":"solar","fixed-ma":4294967295,"energy-wh":{min},"energy-raw-wh":{max},"running":true,
+        "stopped-ms":{max},"starts-until-ms":[{min},{max}],"locked":false}}}}}}"#,
+        min = i64::MIN,
+        max = i64::MAX
+    );
+    let mut state = parse(&text, &at("a", 1)).unwrap();
+    let told = state.carry_over(&ids(), Moment(i64::MIN), true);
+    state.take(&told, &ids(), Moment(i64::MAX), WattHours(i64::MAX));
+    assert!(Form::new(&state, &at("a", i64::MIN)).text().contains("carport"));
+}
