@@ -1,5 +1,15 @@
-//! The codes and fields of all that is recorded. Append-only: a code keeps its meaning for ever, a new variant takes the next one, and a
-//! change of a struct's fields raises [`super::batch::FORMAT`].
+//! The codes and fields of all that is recorded. Append-only: what was written once is read for ever.
+//!
+//! # How to add something
+//! * **A field of a struct, or of a variant**: at the end of its list, behind `; since 2:`, with the value that it has in older journals:
+//!   `Restore { charger, mode, fixed, stopped_ago; since 2: starts = 0, drained = WattHours(0) }`. More of the same format go behind it,
+//!   after a comma. The lists before `; since` are frozen: nothing in them is renamed, moved, removed or given another type.
+//! * **A variant**: the next free code.
+//! * **A field of `ChargerReport`**: the next free bit in `report!`. A report without it says what `ChargerReport::silent` says.
+//! * **A field of `Order`, or a kind of record**: by hand in `Codec`; `input.format` says whether there is such a field.
+//!
+//! `FORMAT` (in `batch.rs`) is raised by the first such change after a release, and stays until the next release: 1 is what 0.1.0 wrote,
+//! 2 is being made. `tests/golden/journal-v1.sqlite` must be read as it is by every version to come.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +20,7 @@ use control::{
 };
 
 use super::record::{Decided, Head, Record, Sample, Start};
-use super::wire::{Damaged, Field, codes, fields};
+use super::wire::{Bytes, Damaged, Field, codes, fields};
 
 fields! {
     Watts { 0 }
@@ -82,7 +92,7 @@ impl Field for ChargerReport {
         Memory::first(self.charger).put(self, Tick(0), out);
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         let charger = ChargerId::take(input)?;
         Memory::first(charger).take(Tick(0), input)
     }
@@ -117,7 +127,7 @@ fn put_number<T: Number>(new: T, old: Option<T>, out: &mut Vec<u8>) {
     new.wide().wrapping_sub(old.map_or(0, T::wide)).put(out);
 }
 
-fn take_number<T: Number>(old: Option<T>, input: &mut &[u8]) -> Result<T, Damaged> {
+fn take_number<T: Number>(old: Option<T>, input: &mut Bytes<'_>) -> Result<T, Damaged> {
     T::narrow(i64::take(input)?.wrapping_add(old.map_or(0, T::wide))).ok_or(Damaged::Range)
 }
 
@@ -128,7 +138,10 @@ fn put_numbers<T: Number, const N: usize>(new: Option<[T; N]>, old: Option<[T; N
     }
 }
 
-fn take_numbers<T: Number, const N: usize>(old: Option<[T; N]>, input: &mut &[u8]) -> Result<Option<[T; N]>, Damaged> {
+fn take_numbers<T: Number, const N: usize>(
+    old: Option<[T; N]>,
+    input: &mut Bytes<'_>,
+) -> Result<Option<[T; N]>, Damaged> {
     if !bool::take(input)? {
         return Ok(None);
     }
@@ -160,8 +173,12 @@ macro_rules! report {
                 $( if old.$numbers != report.$numbers { put_numbers(report.$numbers, old.$numbers, out); } )*
             }
 
-            fn take(&mut self, tick: Tick, input: &mut &[u8]) -> Result<ChargerReport, Damaged> {
+            fn take(&mut self, tick: Tick, input: &mut Bytes<'_>) -> Result<ChargerReport, Damaged> {
                 let changed = u64::take(input)?;
+                let known = $( 1 << $bit )|* $( | 1 << $number_bit )* $( | 1 << $numbers_bit )*;
+                if changed & !known != 0 {
+                    return Err(Damaged::Range);
+                }
                 let mut report = self.0;
                 report.at = Tick(tick.0.wrapping_sub(i64::take(input)?.cast_unsigned()));
                 $( if changed >> $bit & 1 == 1 { report.$field = Field::take(input)?; } )*
@@ -231,12 +248,11 @@ impl Codec {
     }
 
     /// Reads a record.
-    pub(super) fn take(&mut self, input: &mut &[u8]) -> Result<(Tick, Record), Damaged> {
-        let (code, rest) = input.split_first().ok_or(Damaged::Short)?;
-        *input = rest;
+    pub(super) fn take(&mut self, input: &mut Bytes<'_>) -> Result<(Tick, Record), Damaged> {
+        let code = input.byte()?;
         let tick = Tick(self.tick.0.wrapping_add(i64::take(input)?.cast_unsigned()));
         self.tick = tick;
-        let record = match *code {
+        let record = match code {
             0 => Record::Timeout,
             1 => Record::Input(Input::Reading(Field::take(input)?)),
             2 => {

@@ -26,9 +26,12 @@ pub enum ReadError {
     Foreign(PathBuf),
     /// It was written by a newer surplusd.
     #[error(
-        "the journal has version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it, or a newer one"
+        "the journal was written by a newer surplusd (version {0} of its tables, this one reads {SCHEMA}): use the surplusd that wrote it, or a newer one"
     )]
     Newer(i64),
+    /// It was written by an older surplusd that this one does not know.
+    #[error("the journal's tables have version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it")]
+    Older(i64),
     /// The daemon was killed while it wrote; who only reads may not put that right.
     #[error(
         "the journal was left in the middle of a write: start surplusd, which puts it right, or try again with sudo"
@@ -87,7 +90,8 @@ impl Reader {
         };
         match (pragma("application_id").map_err(told)?, pragma("user_version").map_err(told)?) {
             (APPLICATION_ID, SCHEMA) => Ok(Self { connection }),
-            (APPLICATION_ID, newer) => Err(ReadError::Newer(newer)),
+            (APPLICATION_ID, newer) if newer > SCHEMA => Err(ReadError::Newer(newer)),
+            (APPLICATION_ID, older) => Err(ReadError::Older(older)),
             (_, _) => Err(ReadError::Foreign(file.to_owned())),
         }
     }

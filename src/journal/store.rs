@@ -11,7 +11,7 @@ use super::record::Start;
 
 /// Marks the file as ours ("srpl"): nobody else's database is ever touched.
 pub(super) const APPLICATION_ID: i64 = 0x7372_706c;
-/// Version of the tables. A newer one is not touched.
+/// Version of the tables. A newer one is set aside. There is no older one: who raises this makes an older one new in `identify`.
 pub(super) const SCHEMA: i64 = 1;
 /// Somebody who reads the file holds the writer up for no longer than this.
 const BUSY: Duration = Duration::from_secs(5);
@@ -46,8 +46,11 @@ pub(super) enum Trouble {
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// It was written by a newer surplusd: to be set aside.
-    #[error("it has version {0} of a newer surplusd, this one writes {SCHEMA}")]
+    #[error("it was written by a newer surplusd (version {0} of its tables, this one writes {SCHEMA})")]
     Newer(i64),
+    /// It was written by an older surplusd that this one does not know: not to be touched.
+    #[error("its tables have version {0}, which this surplusd does not know; it writes {SCHEMA}")]
+    Older(i64),
     /// It is a database of something else: not to be touched.
     #[error("it is the database of another program")]
     Foreign,
@@ -191,7 +194,8 @@ fn identify(connection: &Connection) -> Result<(i64, i64), Trouble> {
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (application, version) {
         (APPLICATION_ID, SCHEMA) => Ok((version, tables)),
-        (APPLICATION_ID, newer) => Err(Trouble::Newer(newer)),
+        (APPLICATION_ID, newer) if newer > SCHEMA => Err(Trouble::Newer(newer)),
+        (APPLICATION_ID, older) => Err(Trouble::Older(older)),
         (0, 0) if tables == 0 => Ok((0, 0)),
         (_, _) => Err(Trouble::Foreign),
     }
