@@ -141,7 +141,7 @@ pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<(
 fn authority(dir: &Path, name: &str) -> Result<Issuer<'static, KeyPair>, AuthorityError> {
     let read = |name: &str| {
         let path = dir.join(name);
-        std::fs::read_to_string(&path).map_err(|cause| {
+        crate::regular::read_text(&path, super::MAX_FILE).map_err(|cause| {
             if cause.kind() == io::ErrorKind::NotFound {
                 AuthorityError::NoAuthority(dir.to_owned())
             } else {
