@@ -45,12 +45,12 @@ pub struct Trace {
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file cannot be read.
-    #[error("{}: it cannot be read: {source}; name a CSV file, plain or gzipped", file.display())]
+    #[error("{}: it cannot be read: {cause}; name a CSV file, plain or gzipped", file.display())]
     Unreadable {
         /// Which.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A line is wrong.
     #[error("{}:{line}: {what}; {remedy}", file.display())]
@@ -90,7 +90,7 @@ impl Trace {
     /// # Errors
     /// If it cannot be read, a line is wrong, or it passes one of the bounds: 1 MiB a row, 1 GiB unpacked, ten million seconds with a row.
     pub fn read(file: &Path) -> Result<Self, TraceError> {
-        let unreadable = |source| TraceError::Unreadable { file: file.to_owned(), source };
+        let unreadable = |cause| TraceError::Unreadable { file: file.to_owned(), cause };
         let mut bytes = BufReader::with_capacity(1 << 16, regular::open(file).map_err(unreadable)?);
         let zipped = bytes.fill_buf().map_err(unreadable)?.starts_with(&[0x1F, 0x8B]);
         if zipped { Self::parse(MultiGzDecoder::new(bytes), file) } else { Self::parse(bytes, file) }
@@ -103,6 +103,10 @@ impl Trace {
     /// # Errors
     /// As [`Trace::read`].
     pub fn parse(input: impl Read, file: &Path) -> Result<Self, TraceError> {
+        Self::parse_at_most(input, file, ROWS_MAX)
+    }
+
+    fn parse_at_most(input: impl Read, file: &Path, rows_max: usize) -> Result<Self, TraceError> {
         let mut lines = Lines::open(input, file)?;
         let mut rows: Vec<TraceRow> = Vec::new();
         let mut before_s = f64::NEG_INFINITY;
@@ -114,8 +118,8 @@ impl Trace {
             if rows.last().is_some_and(|last| last.from_s == row.from_s) {
                 rows.pop();
             }
-            if rows.len() >= ROWS_MAX {
-                let what = format!("there are more than {ROWS_MAX} rows");
+            if rows.len() >= rows_max {
+                let what = format!("there are more than {rows_max} rows");
                 return wrong(file, line, what, "split the file, or give a row every minute");
             }
             rows.push(row);

@@ -124,7 +124,11 @@ fn find(reader: &Reader, wanted_ms: i64) -> Result<Option<(i64, Batch, usize, Pl
             Err(error) => unreadable = Some(error),
         }
     }
-    let Some((id, batch, spot)) = best else { return unreadable.map_or(Ok(None), Err) };
+    // What cannot be read may be what was asked for.
+    if let Some(error) = unreadable.filter(|_| best.as_ref().is_none_or(|(_, _, spot)| !spot.exact)) {
+        return Err(error);
+    }
+    let Some((id, batch, spot)) = best else { return Ok(None) };
     let place = match (spot.clock_set_to, reader.next_began_ms(id)?) {
         _ if spot.exact => Place::Exact,
         (Some(wall_ms), _) => Place::ClockSet(wall_ms),

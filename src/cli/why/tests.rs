@@ -245,6 +245,22 @@ async fn a_hole_is_told_with_its_edges() {
     assert!(text.starts_with("Nothing is recorded between "), "{text}");
 }
 
+/// What cannot be read is not taken for the end of the journal.
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, began_ms) = recorded(folder.path()).await;
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let of: i64 = connection.query_row("SELECT began_ms FROM batch WHERE id = 5", [], |row| row.get(0)).unwrap();
+    for blob in ["x'00'", "zeroblob(5000000)"] {
+        connection.execute(&format!("UPDATE batch SET data = {blob} WHERE id = 5"), []).unwrap();
+        let at = |ms: i64| why(&file, &["--at", &local(ms).replace(' ', "T")], began_ms + 86_400_000);
+        let error = at(of + 60_000).unwrap_err().to_string();
+        assert!(error.contains("cannot be read") || error.contains("which surplusd never writes"), "{error}");
+        assert!(at(began_ms + 60_000).unwrap().starts_with("carport at "));
+    }
+}
+
 /// The same instant in three zones. A process has one zone, so each is asked in a process of its own.
 #[test]
 fn times_are_local() {

@@ -35,7 +35,7 @@ impl<R: Read> Read for Bounded<R> {
         let left = self.text_left.checked_sub(read as u64);
         self.text_left = left.ok_or_else(|| too_long("it is longer than 1 GiB, unpacked"))?;
         let left = self.row_left.get().checked_sub(read);
-        self.row_left.set(left.ok_or_else(|| too_long("a row is longer than 1 MiB: a quote is never closed"))?);
+        self.row_left.set(left.ok_or_else(|| too_long("a row is longer than 1 MiB, or a quote is never closed"))?);
         Ok(read)
     }
 }
