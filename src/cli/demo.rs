@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use control::{Mode, Snapshot};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::view::View;
@@ -129,6 +129,8 @@ const LIFELIKE_SPEED_MAX: u32 = 10;
 
 /// Plays the demo: starts a world, runs `run` in it, and shows both until the time is up, Ctrl-C, or the daemon's own end.
 pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    // Before there is anything to be removed: from here on no signal ends the program as it stands.
+    let mut end = EndSignals::listen().context("failed to listen for signals")?;
     let dir = PrivateDir::create().context("failed to make a private directory for the demo")?;
     let clock = Clock::start(args.speed);
     let world =
@@ -140,7 +142,6 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
     writeln!(out, "{}", introduction(args, &world, &config_file)).map_err(Unwritable)?;
     let (snapshots, decided) = watch::channel(None);
     let (stop, stopped) = watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
     let mut view = View::new(io::stdout(), io::stdout().is_terminal(), args.speed);
     // The one place where the daemon is started.
     let mut daemon = pin!(run(DemoRun { config_file, clock, snapshots, stop: stopped }));
@@ -149,8 +150,7 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
         result = &mut daemon => Some(result),
         result = view.show(world.view(), decided) => { shown = result; None }
         () = time_is_up(args.minutes) => None,
-        _ = terminate.recv() => None,
-        interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
+        () = end.received() => None,
     };
     let result = if let Some(result) = ended {
         result
@@ -162,6 +162,32 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
     shown.and_then(|()| view.close()).map_err(Unwritable)?;
     writeln!(out, "{}", summary(&last)).map_err(Unwritable)?;
     result.context("the daemon failed")
+}
+
+/// The signals that end the demo in an orderly way: Ctrl-C, `SIGTERM`, and `SIGHUP`, which comes when the terminal is closed.
+struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl EndSignals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when one has come.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 async fn time_is_up(minutes: Option<u32>) {
@@ -240,7 +266,8 @@ fn journal_text(file: Option<&Path>) -> String {
 fn introduction(args: &Args, world: &World, config_file: &Path) -> String {
     let host = world.broker_address().ip();
     format!(
-        "A simulated house on a {} day from {}, {} times as fast as life. Configuration: {}\n\
+        "A simulated house on a {} day from {}, {} times as fast as life.\n\
+         Configuration: {}\n\
          Look in with: mosquitto_sub -h {host} -p {} --cafile {} -v -t '#'",
         args.weather.name(),
         view::clock_time(args.start),

@@ -14,8 +14,12 @@ use self::engine::{Counts, Difference, Replay, WARM_UP};
 use super::exit;
 use super::when::local;
 use crate::config::Environment;
+use crate::journal::batch::FORMAT;
 use crate::journal::reader::{ReadError, Reader, Run};
-use crate::journal::{Decided, Record};
+use crate::journal::{Damaged, Decided, Record};
+
+/// Batches that cannot be read are listed up to this number, and counted beyond.
+const UNREADABLE_MAX: usize = 5;
 
 /// Arguments of `replay`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -78,6 +82,7 @@ fn one(reader: &Reader, run: &Run, out: &mut dyn Write) -> anyhow::Result<bool> 
             reader.batch(id).and_then(|batch| replay.batch(&batch).map_err(|source| ReadError::Damaged { id, source }));
         match read {
             Ok(found) => difference = found,
+            Err(error @ ReadError::Damaged { source: Damaged::Newer(_), .. }) => return Err(error.into()),
             Err(error @ ReadError::Damaged { .. }) => {
                 unreadable.push(error);
                 replay.skip();
@@ -91,15 +96,24 @@ fn one(reader: &Reader, run: &Run, out: &mut dyn Write) -> anyhow::Result<bool> 
     difference = difference.or_else(|| replay.end());
     let until = replay.wall_ms().map(|ms| format!(" to {}", local(ms))).unwrap_or_default();
     let Counts { facts, answers, .. } = replay.counts;
+    if facts == 0
+        && let Some(error) = unreadable.pop()
+    {
+        anyhow::bail!("nothing of run {} can be replayed: {error}", run.id);
+    }
     write!(out, "run {} of surplusd {}, {}{until}: ", run.id, run.version, local(run.began_ms))?;
     match &difference {
         None => writeln!(out, "told {facts} things, {answers} actions and reasons: all the same")?,
         Some(_) => writeln!(out, "told {facts} things, {answers} actions and reasons: then something else came")?,
     }
-    caveats(&replay.counts, run, out)?;
-    for error in &unreadable {
+    caveats(&replay.counts, out)?;
+    for error in unreadable.iter().take(UNREADABLE_MAX) {
         writeln!(out, "  {error}")?;
     }
+    if let Some(more) = unreadable.len().checked_sub(UNREADABLE_MAX).filter(|more| *more > 0) {
+        writeln!(out, "  and {more} more batches cannot be read")?;
+    }
+    other_version(run, replay.format, difference.is_some(), out)?;
     if let Some(difference) = &difference {
         show(difference, out)?;
     }
@@ -107,7 +121,7 @@ fn one(reader: &Reader, run: &Run, out: &mut dyn Write) -> anyhow::Result<bool> 
 }
 
 /// What the result does not say.
-fn caveats(counts: &Counts, run: &Run, out: &mut dyn Write) -> std::io::Result<()> {
+fn caveats(counts: &Counts, out: &mut dyn Write) -> std::io::Result<()> {
     if counts.dropped > 0 {
         writeln!(out, "  {} records are missing, as the disk was too slow, full or broken", counts.dropped)?;
     }
@@ -119,11 +133,22 @@ fn caveats(counts: &Counts, run: &Run, out: &mut dyn Write) -> std::io::Result<(
             "  it does not begin with the start of the daemon, or has gaps: the {hours} h and more after that are only for getting warm ({minutes} min in all), and are not compared"
         )?;
     }
-    let here = env!("CARGO_PKG_VERSION");
-    if run.version != here {
-        writeln!(out, "  this is surplusd {here}: a newer version may well decide otherwise")?;
-    }
     Ok(())
+}
+
+/// Says where the journal was written by another version: what is decided may have changed since, which is no fault.
+fn other_version(run: &Run, format: u64, differs: bool, out: &mut dyn Write) -> std::io::Result<()> {
+    let here = env!("CARGO_PKG_VERSION");
+    if run.version == here && format == FORMAT {
+        return Ok(());
+    }
+    write!(
+        out,
+        "  the journal was written by another version, surplusd {} (format {format}); this is {here} (format {FORMAT})",
+        run.version
+    )?;
+    let hint = if differs { ", which may decide otherwise: the first difference is no proof of a fault" } else { "" };
+    writeln!(out, "{hint}")
 }
 
 fn show(difference: &Difference, out: &mut dyn Write) -> std::io::Result<()> {

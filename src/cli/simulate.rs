@@ -80,6 +80,9 @@ fn simulate(args: &Args, environment: &Environment) -> Result<String, Failed> {
         (Some(file), _) => Trace::read(file).map_err(wrong_input)?,
         (None, kind) => Trace::from_day(&Day::generate(args.seed, kind.unwrap_or(Weather::Clear))),
     };
+    for doubt in trace.doubts() {
+        let _ = writeln!(io::stderr(), "note: {doubt}");
+    }
     let out = args.out.as_deref();
     let rows = out.map(|file| create(file).and_then(RowWriter::new)).transpose();
     let rows = rows.map_err(|error| unwritable(out, error))?;

@@ -1,4 +1,5 @@
-//! `surplusd why`: what decided the setpoint at a time, in plain words, with the numbers that went in. Reads the journal only.
+//! `surplusd why`: what decided the setpoint at a time, in plain words, with the numbers that went in. Reads the journal only, which the
+//! daemon writes in batches: whatever is told is told as the past.
 
 mod story;
 
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use control::{ChargerId, ChargerReport, Milliamps, Millis, Mode, Tick, Watts};
 
-use self::story::{Story, tell};
+use self::story::{Place, Story, tell};
 use super::exit;
 use super::when::{At, local, time_of_day};
 use crate::charger::profile;
@@ -16,6 +17,9 @@ use crate::config::{self, Environment, Files};
 use crate::daemon::clock::wall_ms;
 use crate::journal::reader::Reader;
 use crate::journal::{Decided, Sample};
+
+/// What surplusd decides is stored within this time: `batch-s` is an hour at most, and the batch is closed by the next record.
+const BATCH_MAX: Millis = Millis::from_secs(3_600 + 300);
 
 /// Arguments of `why`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -48,13 +52,10 @@ fn at_time(args: &Args, environment: &Environment, now_ms: i64, out: &mut dyn Wr
         None => configured(&args.config, environment)?,
     };
     let reader = Reader::open(&file)?;
-    let (first_ms, last_ms) = reader.span()?.context("nothing has been recorded yet: the first batch takes minutes")?;
-    let wanted_ms = match args.at {
-        Some(at) => at.wall_ms(now_ms).context("there is no such time")?,
-        None => last_ms,
-    };
-    let story = tell(&reader, wanted_ms)?.with_context(|| format!("the journal begins at {}", local(first_ms)))?;
-    write_notes(&story, wanted_ms, last_ms, out)?;
+    let earliest_ms = reader.earliest_ms()?.context("nothing has been recorded yet: the first batch takes minutes")?;
+    let wanted_ms = args.at.map(|at| at.wall_ms(now_ms).context("there is no such time")).transpose()?;
+    let story = tell(&reader, wanted_ms)?.with_context(|| format!("the journal begins at {}", local(earliest_ms)))?;
+    write_notes(&story, now_ms, out)?;
     let wanted =
         |id: &ChargerId| args.charger.as_deref().is_none_or(|name| story.head.names.get(id).is_some_and(|n| n == name));
     let chargers: Vec<_> = story.head.decided.keys().copied().filter(wanted).collect();
@@ -78,23 +79,35 @@ fn configured(path: &Path, environment: &Environment) -> anyhow::Result<PathBuf>
     Ok(journal.file)
 }
 
-/// What should be known about the answer: it is of another time than asked.
-fn write_notes(story: &Story, wanted_ms: i64, last_ms: i64, out: &mut dyn Write) -> std::io::Result<()> {
-    if wanted_ms > last_ms {
-        writeln!(
+/// What should be known about the answer: it is not of now, or of another time than asked.
+fn write_notes(story: &Story, now_ms: i64, out: &mut dyn Write) -> std::io::Result<()> {
+    let told_ms = story.head.wall_ms;
+    let told = local(told_ms);
+    match story.place {
+        Place::Exact => Ok(()),
+        Place::Gap(next_ms) => writeln!(
             out,
-            "The journal goes until {} so far; what came after is stored within minutes, or was never recorded. Until then:",
-            local(last_ms)
-        )?;
-    } else if let Some(next_ms) = story.resumed_ms {
-        let end = local(story.head.wall_ms);
-        writeln!(
-            out,
-            "Nothing is recorded between {end} and {}: surplusd did not run, or could not write. Before:",
+            "Nothing is recorded between {told} and {}: surplusd did not run, or could not write. Before that:",
             local(next_ms)
-        )?;
+        ),
+        Place::ClockSet(next_ms) => writeln!(
+            out,
+            "Nothing is recorded of that time: after {told} the clock was set, and the next record is of {}. Before that:",
+            local(next_ms)
+        ),
+        Place::End if told_ms > now_ms => {
+            writeln!(out, "The journal goes until {told}, by a clock that was ahead of this one:")
+        }
+        Place::End => {
+            let age = Millis(told_ms.abs_diff(now_ms));
+            let rest = if age > BATCH_MAX {
+                "surplusd has not run since then, or could not write"
+            } else {
+                "newer decisions are not stored yet, `journalctl -u surplusd` shows them"
+            };
+            writeln!(out, "The journal goes until {told}, {} ago; {rest}. At that time:", span(age))
+        }
     }
-    Ok(())
 }
 
 fn one(story: &Story, charger: ChargerId, out: &mut dyn Write) -> std::io::Result<()> {
@@ -102,35 +115,34 @@ fn one(story: &Story, charger: ChargerId, out: &mut dyn Write) -> std::io::Resul
     let Some(decided) = head.decided.get(&charger) else { return Ok(()) };
     let name = head.names.get(&charger).map_or("the charger", String::as_str);
     let told = story.chargers.get(&charger);
-    let since = told.and_then(|told| told.since_ms).map_or_else(String::new, |ms| {
-        let lasted = Millis(u64::try_from(head.wall_ms.saturating_sub(ms)).unwrap_or(0));
-        format!(", since {} ({})", time_of_day(ms), span(lasted))
+    let since = told.and_then(|told| told.since).map_or_else(String::new, |tick| {
+        format!(", since {} ({})", time_of_day(story.wall_ms(tick)), span(head.tick.since(tick)))
     });
     writeln!(out, "{name} at {}: {}{since}", local(head.wall_ms), setpoint(decided))?;
     writeln!(out, "  because   {}", decided.reason)?;
     writeln!(out, "  mode      {}", mode(decided))?;
     match &head.sample {
         Some(sample) => writeln!(out, "  the house {}", site(sample, head.tick))?,
-        None => writeln!(out, "  the house has not been measured yet")?,
+        None => writeln!(out, "  the house had not been measured yet")?,
     }
     match head.reports.get(&charger) {
-        Some(report) => writeln!(out, "  the box   {}", charger_said(report, head.tick))?,
-        None => writeln!(out, "  the box   has not said anything yet")?,
+        Some(report) => writeln!(out, "  wallbox   {}", charger_said(report, head.tick))?,
+        None => writeln!(out, "  wallbox   had not said anything yet")?,
     }
     writeln!(out, "  the car   on {} phase(s), {} start(s) in 24 h", decided.phases, decided.starts)?;
     let events = told.map(|told| told.events.as_slice()).unwrap_or_default();
     for (number, event) in events.iter().enumerate() {
         let title = if number == 0 { "before" } else { "" };
-        writeln!(out, "  {title:<9} {}  {}", time_of_day(event.wall_ms), event.text)?;
+        writeln!(out, "  {title:<9} {}  {}", time_of_day(story.wall_ms(event.at)), event.text)?;
     }
     Ok(())
 }
 
 fn setpoint(decided: &Decided) -> String {
     if decided.setpoint == Milliamps::ZERO {
-        "not charging (0 A)".to_owned()
+        "was not to charge (0 A)".to_owned()
     } else {
-        format!("may draw {}", decided.setpoint)
+        format!("was allowed {}", decided.setpoint)
     }
 }
 

@@ -8,10 +8,10 @@ use flate2::read::{ZlibDecoder, ZlibEncoder};
 
 use super::codec::Codec;
 use super::record::{Head, Record, Start};
-use super::wire::{Damaged, Field};
+use super::wire::{Bytes, Damaged, Field};
 
-/// Version of the blob's format. Raised when a struct's fields change; new codes do not need it.
-pub const FORMAT: u64 = 1;
+/// Version of the blob's format, which is written; all older ones are read. `codec.rs` says when it is raised.
+pub const FORMAT: u64 = 2;
 /// A batch is closed at this size, whatever the time, in bytes before deflation.
 pub(super) const FULL: usize = 256 * 1024;
 /// Nothing that this program wrote unpacks to more.
@@ -71,7 +71,7 @@ impl Builder {
 }
 
 /// Packs bytes, with their checksum.
-pub(super) fn deflate(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     // Reading from memory does not fail; if it did, what is packed would be noticed as cut off when it is read.
     let _ = ZlibEncoder::new(bytes, Compression::default()).read_to_end(&mut packed);
@@ -81,6 +81,8 @@ pub(super) fn deflate(bytes: &[u8]) -> Vec<u8> {
 /// A batch being read.
 #[derive(Debug, Clone)]
 pub struct Batch {
+    /// Version of the format in which it was written, from 1 to [`FORMAT`].
+    pub format: u64,
     /// How it relates to the batch before.
     pub start: Start,
     /// What was in force when it began.
@@ -97,20 +99,22 @@ impl Batch {
         if unpacked.is_err() || bytes.len() as u64 > UNPACKED_MAX {
             return Err(Damaged::Packing);
         }
-        let mut rest = bytes.as_slice();
-        let format = u64::take(&mut rest)?;
-        if format > FORMAT {
-            return Err(Damaged::Newer(format));
-        }
-        let start = Start::take(&mut rest)?;
-        let head = Head::take(&mut rest)?;
-        let records_at = bytes.len().saturating_sub(rest.len());
-        Ok(Self { start, head, bytes, records_at })
+        let mut input = Bytes { rest: &bytes, format: FORMAT };
+        input.format = match u64::take(&mut input)? {
+            0 => return Err(Damaged::Range),
+            known @ 1..=FORMAT => known,
+            newer => return Err(Damaged::Newer(newer)),
+        };
+        let start = Start::take(&mut input)?;
+        let head = Head::take(&mut input)?;
+        let records_at = bytes.len().saturating_sub(input.rest.len());
+        Ok(Self { format: input.format, start, head, bytes, records_at })
     }
 
     /// Its records with their ticks. Ends after the first that is damaged.
     pub fn records(&self) -> Records<'_> {
-        Records { codec: Codec::new(&self.head), rest: self.bytes.get(self.records_at..).unwrap_or_default() }
+        let rest = self.bytes.get(self.records_at..).unwrap_or_default();
+        Records { codec: Codec::new(&self.head), input: Bytes { rest, format: self.format } }
     }
 }
 
@@ -118,19 +122,19 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     codec: Codec,
-    rest: &'a [u8],
+    input: Bytes<'a>,
 }
 
 impl Iterator for Records<'_> {
     type Item = Result<(Tick, Record), Damaged>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
+        if self.input.rest.is_empty() {
             return None;
         }
-        let record = self.codec.take(&mut self.rest);
+        let record = self.codec.take(&mut self.input);
         if record.is_err() {
-            self.rest = &[];
+            self.input.rest = &[];
         }
         Some(record)
     }

@@ -1,5 +1,15 @@
-//! The codes and fields of all that is recorded. Append-only: a code keeps its meaning for ever, a new variant takes the next one, and a
-//! change of a struct's fields raises [`super::batch::FORMAT`].
+//! The codes and fields of all that is recorded. Append-only: what was written once is read for ever.
+//!
+//! # How to add something
+//! * **A field of a struct, or of a variant**: at the end of its list, behind `; since 2:`, with the value that it has in older journals:
+//!   `Restore { charger, mode, fixed, stopped_ago; since 2: starts = 0, drained = WattHours(0) }`. More of the same format go behind it,
+//!   after a comma. The lists before `; since` are frozen: nothing in them is renamed, moved, removed or given another type.
+//! * **A variant**: the next free code.
+//! * **A field of `ChargerReport`**: the next free bit in `report!`. A report without it says what `ChargerReport::silent` says.
+//! * **A field of `Order`, or a kind of record**: by hand in `Codec`; `input.format` says whether there is such a field.
+//!
+//! `FORMAT` (in `batch.rs`) is raised by the first such change after a release, and stays until the next release. Format 1 is that of
+//! `tests/golden/journal-v1.sqlite`, which every version to come must read as it is; format 2 is being made.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +20,7 @@ use control::{
 };
 
 use super::record::{Decided, Head, Record, Sample, Start};
-use super::wire::{Damaged, Field, codes, fields};
+use super::wire::{Bytes, Damaged, Field, codes, fields};
 
 fields! {
     Watts { 0 }
@@ -23,11 +33,11 @@ fields! {
     Millis { 0 }
     ChargerId { 0 }
     GroupId { 0 }
-    Config { sources, sampling, battery, solar, fail_safe, site_limit, connection, chargers }
+    Config { sources, sampling, battery, solar, fail_safe, site_limit, chargers; since 2: connection = Watts(69_000) }
     Sampling { settle, meter_age, refresh_every }
     BatteryPolicy { priority_soc, buffer_soc, floor_soc, max_charge, drain_budget }
     SolarPolicy { min_share, start_cost, starts_per_day_max, min_on, min_off }
-    FailSafe { stale_after, stop_after, blind_solar, blind_slow, blind_fast, blind_fixed, off_grid }
+    FailSafe { stale_after, stop_after, blind_solar, blind_slow, blind_fast, blind_fixed; since 2: off_grid = Milliamps(0) }
     ChargerConfig { max, min, safe, step, phases, mode, fixed, wake_after, switching }
     PhaseSwitching { pause }
     Reading { source, value, retained }
@@ -36,7 +46,7 @@ fields! {
     ChargerCarryOver { starts, may_run }
     Spent { left, energy }
     Decided { charger, mode, fixed, setpoint, reason, phases, starts }
-    Sample { at, grid, solar, battery, load, soc, house, surplus, imbalance, doubt }
+    Sample { at, grid, solar, battery, load, soc, house, surplus, imbalance; since 2: doubt = None }
     Sources { 0 }
     Head { tick, wall_ms, config, names, decided, reports, stopped, values, sample }
 }
@@ -68,13 +78,13 @@ codes! {
         5 = Fault(fault),
         6 = NoVehicle,
         7 = Adopted,
-        8 = NoData { missing },
+        8 = NoData { ; since 2: missing = Sources::NONE },
         9 = Slow,
         10 = SlowSolar { surplus },
         11 = Fast,
         12 = Fixed,
         13 = Following { surplus },
-        14 = Holding { surplus, mean, stop_below, left },
+        14 = Holding { surplus, stop_below; since 2: mean = Watts(0), left = None },
         15 = TooLittleSun { surplus, start_at },
         16 = SunGone { surplus, stop_below },
         17 = BatteryFirst { soc, below },
@@ -107,7 +117,7 @@ impl Field for ChargerReport {
         Memory::first(self.charger).put(self, Tick(0), out);
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         let charger = ChargerId::take(input)?;
         Memory::first(charger).take(Tick(0), input)
     }
@@ -142,7 +152,7 @@ fn put_number<T: Number>(new: T, old: Option<T>, out: &mut Vec<u8>) {
     new.wide().wrapping_sub(old.map_or(0, T::wide)).put(out);
 }
 
-fn take_number<T: Number>(old: Option<T>, input: &mut &[u8]) -> Result<T, Damaged> {
+fn take_number<T: Number>(old: Option<T>, input: &mut Bytes<'_>) -> Result<T, Damaged> {
     T::narrow(i64::take(input)?.wrapping_add(old.map_or(0, T::wide))).ok_or(Damaged::Range)
 }
 
@@ -153,7 +163,10 @@ fn put_numbers<T: Number, const N: usize>(new: Option<[T; N]>, old: Option<[T; N
     }
 }
 
-fn take_numbers<T: Number, const N: usize>(old: Option<[T; N]>, input: &mut &[u8]) -> Result<Option<[T; N]>, Damaged> {
+fn take_numbers<T: Number, const N: usize>(
+    old: Option<[T; N]>,
+    input: &mut Bytes<'_>,
+) -> Result<Option<[T; N]>, Damaged> {
     if !bool::take(input)? {
         return Ok(None);
     }
@@ -185,8 +198,12 @@ macro_rules! report {
                 $( if old.$numbers != report.$numbers { put_numbers(report.$numbers, old.$numbers, out); } )*
             }
 
-            fn take(&mut self, tick: Tick, input: &mut &[u8]) -> Result<ChargerReport, Damaged> {
+            fn take(&mut self, tick: Tick, input: &mut Bytes<'_>) -> Result<ChargerReport, Damaged> {
                 let changed = u64::take(input)?;
+                let known = $( 1 << $bit )|* $( | 1 << $number_bit )* $( | 1 << $numbers_bit )*;
+                if changed & !known != 0 {
+                    return Err(Damaged::Range);
+                }
                 let mut report = self.0;
                 report.at = Tick(tick.0.wrapping_sub(i64::take(input)?.cast_unsigned()));
                 $( if changed >> $bit & 1 == 1 { report.$field = Field::take(input)?; } )*
@@ -257,12 +274,11 @@ impl Codec {
     }
 
     /// Reads a record.
-    pub(super) fn take(&mut self, input: &mut &[u8]) -> Result<(Tick, Record), Damaged> {
-        let (code, rest) = input.split_first().ok_or(Damaged::Short)?;
-        *input = rest;
+    pub(super) fn take(&mut self, input: &mut Bytes<'_>) -> Result<(Tick, Record), Damaged> {
+        let code = input.byte()?;
         let tick = Tick(self.tick.0.wrapping_add(i64::take(input)?.cast_unsigned()));
         self.tick = tick;
-        let record = match *code {
+        let record = match code {
             0 => Record::Timeout,
             1 => Record::Input(Input::Reading(Field::take(input)?)),
             2 => {

@@ -3,14 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 
 use super::batch::Batch;
-use super::store::{APPLICATION_ID, SCHEMA};
+use super::store::{APPLICATION_ID, SCHEMA, has_our_tables};
 use super::wire::Damaged;
+use crate::regular;
 
 /// While the daemon stores a batch, a reader waits; that takes milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
+/// The longest value, in bytes. A batch is closed at 256 KiB before it is deflated.
+const VALUE_MAX: i32 = 1 << 20;
+/// The most runs, and the most batches of a run, that are listed: the newest ones.
+const LIST_MAX: u32 = 1_000_000;
+/// The most batches that are looked through for a time on the wall clock.
+const CANDIDATES_MAX: u32 = 256;
 
 /// Why nothing can be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,17 +34,25 @@ pub enum ReadError {
     Foreign(PathBuf),
     /// It was written by a newer surplusd.
     #[error(
-        "the journal has version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it, or a newer one"
+        "the journal was written by a newer surplusd (version {0} of its tables, this one reads {SCHEMA}): use the surplusd that wrote it, or a newer one"
     )]
     Newer(i64),
+    /// It was written by an older surplusd that this one does not know.
+    #[error("the journal's tables have version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it")]
+    Older(i64),
     /// The daemon was killed while it wrote; who only reads may not put that right.
     #[error(
         "the journal was left in the middle of a write: start surplusd, which puts it right, or try again with sudo"
     )]
     Interrupted,
+    /// A value is larger than any that surplusd writes.
+    #[error(
+        "the journal holds a value of more than {VALUE_MAX} bytes, which surplusd never writes: it is damaged, or was made by something else"
+    )]
+    TooBig,
     /// The database says no.
     #[error("the journal cannot be read: {0}")]
-    Sql(#[from] rusqlite::Error),
+    Sql(rusqlite::Error),
     /// A batch is not what this program writes.
     #[error("batch {id} of the journal cannot be read: {source}")]
     Damaged {
@@ -45,6 +61,12 @@ pub enum ReadError {
         /// What is wrong.
         source: Damaged,
     },
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        if error.sqlite_error_code() == Some(ErrorCode::TooBig) { Self::TooBig } else { Self::Sql(error) }
+    }
 }
 
 /// A run of the daemon, from its start to its end.
@@ -67,42 +89,49 @@ pub struct Reader {
 impl Reader {
     /// Opens a journal for reading.
     pub fn open(file: &Path) -> Result<Self, ReadError> {
-        match std::fs::File::open(file) {
+        match regular::open(file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(ReadError::Missing(file.to_owned()));
             }
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return Err(ReadError::Permission(file.to_owned()));
             }
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                return Err(ReadError::Foreign(file.to_owned()));
+            }
             Ok(_) | Err(_) => {}
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags)?;
         connection.busy_timeout(BUSY)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_MAX)?;
         let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         let told = |error: rusqlite::Error| match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => ReadError::Foreign(file.to_owned()),
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => ReadError::Interrupted,
-            Some(_) | None => ReadError::Sql(error),
+            Some(_) | None => error.into(),
         };
         match (pragma("application_id").map_err(told)?, pragma("user_version").map_err(told)?) {
-            (APPLICATION_ID, SCHEMA) => Ok(Self { connection }),
-            (APPLICATION_ID, newer) => Err(ReadError::Newer(newer)),
+            (APPLICATION_ID, SCHEMA) if has_our_tables(&connection)? => Ok(Self { connection }),
+            (APPLICATION_ID, newer) if newer > SCHEMA => Err(ReadError::Newer(newer)),
+            (APPLICATION_ID, older) if older < SCHEMA => Err(ReadError::Older(older)),
             (_, _) => Err(ReadError::Foreign(file.to_owned())),
         }
     }
 
-    /// All runs, the oldest first.
+    /// All runs, the oldest first; of more than a million the newest.
     pub fn runs(&self) -> Result<Vec<Run>, ReadError> {
-        let mut statement = self.connection.prepare("SELECT id, began_ms, version FROM run ORDER BY id")?;
+        let sql = "SELECT id, began_ms, version FROM (SELECT * FROM run ORDER BY id DESC LIMIT ?1) ORDER BY id";
+        let mut statement = self.connection.prepare(sql)?;
         let run = |row: &Row<'_>| Ok(Run { id: row.get(0)?, began_ms: row.get(1)?, version: row.get(2)? });
-        Ok(statement.query_map([], run)?.collect::<Result<_, _>>()?)
+        Ok(statement.query_map([LIST_MAX], run)?.collect::<Result<_, _>>()?)
     }
 
-    /// The numbers of a run's batches, the oldest first.
+    /// The numbers of a run's batches, the oldest first; of more than a million the newest.
     pub fn batches(&self, run: i64) -> Result<Vec<i64>, ReadError> {
-        let mut statement = self.connection.prepare("SELECT id FROM batch WHERE run = ?1 ORDER BY id")?;
-        Ok(statement.query_map([run], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        let sql = "SELECT id FROM (SELECT id FROM batch WHERE run = ?1 ORDER BY id DESC LIMIT ?2) ORDER BY id";
+        let mut statement = self.connection.prepare(sql)?;
+        Ok(statement.query_map((run, LIST_MAX), |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
     /// A batch by its number.
@@ -112,10 +141,24 @@ impl Reader {
         Batch::unpack(&blob).map_err(|source| ReadError::Damaged { id, source })
     }
 
-    /// The number of the batch that tells of a time on the wall clock, in milliseconds since 1970 UTC: the last that began by then.
-    pub fn batch_at(&self, wall_ms: i64) -> Result<Option<i64>, ReadError> {
-        let sql = "SELECT max(id) FROM batch WHERE began_ms <= ?1";
-        Ok(self.connection.query_row(sql, [wall_ms], |row| row.get(0)).optional()?.flatten())
+    /// The numbers of the batches that may tell of a time on the wall clock, in milliseconds since 1970 UTC, the last recorded first: those
+    /// between whose beginning and end it lies, and the one that ended last before it. The clock may have been set in between, also back.
+    pub fn batches_around(&self, wall_ms: i64) -> Result<Vec<i64>, ReadError> {
+        let sql = "SELECT id FROM batch WHERE min(began_ms, ended_ms) <= ?1 AND max(began_ms, ended_ms) >= ?1
+            ORDER BY id DESC LIMIT ?2";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut found: Vec<i64> =
+            statement.query_map((wall_ms, CANDIDATES_MAX), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let sql = "SELECT id FROM batch WHERE ended_ms <= ?1 ORDER BY ended_ms DESC, id DESC LIMIT 1";
+        found.extend(self.connection.query_row(sql, [wall_ms], |row| row.get::<_, i64>(0)).optional()?);
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The number of the batch that was recorded last.
+    pub fn last(&self) -> Result<Option<i64>, ReadError> {
+        Ok(self.connection.query_row("SELECT max(id) FROM batch", [], |row| row.get(0))?)
     }
 
     /// When the batch after one begins on the wall clock, if they do not follow each other.
@@ -132,11 +175,8 @@ impl Reader {
         Ok(self.connection.query_row(sql, [id], |row| row.get(0)).optional()?.flatten())
     }
 
-    /// The wall clock at the beginning of the first and at the end of the last batch, in milliseconds since 1970 UTC.
-    pub fn span(&self) -> Result<Option<(i64, i64)>, ReadError> {
-        let sql = "SELECT (SELECT began_ms FROM batch ORDER BY id LIMIT 1), (SELECT ended_ms FROM batch ORDER BY id DESC LIMIT 1)";
-        let both: (Option<i64>, Option<i64>) =
-            self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(both.0.zip(both.1))
+    /// The earliest time on the wall clock, in milliseconds since 1970 UTC, with which a batch begins; `None` where there is no batch.
+    pub fn earliest_ms(&self) -> Result<Option<i64>, ReadError> {
+        Ok(self.connection.query_row("SELECT min(began_ms) FROM batch", [], |row| row.get(0))?)
     }
 }

@@ -11,7 +11,7 @@ use super::record::Start;
 
 /// Marks the file as ours ("srpl"): nobody else's database is ever touched.
 pub(super) const APPLICATION_ID: i64 = 0x7372_706c;
-/// Version of the tables. A newer one is not touched.
+/// Version of the tables. A newer one is set aside. There is no older one: who raises this makes an older one new in `identify`.
 pub(super) const SCHEMA: i64 = 1;
 /// Somebody who reads the file holds the writer up for no longer than this.
 const BUSY: Duration = Duration::from_secs(5);
@@ -46,8 +46,11 @@ pub(super) enum Trouble {
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// It was written by a newer surplusd: to be set aside.
-    #[error("it has version {0} of a newer surplusd, this one writes {SCHEMA}")]
+    #[error("it was written by a newer surplusd (version {0} of its tables, this one writes {SCHEMA})")]
     Newer(i64),
+    /// It was written by an older surplusd that this one does not know: not to be touched.
+    #[error("its tables have version {0}, which this surplusd does not know; it writes {SCHEMA}")]
+    Older(i64),
     /// It is a database of something else: not to be touched.
     #[error("it is the database of another program")]
     Foreign,
@@ -190,11 +193,25 @@ fn identify(connection: &Connection) -> Result<(i64, i64), Trouble> {
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (application, version) {
-        (APPLICATION_ID, SCHEMA) => Ok((version, tables)),
-        (APPLICATION_ID, newer) => Err(Trouble::Newer(newer)),
+        (APPLICATION_ID, SCHEMA) if has_our_tables(connection)? => Ok((version, tables)),
+        (APPLICATION_ID, newer) if newer > SCHEMA => Err(Trouble::Newer(newer)),
+        (APPLICATION_ID, older) if older < SCHEMA => Err(Trouble::Older(older)),
         (0, 0) if tables == 0 => Ok((0, 0)),
         (_, _) => Err(Trouble::Foreign),
     }
+}
+
+/// Whether `run` and `batch` are tables with the columns of [`TABLES`], and all else is a table or an index of one. A view, a virtual table or
+/// a computed column in their place could be without end.
+pub(super) fn has_our_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let plain = "SELECT count(*) = 0 FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR rootpage = 0";
+    let columns = "SELECT count(*), ifnull(group_concat(name), ''), ifnull(sum(hidden), 0) FROM pragma_table_xinfo(?1)";
+    let of = |table: &str| -> rusqlite::Result<(i64, String, i64)> {
+        connection.query_row(columns, [table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    };
+    let run = (3, "id,began_ms,version".to_owned(), 0);
+    let batch = (7, "id,run,start,began_ms,ended_ms,span_ms,data".to_owned(), 0);
+    Ok(connection.query_row(plain, [], |row| row.get(0))? && of("run")? == run && of("batch")? == batch)
 }
 
 /// Moves a file out of the way, under one name that the next one takes over. What `SQLite` keeps beside it goes along.

@@ -1,9 +1,9 @@
 //! What is written is what is read; what is damaged is noticed; what the disk does costs history and nothing else.
 
 mod disk;
+mod golden;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::io::Read;
 
 use control::{
@@ -16,7 +16,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::batch::{Batch, Builder, FORMAT, deflate};
-use super::wire::Field;
+use super::wire::{Bytes, Field, codes, fields};
 use super::{Damaged, Decided, Head, Record, Sample, Start};
 
 fn watts() -> impl Strategy<Value = Watts> {
@@ -307,6 +307,10 @@ fn start() -> impl Strategy<Value = Start> {
     prop_oneof![Just(Start::Begin), Just(Start::Follows), any::<u64>().prop_map(Start::Gap)]
 }
 
+fn newest(rest: &[u8]) -> Bytes<'_> {
+    Bytes { rest, format: FORMAT }
+}
+
 /// A configuration as good as any.
 pub(crate) fn some_config() -> Config {
     let environment = crate::config::Environment::default();
@@ -368,20 +372,20 @@ proptest! {
         let mut bytes = Vec::new();
         unsigned.put(&mut bytes);
         signed.put(&mut bytes);
-        let mut rest = bytes.as_slice();
-        prop_assert_eq!((u64::take(&mut rest), i64::take(&mut rest), rest.len()), (Ok(unsigned), Ok(signed), 0));
+        let mut input = newest(&bytes);
+        prop_assert_eq!((u64::take(&mut input), i64::take(&mut input), input.rest.len()), (Ok(unsigned), Ok(signed), 0));
     }
 }
 
 #[test]
 fn numbers_that_are_none() {
-    let take = |mut bytes: &[u8]| u64::take(&mut bytes);
+    let take = |bytes: &[u8]| u64::take(&mut newest(bytes));
     assert_eq!(take(&[]), Err(Damaged::Short));
     assert_eq!(take(&[0x80]), Err(Damaged::Short));
     assert_eq!(take(&[0xff; 10]), Err(Damaged::Range));
     assert_eq!(take(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]), Err(Damaged::Range));
-    assert_eq!(u8::take(&mut &[0x80, 0x02][..]), Err(Damaged::Range));
-    assert_eq!(String::take(&mut &[0xff, 0xff, 0xff, 0xff, 0x0f, b'a'][..]), Err(Damaged::Short));
+    assert_eq!(u8::take(&mut newest(&[0x80, 0x02])), Err(Damaged::Range));
+    assert_eq!(String::take(&mut newest(&[0xff, 0xff, 0xff, 0xff, 0x0f, b'a'])), Err(Damaged::Short));
 }
 
 /// A version that is not released yet says so, and what to do.
@@ -403,11 +407,9 @@ fn what_unpacks_to_more_than_a_batch_is_refused() {
     assert_eq!(Batch::unpack(&blob).unwrap_err(), Damaged::Packing);
 }
 
-/// The bytes of format 1: what is in the field can be read for ever.
+/// The bytes of format 1, as 0.1.0 wrote them: what is in the field can be read for ever. Do not change them.
 #[test]
 fn the_bytes_of_format_1() {
-    let mut bytes = Vec::new();
-    let mut codec = super::codec::Codec::new(&Head::new(Tick(1_000), 0, some_config(), BTreeMap::new()));
     let report = ChargerReport {
         vehicle: Vehicle::Charging,
         power: Some(Watts(4_140)),
@@ -418,6 +420,13 @@ fn the_bytes_of_format_1() {
     let order =
         Order { charger: ChargerId(0), setpoint: Some(Milliamps(6_000)), phases: None, valid_until: Tick(12_000) };
     let reading = Reading { source: Source::Solar, value: Some(-3), retained: true };
+    let hex =
+        "02d00f00a314140104 01f02e 01d840 01e05de05de05d 0600 0001f02e00a09c01 0102 0101 0501 02ce0f 000014 00 00"
+            .replace(' ', "");
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|place| u8::from_str_radix(&hex[place..place + 2], 16).unwrap()).collect();
+    let mut codec = super::codec::Codec::new(&Head::new(Tick(1_000), 0, some_config(), BTreeMap::new()));
+    let mut input = Bytes { rest: &bytes, format: 1 };
     for (tick, record) in [
         (2_000, Record::Input(Input::Report(report))),
         (2_000, Record::Action(Action::Order(order))),
@@ -425,15 +434,52 @@ fn the_bytes_of_format_1() {
         (3_000, Record::Input(Input::Report(ChargerReport { at: Tick(2_990), ..report }))),
         (3_000, Record::Timeout),
     ] {
-        codec.put(Tick(tick), &record, &mut bytes);
+        assert_eq!(codec.take(&mut input), Ok((Tick(tick), record)));
     }
-    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    assert_eq!(
-        hex,
-        "02d00f00a314140104 01f02e 01d840 01e05de05de05d 0600 0001f02e00a09c01 0102 0101 0501 02ce0f 000014 00 00"
-            .replace(' ', "")
-    );
+    assert!(input.rest.is_empty());
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Grown {
+    first: u8,
+    second: Option<u16>,
+    third: bool,
+    shape: Shape,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Shape {
+    Plain,
+    Round { across: u8, deep: u16 },
+    Named { name: String },
+}
+
+fields! {
+    Grown { first, second; since 2: third = true; since 3: shape = Shape::Plain }
+}
+
+codes! {
+    Shape { 0 = Plain, 1 = Round { across; since 2: deep = 7 }, 2 = Named { ; since 3: name = "none".to_owned() } }
+}
+
+/// What is added later has its value in what was written before.
+#[test]
+fn a_field_that_older_formats_do_not_have_has_its_value_there() {
+    let grown = || Grown { first: 1, second: Some(2), third: false, shape: Shape::Round { across: 3, deep: 4 } };
+    let mut bytes = Vec::new();
+    grown().put(&mut bytes);
+    assert_eq!(bytes, [1, 1, 2, 0, 1, 3, 4]);
+    let take = |format, rest: &'static [u8]| {
+        let mut input = Bytes { rest, format };
+        let grown = Grown::take(&mut input).unwrap();
+        assert!(input.rest.is_empty());
+        grown
+    };
+    assert_eq!(take(3, &[1, 1, 2, 0, 1, 3, 4]), grown());
+    assert_eq!(take(2, &[1, 1, 2, 0]), Grown { shape: Shape::Plain, ..grown() });
+    assert_eq!(take(1, &[1, 1, 2]), Grown { third: true, shape: Shape::Plain, ..grown() });
+    let shape = |format, rest| Shape::take(&mut Bytes { rest, format }).unwrap();
+    assert_eq!(shape(1, &[1, 3]), Shape::Round { across: 3, deep: 7 });
+    assert_eq!(shape(2, &[2]), Shape::Named { name: "none".to_owned() });
+    assert_eq!(shape(3, &[2, 1, b'x']), Shape::Named { name: "x".to_owned() });
 }

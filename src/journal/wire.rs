@@ -24,22 +24,34 @@ pub enum Damaged {
     #[error("it does not unpack")]
     Packing,
     /// A newer format.
-    #[error("it has format {0}, this surplusd reads up to {max}; use the surplusd that wrote it, or a newer one", max = super::batch::FORMAT)]
+    #[error("it was written by a newer surplusd (format {0}, this one reads up to {max}): use the surplusd that wrote it, or a newer one", max = super::batch::FORMAT)]
     Newer(u64),
+}
+
+/// Bytes being read, and the format in which they were written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes<'a> {
+    /// What is left to read.
+    pub(super) rest: &'a [u8],
+    /// Version of the format.
+    pub(super) format: u64,
+}
+
+impl Bytes<'_> {
+    /// Takes one byte from the front.
+    pub(super) fn byte(&mut self) -> Result<u8, Damaged> {
+        let (first, rest) = self.rest.split_first().ok_or(Damaged::Short)?;
+        self.rest = rest;
+        Ok(*first)
+    }
 }
 
 /// A value that can be written and read back.
 pub(super) trait Field: Sized {
-    /// Appends it.
+    /// Appends it, in the newest format.
     fn put(&self, out: &mut Vec<u8>);
-    /// Takes it from the front.
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged>;
-}
-
-fn byte(input: &mut &[u8]) -> Result<u8, Damaged> {
-    let (first, rest) = input.split_first().ok_or(Damaged::Short)?;
-    *input = rest;
-    Ok(*first)
+    /// Takes it from the front, in the format of the input.
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged>;
 }
 
 impl Field for u64 {
@@ -52,10 +64,10 @@ impl Field for u64 {
         out.push((left & 0x7f) as u8);
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
-            let next = byte(input)?;
+            let next = input.byte()?;
             let bits = u64::from(next & 0x7f);
             if shift == 63 && bits > 1 {
                 return Err(Damaged::Range);
@@ -74,7 +86,7 @@ impl Field for i64 {
         ((self << 1) ^ (self >> 63)).cast_unsigned().put(out);
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         let folded = u64::take(input)?;
         Ok((folded >> 1).cast_signed() ^ -((folded & 1).cast_signed()))
     }
@@ -88,7 +100,7 @@ macro_rules! narrow {
                 <$wide>::from(*self).put(out);
             }
 
-            fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+            fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
                 Self::try_from(<$wide>::take(input)?).map_err(|_| Damaged::Range)
             }
         }
@@ -101,8 +113,8 @@ impl Field for bool {
         out.push(u8::from(*self));
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
-        match byte(input)? {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
+        match input.byte()? {
             0 => Ok(false),
             1 => Ok(true),
             code => Err(Damaged::Code { what: "truth", code }),
@@ -118,7 +130,7 @@ impl<T: Field> Field for Option<T> {
         }
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         bool::take(input)?.then(|| T::take(input)).transpose()
     }
 }
@@ -130,7 +142,7 @@ impl<T: Field> Field for [T; 3] {
         }
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         Ok([T::take(input)?, T::take(input)?, T::take(input)?])
     }
 }
@@ -141,10 +153,10 @@ impl Field for String {
         out.extend_from_slice(self.as_bytes());
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         let length = usize::try_from(u64::take(input)?).map_err(|_| Damaged::Range)?;
-        let (text, rest) = input.split_at_checked(length).ok_or(Damaged::Short)?;
-        *input = rest;
+        let (text, rest) = input.rest.split_at_checked(length).ok_or(Damaged::Short)?;
+        input.rest = rest;
         Self::from_utf8(text.to_vec()).map_err(|_| Damaged::Range)
     }
 }
@@ -157,7 +169,7 @@ impl<T: Field> Field for Vec<T> {
         }
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         // Each entry takes bytes, so a wrong count ends at the end of the input.
         (0..u64::take(input)?).map(|_| T::take(input)).collect()
     }
@@ -172,7 +184,7 @@ impl<K: Field + Ord, V: Field> Field for BTreeMap<K, V> {
         }
     }
 
-    fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
         let mut map = Self::new();
         // Each entry takes bytes, so a wrong count ends at the end of the input.
         for _ in 0..u64::take(input)? {
@@ -182,42 +194,52 @@ impl<K: Field + Ord, V: Field> Field for BTreeMap<K, V> {
     }
 }
 
-/// Structs, field after field. Each is taken apart by name: a field that is added to the type does not compile until it is added here.
+/// Structs, field after field. Each is taken apart by name: a field that is added to the type does not compile until it is added here,
+/// behind `; since FORMAT:` with the value that it has in what was written before that format.
 macro_rules! fields {
-    ($($name:ident { $($field:tt),* })*) => { $(
+    ($($name:ident { $($field:tt),* $(; since $since:literal: $($new:ident = $before:expr),* $(,)?)* })*) => { $(
         impl Field for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 $( self.$field.put(out); )*
+                $( $( self.$new.put(out); )* )*
                 // Complains about a field that is not written.
-                let Self { $($field: _),* } = self;
+                let Self { $($field: _,)* $($($new: _,)*)* } = self;
             }
 
-            fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
-                Ok(Self { $($field: Field::take(input)?),* })
+            fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
+                Ok(Self {
+                    $($field: Field::take(input)?,)*
+                    $($($new: if input.format < $since { $before } else { Field::take(input)? },)*)*
+                })
             }
         }
     )* };
 }
 
-/// Enums: a code for each variant, then its fields. Codes are for ever; new variants take the next one.
+/// Enums: a code for each variant, then its fields. Codes are for ever; new variants take the next one, new fields are added as in structs.
 macro_rules! codes {
-    ($($name:ident { $($code:literal = $variant:ident $({ $($field:ident),* })? $(( $inner:ident ))?),* $(,)? })*) => { $(
+    ($($name:ident { $(
+        $code:literal = $variant:ident
+            $({ $($field:ident),* $(; since $since:literal: $($new:ident = $before:expr),* $(,)?)* })?
+            $(( $inner:ident ))?
+    ),* $(,)? })*) => { $(
         impl Field for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 match self {
-                    $( Self::$variant $({ $($field),* })? $(( $inner ))? => {
+                    $( Self::$variant $({ $($field,)* $($($new,)*)* })? $(( $inner ))? => {
                         out.push($code);
-                        $( $( $field.put(out); )* )?
+                        $( $( $field.put(out); )* $( $( $new.put(out); )* )* )?
                         $( $inner.put(out); )?
                     } )*
                 }
             }
 
-            fn take(input: &mut &[u8]) -> Result<Self, Damaged> {
-                let (code, rest) = input.split_first().ok_or(Damaged::Short)?;
-                *input = rest;
-                match *code {
-                    $( $code => Ok(Self::$variant $({ $($field: Field::take(input)?),* })? $(({
+            fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged> {
+                match input.byte()? {
+                    $( $code => Ok(Self::$variant $({
+                        $($field: Field::take(input)?,)*
+                        $($($new: if input.format < $since { $before } else { Field::take(input)? },)*)*
+                    })? $(({
                         let $inner = Field::take(input)?;
                         $inner
                     }))?), )*

@@ -198,7 +198,7 @@ impl Desk {
                     self.set_aside(&trouble);
                     Store::open(&self.file, self.bounds)
                 }
-                Ok(_) | Err(Trouble::Foreign | Trouble::Sql(_)) => first,
+                Ok(_) | Err(Trouble::Foreign | Trouble::Older(_) | Trouble::Sql(_)) => first,
             };
             match opened {
                 Ok(store) => self.store = Some(store),
@@ -216,7 +216,7 @@ impl Desk {
                 self.run = None;
                 self.set_aside(trouble);
             }
-            Trouble::Foreign => {
+            Trouble::Foreign | Trouble::Older(_) => {
                 self.foreign = true;
                 warn!(path = %path, "the journal {path} is left alone, and nothing is recorded: {trouble}");
             }

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::meters::{LATE_MAX_S, MetersOptions};
 use crate::config::{self, Environment, Files, KnownProfile};
+use crate::regular;
 use crate::sim::plant::{BatteryOptions, CarOptions};
 
 /// The longest file, in bytes.
@@ -89,12 +90,8 @@ const KEYS: &str = "the keys are battery, battery-soc-pct, meter-period-s, reali
 impl Setup {
     /// Reads a file.
     pub fn read(file: &Path) -> Result<Self, SetupError> {
-        let unreadable = |what: String| SetupError::Unreadable { file: file.to_owned(), what };
-        let length = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
-        if length > FILE_MAX {
-            return Err(unreadable(format!("it is longer than {FILE_MAX} bytes")));
-        }
-        let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+        let text = regular::read_text(file, FILE_MAX)
+            .map_err(|error| SetupError::Unreadable { file: file.to_owned(), what: error.to_string() })?;
         Self::parse(&text, file)
     }
 

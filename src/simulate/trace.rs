@@ -1,20 +1,27 @@
 //! Sun and house load over time: from a file, from the seeded generator, or from rows that were recorded.
 //!
-//! The file is CSV, plain or gzipped, with a header; columns are found by name, values are held between rows.
+//! The file is CSV, plain or gzipped, with a header; columns are found by name, values are held between rows. Fields are separated by
+//! commas, semicolons or tabs, as the header has it; numbers may have a decimal comma where the comma does not separate.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+mod lines;
+
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use csv::{ByteRecord, ReaderBuilder};
 use flate2::read::MultiGzDecoder;
 
+use self::lines::{Lines, wrong};
+use crate::regular;
 use crate::sim::weather::{DAY_S, Day};
 
 /// The longest trace: ten years.
 const END_MAX_S: u32 = 10 * 366 * DAY_S;
-/// No house has more; most likely it is not watts.
-const WATTS_MAX: f32 = 1e6;
+/// The most rows: a third of a year of seconds, or ten years of half minutes. They take 12 bytes each.
+const ROWS_MAX: usize = 10_000_000;
+/// What never exceeds this, in watts, is more likely kilowatts: a house that stands empty uses more, and a roof gives more at noon.
+const HARDLY_W: f32 = 50.0;
+/// What exceeds this, in watts, is hardly a house: its main fuse would have 145 A.
+const KILOWATTS_MAX: f32 = 100_000.0;
 
 /// Values that hold from a second on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,12 +45,12 @@ pub struct Trace {
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file cannot be read.
-    #[error("{}: it cannot be read: {source}; name a CSV file, plain or gzipped", file.display())]
+    #[error("{}: it cannot be read: {cause}; name a CSV file, plain or gzipped", file.display())]
     Unreadable {
         /// Which.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A line is wrong.
     #[error("{}:{line}: {what}; {remedy}", file.display())]
@@ -78,26 +85,48 @@ impl Trace {
         Self { rows: (0..DAY_S).map(row).collect(), end_s: DAY_S }
     }
 
-    /// Reads a file: CSV, or gzipped CSV whatever its name.
+    /// Reads a regular file: CSV, or gzipped CSV whatever its name.
+    ///
+    /// # Errors
+    /// If it cannot be read, a line is wrong, or it passes one of the bounds: 1 MiB a row, 1 GiB unpacked, ten million seconds with a row.
     pub fn read(file: &Path) -> Result<Self, TraceError> {
-        let unreadable = |source| TraceError::Unreadable { file: file.to_owned(), source };
-        let mut bytes = BufReader::with_capacity(1 << 16, File::open(file).map_err(unreadable)?);
-        let zipped = io::BufRead::fill_buf(&mut bytes).map_err(unreadable)?.starts_with(&[0x1F, 0x8B]);
+        let unreadable = |cause| TraceError::Unreadable { file: file.to_owned(), cause };
+        let mut bytes = BufReader::with_capacity(1 << 16, regular::open(file).map_err(unreadable)?);
+        let zipped = bytes.fill_buf().map_err(unreadable)?.starts_with(&[0x1F, 0x8B]);
         if zipped { Self::parse(MultiGzDecoder::new(bytes), file) } else { Self::parse(bytes, file) }
     }
 
     /// Reads CSV; `file` names it in errors.
+    ///
+    /// A row holds from its time to that of the next. The simulation goes by whole seconds: of several rows up to one, the last counts.
+    ///
+    /// # Errors
+    /// As [`Trace::read`].
     pub fn parse(input: impl Read, file: &Path) -> Result<Self, TraceError> {
+        Self::parse_at_most(input, file, ROWS_MAX)
+    }
+
+    fn parse_at_most(input: impl Read, file: &Path, rows_max: usize) -> Result<Self, TraceError> {
         let mut lines = Lines::open(input, file)?;
         let mut rows: Vec<TraceRow> = Vec::new();
-        while let Some((line, row)) = lines.next()? {
-            if rows.last().is_some_and(|last| last.from_s >= row.from_s) {
-                return lines.wrong(line, "t_s does not ascend".to_owned(), "sort the rows, one for each time");
+        let mut before_s = f64::NEG_INFINITY;
+        while let Some((line, at_s, row)) = lines.next()? {
+            if at_s <= before_s {
+                return wrong(file, line, "t_s does not ascend".to_owned(), "sort the rows, one for each time");
+            }
+            before_s = at_s;
+            if rows.last().is_some_and(|last| last.from_s == row.from_s) {
+                rows.pop();
+            }
+            if rows.len() >= rows_max {
+                let what = format!("there are more than {rows_max} rows");
+                return wrong(file, line, what, "split the file, or give a row every minute");
             }
             rows.push(row);
         }
         let Some(last) = rows.last().copied() else {
-            return lines.wrong(1, "there are no rows below the header".to_owned(), "is this the file you meant?");
+            let what = "there are no rows below the header".to_owned();
+            return wrong(file, 1, what, "is this the file you meant?");
         };
         // The last row holds as long as the shortest of the others, and not into the next day.
         let spacings = rows.iter().zip(rows.iter().skip(1)).map(|(row, next)| next.from_s - row.from_s);
@@ -105,6 +134,27 @@ impl Trace {
         let midnight_s = (last.from_s / DAY_S + 1) * DAY_S;
         rows.shrink_to_fit();
         Ok(Self { end_s: (last.from_s + held_s).min(midnight_s), rows })
+    }
+
+    /// What is odd about the values: most likely they are not watts, or have the other sign. Nothing is the matter with most traces.
+    pub fn doubts(&self) -> Vec<String> {
+        let range = |of: fn(&TraceRow) -> f32| {
+            self.rows
+                .iter()
+                .map(of)
+                .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), watts| (least.min(watts), most.max(watts)))
+        };
+        let mut doubts = Vec::new();
+        for (name, (least, most)) in [("pv_w", range(|row| row.solar_w)), ("house_w", range(|row| row.house_w))] {
+            if most > KILOWATTS_MAX {
+                doubts.push(format!("{name} reaches {most}: more than a house has; is it in milliwatts?"));
+            } else if least < -HARDLY_W && most <= HARDLY_W {
+                doubts.push(format!("{name} never exceeds {most} and falls to {least}: has it the other sign?"));
+            } else if most > 0.0 && most <= HARDLY_W {
+                doubts.push(format!("{name} never exceeds {most}: is the trace in kW? It is read as watts"));
+            }
+        }
+        doubts
     }
 
     /// The first second.
@@ -123,91 +173,6 @@ impl Trace {
         let held = self.rows.iter().zip(ends);
         held.flat_map(|(row, end)| (row.from_s..end).map(move |from_s| TraceRow { from_s, ..*row }))
     }
-}
-
-/// The rows of a CSV file, one after the other.
-struct Lines<'a, R> {
-    reader: csv::Reader<R>,
-    record: ByteRecord,
-    file: &'a Path,
-    time: usize,
-    solar: usize,
-    house: usize,
-}
-
-impl<'a, R: Read> Lines<'a, R> {
-    fn open(input: R, file: &'a Path) -> Result<Self, TraceError> {
-        let mut reader = ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(input);
-        let header = reader.byte_headers().map_err(|error| broken(file, &error))?.clone();
-        let column = |name: &str| header.iter().position(|field| field.trim_ascii() == name.as_bytes());
-        let missing = |name: &str| TraceError::Line {
-            file: file.to_owned(),
-            line: 1,
-            what: format!("there is no column {name}"),
-            remedy: "begin the file with a header that names the columns t_s, pv_w and house_w (or load_w, without the car)",
-        };
-        let time = column("t_s").ok_or_else(|| missing("t_s"))?;
-        let solar = column("pv_w").ok_or_else(|| missing("pv_w"))?;
-        let house = column("house_w").or_else(|| column("load_w")).ok_or_else(|| missing("house_w"))?;
-        Ok(Self { reader, record: ByteRecord::new(), file, time, solar, house })
-    }
-
-    fn next(&mut self) -> Result<Option<(u64, TraceRow)>, TraceError> {
-        if !self.reader.read_byte_record(&mut self.record).map_err(|error| broken(self.file, &error))? {
-            return Ok(None);
-        }
-        let line = self.record.position().map_or(0, csv::Position::line);
-        let from_s = self.seconds(line)?;
-        let solar_w = self.watts(line, self.solar, "pv_w")?;
-        let house_w = self.watts(line, self.house, "the house's load")?;
-        Ok(Some((line, TraceRow { from_s, solar_w, house_w })))
-    }
-
-    fn field(&self, column: usize) -> &str {
-        self.record.get(column).and_then(|field| std::str::from_utf8(field).ok()).unwrap_or_default().trim()
-    }
-
-    fn seconds(&self, line: u64) -> Result<u32, TraceError> {
-        let text = self.field(self.time);
-        let whole = text.parse::<u32>().ok().or_else(|| {
-            let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..f64::from(END_MAX_S)).contains(seconds))?;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
-            Some(seconds.ceil() as u32)
-        });
-        match whole.filter(|seconds| *seconds < END_MAX_S) {
-            Some(seconds) => Ok(seconds),
-            None => self.wrong(
-                line,
-                format!("t_s is {text:?}"),
-                "give seconds from midnight, 0 or more, for at most ten years",
-            ),
-        }
-    }
-
-    fn watts(&self, line: u64, column: usize, name: &str) -> Result<f32, TraceError> {
-        let text = self.field(column);
-        match text.parse::<f32>().ok().filter(|watts| watts.abs() <= WATTS_MAX) {
-            Some(watts) => Ok(watts),
-            None => self.wrong(line, format!("{name} is {text:?}"), "give a number of watts in every row"),
-        }
-    }
-
-    fn wrong<T>(&self, line: u64, what: String, remedy: &'static str) -> Result<T, TraceError> {
-        Err(TraceError::Line { file: self.file.to_owned(), line, what, remedy })
-    }
-}
-
-/// What the CSV reader or the file below it complains of.
-fn broken(file: &Path, error: &csv::Error) -> TraceError {
-    let line = error.position().map_or(1, csv::Position::line);
-    let (what, remedy) = if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
-        (format!("{len} fields where the header has {expected_len}"), "give every row the header's columns")
-    } else if let csv::ErrorKind::Io(error) = error.kind() {
-        (format!("it cannot be read on: {error}"), "is the file complete?")
-    } else {
-        (format!("this is no CSV: {error}"), "save it as plain CSV with commas")
-    };
-    TraceError::Line { file: file.to_owned(), line, what, remedy }
 }
 
 #[cfg(test)]

@@ -198,13 +198,15 @@ pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<I
 fn authority(dir: &Path, name: &str, now_ms: i64) -> Result<(Issuer<'static, KeyPair>, i64), AuthorityError> {
     let read = |name: &str| {
         let path = dir.join(name);
-        std::fs::read(&path).map(|bytes| String::from_utf8_lossy(without_mark(&bytes)).into_owned()).map_err(|cause| {
-            if cause.kind() == io::ErrorKind::NotFound {
-                AuthorityError::NoAuthority(dir.to_owned())
-            } else {
-                AuthorityError::File { path, cause }
-            }
-        })
+        crate::regular::read(&path, super::MAX_FILE)
+            .map(|bytes| String::from_utf8_lossy(without_mark(&bytes)).into_owned())
+            .map_err(|cause| {
+                if cause.kind() == io::ErrorKind::NotFound {
+                    AuthorityError::NoAuthority(dir.to_owned())
+                } else {
+                    AuthorityError::File { path, cause }
+                }
+            })
     };
     let unusable = |cause| AuthorityError::Unusable { path: dir.to_owned(), cause };
     let (certificate, key_pem) = (read(AUTHORITY.0)?, read(AUTHORITY.1)?);

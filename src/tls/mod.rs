@@ -1,7 +1,6 @@
 //! Certificates: what is trusted, and who we are. Files are read anew at each connection, so that renewed ones are picked up.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -185,7 +184,6 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |cause| TlsError::Read { path: path.to_owned(), cause };
-    let mut text = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text)).map_err(failed)?;
+    let text = crate::regular::read(path, MAX_FILE).map_err(failed)?;
     Ok(without_mark(&text).to_vec())
 }

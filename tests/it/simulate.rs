@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -254,11 +255,19 @@ fn wrong_input_is_answered_with_what_to_do() {
         ("noon.csv", &noon()),
         ("columns.csv", "t_s,power\n0,1\n"),
         ("order.csv", "t_s,pv_w,house_w\n60,1,1\n0,1,1\n"),
+        ("clock.csv", "t_s;pv_w;house_w\n12:00;1;1\n"),
         ("plant.toml", "phases = 2\n"),
     ]);
     for (arguments, code, words) in [
         (&["--trace", "columns.csv"][..], 78, "columns.csv:1: there is no column pv_w; begin the file with a header"),
         (&["--trace", "order.csv"], 78, "order.csv:3: t_s does not ascend; sort the rows"),
+        (&["--trace", "clock.csv"], 78, "clock.csv:2: t_s is \"12:00\"; give seconds from midnight"),
+        (&["--trace", "/dev/zero"], 78, "/dev/zero: it cannot be read: it is not a regular file"),
+        (
+            &["--trace", "noon.csv", "--plant", "/dev/zero"],
+            78,
+            "/dev/zero: it cannot be read: it is not a regular file",
+        ),
         (&["--trace", "none.csv"], 78, "none.csv: it cannot be read"),
         (&["--trace", "noon.csv", "--plant", "plant.toml"], 78, "plant.toml:1: phases is 2; give 1 or 3"),
         (&["--trace", "noon.csv", "--plant", "none.toml"], 78, "none.toml: it cannot be read"),
@@ -299,4 +308,29 @@ fn a_made_up_day_needs_no_trace() {
     let output = surplusd(&["--weather", "hazy", "--seed", "5", "--json"], folder.path());
     assert!(output.status.success() && output.stdout.starts_with(b"{"), "{output:?}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{:?}", PathBuf::from(folder.path()));
+}
+
+/// A trace in kilowatts is simulated as it says, and doubted.
+#[test]
+fn a_trace_in_kilowatts_is_doubted() {
+    let folder = folder_with(&[("kw.csv", "t_s,pv_w,house_w\n0.2,0,0.3\n0.6,9.5,0.4\n60,8,0.4\n")]);
+    let output = surplusd(&["--trace", "kw.csv"], folder.path());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("note: pv_w never exceeds 9.5: is the trace in kW?"), "{text}");
+}
+
+/// A small zipped file that unpacks to one endless line.
+#[test]
+fn a_zipped_file_that_unpacks_to_much_is_refused() {
+    let folder = folder_with(&[]);
+    let file = folder.path().join("bomb.csv.gz");
+    let mut zip = flate2::write::GzEncoder::new(fs::File::create(&file).unwrap(), flate2::Compression::best());
+    zip.write_all(b"t_s,pv_w,house_w\n0,1,1\n").unwrap();
+    for _ in 0..16 {
+        zip.write_all(&vec![b'1'; 1 << 20]).unwrap();
+    }
+    zip.finish().unwrap();
+    let output = surplusd(&["--trace", "bomb.csv.gz"], folder.path());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), text.contains("a row is longer than 1 MiB")), (Some(78), true), "{text}");
 }

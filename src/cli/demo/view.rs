@@ -1,4 +1,7 @@
 //! What the demo shows: a few lines redrawn in place on a terminal, else one line whenever the decision changes.
+//!
+//! No line is wider than the terminal: one that wraps would take two rows, and the next picture would begin too low. From 60 columns on
+//! nothing is left out; what is wider gets longer bars.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -11,19 +14,43 @@ use crate::sim::demo::WorldView;
 
 /// How often the terminal is redrawn, in real time.
 const REDRAW: Duration = Duration::from_millis(250);
-/// Width of a bar, and the power of a full one.
-const BAR: u16 = 24;
+/// The power of a full bar, in watts.
 const BAR_W: f64 = 12_000.0;
+/// Shortest and longest bar, in columns.
+const BAR_COLUMNS: (usize, usize) = (4, 60);
+/// Columns of a row beside its bar: name, power, and the widest text behind it.
+const BESIDE_BAR: usize = 8 + 12 + 35;
 /// Ends what is left of a line on a terminal.
 const CLEAR_LINE: &str = "\x1b[K";
+/// Ends what is left of the screen below.
+const CLEAR_BELOW: &str = "\x1b[J";
+/// Empties the screen and goes to its first line.
+const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    columns: usize,
+    rows: usize,
+}
+
+impl Size {
+    /// Of standard output; where it does not tell, the usual one.
+    fn of_stdout() -> Self {
+        let told = terminal_size::terminal_size_of(io::stdout());
+        let told = told.map(|(width, height)| Self { columns: width.0.into(), rows: height.0.into() });
+        told.filter(|size| size.columns > 0 && size.rows > 0).unwrap_or(Self { columns: 80, rows: 24 })
+    }
+}
 
 /// The view, on some output.
 pub(super) struct View<W> {
     out: W,
     terminal: bool,
     speed: u32,
-    /// Lines drawn in place so far.
+    /// Lines drawn in place so far, and on what size of a terminal.
     drawn: usize,
+    size: Option<Size>,
     /// What the last plain line said.
     said: Option<Said>,
 }
@@ -33,7 +60,7 @@ type Said = (u32, &'static str, &'static str);
 
 impl<W: Write> View<W> {
     pub(super) const fn new(out: W, terminal: bool, speed: u32) -> Self {
-        Self { out, terminal, speed, drawn: 0, said: None }
+        Self { out, terminal, speed, drawn: 0, size: None, said: None }
     }
 
     /// Shows both until the world ends.
@@ -45,7 +72,7 @@ impl<W: Write> View<W> {
         if self.terminal {
             while world.changed().await.is_ok() {
                 let (seen, snapshot) = (*world.borrow_and_update(), decided.borrow_and_update().clone());
-                self.redraw(&seen, snapshot.as_ref())?;
+                self.redraw(&seen, snapshot.as_ref(), Size::of_stdout())?;
                 tokio::time::sleep(REDRAW).await;
             }
         } else {
@@ -65,11 +92,14 @@ impl<W: Write> View<W> {
         self.out.flush()
     }
 
-    fn redraw(&mut self, world: &WorldView, snapshot: Option<&Snapshot>) -> io::Result<()> {
-        let lines = frame(world, snapshot, self.speed);
+    fn redraw(&mut self, world: &WorldView, snapshot: Option<&Snapshot>, size: Size) -> io::Result<()> {
+        let lines = frame(world, snapshot, self.speed, size);
         let mut text = String::new();
-        if self.drawn > 0 {
-            // Up to the first line of the last frame.
+        if self.size.is_some_and(|before| before != size) {
+            // The terminal has wrapped the lines of the last picture anew: nobody knows where it begins.
+            text.push_str(CLEAR_SCREEN);
+        } else if self.drawn > 0 {
+            // Up to the first line of the last picture.
             write!(text, "\x1b[{}A", self.drawn).map_err(io::Error::other)?;
         }
         for line in &lines {
@@ -77,7 +107,9 @@ impl<W: Write> View<W> {
             text.push_str(CLEAR_LINE);
             text.push('\n');
         }
+        text.push_str(CLEAR_BELOW);
         self.drawn = lines.len();
+        self.size = Some(size);
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
@@ -115,48 +147,76 @@ fn plain(world: &WorldView, charger: &ChargerView) -> String {
     )
 }
 
-/// The lines of one picture; always as many for the same house.
-fn frame(world: &WorldView, snapshot: Option<&Snapshot>, speed: u32) -> Vec<String> {
+/// The lines of one picture. None is as wide as the terminal, and there is a row left for the cursor.
+fn frame(world: &WorldView, snapshot: Option<&Snapshot>, speed: u32, size: Size) -> Vec<String> {
     let flows = world.flows;
     let ledger = world.ledger;
+    let width = size.columns.saturating_sub(1).max(1);
+    let bar = width.saturating_sub(BESIDE_BAR).clamp(BAR_COLUMNS.0, BAR_COLUMNS.1);
     let kwh = |wh: f64| format!("{:.2} kWh", wh / 1_000.0);
     let mut lines = vec![
         format!("{}   (x{speed})", clock_time(world.time_of_day_s)),
-        row("solar", flows.solar_w, &kwh(ledger.solar_wh)),
-        row("house", flows.house_w, &kwh(ledger.house_wh)),
-        row(
-            "car",
-            flows.car_w,
-            &format!(
-                "{} (sun {:.2}, battery {:.2}, grid {:.2})",
-                kwh(ledger.car_wh),
-                ledger.solar_to_car_wh / 1_000.0,
-                ledger.battery_to_car_wh / 1_000.0,
-                ledger.grid_to_car_wh / 1_000.0
-            ),
+        row("solar", flows.solar_w, bar, &kwh(ledger.solar_wh)),
+        row("house", flows.house_w, bar, &kwh(ledger.house_wh)),
+        row("car", flows.car_w, bar, &kwh(ledger.car_wh)),
+        format!(
+            "        of it solar {:.2}, battery {:.2}, grid {:.2} kWh",
+            ledger.solar_to_car_wh / 1_000.0,
+            ledger.battery_to_car_wh / 1_000.0,
+            ledger.grid_to_car_wh / 1_000.0
         ),
     ];
     if let Some(soc_pct) = flows.soc_pct {
         let doing = direction(flows.battery_w, "discharging", "charging");
-        lines.push(row("battery", flows.battery_w, &format!("{soc_pct:.0} % {doing}")));
+        lines.push(row("battery", flows.battery_w, bar, &format!("{soc_pct:.0} % {doing}")));
     }
     let doing = direction(flows.grid_w, "import", "export");
-    lines.push(row(
-        "grid",
-        flows.grid_w,
-        &format!("{} in, {} out {doing}", kwh(ledger.import_wh), kwh(ledger.export_wh)),
-    ));
-    lines.push(match charger(snapshot) {
-        Some(charger) => format!("setpoint {} in mode {}: {}", charger.setpoint, charger.mode, charger.reason),
-        None => "the daemon is starting".to_owned(),
-    });
+    let grid = format!("{} in, {} out {doing}", kwh(ledger.import_wh), kwh(ledger.export_wh));
+    lines.push(row("grid", flows.grid_w, bar, &grid));
+    let decided = charger(snapshot).map_or_else(
+        || "the daemon is starting".to_owned(),
+        |charger| format!("setpoint {} in mode {}: {}", charger.setpoint, charger.mode, charger.reason),
+    );
+    lines.extend(wrapped(&decided, width));
+    // What is decided is at the bottom, and what is most worth seeing.
+    let hidden = lines.len().saturating_sub(size.rows.saturating_sub(1).max(1));
+    lines.drain(..hidden);
+    lines.into_iter().map(|line| cut(&line, width)).collect()
+}
+
+/// A text in lines of at most `width` columns, broken between words; all but the first are indented.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
     lines
 }
 
-fn row(name: &str, watts: f64, rest: &str) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the width of a bar")]
-    let full = (watts.abs() / BAR_W * f64::from(BAR)).round().clamp(0.0, f64::from(BAR)) as usize;
-    let bar = format!("{}{}", "█".repeat(full), "·".repeat(usize::from(BAR) - full));
+/// A line of at most `width` columns, without spaces at its end.
+fn cut(line: &str, width: usize) -> String {
+    let line = line.trim_end();
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let mut short: String = line.chars().take(width - 1).collect();
+    short.push('…');
+    short
+}
+
+fn row(name: &str, watts: f64, bar: usize, rest: &str) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "some dozens of columns are exact")]
+    let share = (watts.abs() / BAR_W).min(1.0) * bar as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the width of a bar")]
+    let full = (share.round() as usize).min(bar);
+    let bar = format!("{}{}", "█".repeat(full), "·".repeat(bar - full));
     format!("{name:<8}{bar} {:>6.0} W   {rest}", tidy(watts))
 }
 
@@ -242,20 +302,98 @@ mod tests {
         Snapshot { at: Tick(1), site, chargers: BTreeMap::from([(ChargerId(0), charger)]) }
     }
 
+    const USUAL: Size = Size { columns: 80, rows: 24 };
+
     #[test]
     fn a_picture_has_a_row_for_each_part_and_the_reason() {
-        let lines = frame(&world(), Some(&snapshot(Reason::Following { surplus: Watts(5_500) }, 6_000)), 10);
+        let following = snapshot(Reason::Following { surplus: Watts(5_500) }, 6_000);
+        let lines = frame(&world(), Some(&following), 10, USUAL);
         assert_eq!(lines[0], "10:01:01   (x10)");
         assert_eq!(lines[1], "solar   ████████████············   6000 W   0.00 kWh");
+        assert_eq!(lines[3], "car     ████████················   4140 W   1.50 kWh");
+        assert_eq!(lines[4], "        of it solar 1.40, battery 0.00, grid 0.10 kWh");
+        assert_eq!(lines[5], "battery ███·····················  -1360 W   55 % charging");
+        assert_eq!(lines[6], "grid    ························      0 W   0.00 kWh in, 0.00 kWh out");
         assert_eq!(
-            lines[3],
-            "car     ████████················   4140 W   1.50 kWh (sun 1.40, battery 0.00, grid 0.10)"
+            lines[7..].concat(),
+            format!("setpoint 6.0 A in mode solar: {}", Reason::Following { surplus: Watts(5_500) })
         );
-        assert_eq!(lines[4], "battery ███·····················  -1360 W   55 % charging");
-        assert_eq!(lines[5], "grid    ························      0 W   0.00 kWh in, 0.00 kWh out ");
-        assert_eq!(lines[6], "setpoint 6.0 A in mode solar: following 5500 W of sun");
         let no_battery = WorldView { flows: Flows { soc_pct: None, ..world().flows }, ..world() };
-        assert_eq!(frame(&no_battery, None, 1).len(), 6);
+        assert_eq!(frame(&no_battery, None, 1, USUAL).len(), 7);
+    }
+
+    /// The largest numbers of a long day, and the longest reasons.
+    #[test]
+    fn a_picture_fits_the_terminal_and_loses_nothing_that_matters() {
+        let flows = Flows {
+            solar_w: 11_999.0,
+            house_w: 12_345.0,
+            car_w: 11_040.0,
+            battery_w: -10_000.0,
+            grid_w: -11_111.0,
+            soc_pct: Some(100.0),
+        };
+        let ledger = Ledger {
+            solar_wh: 98_765.0,
+            import_wh: 87_654.0,
+            export_wh: 76_543.0,
+            car_wh: 65_432.0,
+            solar_to_car_wh: 54_321.0,
+            battery_to_car_wh: 43_210.0,
+            grid_to_car_wh: 32_109.0,
+            ..world().ledger
+        };
+        let world = WorldView { flows, ledger, ..world() };
+        let reasons = [
+            Reason::Holding {
+                surplus: Watts(-11_111),
+                mean: Watts(-11_111),
+                stop_below: Watts(2_865),
+                left: Some(control::Millis(870_000)),
+            },
+            Reason::BatteryFirst { soc: None, below: control::Percent(100) },
+            Reason::SwitchingPhases { to: 3, surplus: Some(Watts(11_111)) },
+        ];
+        for (columns, rows) in [(80, 24), (60, 20), (120, 40), (200, 50)] {
+            for reason in reasons {
+                let lines = frame(&world, Some(&snapshot(reason, 16_000)), 120, Size { columns, rows });
+                let widest = lines.iter().map(|line| line.chars().count()).max().unwrap();
+                assert!(widest < columns && lines.len() < rows, "{columns}x{rows}: {lines:#?}");
+                let text = lines.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+                for part in [
+                    "98.77 kWh",
+                    "65.43 kWh",
+                    "of it solar 54.32, battery 43.21, grid 32.11 kWh",
+                    "100 % charging",
+                    "87.65 kWh in, 76.54 kWh out export",
+                    "setpoint 16.0 A in mode solar: ",
+                    &reason.to_string(),
+                ] {
+                    assert!(text.contains(part), "{columns}x{rows}: {part}: {lines:#?}");
+                }
+                assert!(!text.contains('…'));
+            }
+        }
+        let bar = |columns| frame(&world, None, 1, Size { columns, rows: 24 })[2].matches('█').count();
+        assert!(bar(120) > 2 * bar(80) && bar(80) > 2 * bar(60), "more columns, longer bars");
+    }
+
+    /// Smaller ones lose text, not the place of the picture.
+    #[test]
+    fn a_picture_never_exceeds_the_terminal() {
+        let following = snapshot(Reason::Following { surplus: Watts(5_500) }, 6_000);
+        for columns in 1..130 {
+            for rows in [1, 2, 5, 24] {
+                let lines = frame(&world(), Some(&following), 10, Size { columns, rows });
+                assert!(lines.len() <= (rows - 1).max(1), "{columns}x{rows}: {lines:#?}");
+                assert!(
+                    lines.iter().all(|line| line.chars().count() <= (columns - 1).max(1)),
+                    "{columns}x{rows}: {lines:#?}"
+                );
+            }
+        }
+        let last = |rows| frame(&world(), Some(&following), 10, Size { columns: 60, rows }).last().unwrap().clone();
+        assert_eq!(last(3), last(24));
     }
 
     #[test]
@@ -279,8 +417,10 @@ mod tests {
     fn pictures_are_drawn_over_each_other() {
         let mut out = Vec::new();
         let mut view = View::new(&mut out, true, 10);
-        view.redraw(&world(), None).unwrap();
-        view.redraw(&world(), None).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap().matches("\x1b[7A").count(), 1);
+        view.redraw(&world(), None, USUAL).unwrap();
+        view.redraw(&world(), None, USUAL).unwrap();
+        view.redraw(&world(), None, Size { columns: 60, ..USUAL }).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!((text.matches("\x1b[8A").count(), text.matches(CLEAR_SCREEN).count()), (1, 1), "{text:?}");
     }
 }

@@ -1,17 +1,21 @@
 //! `surplusd relay provision`: everything that makes a Pico this household's relay, as a file to drop on its drive.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use relay_link::settings::{BAUD, FLASH_OFFSET, PAGE, PORT, Settings, SettingsFault};
 
+use crate::regular;
 use crate::relay::uf2::uf2;
 use crate::tls::authority::{self, AUTHORITY};
 use crate::tls::inspect::{KeyFile, inspect};
 use crate::tls::{certificates, private_key};
+
+/// No passphrase is longer, in bytes; what is too long for WPA2 is told later.
+const PASSPHRASE_MAX: u64 = 1_024;
 
 /// Arguments of `relay provision`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -123,9 +127,9 @@ fn passphrase(args: &Provision, input: &mut dyn BufRead) -> anyhow::Result<Strin
         return Ok(text);
     }
     match &args.passphrase_file {
-        Some(file) => text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
+        Some(file) => text = regular::read_text(file, PASSPHRASE_MAX).with_context(|| file.display().to_string())?,
         None => {
-            input.read_line(&mut text)?;
+            input.take(PASSPHRASE_MAX).read_line(&mut text)?;
         }
     }
     let text = text.trim_end_matches(['\r', '\n']);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use control::{ChargerId, Controller, Input, Millis, Reading, Restore, Tick};
 
+use crate::journal::batch::FORMAT;
 use crate::journal::{Batch, Damaged, Decided, Head, Record, Start, chargers_decided};
 
 /// Where the beginning is missing, what the controller knew of the last day is as well: starts, what the battery gave, how the weather
@@ -58,6 +59,8 @@ pub(super) struct Replay {
     compare_from: Tick,
     /// Until here it may decide otherwise.
     warm_until: Tick,
+    /// The oldest format of a batch so far.
+    pub(super) format: u64,
     pub(super) counts: Counts,
 }
 
@@ -70,12 +73,14 @@ impl Replay {
             head: None,
             compare_from: Tick(0),
             warm_until: Tick(0),
+            format: FORMAT,
             counts: Counts { facts: 0, answers: 0, warm_ups: 0, dropped: 0, not_compared: Millis(0) },
         }
     }
 
     /// Goes through the next batch of the run.
     pub(super) fn batch(&mut self, batch: &Batch) -> Result<Option<Difference>, Damaged> {
+        self.format = self.format.min(batch.format);
         match batch.start {
             Start::Begin => self.begin(&batch.head),
             Start::Follows if self.controller.is_some() => {}

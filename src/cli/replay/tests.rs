@@ -88,6 +88,57 @@ async fn the_same_facts_give_the_same_again() {
     assert_eq!(error.to_string(), "there is no run 3; the journal has 1, 2");
 }
 
+/// A journal of 0.1.0 is replayed by every later version, which may decide otherwise, and then says so.
+#[test]
+fn a_journal_of_format_1_is_replayed() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-v1.sqlite");
+    let (code, text) = replay(&golden, None);
+    assert!(text.starts_with("run 1 of surplusd 0.1.0, "), "{text}");
+    assert!(text.contains("the journal was written by another version, surplusd 0.1.0 (format 1)"), "{text}");
+    if code == exit::OK {
+        assert!(text.contains(": told 4429 things, 2132 actions and reasons: all the same"), "{text}");
+    } else {
+        assert_eq!(code, exit::DIFFERENT, "{text}");
+        assert!(text.contains(", which may decide otherwise: ") && text.contains("    recorded: "), "{text}");
+    }
+}
+
+/// Changed on purpose: the difference is shown together with what may be its cause.
+#[test]
+fn a_difference_to_another_version_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("journal.sqlite");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-v1.sqlite"), &file).unwrap();
+    tamper(&file, |record| left_out(matches!(record, Record::Action(_))));
+    rusqlite::Connection::open(&file).unwrap().execute("UPDATE run SET version = '0.0.9'", []).unwrap();
+    let (code, text) = replay(&file, None);
+    assert_eq!(code, exit::DIFFERENT, "{text}");
+    assert!(
+        text.contains("another version, surplusd 0.0.9 (format ") && text.contains("no proof of a fault"),
+        "{text}"
+    );
+    assert!(text.contains("    recorded: ") && text.contains("    now: "), "{text}");
+}
+
+/// Nothing is said to be the same where nothing could be read.
+#[test]
+fn what_cannot_be_read_is_not_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("journal.sqlite");
+    let told = |blob: Vec<u8>| {
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-v1.sqlite"), &file).unwrap();
+        rusqlite::Connection::open(&file).unwrap().execute("UPDATE batch SET data = ?1", [blob]).unwrap();
+        let args = Args { file: file.clone(), ..Args::default() };
+        run(&args, &Environment::default(), &mut Vec::new()).unwrap_err().to_string()
+    };
+    assert_eq!(
+        told(vec![0]),
+        "nothing of run 1 can be replayed: batch 6 of the journal cannot be read: it does not unpack"
+    );
+    let newer = crate::journal::batch::deflate(&[9, 0]);
+    assert!(told(newer).contains("it was written by a newer surplusd (format 9, this one reads up to "));
+}
+
 #[tokio::test]
 async fn an_order_that_would_be_another_is_the_first_difference() {
     let folder = tempfile::tempdir().unwrap();

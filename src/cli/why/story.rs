@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChargerId, Command, Fault, Input, Link, Milliamps, Vehicle};
+use control::{ChargerId, Command, Fault, Input, Link, Milliamps, Tick, Vehicle};
 
-use super::super::when::time_of_day;
+use super::super::when::local;
 use crate::journal::reader::{ReadError, Reader};
-use crate::journal::{Batch, Decided, Head, Record};
+use crate::journal::{Batch, Damaged, Decided, Head, Record};
 
 /// Events that are told of each charger, the last ones.
 const EVENTS: usize = 6;
 /// How many batches are looked through for since when it has been so: some two weeks.
 const BATCHES: usize = 2_000;
+/// The clock was set where it differs by more than this from what it should be, in milliseconds. Less is a clock being slewed.
+const CLOCK_SET_MS: u64 = 5_000;
 
 /// Everything that is known of a moment.
 pub(super) struct Story {
@@ -19,15 +21,28 @@ pub(super) struct Story {
     pub(super) head: Head,
     /// What is told of each charger besides.
     pub(super) chargers: BTreeMap<ChargerId, Told>,
-    /// Where nothing is recorded of the moment itself: when it goes on, on the wall clock.
-    pub(super) resumed_ms: Option<i64>,
+    /// How the moment relates to the one that was asked for.
+    pub(super) place: Place,
 }
 
-/// What led to a charger's setpoint.
+/// How a moment that is told relates to the one that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is the one.
+    Exact,
+    /// It is the last that is recorded.
+    End,
+    /// It is the last before a gap; what was recorded next is of this time on the wall clock, in milliseconds since 1970 UTC.
+    Gap(i64),
+    /// It is the last before the clock was set to this, in milliseconds since 1970 UTC.
+    ClockSet(i64),
+}
+
+/// What led to a charger's setpoint. Times are ticks, as the wall clock may have been set in between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Since when it has charged or not charged for this kind of reason, on the wall clock.
-    pub(super) since_ms: Option<i64>,
+    /// Since when it has charged or not charged for this kind of reason.
+    pub(super) since: Option<Tick>,
     /// What happened last, the oldest first.
     pub(super) events: Vec<Event>,
 }
@@ -35,33 +50,47 @@ pub(super) struct Told {
 /// Something that changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
-    /// When, on the wall clock.
-    pub(super) wall_ms: i64,
+    /// When.
+    pub(super) at: Tick,
     /// What.
     pub(super) text: String,
     /// Only the setpoint changed, from this: what follows of the kind is told in the same line.
     drift_from: Option<Milliamps>,
 }
 
-/// Looks up what there is of a moment on the wall clock, in milliseconds since 1970 UTC; `None` where the journal begins later.
-pub(super) fn tell(reader: &Reader, wanted_ms: i64) -> Result<Option<Story>, ReadError> {
-    let Some(mut id) = reader.batch_at(wanted_ms)? else { return Ok(None) };
-    let (head, mut scan) = Scan::of(&reader.batch(id)?, wanted_ms, id)?;
-    let resumed_ms = (scan.whole).then(|| reader.next_began_ms(id)).transpose()?.flatten();
+impl Story {
+    /// The wall clock at an earlier tick, by the clock of the moment that is told.
+    pub(super) fn wall_ms(&self, tick: Tick) -> i64 {
+        let ago = i64::try_from(self.head.tick.since(tick).0).unwrap_or(i64::MAX);
+        self.head.wall_ms.saturating_sub(ago)
+    }
+}
+
+/// Looks up what there is of a moment on the wall clock, in milliseconds since 1970 UTC, or of the end of the journal; `None` where the journal
+/// knows nothing of that time or an earlier one.
+pub(super) fn tell(reader: &Reader, wanted_ms: Option<i64>) -> Result<Option<Story>, ReadError> {
+    let found = match wanted_ms {
+        Some(wanted_ms) => find(reader, wanted_ms)?,
+        None => {
+            reader.last()?.map(|id| Ok::<_, ReadError>((id, reader.batch(id)?, usize::MAX, Place::End))).transpose()?
+        }
+    };
+    let Some((mut id, batch, records, place)) = found else { return Ok(None) };
+    let (head, mut scan) = Scan::of(&batch, records, id)?;
     let mut chargers: BTreeMap<ChargerId, Told> = head.decided.keys().map(|id| (*id, Told::default())).collect();
     for _ in 0..BATCHES {
         let mut content = true;
         for (charger, told) in &mut chargers {
-            told.since_ms = told.since_ms.or_else(|| scan.changed.get(charger).copied());
+            told.since = told.since.or_else(|| scan.changed.get(charger).copied());
             let mut earlier = scan.events.remove(charger).unwrap_or_default();
             earlier.append(&mut told.events);
             told.events = earlier;
-            content &= told.since_ms.is_some() && told.events.len() >= 2;
+            content &= told.since.is_some() && told.events.len() >= 2;
         }
         let before = if content { None } else { reader.batch_before(id)? };
         let Some(before) = before else { break };
         id = before;
-        match reader.batch(id).and_then(|batch| Scan::of(&batch, i64::MAX, id)) {
+        match reader.batch(id).and_then(|batch| Scan::of(&batch, usize::MAX, id)) {
             Ok((_, earlier)) => scan = earlier,
             Err(_) => break,
         }
@@ -70,65 +99,152 @@ pub(super) fn tell(reader: &Reader, wanted_ms: i64) -> Result<Option<Story>, Rea
         let surplus = told.events.len().saturating_sub(EVENTS);
         told.events.drain(..surplus);
     }
-    Ok(Some(Story { head, chargers, resumed_ms }))
+    Ok(Some(Story { head, chargers, place }))
+}
+
+/// The batch that tells of a moment on the wall clock, how many of its records go before, and how exact that is. By sequence: of several
+/// times at which the clock said the same, the last one.
+fn find(reader: &Reader, wanted_ms: i64) -> Result<Option<(i64, Batch, usize, Place)>, ReadError> {
+    let mut best: Option<(i64, Batch, Spot)> = None;
+    let mut unreadable = None;
+    for id in reader.batches_around(wanted_ms)? {
+        let spot = reader.batch(id).and_then(|batch| match spot(&batch, wanted_ms) {
+            Ok(spot) => Ok(spot.map(|spot| (id, batch, spot))),
+            Err(source) => Err(ReadError::Damaged { id, source }),
+        });
+        match spot {
+            Ok(Some(found)) if best.as_ref().is_none_or(|(_, _, best)| found.2.is_better_than(best)) => {
+                let exact = found.2.exact;
+                best = Some(found);
+                if exact {
+                    break;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    // What cannot be read may be what was asked for.
+    if let Some(error) = unreadable.filter(|_| best.as_ref().is_none_or(|(_, _, spot)| !spot.exact)) {
+        return Err(error);
+    }
+    let Some((id, batch, spot)) = best else { return Ok(None) };
+    let place = match (spot.clock_set_to, reader.next_began_ms(id)?) {
+        _ if spot.exact => Place::Exact,
+        (Some(wall_ms), _) => Place::ClockSet(wall_ms),
+        (None, Some(next_ms)) if next_ms < wanted_ms => Place::ClockSet(next_ms),
+        (None, Some(next_ms)) => Place::Gap(next_ms),
+        (None, None) => Place::End,
+    };
+    Ok(Some((id, batch, spot.records, place)))
+}
+
+/// A moment in a batch.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    /// So many records go before.
+    records: usize,
+    /// The wall clock at the last of them, in milliseconds since 1970 UTC.
+    wall_ms: i64,
+    /// The batch goes on past it without the clock being set.
+    exact: bool,
+    /// The clock was set to this next.
+    clock_set_to: Option<i64>,
+}
+
+impl Spot {
+    const fn is_better_than(&self, other: &Self) -> bool {
+        !other.exact && (self.exact || self.wall_ms > other.wall_ms)
+    }
+}
+
+/// Where a batch tells of a moment on the wall clock, or of the last before: the last such place, as the clock may have been set meanwhile.
+fn spot(batch: &Batch, wanted_ms: i64) -> Result<Option<Spot>, Damaged> {
+    let at = |records: usize, wall_ms: i64| {
+        let spot = Spot { records, wall_ms, exact: wall_ms == wanted_ms, clock_set_to: None };
+        (wall_ms <= wanted_ms).then_some(spot)
+    };
+    let keep = |best: &mut Option<Spot>, new: Option<Spot>| {
+        let later = new.filter(|new| best.is_none_or(|best| new.exact || new.is_better_than(&best)));
+        *best = later.or(*best);
+    };
+    let mut best = None;
+    let mut current = at(0, batch.head.wall_ms);
+    let (mut tick_before, mut wall_before) = (batch.head.tick, batch.head.wall_ms);
+    for (place, record) in batch.records().enumerate() {
+        let (tick, record) = record?;
+        let passed = i64::try_from(tick.since(tick_before).0).unwrap_or(i64::MAX);
+        let expected_ms = wall_before.saturating_add(passed);
+        let wall_ms = if let Record::Wall(wall_ms) = record { wall_ms } else { expected_ms };
+        if wall_ms.abs_diff(expected_ms) > CLOCK_SET_MS {
+            let set = |spot: Spot| Spot {
+                exact: spot.exact || expected_ms >= wanted_ms,
+                clock_set_to: Some(wall_ms),
+                ..spot
+            };
+            keep(&mut best, current.map(set));
+            current = at(place + 1, wall_ms);
+        } else if let Some(spot) = &mut current {
+            if wall_ms <= wanted_ms {
+                (spot.records, spot.wall_ms) = (place + 1, wall_ms);
+            }
+            spot.exact |= wall_ms >= wanted_ms;
+        }
+        (tick_before, wall_before) = (tick, wall_ms);
+    }
+    keep(&mut best, current);
+    Ok(best)
 }
 
 /// What one batch tells.
 struct Scan {
     /// When it began or ended to charge, or the kind of reason changed, last.
-    changed: BTreeMap<ChargerId, i64>,
+    changed: BTreeMap<ChargerId, Tick>,
     events: BTreeMap<ChargerId, Vec<Event>>,
-    /// It ended before the moment that was wanted.
-    whole: bool,
 }
 
 impl Scan {
-    /// Goes through a batch up to a moment; returns what was in force then.
-    fn of(batch: &Batch, until_ms: i64, id: i64) -> Result<(Head, Self), ReadError> {
+    /// Goes through the first records of a batch; returns what was in force then.
+    fn of(batch: &Batch, records: usize, id: i64) -> Result<(Head, Self), ReadError> {
         let mut head = batch.head.clone();
-        let mut scan = Self { changed: BTreeMap::new(), events: BTreeMap::new(), whole: true };
-        for record in batch.records() {
+        let mut scan = Self { changed: BTreeMap::new(), events: BTreeMap::new() };
+        for record in batch.records().take(records) {
             let (tick, record) = record.map_err(|source| ReadError::Damaged { id, source })?;
-            let wall_ms = head.wall_ms_at(tick, &record);
-            if wall_ms > until_ms {
-                scan.whole = false;
-                break;
-            }
-            scan.note(&head, wall_ms, &record);
+            scan.note(&head, tick, &record);
             head.apply(tick, &record);
         }
         Ok((head, scan))
     }
 
-    fn decided(&mut self, old: Option<&Decided>, new: &Decided, wall_ms: i64) {
+    fn decided(&mut self, old: Option<&Decided>, new: &Decided, at: Tick) {
         let Some(old) = old.filter(|old| old.setpoint != new.setpoint || !same(old, new)) else { return };
         let events = self.events.entry(new.charger).or_default();
         let mut from = old.setpoint;
         let drifts = same(old, new);
         if !drifts {
-            self.changed.insert(new.charger, wall_ms);
+            self.changed.insert(new.charger, at);
         } else if let Some(first) = events.last().and_then(|event| event.drift_from) {
             from = first;
             events.pop();
         }
         let change = if from == new.setpoint { from.to_string() } else { format!("{from} → {}", new.setpoint) };
         let text = format!("{change}: {}", new.reason);
-        events.push(Event { wall_ms, text, drift_from: drifts.then_some(from) });
+        events.push(Event { at, text, drift_from: drifts.then_some(from) });
     }
 
-    fn note(&mut self, before: &Head, wall_ms: i64, record: &Record) {
+    fn note(&mut self, before: &Head, at: Tick, record: &Record) {
         let mut event = |charger: ChargerId, text: String| {
-            let event = Event { wall_ms, text, drift_from: None };
+            let event = Event { at, text, drift_from: None };
             self.events.entry(charger).or_default().push(event);
         };
         match record {
-            Record::Decided(new) => self.decided(before.decided.get(&new.charger), new, wall_ms),
+            Record::Decided(new) => self.decided(before.decided.get(&new.charger), new, at),
             Record::Input(Input::Report(new)) => {
                 let gist = |link: Link, vehicle: Vehicle, fault: Option<Fault>| (link, vehicle, fault);
                 let old = before.reports.get(&new.charger).map(|old| gist(old.link, old.vehicle, old.fault));
                 if old != Some(gist(new.link, new.vehicle, new.fault)) {
                     let fault = new.fault.map(|fault| format!(", fault: {}", fault.name())).unwrap_or_default();
-                    event(new.charger, format!("box {}, car {}{fault}", new.link.name(), new.vehicle.name()));
+                    event(new.charger, format!("wallbox {}, car {}{fault}", new.link.name(), new.vehicle.name()));
                 }
             }
             Record::Input(Input::Command(command)) => {
@@ -150,10 +266,10 @@ impl Scan {
             Record::Input(Input::Reconfigure(_)) => {
                 before.decided.keys().for_each(|id| event(*id, "the configuration was read again".to_owned()));
             }
-            Record::Wall(_) => {
-                let jump = wall_ms.saturating_sub(before.wall_ms);
-                if jump.abs() > 5_000 {
-                    let text = format!("the clock was set from {}", time_of_day(before.wall_ms));
+            Record::Wall(wall_ms) => {
+                let expected_ms = before.wall_ms_at(at, &Record::Timeout);
+                if wall_ms.abs_diff(expected_ms) > CLOCK_SET_MS {
+                    let text = format!("the clock was set from {} to {}", local(expected_ms), local(*wall_ms));
                     before.decided.keys().for_each(|id| event(*id, text.clone()));
                 }
             }

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::some_config;
 use crate::config::JournalConfig;
 use crate::journal::reader::Reader;
+use crate::journal::store::{Bounds, Store, Trouble};
 use crate::journal::{Head, Journal, Record, Start};
 
 fn config(folder: &Path, batch_s: u64) -> JournalConfig {
@@ -79,8 +80,8 @@ async fn batches_follow_each_other_and_an_orderly_end_keeps_the_last() {
     }
     let reader = Reader::open(&config.file).unwrap();
     assert_eq!(reader.runs().unwrap().len(), 2);
-    assert_eq!(reader.span().unwrap(), Some((0, 1_499_000)));
-    assert_eq!(reader.batch_at(601_000).unwrap(), Some(5));
+    assert_eq!((reader.earliest_ms().unwrap(), reader.last().unwrap()), (Some(0), Some(6)));
+    assert_eq!(reader.batches_around(601_000).unwrap(), [5, 4, 2]);
 }
 
 /// Runs an ignored test of this file in a process of its own, perhaps through a shell that makes a world for it.
@@ -270,6 +271,66 @@ async fn the_database_of_another_program_is_left_alone() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let error = Reader::open(&config.file).unwrap_err();
     assert!(error.to_string().ends_with("is no journal of surplusd"), "{error}");
+}
+
+/// Made by somebody else under the marks of ours: views, computed columns and values without end.
+#[test]
+fn what_only_looks_like_a_journal_is_refused() {
+    const MARKS: &str = "PRAGMA application_id = 1936879724; PRAGMA user_version = 1;";
+    const RUN: &str = "CREATE TABLE run (id INTEGER PRIMARY KEY, began_ms INTEGER, version TEXT);";
+    const ENDLESS: &str = "AS WITH RECURSIVE n(id) AS (VALUES (1) UNION ALL SELECT id + 1 FROM n) SELECT id";
+    const BATCH: &str = "CREATE TABLE batch (id INTEGER PRIMARY KEY, run INTEGER, start TEXT, began_ms INTEGER, ended_ms INTEGER, span_ms INTEGER";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("journal.sqlite");
+    let made = |script: &str| {
+        let _ = std::fs::remove_file(&file);
+        Connection::open(&file).unwrap().execute_batch(&format!("{MARKS} {script}")).unwrap();
+    };
+    for script in [
+        String::new(),
+        RUN.to_owned(),
+        format!("CREATE VIEW run {ENDLESS}, 0 AS began_ms, '' AS version FROM n; {BATCH}, data BLOB);"),
+        format!(
+            "{RUN} CREATE VIEW batch {ENDLESS}, 1 AS run, 'begin' AS start, 0 AS began_ms, 0 AS ended_ms, 0 AS span_ms, x'' AS data FROM n;"
+        ),
+        format!("{RUN} {BATCH}, data BLOB AS (zeroblob(900000000)));"),
+        format!("{RUN} {BATCH}, data BLOB); CREATE VIEW more {ENDLESS} FROM n;"),
+        format!("{RUN} {BATCH}, data BLOB); CREATE TRIGGER more AFTER INSERT ON batch BEGIN DELETE FROM run; END;"),
+        format!("{RUN} CREATE TABLE batch (id INTEGER PRIMARY KEY, data BLOB);"),
+    ] {
+        made(&script);
+        let before = std::fs::read(&file).unwrap();
+        let error = Reader::open(&file).unwrap_err();
+        assert!(error.to_string().ends_with("is no journal of surplusd"), "{script}: {error}");
+        let bounds = Bounds { keep: Millis::from_secs(86_400), size: 64_000_000 };
+        let error = Store::open(&file, bounds).unwrap_err();
+        assert!(matches!(error, Trouble::Foreign), "{script}: {error}");
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+    }
+    for other in ["/dev/zero", "/"] {
+        let error = Reader::open(Path::new(other)).unwrap_err();
+        assert!(error.to_string().ends_with("is no journal of surplusd"), "{error}");
+    }
+}
+
+/// A few bytes of compressed zeros were bounded; a value that is large by itself is too, before it is read.
+#[tokio::test]
+async fn values_that_are_too_large_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 100);
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..300);
+    close(journal).await;
+    let connection = Connection::open(&config.file).unwrap();
+    connection.execute("UPDATE batch SET data = zeroblob(5000000) WHERE id = 2", []).unwrap();
+    let reader = Reader::open(&config.file).unwrap();
+    assert!(reader.batch(1).is_ok());
+    let error = reader.batch(2).unwrap_err();
+    assert!(error.to_string().contains("a value of more than 1048576 bytes"), "{error}");
+    connection.execute("UPDATE run SET version = hex(zeroblob(5000000))", []).unwrap();
+    let error = reader.runs().unwrap_err();
+    assert!(error.to_string().contains("a value of more than 1048576 bytes"), "{error}");
 }
 
 #[tokio::test]

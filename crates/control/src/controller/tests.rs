@@ -5,7 +5,6 @@ use std::vec::Vec;
 
 use super::*;
 use crate::config::SolarPolicy;
-use crate::reason::Reason;
 use crate::testing::{Bench, CAR, config, report};
 use crate::types::{Fault, Link, Vehicle};
 use crate::units::{Milliamps, Permille, Volts, WattHours};
