@@ -5,8 +5,8 @@
 //!                  │ place of a key     │                    │
 //!                  └──────▶ report::Report: all findings ◀───┘
 //! ```
-//! Pure but for the files it names (secrets, certificates): it asks neither clock nor environment, opens no socket and no port,
-//! and prints nothing.
+//! Pure but for the files it names (secrets, certificates, the numbers of devices): it asks neither clock nor environment, opens no
+//! socket and no port, and prints nothing.
 
 mod chargers;
 mod checks;
@@ -14,6 +14,7 @@ mod domain;
 mod file;
 mod finding;
 mod inputs;
+mod lines;
 mod mqtt;
 mod names;
 mod phases;
@@ -31,6 +32,7 @@ pub use domain::{
     Secret, TlsConfig, Unit,
 };
 pub use finding::{Finding, Severity};
+pub use lines::device_number;
 
 use checks::Surroundings;
 use control::Millis;

@@ -145,6 +145,7 @@ impl Rig {
             safe_current: Milliamps(0),
             standby: false,
             phase_switch: None,
+            reply: None,
         };
         let (sender, events) = mpsc::channel(capacity);
         let bus = bus::spawn(link, [(ID, (setup, profile, unlock_first))].into(), clock, sender, None).unwrap();

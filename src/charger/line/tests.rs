@@ -36,6 +36,7 @@ impl Rig {
             safe_current: Milliamps(0),
             standby: false,
             phase_switch: None,
+            reply: None,
         };
         let driver =
             |unit: &u8| (ChargerId(*unit), Driver::new(ChargerId(*unit), &setup(*unit), profile.clone(), Tick(1)));
