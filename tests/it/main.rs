@@ -13,6 +13,8 @@ mod house;
 #[cfg(test)]
 mod journald;
 #[cfg(test)]
+mod line;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod mqtt;

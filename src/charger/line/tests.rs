@@ -225,3 +225,66 @@ fn a_shutdown_ends_with_and_without_a_line() {
         assert_eq!((rig.line.poll_op(rig.now), rig.line.poll_timeout(rig.now)), (None, None));
     }
 }
+
+/// What was said of the line within any minute.
+fn most_said_in_a_minute(said: &[Tick]) -> usize {
+    said.iter()
+        .map(|from| said.iter().filter(|at| *at >= from && at.since(*from) < Millis(60_000)).count())
+        .max()
+        .unwrap_or(0)
+}
+
+#[test]
+fn a_line_that_opens_and_dies_at_each_request_gets_growing_pauses_and_few_words() {
+    let mut rig = Rig::new(&[1]);
+    rig.order(1, 10, Millis(3_600_000));
+    let mut said = vec![];
+    let end = rig.now + Millis(600_000);
+    while rig.now < end {
+        rig.spoil = [Failure::Gone].into();
+        rig.events.clear();
+        rig.step(end);
+        said.extend(rig.line_notices().iter().map(|_| rig.now));
+    }
+    assert!(rig.sends().len() < 40, "{} requests in ten minutes", rig.sends().len());
+    assert!(most_said_in_a_minute(&said) <= 8 && said.len() < 60, "{said:?}");
+    // It is well again: that is said, and the pauses begin anew.
+    rig.spoil.clear();
+    rig.events.clear();
+    rig.run(Millis(120_000));
+    assert_eq!(rig.line_notices().last(), Some(&LineNotice::Up));
+    rig.ops.clear();
+    rig.spoil = [Failure::Gone].into();
+    rig.run(Millis(3_000));
+    assert_eq!(rig.ops.iter().filter(|(_, _, op)| *op == Op::Open).count(), 1, "opened after a second again");
+}
+
+#[test]
+fn a_line_that_comes_and_goes_between_answers_is_said_to_do_so() {
+    let mut rig = Rig::new(&[1]);
+    rig.order(1, 10, Millis(3_600_000));
+    let (mut said, mut notices) = (vec![], vec![]);
+    let end = rig.now + Millis(600_000);
+    let mut lost_at = rig.now + Millis(3_000);
+    while rig.now < end {
+        if rig.now >= lost_at {
+            rig.spoil = [Failure::Gone].into();
+            lost_at = rig.now + Millis(3_000);
+        }
+        rig.events.clear();
+        rig.step(end);
+        said.extend(rig.line_notices().iter().map(|_| rig.now));
+        notices.extend(rig.line_notices());
+    }
+    assert!(most_said_in_a_minute(&said) <= 8, "{notices:?}");
+    assert!(
+        notices.iter().any(|notice| matches!(notice, LineNotice::Unsteady { .. })) || said.len() < 60,
+        "{notices:?}"
+    );
+    // A last word that there was no room for is said later.
+    rig.open = Some(OpenError::Missing);
+    rig.spoil = [Failure::Gone].into();
+    rig.events.clear();
+    rig.run(Millis(150_000));
+    assert_eq!(rig.line_notices().last(), Some(&LineNotice::Down(OpenError::Missing)));
+}
