@@ -4,6 +4,7 @@
 mod hints;
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -76,32 +77,38 @@ fn parse_port(text: &str) -> Result<Port, String> {
 }
 
 /// Runs the command. Prints to standard output; hints go to standard error.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command of the user, at a terminal")]
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    run_to(args, &mut io::stdout(), &mut io::stderr())
+}
+
+/// [`run`], with what is found written to `out` and hints to `hints`.
+pub fn run_to(args: &Args, out: &mut dyn Write, hints: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let profile = profile::load(&args.profile)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start")?;
     match runtime.block_on(probe(args, &profile)) {
         Ok(Found { text, any, clues }) => {
-            print!("{text}");
+            out.write_all(text.as_bytes())?;
             if any {
                 return Ok(ExitCode::SUCCESS);
             }
             let asked = (!args.scan).then_some(args.unit);
             let wired = matches!(args.port.0, LinkConfig::Serial { .. });
-            eprint!("{}", clues.hints(&profile.link, asked, wired));
+            hints.write_all(clues.hints(&profile.link, asked, wired).as_bytes())?;
             Ok(ExitCode::from(UNAVAILABLE))
         }
         Err(error) => {
-            eprintln!("failed to use the line: {error}");
+            writeln!(hints, "failed to use the line: {error}")?;
             if let (OpenError::Lost, LinkConfig::Tcp { .. }) = (&error, &args.port.0) {
-                eprintln!(
-                    "The other end closes the connection without an answer: is it a Modbus TCP gateway, and free for one more client?"
-                );
+                hints.write_all(CLOSED.as_bytes())?;
             }
             Ok(ExitCode::from(if error == OpenError::Denied { PERMISSION } else { UNAVAILABLE }))
         }
     }
 }
+
+const CLOSED: &str = "\
+The other end closes the connection without an answer: is it a Modbus TCP gateway, and free for one more client?
+";
 
 struct Found {
     text: String,
