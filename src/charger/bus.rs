@@ -4,8 +4,11 @@
 //! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
 
 mod contact;
+mod frames;
 mod once;
+mod port;
 mod relay_line;
+mod session;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -15,18 +18,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use control::{ChargerId, ChargerReport, Order};
+use control::{ChargerId, ChargerReport, Millis, Order, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Driver, Event, Input, Level, Notice};
 use super::line::{Done, Line, LineEvent, LineNotice};
-use super::profile::Profile;
+use super::profile::{LinkDefaults, Profile};
 use crate::config::{ChargerSetup, LinkConfig};
 use crate::daemon::clock::Clock;
 use crate::relay::Ask;
 use contact::Contacts;
 pub use once::OneShot;
+pub use wire::Remark;
 use wire::{Target, Wire};
+
+/// A remark of one kind is said again after this long at the soonest.
+const REMARK_EVERY: Millis = Millis::from_secs(600);
 
 /// What a line is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +153,10 @@ pub fn spawn(
     if defaults.any(|other| other != link_defaults) {
         return Err(invalid("the chargers on one line need the same line settings"));
     }
+    let first_read = chargers.values().next().map(|(_, profile, _)| profile.layout.read());
+    let first_read = first_read.ok_or_else(|| invalid("a line needs a charger"))?;
+    let reply = chargers.values().find_map(|(setup, ..)| setup.reply);
+    let link_defaults = LinkDefaults { reply: reply.unwrap_or(link_defaults.reply), ..link_defaults };
     let now = clock.now();
     let setups = chargers.iter().map(|(id, (setup, ..))| (*id, setup));
     let contacts = Contacts::new(setups, relays.clone(), clock);
@@ -161,7 +172,7 @@ pub fn spawn(
     }
     let (wishes, inbox) = watch::channel(Wishes::default());
     let (alive, over) = oneshot::channel::<()>();
-    let target = Target { link, defaults: link_defaults, relays };
+    let target = Target { link, defaults: link_defaults, first_read, relays };
     let worker = Worker {
         line: Line::new(drivers, link_defaults, now),
         name: target.to_string(),
@@ -173,7 +184,8 @@ pub fn spawn(
         woken: BTreeMap::new(),
         contacts,
         io: None,
-        wire: Some(Wire::Closed),
+        wire: Some(Wire::closed()),
+        remarked: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
@@ -202,6 +214,8 @@ struct Worker {
     /// The operation under way; it has the wire.
     io: Option<Io>,
     wire: Option<Wire>,
+    /// When a remark of each kind was last said.
+    remarked: Vec<(Remark, Tick)>,
 }
 
 impl Worker {
@@ -217,7 +231,7 @@ impl Worker {
                 && let Some(op) = self.line.poll_op(now)
             {
                 tracing::trace!(line = %self.name, ?op, "begin");
-                let wire = self.wire.take().unwrap_or(Wire::Closed);
+                let wire = self.wire.take().unwrap_or_else(Wire::closed);
                 self.io = Some(Box::pin(wire.perform(op, Arc::clone(&self.target), self.clock)));
                 continue;
             }
@@ -229,9 +243,12 @@ impl Worker {
                     commanded = changed.is_ok();
                     self.take_wishes(!commanded);
                 }
-                (wire, done) = finish(&mut self.io) => {
+                (mut wire, done) = finish(&mut self.io) => {
                     tracing::trace!(line = %self.name, ?done, "done");
                     self.io = None;
+                    for remark in wire.remarks() {
+                        self.log_remark(remark, clock.now());
+                    }
                     self.wire = Some(wire);
                     self.line.handle(done, clock.now());
                 }
@@ -308,6 +325,23 @@ impl Worker {
         match notice {
             LineNotice::Up => tracing::info!(line = %name, "line {name} is open"),
             LineNotice::Down(error) => tracing::warn!(line = %name, "line {name} cannot be used: {error}"),
+            LineNotice::Unsteady { changes } => tracing::warn!(
+                line = %name,
+                "line {name} comes and goes: {changes} more changes are not in the log; look at plug, cable and the other end"
+            ),
+        }
+    }
+
+    fn log_remark(&mut self, remark: Remark, now: Tick) {
+        self.remarked.retain(|(_, at)| now.since(*at) < REMARK_EVERY);
+        if self.remarked.iter().any(|(said, _)| said.is_like(&remark)) {
+            return;
+        }
+        self.remarked.push((remark, now));
+        let name = &self.name;
+        match remark {
+            Remark::Echo | Remark::ClosedAfterAnswer => tracing::info!(line = %name, "line {name}: {remark}"),
+            Remark::Strays(_) | Remark::Late { .. } => tracing::warn!(line = %name, "line {name}: {remark}"),
         }
     }
 }

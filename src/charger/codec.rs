@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use control::Millis;
+
 /// One request to one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
@@ -110,8 +112,19 @@ pub enum Outcome {
 /// Why there is no usable answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// None in time.
+    /// Nothing came in time.
     Timeout,
+    /// The request itself came back in time, and nothing else: the adapter echoes, the charger does not answer.
+    EchoOnly,
+    /// Bytes came, but no frame with a right checksum.
+    Noise(Sample),
+    /// The answer came, too late to be used.
+    Late {
+        /// So long after the request.
+        after: Millis,
+        /// So long it is waited for.
+        limit: Millis,
+    },
     /// Not an answer to this request.
     Malformed(Flaw),
     /// The line is not there any more.
@@ -121,36 +134,87 @@ pub enum Failure {
 /// What is wrong with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// Bytes that make no frame.
-    Frame,
-    /// Another unit answered.
-    Unit,
+    /// This unit answered instead.
+    Unit(u8),
     /// Another function was answered.
     Function,
     /// Another number of registers came.
     Length,
     /// Another address or value was echoed.
     Echo,
+    /// Two answers came that differ: one of them belongs to an earlier request.
+    Twice,
+    /// The answer names another transaction (Modbus TCP).
+    Transaction,
+    /// A request of another master was on the line.
+    Master,
+}
+
+/// The first bytes of something that is not understood.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample {
+    bytes: [u8; Self::MAX],
+    length: u8,
+}
+
+impl Sample {
+    /// More bytes than these are not kept.
+    pub const MAX: usize = 8;
+
+    /// The first of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut sample = Self::default();
+        for (place, byte) in sample.bytes.iter_mut().zip(bytes) {
+            *place = *byte;
+            sample.length += 1;
+        }
+        sample
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// In hexadecimal, with blanks between.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.bytes.iter().take(usize::from(self.length)).enumerate() {
+            write!(f, "{}{byte:02x}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Timeout => "no answer in time",
-            Self::Malformed(Flaw::Frame) => "garbled bytes",
-            Self::Malformed(Flaw::Unit) => "another unit answered",
-            Self::Malformed(Flaw::Function) => "the answer is to another function",
-            Self::Malformed(Flaw::Length) => "the answer has another length than asked for",
-            Self::Malformed(Flaw::Echo) => "the write was echoed with another address or value",
-            Self::Gone => "the line is gone",
-        })
+        match self {
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::EchoOnly => f.write_str("only the request came back (the adapter echoes), no answer"),
+            Self::Noise(sample) if sample.is_empty() => f.write_str("bytes came, but no answer"),
+            Self::Noise(sample) => write!(f, "bytes came, but no answer (the first: {sample})"),
+            Self::Late { after, limit } => write!(
+                f,
+                "its answer came {} ms after the request, later than reply-ms = {}: raise it",
+                after.0, limit.0
+            ),
+            Self::Malformed(Flaw::Unit(unit)) => write!(f, "unit {unit} answered instead"),
+            Self::Malformed(Flaw::Function) => f.write_str("the answer is to another function"),
+            Self::Malformed(Flaw::Length) => f.write_str("the answer has another length than asked for"),
+            Self::Malformed(Flaw::Echo) => f.write_str("the write was acknowledged with another address or value"),
+            Self::Malformed(Flaw::Twice) => f.write_str("two different answers came, one of them late"),
+            Self::Malformed(Flaw::Transaction) => f.write_str("the answer is to another transaction"),
+            Self::Malformed(Flaw::Master) => f.write_str("another master sends requests on this line"),
+            Self::Gone => f.write_str("the line is gone"),
+        }
     }
 }
 
 /// What `answer` means as the answer to `request`.
 pub fn check(request: &Request, answer: Answer) -> Outcome {
     if answer.unit != request.unit {
-        return malformed(Flaw::Unit);
+        return malformed(Flaw::Unit(answer.unit));
     }
     match (request.op, answer.body) {
         (_, Body::Exception(code)) => Outcome::Exception(code),
@@ -190,7 +254,7 @@ mod tests {
     #[test]
     fn accepts_only_the_answer_to_the_request() {
         assert_eq!(check(&READ, answer(1, Body::Input(vec![7, 8]))), Outcome::Registers(vec![7, 8]));
-        assert_eq!(check(&READ, answer(2, Body::Input(vec![7, 8]))), malformed(Flaw::Unit));
+        assert_eq!(check(&READ, answer(2, Body::Input(vec![7, 8]))), malformed(Flaw::Unit(2)));
         assert_eq!(check(&READ, answer(1, Body::Input(vec![7]))), malformed(Flaw::Length));
         assert_eq!(check(&READ, answer(1, Body::Input(vec![7, 8, 9]))), malformed(Flaw::Length));
         assert_eq!(check(&READ, answer(1, Body::Holding(vec![7, 8]))), malformed(Flaw::Function));
@@ -204,5 +268,13 @@ mod tests {
         assert_eq!(check(&WRITE, answer(1, Body::Written { addr: 261, value: 61 })), malformed(Flaw::Echo));
         assert_eq!(check(&WRITE, answer(1, Body::Written { addr: 262, value: 60 })), malformed(Flaw::Echo));
         assert_eq!(check(&WRITE, answer(1, Body::Holding(vec![60]))), malformed(Flaw::Function));
+    }
+
+    #[test]
+    fn bytes_that_are_not_understood_are_shown_in_hexadecimal() {
+        let failure = |bytes: &[u8]| Failure::Noise(Sample::of(bytes)).to_string();
+        assert_eq!(failure(&[0x00, 0xff, 0x1]), "bytes came, but no answer (the first: 00 ff 01)");
+        assert_eq!(failure(&[0x55; 60]), "bytes came, but no answer (the first: 55 55 55 55 55 55 55 55)");
+        assert_eq!(failure(&[]), "bytes came, but no answer");
     }
 }

@@ -195,7 +195,7 @@ impl FakeBox {
         }
         let outcome = self.carry_out(request, now);
         if self.garbled {
-            return Outcome::Failed(Failure::Malformed(Flaw::Frame));
+            return Outcome::Failed(Failure::Malformed(Flaw::Length));
         }
         let lost = self.mute || self.every.is_some_and(|every| self.turn.is_multiple_of(every));
         if lost { Outcome::Failed(Failure::Timeout) } else { outcome }

@@ -24,6 +24,12 @@ use super::profile::LinkDefaults;
 const REOPEN_MIN: Millis = Millis::from_secs(1);
 /// Longest such pause.
 const REOPEN_MAX: Millis = Millis::from_secs(30);
+/// A line that has answered and lasted this long was well: the pauses begin anew. One that comes and goes faster is given rest.
+const STEADY: Millis = Millis::from_secs(20);
+/// No more than [`NOTICES_MAX`] changes are said within this time, whatever a line does.
+const NOTICES_WITHIN: Millis = Millis::from_secs(60);
+/// See [`NOTICES_WITHIN`].
+const NOTICES_MAX: usize = 4;
 
 /// What the line wants done. One at a time; answer with [`Done`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +67,8 @@ pub enum OpenError {
     Missing,
     /// Another program has it.
     Busy,
+    /// This program has it already, by another name.
+    Ours,
     /// Not allowed to this user.
     Denied,
     /// Not a serial line.
@@ -78,6 +86,9 @@ impl fmt::Display for OpenError {
         match self {
             Self::Missing => f.write_str("there is no such device: is the adapter plugged in?"),
             Self::Busy => f.write_str("another program has it open"),
+            Self::Ours => {
+                f.write_str("this surplusd has it open by another name: write the same link for all chargers on it")
+            }
             Self::Denied => f.write_str("permission denied: the user must be in the group of the device (dialout)"),
             Self::NotATty => f.write_str("this is not a serial line"),
             Self::Noisy => f.write_str("it never falls quiet: is there another master on the line?"),
@@ -94,6 +105,11 @@ pub enum LineNotice {
     Up,
     /// Cannot be used; said once per reason.
     Down(OpenError),
+    /// It has changed too often to say it each time.
+    Unsteady {
+        /// So many changes were left out.
+        changes: u32,
+    },
 }
 
 /// What comes out.
@@ -128,11 +144,49 @@ pub struct Line {
     link: LinkDefaults,
     state: State,
     pause: Millis,
+    /// Since when it has been open.
+    up_since: Option<Tick>,
+    /// A request was answered since then.
+    answered: bool,
     /// Who had the last turn.
     last: Option<ChargerId>,
-    /// What was said last.
+    news: News,
+}
+
+/// What is said of the line: edges, and of many only some.
+#[derive(Debug, Default)]
+struct News {
+    /// How it is.
+    now: Option<LineNotice>,
+    /// How it was said to be.
     said: Option<LineNotice>,
-    notices: VecDeque<LineNotice>,
+    /// Changes since then.
+    changes: u32,
+    /// When the last few were said.
+    at: VecDeque<Tick>,
+    /// To be polled; at most a few, as they are polled after every call.
+    waiting: VecDeque<LineNotice>,
+}
+
+impl News {
+    /// Says how the line is, if that is news. Repeat it while it lasts: what is not said now may be said later.
+    fn say(&mut self, notice: LineNotice, now: Tick) {
+        if self.now.as_ref() != Some(&notice) {
+            self.now = Some(notice.clone());
+            self.changes = self.changes.saturating_add(1);
+        }
+        self.at.retain(|at| now.since(*at) < NOTICES_WITHIN);
+        if self.said == self.now || self.at.len() >= NOTICES_MAX {
+            return;
+        }
+        let changes = std::mem::take(&mut self.changes).saturating_sub(1);
+        if changes > 0 {
+            self.waiting.push_back(LineNotice::Unsteady { changes });
+        }
+        self.at.push_back(now);
+        self.said = Some(notice.clone());
+        self.waiting.push_back(notice);
+    }
 }
 
 impl Line {
@@ -143,9 +197,10 @@ impl Line {
             link,
             state: State::Closed { at: now },
             pause: REOPEN_MIN,
+            up_since: None,
+            answered: false,
             last: None,
-            said: None,
-            notices: VecDeque::new(),
+            news: News::default(),
         }
     }
 
@@ -199,8 +254,8 @@ impl Line {
             (State::Opening, Done::Opened) => self.state = State::Opened,
             (State::Draining, Done::Drained) => {
                 self.state = State::Idle { from: now };
-                self.pause = REOPEN_MIN;
-                self.say(LineNotice::Up);
+                self.up_since.get_or_insert(now);
+                self.news.say(LineNotice::Up, now);
                 for driver in self.drivers.values_mut() {
                     driver.handle(Input::LineUp, now);
                 }
@@ -239,7 +294,7 @@ impl Line {
 
     /// The next news; poll until `None` after every call.
     pub fn poll_event(&mut self) -> Option<LineEvent> {
-        if let Some(notice) = self.notices.pop_front() {
+        if let Some(notice) = self.news.waiting.pop_front() {
             return Some(LineEvent::Line(notice));
         }
         self.drivers
@@ -264,9 +319,11 @@ impl Line {
     fn end_request(&mut self, charger: ChargerId, outcome: Outcome, now: Tick) {
         self.state = match outcome {
             Outcome::Registers(_) | Outcome::Written | Outcome::Exception(_) => {
+                self.answered = true;
+                self.news.say(LineNotice::Up, now);
                 State::Idle { from: now + self.link.gap }
             }
-            Outcome::Failed(Failure::Timeout | Failure::Malformed(_) | Failure::Gone) => State::Closed { at: now },
+            Outcome::Failed(_) => State::Closed { at: now },
         };
         let gone = outcome == Outcome::Failed(Failure::Gone);
         self.tell(charger, Input::Outcome(outcome), now);
@@ -276,19 +333,15 @@ impl Line {
     }
 
     fn lose(&mut self, error: OpenError, now: Tick) {
+        if self.up_since.take().is_some_and(|up| self.answered && now.since(up) >= STEADY) {
+            self.pause = REOPEN_MIN;
+        }
+        self.answered = false;
         self.state = State::Closed { at: now + self.pause };
         self.pause = Millis(self.pause.0.saturating_mul(2)).min(REOPEN_MAX);
-        self.say(LineNotice::Down(error));
+        self.news.say(LineNotice::Down(error), now);
         for driver in self.drivers.values_mut() {
             driver.handle(Input::LineDown, now);
-        }
-    }
-
-    /// Says how the line is, if that is news. At most a few notices are ever waiting: they are polled after every call.
-    fn say(&mut self, notice: LineNotice) {
-        if self.said.as_ref() != Some(&notice) {
-            self.notices.push_back(notice.clone());
-            self.said = Some(notice);
         }
     }
 }

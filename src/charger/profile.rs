@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use control::{Fault, Milliamps, Millis, Vehicle};
 
+use super::codec::Operation;
 use crate::config::KnownProfile;
 
 /// The embedded profiles by name, in alphabetical order.
@@ -171,6 +172,15 @@ impl Register {
             Kind::U16 | Kind::I16 => 1,
             Kind::U32 => 2,
             Kind::Text(length) => length,
+        }
+    }
+
+    /// The request that reads it.
+    pub const fn read(&self) -> Operation {
+        let (addr, count) = (self.address, self.count());
+        match self.table {
+            Table::Input => Operation::ReadInput { addr, count },
+            Table::Holding => Operation::ReadHolding { addr, count },
         }
     }
 

@@ -176,7 +176,8 @@ fn charger(id: ChargerId, setup: &ChargerSetup, limits: &ChargerConfig, out: &mu
     let number = u16::from(id.0) + 1;
     let ChargerSetup { name, profile, unit, poll, .. } = setup;
     let ChargerConfig { min, max, mode, phases, switching, .. } = limits;
-    writeln!(out, "  {number}. {name}: {profile} at {link} unit {unit}, read every {poll}")?;
+    let reply = setup.reply.map(|reply| format!(", answers within {} ms", reply.0)).unwrap_or_default();
+    writeln!(out, "  {number}. {name}: {profile} at {link} unit {unit}, read every {poll}{reply}")?;
     writeln!(out, "     {min} … {max} on {phases} phase(s), starts in mode {mode}")?;
     if let (Some(who), Some(switching)) = (&setup.phase_switch, switching) {
         let who = match who {

@@ -1,8 +1,10 @@
 //! `surplusd probe`: reads and names every register that the profile knows, and says in plain words what the box can do.
 //! It only reads.
 
+mod hints;
+
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,17 +12,20 @@ use anyhow::Context as _;
 use control::Millis;
 
 use super::exit;
-use crate::charger::bus::OneShot;
-use crate::charger::codec::{Operation, Outcome, Request};
+use crate::charger::bus::{OneShot, Remark};
+use crate::charger::codec::{Outcome, Request};
 use crate::charger::line::OpenError;
 use crate::charger::profile::{self, Kind, Layout, Profile, Register, Table, Unit};
 use crate::config::LinkConfig;
 use crate::daemon::clock::Clock;
+use hints::Clues;
 
 /// Units that the address switch of a box can be set to.
 const UNITS: std::ops::RangeInclusive<u8> = 1..=15;
 /// How long to wait for each unit while scanning: a box answers within a few tens of milliseconds.
 const SCAN_REPLY: Millis = Millis(200);
+/// How long to listen for slow ones after that.
+const SCAN_LATE: Millis = Millis(800);
 
 /// Read and name every register of a wallbox. Reads only; stop the daemon first, as a line has one master.
 #[derive(Debug, clap::Args)]
@@ -34,6 +39,9 @@ pub struct Args {
     /// Look for boxes at units 1 to 15.
     #[arg(long)]
     scan: bool,
+    /// How long to wait for each answer, in milliseconds; otherwise as long as the register map says.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u16).range(50..=5000))]
+    reply_ms: Option<u16>,
     /// Register map.
     #[arg(long, default_value = "heidelberg-energy-control")]
     profile: String,
@@ -68,13 +76,24 @@ fn parse_port(text: &str) -> Result<Port, String> {
 ///
 /// # Errors
 /// If the profile is not known, or `out` cannot be written to.
-pub fn run(args: &Args, out: &mut dyn io::Write) -> anyhow::Result<u8> {
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
+    run_to(args, out, &mut io::stderr())
+}
+
+/// [`run`], with the hints written to `hints`. Where even they cannot be said, the exit code still is.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_to(args: &Args, out: &mut dyn Write, hints: &mut dyn Write) -> anyhow::Result<u8> {
     let profile = profile::load(&args.profile)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start")?;
     let found = match runtime.block_on(probe(args, &profile)) {
         Ok(found) => found,
         Err(error) => {
-            hint(&format!("failed to use the line: {error}\n"));
+            let _ = writeln!(hints, "failed to use the line: {error}");
+            if let (OpenError::Lost, LinkConfig::Tcp { .. }) = (&error, &args.port.0) {
+                let _ = hints.write_all(CLOSED.as_bytes());
+            }
             return Ok(if error == OpenError::Denied { exit::PERMISSION } else { exit::UNAVAILABLE });
         }
     };
@@ -82,43 +101,45 @@ pub fn run(args: &Args, out: &mut dyn io::Write) -> anyhow::Result<u8> {
     if found.any {
         return Ok(exit::OK);
     }
-    hint(HINTS);
+    let asked = (!args.scan).then_some(args.unit);
+    let wired = matches!(args.port.0, LinkConfig::Serial { .. });
+    let _ = hints.write_all(found.clues.hints(&profile.link, asked, wired).as_bytes());
     Ok(exit::UNAVAILABLE)
 }
 
-/// Where even this cannot be said, the exit code still is.
-fn hint(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
-}
-
-const HINTS: &str = "\
-Nothing answers. What it usually is:
-  - A and B are swapped at one end of the cable.
-  - DIP switch S5/4 of the box is ON: then it is a leader and does not listen. It must be OFF.
-  - The address (DIP switch S4, binary, S4/4 counts 1) is another one: try --scan.
-  - The box sleeps: without a car it goes into standby after some minutes. Plug a car in, or switch the box off and on.
-  - Another master is on the line, for instance a running surplusd: a line has one master.
-  - No 120 ohm resistors at the two ends of a long cable.
+const CLOSED: &str = "\
+The other end closes the connection without an answer: is it a Modbus TCP gateway, and free for one more client?
 ";
 
 struct Found {
     text: String,
     any: bool,
+    clues: Clues,
 }
 
 async fn probe(args: &Args, profile: &Arc<Profile>) -> Result<Found, OpenError> {
     let mut line = OneShot::open(args.port.0.clone(), profile.link, Clock::start(1)).await?;
-    let mut found = Found { text: String::new(), any: false };
+    let mut found = Found { text: String::new(), any: false, clues: Clues::default() };
     let units = if args.scan { UNITS } else { args.unit..=args.unit };
-    let reply = if args.scan { SCAN_REPLY } else { profile.link.reply };
+    let given = args.reply_ms.map(|ms| Millis(ms.into()));
+    let reply = given.unwrap_or(if args.scan { SCAN_REPLY } else { profile.link.reply });
+    if args.scan {
+        line.listen_for(SCAN_LATE);
+    }
     for unit in units {
-        let request = Request { unit, op: read(&profile.layout) };
+        let request = Request { unit, op: profile.layout.read() };
         match line.ask(request, reply).await? {
             Outcome::Registers(words) => {
                 found.any = true;
                 let layout = Layout(words.first().copied().unwrap_or(0));
                 let _ = writeln!(found.text, "unit {unit}: {}, register layout {layout}", profile.title);
-                let values = table(&mut line, unit, profile, layout, &mut found.text).await?;
+                let values = table(
+                    &mut line,
+                    Asked { unit, layout, reply: given.unwrap_or(profile.link.reply) },
+                    profile,
+                    &mut found.text,
+                )
+                .await?;
                 summary(profile, layout, &values, &mut found.text);
             }
             Outcome::Exception(code) => {
@@ -130,9 +151,18 @@ async fn probe(args: &Args, profile: &Arc<Profile>) -> Result<Found, OpenError> 
                 );
             }
             Outcome::Failed(failure) => {
+                found.clues.failed(failure);
                 let _ = writeln!(found.text, "unit {unit}: {failure}");
             }
             Outcome::Written => {}
+        }
+    }
+    let mut said: Vec<Remark> = Vec::new();
+    for remark in line.remarks() {
+        found.clues.noticed(remark);
+        if !said.iter().any(|other| other.is_like(&remark)) {
+            let _ = writeln!(found.text, "line: {remark}");
+            said.push(remark);
         }
     }
     Ok(found)
@@ -141,13 +171,16 @@ async fn probe(args: &Args, profile: &Arc<Profile>) -> Result<Found, OpenError> 
 /// The raw registers of those that could be read, by name.
 type Values = std::collections::BTreeMap<String, Vec<u16>>;
 
-async fn table(
-    line: &mut OneShot,
+/// Which box is read, and how.
+#[derive(Clone, Copy)]
+struct Asked {
     unit: u8,
-    profile: &Profile,
     layout: Layout,
-    text: &mut String,
-) -> Result<Values, OpenError> {
+    reply: Millis,
+}
+
+async fn table(line: &mut OneShot, asked: Asked, profile: &Profile, text: &mut String) -> Result<Values, OpenError> {
+    let Asked { unit, layout, reply } = asked;
     let mut values = Values::new();
     for register in &profile.registers {
         let place = match register.table {
@@ -159,7 +192,7 @@ async fn table(
         } else if register.readable_since > layout {
             format!("there, but cannot be read before layout {}", register.readable_since)
         } else {
-            match line.ask(Request { unit, op: read(register) }, profile.link.reply).await? {
+            match line.ask(Request { unit, op: register.read() }, reply).await? {
                 Outcome::Registers(words) => {
                     let shown = show(profile, register, &words);
                     values.insert(register.name.clone(), words);
@@ -174,14 +207,6 @@ async fn table(
         let _ = writeln!(text, "  {place:<12} {:<68} {shown}", register.title);
     }
     Ok(values)
-}
-
-fn read(register: &Register) -> Operation {
-    let (addr, count) = (register.address, register.count());
-    match register.table {
-        Table::Input => Operation::ReadInput { addr, count },
-        Table::Holding => Operation::ReadHolding { addr, count },
-    }
 }
 
 /// Value with unit, meaning, and the raw registers.

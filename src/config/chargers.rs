@@ -8,6 +8,7 @@ use control::{ChargerConfig, ChargerId, Milliamps, Mode};
 use super::checks::{Surroundings, shortened};
 use super::domain::{ChargerSetup, LinkConfig, PhaseSwitch};
 use super::file;
+use super::lines;
 use super::names;
 use super::phases::phase_switch;
 use super::report::Report;
@@ -63,7 +64,8 @@ pub(super) fn chargers(
         if let (Some(limits), Some(setup), Some(switch)) = (limits, setup, switch) {
             let (who, how) = switch.parts();
             let limits = ChargerConfig { switching: how, ..limits };
-            let setup = ChargerSetup { phase_switch: who, ..setup };
+            let link = lines::as_first_named(report, &path, setup.link.clone(), &all.setups, around);
+            let setup = ChargerSetup { link, phase_switch: who, ..setup };
             same_twice(report, &path, &setup, &all.setups);
             all.control.insert(ChargerId(number), limits);
             all.setups.insert(ChargerId(number), setup);
@@ -71,6 +73,7 @@ pub(super) fn chargers(
             complete = false;
         }
     }
+    lines::agree_on_reply(report, &mut all.setups);
     together(report, chargers.len(), site, safety);
     complete.then_some(all)
 }
@@ -208,6 +211,7 @@ fn setup(
         );
         report.error(place, message, "keep `charger-watchdog-s` at three times `poll-s` or more");
     }
+    let reply = lines::reply(report, path, charger.reply_ms, poll, safety.map(|safety| safety.watchdog));
     if let (Some(safety), true) = (safety, safety.is_some_and(|s| s.charger_current > max_of(charger))) {
         let message = format!("{} is more than this charger's `max-current-a`", safety.charger_current);
         report.error("fail-safe.charger-current-a", message, "lower it; 0 stops the charge when surplusd dies");
@@ -223,6 +227,7 @@ fn setup(
         safe_current: safety.charger_current,
         standby: charger.standby,
         phase_switch: None,
+        reply,
     })
 }
 
@@ -285,7 +290,7 @@ fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfi
             None
         }
         Some(("tcp", address)) => match names::host_and_port(address.strip_suffix('/').unwrap_or(address)) {
-            Ok((host, port)) => Some(LinkConfig::Tcp { host, port: port.unwrap_or(502) }),
+            Ok((host, port)) => Some(LinkConfig::Tcp { host: lines::plain_host(&host), port: port.unwrap_or(502) }),
             Err(fault) => {
                 report.error(path, fault, EXAMPLE);
                 None

@@ -134,6 +134,8 @@ pub struct ChargerSetup {
     pub standby: bool,
     /// What changes the number of phases; `None`: they are as wired.
     pub phase_switch: Option<PhaseSwitch>,
+    /// How long an answer is waited for, the same for all on the line; `None`: as long as the profile says.
+    pub reply: Option<Millis>,
 }
 
 /// What changes the number of phases that a charger connects.

@@ -267,6 +267,8 @@ pub(super) struct Charger {
     pub(super) mode: String,
     pub(super) fixed_current_a: f64,
     pub(super) poll_s: f64,
+    /// Absent: the profile's.
+    pub(super) reply_ms: Option<f64>,
     pub(super) standby: bool,
     pub(super) wake_after_s: f64,
     pub(super) phase_switch: Option<PhaseSwitch>,
@@ -286,6 +288,7 @@ impl Default for Charger {
             mode: "solar".to_owned(),
             fixed_current_a: 6.0,
             poll_s: 1.0,
+            reply_ms: None,
             standby: false,
             wake_after_s: 300.0,
             phase_switch: None,

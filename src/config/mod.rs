@@ -5,8 +5,8 @@
 //!                  │ place of a key     │                    │
 //!                  └──────▶ report::Report: all findings ◀───┘
 //! ```
-//! Pure but for the files it names (secrets, certificates): it asks neither clock nor environment, opens no socket and no port,
-//! and prints nothing.
+//! Pure but for the files it names (secrets, certificates, the numbers of devices): it asks neither clock nor environment, opens no
+//! socket and no port, and prints nothing.
 
 mod chargers;
 mod checks;
@@ -14,6 +14,7 @@ mod domain;
 mod file;
 mod finding;
 mod inputs;
+mod lines;
 mod mqtt;
 mod names;
 mod pem;
@@ -34,6 +35,7 @@ pub use domain::{
     Secret, TlsConfig, Unit,
 };
 pub use finding::{Finding, Severity};
+pub use lines::device_number;
 pub use text::{invisible, without_mark};
 
 use checks::Surroundings;

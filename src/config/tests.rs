@@ -3,6 +3,7 @@
 mod bad;
 mod files;
 mod good;
+mod lines;
 mod reference;
 mod robust;
 

@@ -41,6 +41,7 @@ async fn is_left_alone(fault: Fault) {
         link: link.clone(),
         unit: 1,
         poll: Millis(1_000),
+        reply: None,
         watchdog: WATCHDOG,
         safe_current: Milliamps(0),
         standby: false,

@@ -21,6 +21,8 @@ mod left_alone;
 #[cfg(test)]
 mod lies;
 #[cfg(test)]
+mod line;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod mqtt;

@@ -88,6 +88,7 @@ impl Rig {
             safe_current: Milliamps(0),
             standby: false,
             phase_switch: Some(PhaseSwitch::Charger),
+            reply: None,
         };
         let (sender, events) = mpsc::channel(256);
         let profile = profile::load(&setup.profile).unwrap();

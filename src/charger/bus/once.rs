@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use control::Millis;
 
-use super::wire::{Target, Wire};
+use super::wire::{LATE_MAX, Remark, Target, Wire};
 use crate::charger::codec::{Failure, Operation, Outcome, Request};
 use crate::charger::line::{Done, Op, OpenError};
 use crate::charger::profile::LinkDefaults;
@@ -21,9 +21,23 @@ pub struct OneShot {
 impl OneShot {
     /// Opens the line and waits until it is quiet.
     pub async fn open(link: LinkConfig, defaults: LinkDefaults, clock: Clock) -> Result<Self, OpenError> {
-        let mut new = Self { target: Arc::new(Target { link, defaults, relays: None }), clock, wire: Wire::Closed };
+        // Reads only, so nothing has to be read before.
+        let first_read = Operation::ReadInput { addr: 0, count: 1 };
+        let target = Arc::new(Target { link, defaults, first_read, relays: None });
+        let mut new = Self { target, clock, wire: Wire::closed() };
+        new.wire.listen_for(LATE_MAX);
         new.reopen().await?;
         Ok(new)
+    }
+
+    /// Listens only this long, instead of 2 s, for an answer that is too late to count.
+    pub const fn listen_for(&mut self, late: Millis) {
+        self.wire.listen_for(late);
+    }
+
+    /// What was noticed of the line since the last call.
+    pub fn remarks(&mut self) -> Vec<Remark> {
+        self.wire.remarks().collect()
     }
 
     /// Asks for registers and waits for the answer at most `reply`. After a failure the line is made usable again first.
@@ -33,7 +47,7 @@ impl OneShot {
             Operation::ReadInput { .. } | Operation::ReadHolding { .. } => {}
             Operation::WriteSingle { .. } => return Ok(Outcome::Failed(Failure::Gone)),
         }
-        if matches!(self.wire, Wire::Closed) {
+        if self.wire.is_closed() {
             self.reopen().await?;
         }
         self.clock.sleep(self.target.defaults.gap).await;
@@ -56,7 +70,7 @@ impl OneShot {
     }
 
     async fn perform(&mut self, op: Op) -> Done {
-        let wire = std::mem::replace(&mut self.wire, Wire::Closed);
+        let wire = std::mem::replace(&mut self.wire, Wire::closed());
         let (wire, done) = wire.perform(op, Arc::clone(&self.target), self.clock).await;
         self.wire = wire;
         done

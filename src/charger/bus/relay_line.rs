@@ -23,6 +23,8 @@ pub(crate) struct RelayLine {
     asks: mpsc::Sender<Ask>,
     /// How long the box may take to answer.
     reply: Millis,
+    /// The relay may stop listening once an answer of the right length has come: no stray bytes do.
+    exact: bool,
     request: Vec<u8>,
     pending: Option<Reply>,
     answer: Vec<u8>,
@@ -31,13 +33,18 @@ pub(crate) struct RelayLine {
 
 impl RelayLine {
     /// Asks the relay whether it is there.
-    pub(super) async fn open(relay: &str, asks: mpsc::Sender<Ask>, reply: Millis) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        relay: &str,
+        asks: mpsc::Sender<Ask>,
+        reply: Millis,
+        exact: bool,
+    ) -> Result<Self, Failure> {
         let (sender, status) = oneshot::channel();
         let ask = Ask { relay: relay.to_owned(), what: What::Status, within: WAY, reply: sender };
         asks.send(ask).await.map_err(|_| Failure::Away)?;
         status.await.unwrap_or(Err(Failure::Away))?;
         let relay = relay.to_owned();
-        Ok(Self { relay, asks, reply, request: Vec::new(), pending: None, answer: Vec::new(), read: 0 })
+        Ok(Self { relay, asks, reply, exact, request: Vec::new(), pending: None, answer: Vec::new(), read: 0 })
     }
 
     /// Sends what was written as one exchange.
@@ -45,7 +52,8 @@ impl RelayLine {
         let bytes = std::mem::take(&mut self.request);
         let (sender, reply) = oneshot::channel();
         let reply_timeout_ms = u16::try_from(self.reply.0).unwrap_or(u16::MAX);
-        let what = What::Exchange { expected: expected(&bytes), bytes, reply_timeout_ms };
+        let expected = if self.exact { expected(&bytes) } else { LONGEST_ANSWER };
+        let what = What::Exchange { expected, bytes, reply_timeout_ms };
         let ask = Ask { relay: self.relay.clone(), what, within: Millis(self.reply.0 + WAY.0), reply: sender };
         // One request at a time on each line, so there is room unless the loop hangs; then silence is right.
         self.asks.try_send(ask).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
@@ -55,6 +63,9 @@ impl RelayLine {
         Ok(())
     }
 }
+
+/// Of this many bytes no answer is (Modbus over serial line V1.02, 2.5.1): the relay listens until the line is silent.
+const LONGEST_ANSWER: u16 = 256;
 
 /// Length of the answer to a request: a relay that knows it need not wait for silence (Modbus application protocol V1.1b3, 6.3 to 6.6).
 fn expected(request: &[u8]) -> u16 {

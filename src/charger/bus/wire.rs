@@ -1,38 +1,38 @@
-//! The bytes: opening, draining, and one request with its answer. What tokio-modbus 0.17 and tokio-serial 5.5 do badly is made
-//! good here: a late answer in the tty's buffer, flushing that blocks, time-outs that do not exist, sessions that stay out of step.
+//! The operations of a line: opening, draining, one request with its answer; and what is learnt of the line by the way.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use control::Millis;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_modbus::client::{Client, Context as Session, rtu, tcp};
-use tokio_modbus::slave::SlaveContext;
-use tokio_modbus::{ProtocolError, Response, Slave};
-use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
-use crate::charger::codec::{Answer, Body, Failure, Flaw, Operation, Outcome, Request, check};
+use super::frames::{Dialect, Echo};
+use super::port::{self, Port};
+use super::relay_line::WAY;
+use super::session::{Patience, REAL_MIN, Session};
+use crate::charger::codec::{Failure, Operation, Outcome, Request, Sample};
 use crate::charger::line::{Done, Op, OpenError};
-use crate::charger::profile::{LinkDefaults, Parity};
+use crate::charger::profile::LinkDefaults;
 use crate::config::LinkConfig;
 use crate::daemon::clock::Clock;
-use crate::relay::{Ask, Failure as RelayFailure};
+use crate::relay::Ask;
 
-use super::relay_line::{RelayLine, WAY};
-
-/// No wait for bytes is shorter than this, however fast the clock runs: the operating system does not.
-const REAL_MIN: Duration = Duration::from_millis(50);
 /// Longest wait for a TCP connection.
 const CONNECT_MAX: Millis = Millis::from_secs(3);
 /// A line that has not been quiet for this many quiet times in all is being used by somebody else.
 const DRAIN_MAX: u32 = 10;
+/// Longest wait for an answer that is too late to count.
+pub(super) const LATE_MAX: Millis = Millis::from_secs(2);
+/// Requests in a row without an answer, from which on it is waited for so long. Before, another charger may be alive on the line.
+const UNANSWERED: u32 = 2;
+/// Connections in a row that were closed after one answer, from which on the other end is known to do so.
+const CLOSED_AFTER_ONE: u32 = 3;
+/// Remarks that nobody has taken yet, at most; the oldest is dropped.
+const REMARKS_MAX: usize = 8;
 
 /// Where a line goes and how it is set.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub(crate) struct Target {
     pub(crate) link: LinkConfig,
     /// Its settings.
     pub(crate) defaults: LinkDefaults,
+    /// What is read of a unit before the first write, if nothing has been read before.
+    pub(crate) first_read: Operation,
     /// The way to relays; `None` where there is none.
     pub(crate) relays: Option<mpsc::Sender<Ask>>,
 }
@@ -55,8 +57,61 @@ impl fmt::Display for Target {
     }
 }
 
-/// The state of the wire.
-pub(crate) enum Wire {
+/// What was noticed of a line that works all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remark {
+    /// Each request comes back before its answer.
+    Echo,
+    /// Bytes that belong to no frame come before answers.
+    Strays(Sample),
+    /// An answer came too late.
+    Late {
+        /// So long after the request.
+        after: Millis,
+        /// So long it is waited for.
+        limit: Millis,
+    },
+    /// The other end of a TCP connection closes it after each answer.
+    ClosedAfterAnswer,
+}
+
+impl Remark {
+    /// Whether it is of the same kind: said once, it need not be said again soon.
+    pub fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Echo => {
+                f.write_str("the adapter returns each request before the answer (local echo): the copy is dropped")
+            }
+            Self::Strays(first) => write!(
+                f,
+                "bytes that belong to no frame come before the answer (the first: {first}): they are skipped; a line without \
+                 bias or termination does that"
+            ),
+            Self::Late { after, limit } => write!(
+                f,
+                "an answer came {} ms after the request, later than reply-ms = {}: raise it",
+                after.0, limit.0
+            ),
+            Self::ClosedAfterAnswer => {
+                f.write_str("the other end closes the connection after each answer: each request gets a new one")
+            }
+        }
+    }
+}
+
+/// A line, and what is known of it.
+pub(crate) struct Wire {
+    state: State,
+    learnt: Learnt,
+}
+
+enum State {
     /// Not open.
     Closed,
     /// Open, with nobody listening to what comes.
@@ -65,96 +120,197 @@ pub(crate) enum Wire {
     Ready(Session),
 }
 
+/// What outlives a connection.
+#[derive(Debug, Default)]
+struct Learnt {
+    echo: Echo,
+    /// Bytes came that belong to no frame.
+    strays: bool,
+    /// Requests without an answer, in a row.
+    unanswered: u32,
+    /// The latest answer that came too late, counted from the request.
+    latest: Option<Millis>,
+    /// How long to listen for an answer that is too late, if that is not found out.
+    late: Option<Millis>,
+    /// Connections that were closed after one answer, in a row.
+    closed_after_one: u32,
+    remarks: VecDeque<Remark>,
+}
+
 impl Wire {
+    /// A line that is not open, and of which nothing is known.
+    pub(crate) fn closed() -> Self {
+        Self { state: State::Closed, learnt: Learnt::default() }
+    }
+
+    /// Whether it must be opened first.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Listens this long for each answer that is too late to count, whatever was found out.
+    pub(crate) const fn listen_for(&mut self, late: Millis) {
+        self.learnt.late = Some(late);
+    }
+
+    /// What was noticed since the last call.
+    pub(crate) fn remarks(&mut self) -> impl Iterator<Item = Remark> {
+        self.learnt.remarks.drain(..)
+    }
+
     /// Does one operation. Takes the wire and gives it back, so that a dropped operation cannot leave it half used.
-    pub(crate) async fn perform(self, op: Op, target: Arc<Target>, clock: Clock) -> (Self, Done) {
-        let real = |span: Millis| clock.real(span).max(REAL_MIN);
-        match op {
+    pub(crate) async fn perform(mut self, op: Op, target: Arc<Target>, clock: Clock) -> (Self, Done) {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let done = match op {
             Op::Open => {
                 // The old one must be closed before the same device can be opened again.
-                drop(self);
-                match open(&target, real(CONNECT_MAX)).await {
-                    Ok(port) => (Self::Raw(port), Done::Opened),
-                    Err(error) => (Self::Closed, Done::OpenFailed(error)),
+                drop(state);
+                match self.open(&target, clock).await {
+                    Ok(port) => {
+                        self.state = State::Raw(port);
+                        Done::Opened
+                    }
+                    Err(error) => Done::OpenFailed(error),
                 }
             }
-            Op::Drain { quiet } => {
-                let Self::Raw(mut port) = self else { return (Self::Closed, Done::DrainFailed(OpenError::Lost)) };
-                match drain(&mut port, real(quiet)).await {
-                    Ok(()) => (Self::Ready(port.attach()), Done::Drained),
-                    Err(error) => (Self::Closed, Done::DrainFailed(error)),
+            Op::Drain { quiet } => match self.drained(state, clock.real(quiet).max(REAL_MIN)).await {
+                Ok(session) => {
+                    self.state = State::Ready(session);
+                    Done::Drained
                 }
+                Err(error) => Done::DrainFailed(error),
+            },
+            Op::Send(request, reply) => match state {
+                State::Ready(session) => Done::Ended(self.send(session, request, reply, &target, clock).await),
+                State::Closed | State::Raw(_) => Done::Ended(Outcome::Failed(Failure::Gone)),
+            },
+        };
+        let lost =
+            matches!(done, Done::OpenFailed(_) | Done::DrainFailed(_) | Done::Ended(Outcome::Failed(Failure::Gone)));
+        if lost {
+            // What is plugged in next may be another adapter.
+            self.learnt.echo = Echo::Unknown;
+        }
+        (self, done)
+    }
+
+    async fn open(&mut self, target: &Target, clock: Clock) -> Result<Port, OpenError> {
+        port::open(target, clock.real(CONNECT_MAX).max(REAL_MIN), !self.learnt.strays).await
+    }
+
+    async fn drained(&mut self, state: State, quiet: Duration) -> Result<Session, OpenError> {
+        let State::Raw(mut port) = state else { return Err(OpenError::Lost) };
+        // On a new connection nothing is left over from an earlier one, and some gateways close those on which nothing is asked.
+        if port.dialect() == Dialect::Rtu {
+            drain(&mut port, quiet).await?;
+        }
+        Ok(Session::new(port, self.learnt.echo))
+    }
+
+    /// One request. Leaves the wire ready after an answer, and closed after a failure.
+    async fn send(
+        &mut self,
+        mut session: Session,
+        request: Request,
+        reply: Millis,
+        target: &Target,
+        clock: Clock,
+    ) -> Outcome {
+        let writes = matches!(request.op, Operation::WriteSingle { .. });
+        if writes && session.must_learn() {
+            let read = Request { unit: request.unit, op: target.first_read };
+            let outcome = self.exchange(&mut session, read, reply, target, clock).await;
+            if matches!(outcome, Outcome::Failed(_)) {
+                return outcome;
             }
-            Op::Send(request, reply) => {
-                let Self::Ready(mut session) = self else {
-                    return (Self::Closed, Done::Ended(Outcome::Failed(Failure::Gone)));
-                };
-                let way = if target.link.relay().is_some() { WAY } else { Millis(0) };
-                let outcome = ask(&mut session, request, real(Millis(reply.0 + way.0))).await;
-                // After a failure the session may pair the next request with this one's answer: never use it again.
-                let wire = if matches!(outcome, Outcome::Failed(_)) { Self::Closed } else { Self::Ready(session) };
-                (wire, Done::Ended(outcome))
+            clock.sleep(target.defaults.gap).await;
+        }
+        let outcome = self.exchange(&mut session, request, reply, target, clock).await;
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.state = State::Ready(session);
+        }
+        outcome
+    }
+
+    /// One exchange. A TCP connection that was closed since the last answer is replaced: the request never arrived, or asks for the same
+    /// again, as a register is read or set to a value.
+    async fn exchange(
+        &mut self,
+        session: &mut Session,
+        request: Request,
+        reply: Millis,
+        target: &Target,
+        clock: Clock,
+    ) -> Outcome {
+        let way = if target.link.relay().is_some() { WAY } else { Millis(0) };
+        let patience = Patience { reply, way, late: self.learnt.late(reply, target.defaults.quiet) };
+        let mut stale = session.closed_by_peer().await;
+        let mut outcome = Outcome::Failed(Failure::Gone);
+        if !stale {
+            outcome = session.ask(request, patience, clock).await;
+            stale = outcome == Outcome::Failed(Failure::Gone) && session.was_stale();
+        }
+        if stale {
+            self.learnt.closed_by_peer(session.answered());
+            if let Ok(port) = self.open(target, clock).await {
+                *session = Session::new(port, self.learnt.echo);
+                outcome = session.ask(request, patience, clock).await;
             }
         }
+        self.learnt.learn(session, &outcome);
+        outcome
     }
 }
 
-async fn open(target: &Target, connect_max: Duration) -> Result<Port, OpenError> {
-    match &target.link {
-        LinkConfig::Serial { path } => {
-            let defaults = &target.defaults;
-            let settings = tokio_serial::new(path.to_string_lossy(), defaults.baud)
-                .data_bits(tokio_serial::DataBits::Eight)
-                .parity(match defaults.parity {
-                    Parity::None => tokio_serial::Parity::None,
-                    Parity::Even => tokio_serial::Parity::Even,
-                    Parity::Odd => tokio_serial::Parity::Odd,
-                })
-                .stop_bits(if defaults.stop_bits == 2 {
-                    tokio_serial::StopBits::Two
-                } else {
-                    tokio_serial::StopBits::One
-                })
-                .flow_control(tokio_serial::FlowControl::None)
-                .exclusive(true);
-            SerialStream::open(&settings).map(|stream| Port::Serial(Tty(stream))).map_err(|error| serial_error(&error))
+impl Learnt {
+    /// How long to listen for an answer that is too late to count.
+    fn late(&self, reply: Millis, quiet: Millis) -> Millis {
+        let usual = if self.unanswered < UNANSWERED { quiet } else { LATE_MAX };
+        let known = self.latest.map(|latest| Millis((latest.0 + quiet.0).saturating_sub(reply.0)).min(LATE_MAX));
+        self.late.unwrap_or(known.map_or(usual, |known| usual.max(known)))
+    }
+
+    fn learn(&mut self, session: &Session, outcome: &Outcome) {
+        let echo = session.echo();
+        if echo == Echo::Yes && self.echo != Echo::Yes {
+            self.remark(Remark::Echo);
         }
-        LinkConfig::Tcp { host, port } => {
-            let connected = timeout(connect_max, TcpStream::connect((host.as_str(), *port))).await;
-            let stream = connected
-                .map_err(|_| OpenError::Other("no connection in time".to_owned()))?
-                .map_err(|error| OpenError::Other(error.to_string()))?;
-            // Requests are small and each waits for its answer.
-            stream.set_nodelay(true).map_err(|error| OpenError::Other(error.to_string()))?;
-            Ok(Port::Tcp(stream))
-        }
-        LinkConfig::Relay { id } => {
-            let Some(asks) = target.relays.clone() else {
-                return Err(OpenError::Other("relays can only be reached by the daemon".to_owned()));
-            };
-            let opened = timeout(connect_max, RelayLine::open(id, asks, target.defaults.reply)).await;
-            opened
-                .unwrap_or(Err(RelayFailure::Silent))
-                .map(Port::Relay)
-                .map_err(|failure| OpenError::Other(failure.to_string()))
+        self.echo = echo;
+        match outcome {
+            Outcome::Registers(_) | Outcome::Written | Outcome::Exception(_) => {
+                self.unanswered = 0;
+                let strays = session.strays();
+                if !strays.is_empty() {
+                    self.strays = true;
+                    self.remark(Remark::Strays(strays));
+                }
+            }
+            Outcome::Failed(failure) => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                match *failure {
+                    Failure::Late { after, limit } => {
+                        self.latest = self.latest.max(Some(after));
+                        self.remark(Remark::Late { after, limit });
+                    }
+                    Failure::Noise(_) => self.strays = true,
+                    Failure::Timeout | Failure::EchoOnly | Failure::Malformed(_) | Failure::Gone => {}
+                }
+            }
         }
     }
-}
 
-fn serial_error(error: &tokio_serial::Error) -> OpenError {
-    let text = error.to_string();
-    match error.kind {
-        // serialport 4.10 says so for a tty that is locked by another program, not for a missing one.
-        tokio_serial::ErrorKind::NoDevice => OpenError::Busy,
-        tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => OpenError::Missing,
-        tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => OpenError::Denied,
-        // ENOTTY has no kind of its own; these are the two texts that it has.
-        tokio_serial::ErrorKind::Unknown if text.contains("typewriter") || text.contains("ioctl") => OpenError::NotATty,
-        // ENXIO and ENODEV: the name is still there, the adapter is not.
-        tokio_serial::ErrorKind::Unknown if text.contains("No such device") => OpenError::Missing,
-        tokio_serial::ErrorKind::Unknown | tokio_serial::ErrorKind::InvalidInput | tokio_serial::ErrorKind::Io(_) => {
-            OpenError::Other(text)
+    fn closed_by_peer(&mut self, answered: u32) {
+        self.closed_after_one = if answered == 1 { self.closed_after_one.saturating_add(1) } else { 0 };
+        if self.closed_after_one == CLOSED_AFTER_ONE {
+            self.remark(Remark::ClosedAfterAnswer);
         }
+    }
+
+    fn remark(&mut self, remark: Remark) {
+        if self.remarks.len() >= REMARKS_MAX {
+            self.remarks.pop_front();
+        }
+        self.remarks.push_back(remark);
     }
 }
 
@@ -170,111 +326,4 @@ async fn drain(port: &mut Port, quiet: Duration) -> Result<(), OpenError> {
         }
     };
     timeout(quiet * DRAIN_MAX, all).await.unwrap_or(Err(OpenError::Noisy))
-}
-
-async fn ask(session: &mut Session, request: Request, reply: Duration) -> Outcome {
-    session.set_slave(Slave(request.unit));
-    let call = session.call(match request.op {
-        Operation::ReadInput { addr, count } => tokio_modbus::Request::ReadInputRegisters(addr, count),
-        Operation::ReadHolding { addr, count } => tokio_modbus::Request::ReadHoldingRegisters(addr, count),
-        Operation::WriteSingle { addr, value } => tokio_modbus::Request::WriteSingleRegister(addr, value),
-    });
-    let body = match timeout(reply, call).await {
-        Err(_) => return Outcome::Failed(Failure::Timeout),
-        Ok(Err(tokio_modbus::Error::Transport(error))) if error.kind() == io::ErrorKind::InvalidData => {
-            return Outcome::Failed(Failure::Malformed(Flaw::Frame));
-        }
-        Ok(Err(tokio_modbus::Error::Transport(error))) if error.kind() == io::ErrorKind::TimedOut => {
-            return Outcome::Failed(Failure::Timeout);
-        }
-        Ok(Err(tokio_modbus::Error::Transport(_))) => return Outcome::Failed(Failure::Gone),
-        Ok(Err(tokio_modbus::Error::Protocol(ProtocolError::HeaderMismatch { .. }))) => {
-            return Outcome::Failed(Failure::Malformed(Flaw::Unit));
-        }
-        Ok(Err(tokio_modbus::Error::Protocol(ProtocolError::FunctionCodeMismatch { .. }))) => {
-            return Outcome::Failed(Failure::Malformed(Flaw::Function));
-        }
-        Ok(Ok(Err(exception))) => Body::Exception(exception.into()),
-        Ok(Ok(Ok(response))) => body(response),
-    };
-    // The unit was compared by tokio-modbus, which does not say it.
-    check(&request, Answer { unit: request.unit, body })
-}
-
-fn body(response: Response) -> Body {
-    match response {
-        Response::ReadInputRegisters(words) => Body::Input(words),
-        Response::ReadHoldingRegisters(words) => Body::Holding(words),
-        Response::WriteSingleRegister(addr, value) => Body::Written { addr, value },
-        Response::ReadCoils(_)
-        | Response::ReadDiscreteInputs(_)
-        | Response::WriteSingleCoil(..)
-        | Response::WriteMultipleCoils(..)
-        | Response::WriteMultipleRegisters(..)
-        | Response::ReportServerId(..)
-        | Response::MaskWriteRegister(..)
-        | Response::ReadWriteMultipleRegisters(_)
-        | Response::ReadDeviceIdentification(_)
-        | Response::Custom(..) => Body::Foreign,
-    }
-}
-
-/// An open line.
-#[derive(Debug)]
-pub(crate) enum Port {
-    Serial(Tty),
-    Tcp(TcpStream),
-    Relay(RelayLine),
-}
-
-impl Port {
-    fn attach(self) -> Session {
-        match self {
-            Self::Serial(tty) => rtu::attach_slave(tty, Slave(1)),
-            Self::Tcp(stream) => tcp::attach_slave(stream, Slave(1)),
-            Self::Relay(line) => rtu::attach_slave(line, Slave(1)),
-        }
-    }
-
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Serial(tty) => tty.read(buffer).await,
-            Self::Tcp(stream) => stream.read(buffer).await,
-            Self::Relay(line) => line.read(buffer).await,
-        }
-    }
-}
-
-/// A serial port that forgets what came before a request was written, and never blocks in a flush.
-#[derive(Debug)]
-pub(crate) struct Tty(SerialStream);
-
-impl AsyncRead for Tty {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Tty {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // Whatever lies in the tty now cannot be the answer to what is about to be asked. If it cannot be cleared, the write fails too.
-        let _ = self.0.clear(ClearBuffer::Input);
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // tokio-serial's flush is tcdrain, which blocks the thread for the time on the wire, or for ever with a hung adapter.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for Tty {
-    fn drop(&mut self) {
-        // Closing a tty waits for its output, up to 30 s; a request that is stuck there is of no use any more.
-        let _ = self.0.clear(ClearBuffer::Output);
-    }
 }

@@ -151,8 +151,9 @@ impl Driver {
                 self.say(Event::Woken);
                 true
             }
-            // Illegal function or address: a box without that register cannot be locked by it.
-            Outcome::Exception(1 | 2) if !locked => {
+            // Illegal function, address or value, or a failure: a wallbox that cannot write that register cannot be locked by it. (5 and 6,
+            // busy, pass.)
+            Outcome::Exception(1..=4) if !locked => {
                 self.pulse = Pulse::Idle;
                 self.say(Event::Woken);
                 true

@@ -32,6 +32,7 @@ pub(super) fn setup() -> ChargerSetup {
         safe_current: Milliamps(0),
         standby: false,
         phase_switch: None,
+        reply: None,
     }
 }
 

@@ -36,6 +36,7 @@ impl Rig {
             safe_current: Milliamps(0),
             standby: false,
             phase_switch: None,
+            reply: None,
         };
         let driver =
             |unit: &u8| (ChargerId(*unit), Driver::new(ChargerId(*unit), &setup(*unit), profile.clone(), Tick(1)));
@@ -248,4 +249,67 @@ fn a_wallbox_that_is_left_alone_does_not_hold_up_the_other() {
     assert!(gaps(2) < Millis(5_000), "{:?}", gaps(2));
     assert_eq!(rig.boxes[&2].offers(rig.now), 160);
     assert_eq!(rig.boxes[&1].offers(rig.now), 0);
+}
+
+/// What was said of the line within any minute.
+fn most_said_in_a_minute(said: &[Tick]) -> usize {
+    said.iter()
+        .map(|from| said.iter().filter(|at| *at >= from && at.since(*from) < Millis(60_000)).count())
+        .max()
+        .unwrap_or(0)
+}
+
+#[test]
+fn a_line_that_opens_and_dies_at_each_request_gets_growing_pauses_and_few_words() {
+    let mut rig = Rig::new(&[1]);
+    rig.order(1, 10, Millis(3_600_000));
+    let mut said = vec![];
+    let end = rig.now + Millis(600_000);
+    while rig.now < end {
+        rig.spoil = [Failure::Gone].into();
+        rig.events.clear();
+        rig.step(end);
+        said.extend(rig.line_notices().iter().map(|_| rig.now));
+    }
+    assert!(rig.sends().len() < 40, "{} requests in ten minutes", rig.sends().len());
+    assert!(most_said_in_a_minute(&said) <= 8 && said.len() < 60, "{said:?}");
+    // It is well again: that is said, and the pauses begin anew.
+    rig.spoil.clear();
+    rig.events.clear();
+    rig.run(Millis(120_000));
+    assert_eq!(rig.line_notices().last(), Some(&LineNotice::Up));
+    rig.ops.clear();
+    rig.spoil = [Failure::Gone].into();
+    rig.run(Millis(3_000));
+    assert_eq!(rig.ops.iter().filter(|(_, _, op)| *op == Op::Open).count(), 1, "opened after a second again");
+}
+
+#[test]
+fn a_line_that_comes_and_goes_between_answers_is_said_to_do_so() {
+    let mut rig = Rig::new(&[1]);
+    rig.order(1, 10, Millis(3_600_000));
+    let (mut said, mut notices) = (vec![], vec![]);
+    let end = rig.now + Millis(600_000);
+    let mut lost_at = rig.now + Millis(3_000);
+    while rig.now < end {
+        if rig.now >= lost_at {
+            rig.spoil = [Failure::Gone].into();
+            lost_at = rig.now + Millis(3_000);
+        }
+        rig.events.clear();
+        rig.step(end);
+        said.extend(rig.line_notices().iter().map(|_| rig.now));
+        notices.extend(rig.line_notices());
+    }
+    assert!(most_said_in_a_minute(&said) <= 8, "{notices:?}");
+    assert!(
+        notices.iter().any(|notice| matches!(notice, LineNotice::Unsteady { .. })) || said.len() < 60,
+        "{notices:?}"
+    );
+    // A last word that there was no room for is said later.
+    rig.open = Some(OpenError::Missing);
+    rig.spoil = [Failure::Gone].into();
+    rig.events.clear();
+    rig.run(Millis(150_000));
+    assert_eq!(rig.line_notices().last(), Some(&LineNotice::Down(OpenError::Missing)));
 }

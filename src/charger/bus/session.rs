@@ -1,0 +1,282 @@
+//! One request and its answer on an open port, through tokio-modbus, with an [`Ear`] between the two.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use control::Millis;
+use futures_util::future::poll_fn;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+use tokio_modbus::client::{Client, Context as Modbus, rtu, tcp};
+use tokio_modbus::slave::SlaveContext;
+use tokio_modbus::{ProtocolError, Response, Slave};
+
+use super::frames::{Dialect, Ear, Echo};
+use super::port::Port;
+use crate::charger::codec::{Answer, Body, Failure, Flaw, Operation, Outcome, Request, Sample, check};
+use crate::daemon::clock::Clock;
+
+/// No wait for bytes is shorter than this, however fast the clock runs: the operating system does not.
+pub(super) const REAL_MIN: Duration = Duration::from_millis(50);
+/// Silence that ends an answer on a serial line. The standard wants 3.5 characters (2 ms at 19200 baud); adapters hand on what they have
+/// every 16 ms (FTDI's latency timer).
+const SILENCE: Millis = Millis(20);
+/// The same in real time at least, however fast the clock runs.
+const SILENCE_REAL_MIN: Duration = Duration::from_millis(2);
+
+/// How long one request is listened for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For an answer that counts.
+    pub(super) reply: Millis,
+    /// What the way to the line adds.
+    pub(super) way: Millis,
+    /// After that, for one that is too late.
+    pub(super) late: Millis,
+}
+
+/// An open port with its session. After a failure it is of no use: tokio-modbus may pair the next request with this one's answer.
+pub(super) struct Session {
+    modbus: Modbus,
+    shared: Arc<Mutex<Shared>>,
+    dialect: Dialect,
+    serial: bool,
+    answered: u32,
+}
+
+#[derive(Debug)]
+struct Shared {
+    port: Port,
+    ear: Ear,
+    /// An answer on its way to tokio-modbus.
+    frame: Vec<u8>,
+    /// The other end has closed it.
+    gone: bool,
+}
+
+impl Session {
+    pub(super) fn new(port: Port, echo: Echo) -> Self {
+        let (dialect, serial) = (port.dialect(), matches!(port, Port::Serial(_)));
+        let shared =
+            Arc::new(Mutex::new(Shared { port, ear: Ear::new(dialect, echo), frame: Vec::new(), gone: false }));
+        let tap = Tap(Arc::clone(&shared));
+        let modbus = match dialect {
+            Dialect::Rtu => rtu::attach_slave(tap, Slave(1)),
+            Dialect::Tcp => tcp::attach_slave(tap, Slave(1)),
+        };
+        Self { modbus, shared, dialect, serial, answered: 0 }
+    }
+
+    /// How many requests were answered on this connection.
+    pub(super) const fn answered(&self) -> u32 {
+        self.answered
+    }
+
+    pub(super) fn must_learn(&self) -> bool {
+        self.lock().ear.must_learn()
+    }
+
+    pub(super) fn echo(&self) -> Echo {
+        self.lock().ear.echo()
+    }
+
+    /// What was skipped before the last answer.
+    pub(super) fn strays(&self) -> Sample {
+        self.lock().ear.strays()
+    }
+
+    /// Whether the other end of a TCP connection has closed it, as far as is known.
+    pub(super) async fn closed_by_peer(&mut self) -> bool {
+        if self.dialect != Dialect::Tcp {
+            return false;
+        }
+        let shared = Arc::clone(&self.shared);
+        poll_fn(|cx| {
+            let mut waste = [0; 256];
+            let mut shared = lock(&shared);
+            loop {
+                let mut buffer = ReadBuf::new(&mut waste);
+                match Pin::new(&mut shared.port).poll_read(cx, &mut buffer) {
+                    Poll::Pending => return Poll::Ready(false),
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                    Poll::Ready(_) => return Poll::Ready(true),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether a request that ended as [`Failure::Gone`] has met a connection that was closed before it, so that it may be sent anew.
+    pub(super) fn was_stale(&self) -> bool {
+        self.dialect == Dialect::Tcp && self.answered > 0 && !self.lock().ear.heard_anything()
+    }
+
+    /// Sends a request and listens for its answer.
+    pub(super) async fn ask(&mut self, request: Request, patience: Patience, clock: Clock) -> Outcome {
+        let real = |span: Millis| clock.real(span).max(REAL_MIN);
+        {
+            let mut shared = self.lock();
+            shared.ear.begin();
+            shared.frame.clear();
+        }
+        let sent = clock.now();
+        self.modbus.set_slave(Slave(request.unit));
+        let result = {
+            let mut call = pin!(self.modbus.call(match request.op {
+                Operation::ReadInput { addr, count } => tokio_modbus::Request::ReadInputRegisters(addr, count),
+                Operation::ReadHolding { addr, count } => tokio_modbus::Request::ReadHoldingRegisters(addr, count),
+                Operation::WriteSingle { addr, value } => tokio_modbus::Request::WriteSingleRegister(addr, value),
+            }));
+            match timeout(real(Millis(patience.reply.0 + patience.way.0)), &mut call).await {
+                Ok(result) => Ok(result),
+                // No request while an answer may still come. And whether one comes is worth knowing.
+                Err(_) => Err(matches!(timeout(real(patience.late), &mut call).await, Ok(Ok(_)))),
+            }
+        };
+        let outcome = match result {
+            Err(true) => Outcome::Failed(Failure::Late { after: clock.now().since(sent), limit: patience.reply }),
+            Err(false) => Outcome::Failed(self.lock().ear.failure()),
+            Ok(result) => {
+                if self.serial && result.is_ok() {
+                    listen(&self.shared, clock.real(SILENCE).max(SILENCE_REAL_MIN)).await;
+                }
+                self.judge(request, result)
+            }
+        };
+        self.lock().ear.end();
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.answered = self.answered.saturating_add(1);
+        }
+        outcome
+    }
+
+    /// What tokio-modbus and the ear make of it.
+    fn judge(&self, request: Request, result: tokio_modbus::Result<Response>) -> Outcome {
+        let shared = self.lock();
+        if let Some(flaw) = shared.ear.flaw() {
+            return Outcome::Failed(Failure::Malformed(flaw));
+        }
+        let failure = match result {
+            // The unit has been compared, and is not said.
+            Ok(Ok(response)) => return check(&request, Answer { unit: request.unit, body: body(response) }),
+            Ok(Err(exception)) => {
+                return check(&request, Answer { unit: request.unit, body: Body::Exception(exception.into()) });
+            }
+            // tokio-modbus makes the last error of the system out of it, whichever that was.
+            Err(_) if shared.gone => Failure::Gone,
+            // The relay's words.
+            Err(tokio_modbus::Error::Transport(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Failure::Noise(shared.ear.strays())
+            }
+            Err(tokio_modbus::Error::Transport(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                shared.ear.failure()
+            }
+            Err(tokio_modbus::Error::Transport(_)) => Failure::Gone,
+            Err(tokio_modbus::Error::Protocol(ProtocolError::HeaderMismatch { .. })) => {
+                Failure::Malformed(Flaw::Transaction)
+            }
+            Err(tokio_modbus::Error::Protocol(ProtocolError::FunctionCodeMismatch { .. })) => {
+                Failure::Malformed(Flaw::Function)
+            }
+        };
+        Outcome::Failed(failure)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+}
+
+/// Only the thread of the line has it, so it is free.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hears what still comes, until nothing has come for that long. A second answer shows that the first was another request's.
+async fn listen(shared: &Mutex<Shared>, silence: Duration) {
+    let mut bytes = [0; 256];
+    // A frame has 256 bytes at most, and more than one of them is out of step already.
+    for _ in 0..16 {
+        let read = poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut shared = lock(shared);
+            ready!(Pin::new(&mut shared.port).poll_read(cx, &mut buffer))?;
+            shared.ear.hear(buffer.filled());
+            Poll::Ready(Ok::<_, io::Error>(buffer.filled().len()))
+        });
+        match timeout(silence, read).await {
+            Ok(Ok(1..)) => {}
+            // Silent, or gone, which the next request will notice.
+            Ok(Ok(0) | Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+fn body(response: Response) -> Body {
+    match response {
+        Response::ReadInputRegisters(words) => Body::Input(words),
+        Response::ReadHoldingRegisters(words) => Body::Holding(words),
+        Response::WriteSingleRegister(addr, value) => Body::Written { addr, value },
+        Response::ReadCoils(_)
+        | Response::ReadDiscreteInputs(_)
+        | Response::WriteSingleCoil(..)
+        | Response::WriteMultipleCoils(..)
+        | Response::WriteMultipleRegisters(..)
+        | Response::ReportServerId(..)
+        | Response::MaskWriteRegister(..)
+        | Response::ReadWriteMultipleRegisters(_)
+        | Response::ReadDeviceIdentification(_)
+        | Response::Custom(..) => Body::Foreign,
+    }
+}
+
+/// The port as tokio-modbus sees it: out go requests, in come answers and nothing else.
+#[derive(Debug)]
+struct Tap(Arc<Mutex<Shared>>);
+
+impl AsyncRead for Tap {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut guard = lock(&self.0);
+        let shared = &mut *guard;
+        let mut bytes = [0; 256];
+        while shared.frame.is_empty() {
+            let mut heard = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut shared.port).poll_read(cx, &mut heard))?;
+            if heard.filled().is_empty() {
+                shared.gone = true;
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(answer) = shared.ear.hear(heard.filled()) {
+                shared.frame = answer;
+            }
+            if shared.ear.flaw().is_some() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        }
+        let taken = shared.frame.len().min(buf.remaining());
+        for byte in shared.frame.drain(..taken) {
+            buf.put_slice(&[byte]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut shared = lock(&self.0);
+        let written = ready!(Pin::new(&mut shared.port).poll_write(cx, buf))?;
+        shared.ear.sent(buf.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0).port).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0).port).poll_shutdown(cx)
+    }
+}
