@@ -7,6 +7,8 @@ mod certs;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod house;
@@ -18,6 +20,8 @@ mod mosquitto;
 mod mqtt;
 #[cfg(test)]
 mod phases;
+#[cfg(test)]
+mod probe;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
