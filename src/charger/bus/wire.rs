@@ -12,7 +12,6 @@ use control::Millis;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_modbus::client::{Client, Context as Session, rtu, tcp};
 use tokio_modbus::slave::SlaveContext;
 use tokio_modbus::{ProtocolError, Response, Slave};
@@ -29,6 +28,8 @@ use super::relay_line::{RelayLine, WAY};
 
 /// No wait for bytes is shorter than this, however fast the clock runs: the operating system does not.
 const REAL_MIN: Duration = Duration::from_millis(50);
+/// And no wait for an answer while the clock is faster than life: whoever is to answer may not get the processor at once.
+const REAL_REPLY_MIN: Duration = Duration::from_millis(250);
 /// Longest wait for a TCP connection.
 const CONNECT_MAX: Millis = Millis::from_secs(3);
 /// A line that has not been quiet for this many quiet times in all is being used by somebody else.
@@ -73,14 +74,14 @@ impl Wire {
             Op::Open => {
                 // The old one must be closed before the same device can be opened again.
                 drop(self);
-                match open(&target, real(CONNECT_MAX)).await {
+                match open(&target, real(CONNECT_MAX), clock).await {
                     Ok(port) => (Self::Raw(port), Done::Opened),
                     Err(error) => (Self::Closed, Done::OpenFailed(error)),
                 }
             }
             Op::Drain { quiet } => {
                 let Self::Raw(mut port) = self else { return (Self::Closed, Done::DrainFailed(OpenError::Lost)) };
-                match drain(&mut port, real(quiet)).await {
+                match drain(&mut port, real(quiet), clock).await {
                     Ok(()) => (Self::Ready(port.attach()), Done::Drained),
                     Err(error) => (Self::Closed, Done::DrainFailed(error)),
                 }
@@ -90,7 +91,9 @@ impl Wire {
                     return (Self::Closed, Done::Ended(Outcome::Failed(Failure::Gone)));
                 };
                 let way = if target.link.relay().is_some() { WAY } else { Millis(0) };
-                let outcome = ask(&mut session, request, real(Millis(reply.0 + way.0))).await;
+                let limit = real(Millis(reply.0 + way.0));
+                let limit = if clock.speed() > 1 { limit.max(REAL_REPLY_MIN) } else { limit };
+                let outcome = ask(&mut session, request, limit, clock).await;
                 // After a failure the session may pair the next request with this one's answer: never use it again.
                 let wire = if matches!(outcome, Outcome::Failed(_)) { Self::Closed } else { Self::Ready(session) };
                 (wire, Done::Ended(outcome))
@@ -99,7 +102,7 @@ impl Wire {
     }
 }
 
-async fn open(target: &Target, connect_max: Duration) -> Result<Port, OpenError> {
+async fn open(target: &Target, connect_max: Duration, clock: Clock) -> Result<Port, OpenError> {
     match &target.link {
         LinkConfig::Serial { path } => {
             let defaults = &target.defaults;
@@ -120,7 +123,7 @@ async fn open(target: &Target, connect_max: Duration) -> Result<Port, OpenError>
             SerialStream::open(&settings).map(|stream| Port::Serial(Tty(stream))).map_err(|error| serial_error(&error))
         }
         LinkConfig::Tcp { host, port } => {
-            let connected = timeout(connect_max, TcpStream::connect((host.as_str(), *port))).await;
+            let connected = clock.within(connect_max, TcpStream::connect((host.as_str(), *port))).await;
             let stream = connected
                 .map_err(|_| OpenError::Other("no connection in time".to_owned()))?
                 .map_err(|error| OpenError::Other(error.to_string()))?;
@@ -132,7 +135,7 @@ async fn open(target: &Target, connect_max: Duration) -> Result<Port, OpenError>
             let Some(asks) = target.relays.clone() else {
                 return Err(OpenError::Other("relays can only be reached by the daemon".to_owned()));
             };
-            let opened = timeout(connect_max, RelayLine::open(id, asks, target.defaults.reply)).await;
+            let opened = clock.within(connect_max, RelayLine::open(id, asks, target.defaults.reply)).await;
             opened
                 .unwrap_or(Err(RelayFailure::Silent))
                 .map(Port::Relay)
@@ -158,28 +161,28 @@ fn serial_error(error: &tokio_serial::Error) -> OpenError {
     }
 }
 
-async fn drain(port: &mut Port, quiet: Duration) -> Result<(), OpenError> {
+async fn drain(port: &mut Port, quiet: Duration, clock: Clock) -> Result<(), OpenError> {
     let mut waste = [0; 256];
     let all = async {
         loop {
-            match timeout(quiet, port.read(&mut waste)).await {
+            match clock.within(quiet, port.read(&mut waste)).await {
                 Err(_) => return Ok(()),
                 Ok(Ok(0) | Err(_)) => return Err(OpenError::Lost),
                 Ok(Ok(_)) => {}
             }
         }
     };
-    timeout(quiet * DRAIN_MAX, all).await.unwrap_or(Err(OpenError::Noisy))
+    clock.within(quiet * DRAIN_MAX, all).await.unwrap_or(Err(OpenError::Noisy))
 }
 
-async fn ask(session: &mut Session, request: Request, reply: Duration) -> Outcome {
+async fn ask(session: &mut Session, request: Request, reply: Duration, clock: Clock) -> Outcome {
     session.set_slave(Slave(request.unit));
     let call = session.call(match request.op {
         Operation::ReadInput { addr, count } => tokio_modbus::Request::ReadInputRegisters(addr, count),
         Operation::ReadHolding { addr, count } => tokio_modbus::Request::ReadHoldingRegisters(addr, count),
         Operation::WriteSingle { addr, value } => tokio_modbus::Request::WriteSingleRegister(addr, value),
     });
-    let body = match timeout(reply, call).await {
+    let body = match clock.within(reply, call).await {
         Err(_) => return Outcome::Failed(Failure::Timeout),
         Ok(Err(tokio_modbus::Error::Transport(error))) if error.kind() == io::ErrorKind::InvalidData => {
             return Outcome::Failed(Failure::Malformed(Flaw::Frame));
