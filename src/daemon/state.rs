@@ -322,7 +322,7 @@ mod tests {
     fn the_last_stop_is_known_within_one_uptime() {
         let now = Uptime::now().unwrap();
         let earlier = Uptime { seconds: now.seconds.saturating_sub(20), ..now.clone() };
-        assert!(earlier.elapsed().unwrap() <= Millis::from_secs(21));
+        assert!((20_000..80_000).contains(&earlier.elapsed().unwrap().0), "and what the test takes");
         assert_eq!(Uptime { boot: "another".to_owned(), seconds: 1 }.elapsed(), None);
     }
 

@@ -1,13 +1,13 @@
 //! From three phases to one and back over the real bus and a pseudo-terminal, with a car that charges: what the line carries, and in
 //! which order.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use control::{ChargerId, ChargerReport, Fault, Milliamps, Millis, Order};
 use surplusd::charger::bus::{self, Bus, BusCommand, BusEvent};
 use surplusd::charger::driver::Notice;
-use surplusd::charger::profile;
+use surplusd::charger::profile::{self, LinkDefaults, Profile};
 use surplusd::config::{ChargerSetup, LinkConfig, PhaseSwitch};
 use surplusd::daemon::clock::Clock;
 use surplusd::sim::plant::CarSignal;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 const ID: ChargerId = ChargerId(0);
 /// A change takes three minutes at most, ten times as fast as life.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const SPEED: u32 = 10;
 /// The car goes on drawing for so long after it was told to stop.
 const STOPS_AFTER_MS: u64 = 3_000;
@@ -84,13 +84,16 @@ impl Rig {
             link: link.clone(),
             unit: 1,
             poll: Millis(1_000),
-            watchdog: Millis(15_000),
+            watchdog: Millis(60_000),
             safe_current: Milliamps(0),
             standby: false,
             phase_switch: Some(PhaseSwitch::Charger),
         };
         let (sender, events) = mpsc::channel(256);
+        // Every answer comes, however busy the machine: no request is repeated.
         let profile = profile::load(&setup.profile).unwrap();
+        let times = LinkDefaults { reply: Millis(10_000 * u64::from(SPEED)), ..profile.link };
+        let profile = Arc::new(Profile { link: times, ..Profile::clone(&profile) });
         let bus = bus::spawn(link, [(ID, (setup, profile, false))].into(), clock, sender, None).unwrap();
         Self { bus, events, clock, port, _car: car }
     }
