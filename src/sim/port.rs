@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::Tick;
+use control::{Millis, Tick};
 use serialport::{SerialPort, TTYPort};
 
 use super::wallbox::Wallbox;
@@ -159,7 +159,10 @@ impl Pump {
             let wait = due.map_or(WAIT_MAX, |tick| self.clock.real(tick.since(self.clock.now())).min(WAIT_MAX));
             // A wait of 0 would be for ever.
             self.master.set_timeout(wait.max(Duration::from_millis(1))).ok();
+            let look = self.clock.now() + Millis(u64::from(self.clock.speed()) * 20);
+            let waiting = self.anybody.then(|| self.clock.waiting(look));
             let read = self.master.read(&mut buffer);
+            drop(waiting);
             let late = self.is_late();
             match read {
                 Ok(length) if length > 0 => {

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::house::House;
+use crate::house::{BASE, House};
 use crate::mosquitto::{Broker, SOON};
 
 const CONF: &str = include_str!("../../docs/mosquitto/surplusd.conf");
@@ -180,7 +180,6 @@ async fn the_documented_files_charge_a_car_together() {
     house.start();
 
     house.until("charging", |wallbox| wallbox.registers().setpoint >= 90).await;
-    const BASE: &str = "surplusd/surplusd";
     for what in ["status online", "reason following", "state/mode solar", "state/vehicle charging", "state {"] {
         observer.sees(&format!("{BASE}/{what}")).await;
     }
