@@ -217,7 +217,9 @@ fn every_setting_is_used() {
 fn the_safety_ladder_names_real_tests() {
     let safety = read(Path::new("docs/safety.md"));
     let sources: BTreeMap<String, String> = rust().collect();
-    let last_column = safety.lines().filter(|line| line.starts_with('|')).filter_map(|line| line.rsplit('|').nth(1));
+    // The ladder; below the next heading is what no test can hold.
+    let ladder = safety.split("\n## ").next().unwrap_or_default();
+    let last_column = ladder.lines().filter(|line| line.starts_with('|')).filter_map(|line| line.rsplit('|').nth(1));
     let named: Vec<&str> = last_column.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     assert!(named.len() >= 8, "the table was not found");
     for name in named {

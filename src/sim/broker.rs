@@ -136,6 +136,11 @@ impl Broker {
         self.state().clients()
     }
 
+    /// What a client has subscribed to, in alphabetical order; nothing where it is not connected.
+    pub fn subscriptions(&self, client: &str) -> Vec<String> {
+        self.state().subscriptions(client)
+    }
+
     /// Cuts all connections, without a word; wills are sent. Clients may come back at once.
     pub fn cut_all(&self) {
         self.state().cut_all();

@@ -296,7 +296,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), charging).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), charging).await.unwrap();
         world.broker().publish("surplusd/demo/refresh", "1", false);
         let seen = async {
             loop {
@@ -306,7 +306,7 @@ mod tests {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), seen).await.unwrap();
         assert_eq!(world.wallbox().last_forbidden(), None);
         let last = world.stop().await;
         assert_eq!((last.ledger.starts, last.offer_deciamps, last.wallbox_state), (1, 160, 7));

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::Tick;
+use control::{Millis, Tick};
 use serialport::{SerialPort, TTYPort};
 
 use super::wallbox::Wallbox;
@@ -23,6 +23,10 @@ use crate::daemon::clock::Clock;
 const LOOK: Duration = Duration::from_millis(10);
 /// The longest wait for bytes or for room, in real time: then it is looked whether the adapter was pulled out.
 const WAIT_MAX: Duration = Duration::from_millis(20);
+/// A thread that did not get to look at its port for this long, in real time, was kept from it by the machine …
+const KEPT: Duration = Duration::from_millis(60);
+/// … and what comes within this time after it may be requests that the master has given up meanwhile.
+const AFTERMATH: Duration = Duration::from_secs(1);
 /// `O_NOCTTY | O_NONBLOCK` as Linux has them on every machine but the oldest families.
 const OPEN_FLAGS: i32 = 0o400 | 0o4_000;
 
@@ -90,7 +94,17 @@ impl WallboxPort {
         self.device.clone_from(&device);
         let pulled = Arc::new(AtomicBool::new(false));
         let (wallbox, clock, link) = (Arc::clone(&self.wallbox), self.clock, self.link.clone());
-        let pump = Pump { wallbox, clock, link, master, device, anybody: false, pulled: Arc::clone(&pulled) };
+        let pump = Pump {
+            wallbox,
+            link,
+            master,
+            device,
+            anybody: false,
+            pulled: Arc::clone(&pulled),
+            looked: clock.now(),
+            kept: None,
+            clock,
+        };
         let thread = thread::Builder::new().name("wallbox".to_owned()).spawn(move || pump.run())?;
         self.pump = Some(Running { pulled, thread });
         Ok(())
@@ -131,6 +145,10 @@ struct Pump {
     anybody: bool,
     /// The adapter has been pulled out.
     pulled: Arc<AtomicBool>,
+    /// When it was last looked for bytes.
+    looked: Tick,
+    /// When this thread was last kept from looking.
+    kept: Option<Tick>,
 }
 
 impl Pump {
@@ -141,11 +159,18 @@ impl Pump {
             let wait = due.map_or(WAIT_MAX, |tick| self.clock.real(tick.since(self.clock.now())).min(WAIT_MAX));
             // A wait of 0 would be for ever.
             self.master.set_timeout(wait.max(Duration::from_millis(1))).ok();
-            match self.master.read(&mut buffer) {
+            let look = self.clock.now() + Millis(u64::from(self.clock.speed()) * 20);
+            let waiting = self.anybody.then(|| self.clock.waiting(look));
+            let read = self.master.read(&mut buffer);
+            drop(waiting);
+            let late = self.is_late();
+            match read {
                 Ok(length) if length > 0 => {
                     self.anybody = true;
                     let bytes = buffer.get(..length).unwrap_or(&[]);
-                    lock(&self.wallbox).bytes(self.clock.now().0, bytes);
+                    let mut wallbox = lock(&self.wallbox);
+                    let now_ms = self.clock.now().0;
+                    if late { wallbox.late_bytes(now_ms, bytes) } else { wallbox.bytes(now_ms, bytes) }
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 // EIO: nobody has it open.
@@ -156,6 +181,16 @@ impl Pump {
                 }
             }
         }
+    }
+
+    /// Whether bytes may have lain in the pseudo-terminal for longer than the master waits for an answer.
+    fn is_late(&mut self) -> bool {
+        let now = self.clock.now();
+        if self.clock.real(now.since(self.looked)) > KEPT {
+            self.kept = Some(now);
+        }
+        self.looked = now;
+        self.kept.is_some_and(|kept| self.clock.real(now.since(kept)) < AFTERMATH)
     }
 
     /// Puts a new pseudo-terminal behind the link where the old one bears the mark of somebody who is gone.
@@ -207,7 +242,7 @@ mod tests {
     async fn ask(line: &mut SerialStream) -> io::Result<[u8; 7]> {
         let mut reply = [0; 7];
         AsyncWriteExt::write_all(line, &STATE).await?;
-        tokio::time::timeout(Duration::from_secs(5), AsyncReadExt::read_exact(line, &mut reply)).await??;
+        tokio::time::timeout(Duration::from_secs(60), AsyncReadExt::read_exact(line, &mut reply)).await??;
         Ok(reply)
     }
 

@@ -7,7 +7,10 @@ use crate::mosquitto::Peer;
 
 /// Charging at 16 A in `fast`, with a box whose 261 falls to `default` when it loses power.
 async fn fast(default: u16) -> (House, Peer) {
-    let mut house = House::build(WallboxOptions { setpoint_default: default, ..WallboxOptions::default() }).await;
+    fast_in(House::build(WallboxOptions { setpoint_default: default, ..WallboxOptions::default() }).await).await
+}
+
+async fn fast_in(mut house: House) -> (House, Peer) {
     house.extra = "mode = \"fast\"\n".to_owned();
     house.start();
     let mut peer = house.peer().await;
@@ -26,7 +29,10 @@ async fn works_again(house: &House, peer: &Peer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_wrong_late_or_missing() {
-    let (house, peer) = fast(0).await;
+    let mut house = House::build(WallboxOptions::default()).await;
+    // Two lost answers are no loss to the wallbox, also on a machine that makes more of them.
+    house.watchdog_s = 60;
+    let (house, peer) = fast_in(house).await;
     for fault in [
         Fault::WrongCrc,
         Fault::Truncated(4),

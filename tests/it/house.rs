@@ -21,7 +21,7 @@ use crate::mosquitto::{Broker, Peer, Pki, SOON, Validity};
 
 pub(crate) const BASE: &str = "surplusd/surplusd";
 /// Time enough for the box's recovery and the minimum-off time after it.
-const LONG: Duration = Duration::from_secs(75);
+const LONG: Duration = Duration::from_secs(150);
 /// How often the simulated box and car move on.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -51,6 +51,10 @@ pub(crate) struct House {
     pub(crate) link: Option<String>,
     /// More keys for the charger's table.
     pub(crate) extra: String,
+    /// `fail-safe.stale-after-s`: far off, unless a test waits for it.
+    pub(crate) stale_after_s: u32,
+    /// `fail-safe.charger-watchdog-s`.
+    pub(crate) watchdog_s: u16,
     /// `fail-safe.stop-after-s`.
     pub(crate) stop_after_s: u32,
     /// `journal.batch-s`.
@@ -98,7 +102,9 @@ impl House {
             clock,
             link: None,
             extra: String::new(),
-            stop_after_s: 120,
+            stale_after_s: 120,
+            watchdog_s: 4,
+            stop_after_s: 240,
             batch_s: 600,
             _driver: driver,
         }
@@ -129,9 +135,9 @@ keep-alive-s = 5
 min-on-s = 0
 min-off-s = 30
 [fail-safe]
-stale-after-s = 5
+stale-after-s = {stale_after}
 stop-after-s = {stop_after}
-charger-watchdog-s = 4
+charger-watchdog-s = {watchdog}
 [journal]
 file = "{journal}"
 batch-s = {batch_s}
@@ -153,7 +159,9 @@ max-current-a = {max}
             cert = show(&self.pki.path("client.crt")),
             key = show(&self.pki.path("client.key")),
             link = self.link.clone().unwrap_or_else(|| format!("serial://{}", show(self.port.path()))),
+            stale_after = self.stale_after_s,
             stop_after = self.stop_after_s,
+            watchdog = self.watchdog_s,
             extra = self.extra,
         );
         std::fs::write(self.config_file(), text).expect("configuration");
@@ -225,6 +233,22 @@ max-current-a = {max}
     /// Waits until register 261 is so many tenths of an ampere.
     pub(crate) async fn setpoint(&self, deciamps: u16) {
         self.until(&format!("setpoint {deciamps}"), |wallbox| wallbox.registers().setpoint == deciamps).await;
+    }
+
+    /// Publishes this much surplus while the car draws `car` watts, and waits until the setpoint follows. A sample that has become old
+    /// before anything came of it is followed by another.
+    pub(crate) async fn follows(&self, peer: &Peer, surplus: i32, car: i32, deciamps: u16) {
+        let again = Duration::from_secs(u64::from(self.stale_after_s)) * 2 / 3;
+        let publishing = async {
+            loop {
+                sample(peer, surplus, car);
+                tokio::time::sleep(again).await;
+            }
+        };
+        tokio::select! {
+            () = self.setpoint(deciamps) => {}
+            () = publishing => {}
+        }
     }
 
     /// Waits for a line of the daemon's log.

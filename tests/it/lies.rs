@@ -116,9 +116,10 @@ async fn an_access_list_that_lets_nothing_through_is_said() {
 #[tokio::test]
 async fn the_documented_access_list_fits_the_documented_users() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
+    let documented = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mosquitto/acl");
     let folder = tempfile::tempdir().expect("scratch folder");
     let list = folder.path().join("acl");
-    std::fs::copy(format!("{examples}/mosquitto-acl.conf"), &list).expect("it is there");
+    std::fs::copy(documented, &list).expect("it is there");
     let broker = Broker::start(&format!("allow_anonymous true\nacl_file {}\n", list.display())).await;
     let mut peer = Peer::watch(broker.door).await;
     let mut users = std::collections::BTreeSet::from(["gateway".to_owned()]);

@@ -9,6 +9,8 @@ mod daemon;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod house;
@@ -29,6 +31,8 @@ mod mqtt;
 #[cfg(test)]
 mod phases;
 #[cfg(test)]
+mod probe;
+#[cfg(test)]
 mod relay;
 #[cfg(test)]
 mod same;
@@ -38,3 +42,5 @@ mod setup;
 mod sim_broker;
 #[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod tcp;

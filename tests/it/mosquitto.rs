@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// More than anything on the loopback interface needs, even on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A broker; killed when dropped.
 pub(crate) struct Broker {
@@ -34,10 +34,15 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker on both loopback addresses with these lines in the configuration of each listener.
     pub(crate) async fn start(listener: &str) -> Self {
+        Self::configured(|port, door| configuration(port, door, listener)).await
+    }
+
+    /// A broker with the configuration file that is made for two free ports: [`Broker::port`] and [`Broker::door`].
+    pub(crate) async fn configured(file: impl Fn(u16, u16) -> String) -> Self {
         for _ in 0..10 {
             let folder = tempfile::tempdir().expect("scratch folder");
             let mut broker = Self { port: free_port(), door: free_port(), folder, child: None };
-            broker.configure(listener);
+            broker.write(&file(broker.port, broker.door));
             if broker.launch().await {
                 return broker;
             }
@@ -50,14 +55,13 @@ impl Broker {
         Self::start("allow_anonymous true\n").await
     }
 
+    /// Other lines for each listener, from the next start on.
     pub(crate) fn configure(&self, listener: &str) {
-        let v4 = format!("listener {} 127.0.0.1\n{listener}", self.port);
-        let v6 = format!("listener {} ::1\n{listener}", self.port);
-        let v6 = if has_ipv6() { v6 } else { String::new() };
-        let head = "per_listener_settings true\npersistence false\nuser root\nlog_type all\nlog_dest stderr\n";
-        let door = format!("listener {} 127.0.0.1\nallow_anonymous true\n", self.door);
-        std::fs::write(self.folder.path().join("mosquitto.conf"), format!("{head}{door}{v4}{v6}"))
-            .expect("configuration");
+        self.write(&configuration(self.port, self.door, listener));
+    }
+
+    fn write(&self, configuration: &str) {
+        std::fs::write(self.folder.path().join("mosquitto.conf"), configuration).expect("configuration");
     }
 
     /// Ends it at once, as a power cut does.
@@ -110,6 +114,16 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Both loopback addresses on `port`, and a plain listener on `door`.
+fn configuration(port: u16, door: u16, listener: &str) -> String {
+    let v4 = format!("listener {port} 127.0.0.1\n{listener}");
+    let v6 = if has_ipv6() { format!("listener {port} ::1\n{listener}") } else { String::new() };
+    format!(
+        "per_listener_settings true\npersistence false\nuser root\nlog_type all\nlog_dest stderr\n\
+         listener {door} 127.0.0.1\nallow_anonymous true\n{v4}{v6}"
+    )
 }
 
 /// A port that was free a moment ago.

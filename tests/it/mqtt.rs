@@ -104,7 +104,7 @@ async fn says_and_hears_over_plain_mqtt() {
     assert_eq!(message(&mut events, "home/set/mode").await, (b"solar".to_vec(), false));
 
     link.set_state("home/state", "late").expect("fits");
-    assert!(link.shutdown(Duration::from_secs(5)).await, "the farewell is acknowledged");
+    assert!(link.shutdown(SOON).await, "the farewell is acknowledged");
     peer.expect("home/state", "late").await;
     peer.expect(STATUS, "offline").await;
     let mut later = Peer::watch(broker.port).await;
@@ -134,7 +134,7 @@ async fn tls_with_a_private_authority_by_name_and_by_address() {
     for host in hosts {
         let (link, mut events) = start(setup(host, broker.port, Some(trusting(pki.ca()))));
         up(&mut events).await;
-        assert!(link.shutdown(Duration::from_secs(5)).await, "{host}");
+        assert!(link.shutdown(SOON).await, "{host}");
     }
 }
 
@@ -150,7 +150,7 @@ async fn client_certificates() {
     };
     let (link, mut events) = start(with(&pki, pki.ca()));
     up(&mut events).await;
-    assert!(link.shutdown(Duration::from_secs(5)).await);
+    assert!(link.shutdown(SOON).await);
 
     let (_link, mut events) = start(setup("127.0.0.1", broker.port, Some(trusting(pki.ca()))));
     let (why, _) = down(&mut events, DownKind::ClientCertWanted).await;
@@ -256,7 +256,7 @@ async fn user_name_and_password() {
     };
     let (link, mut events) = start(with("right"));
     up(&mut events).await;
-    assert!(link.shutdown(Duration::from_secs(5)).await);
+    assert!(link.shutdown(SOON).await);
 
     // Mosquitto 2.0 answers a wrong password with "not authorized".
     for wrong in [with("wrong"), plain(broker.port)] {
@@ -384,7 +384,7 @@ async fn a_slow_consumer_loses_nothing() {
         assert_eq!(payload, number.to_string().into_bytes());
     }
     peer.expect("home/state", "alive").await;
-    assert!(link.shutdown(Duration::from_secs(5)).await);
+    assert!(link.shutdown(SOON).await);
 }
 
 #[tokio::test]
@@ -397,12 +397,12 @@ async fn an_end_without_a_reader_and_without_a_broker() {
         peer.publish("in/many", number.to_string(), false);
     }
     peer.expect("in/many", "299").await;
-    assert!(link.shutdown(Duration::from_secs(5)).await, "a full channel does not hold up the farewell");
+    assert!(link.shutdown(SOON).await, "a full channel does not hold up the farewell");
     drop(events);
 
     let (link, mut events) = start(plain(free_port()));
     down(&mut events, DownKind::Refused).await;
-    assert!(!link.shutdown(Duration::from_secs(5)).await, "nobody to say it to");
+    assert!(!link.shutdown(Duration::from_millis(500)).await, "nobody to say it to");
 }
 
 #[tokio::test]

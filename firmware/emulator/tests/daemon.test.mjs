@@ -15,7 +15,7 @@ import { writeUf2 } from '../settings.mjs';
 import { BROKER, BROKER_IP, PASSPHRASE, PORT, RELAY, SSID, START_MS, elf } from './household.mjs';
 
 // The access list that the documentation recommends.
-const ACL = fileURLToPath(new URL('../../../config/examples/mosquitto-acl.conf', import.meta.url));
+const ACL = fileURLToPath(new URL('../../../docs/mosquitto/acl', import.meta.url));
 const WATCHDOG_S = 8;
 // The sun, and what the house takes for itself, in watts.
 const SUN_W = 9_400, HOUSE_W = 400;

@@ -21,6 +21,8 @@ use crate::daemon::clock::Clock;
 
 /// No wait for bytes is shorter than this, however fast the clock runs: the operating system does not.
 pub(super) const REAL_MIN: Duration = Duration::from_millis(50);
+/// And no wait for an answer while the clock is faster than life: whoever is to answer may not get the processor at once.
+const REAL_REPLY_MIN: Duration = Duration::from_millis(250);
 /// Silence that ends an answer on a serial line. The standard wants 3.5 characters (2 ms at 19200 baud); adapters hand on what they have
 /// every 16 ms (FTDI's latency timer).
 const SILENCE: Millis = Millis(20);
@@ -116,7 +118,7 @@ impl Session {
 
     /// Sends a request and listens for its answer.
     pub(super) async fn ask(&mut self, request: Request, patience: Patience, clock: Clock) -> Outcome {
-        let real = |span: Millis| clock.real(span).max(REAL_MIN);
+        let real = |span: Millis| clock.real(span).max(if clock.speed() > 1 { REAL_REPLY_MIN } else { REAL_MIN });
         {
             let mut shared = self.lock();
             shared.ear.begin();
@@ -130,10 +132,10 @@ impl Session {
                 Operation::ReadHolding { addr, count } => tokio_modbus::Request::ReadHoldingRegisters(addr, count),
                 Operation::WriteSingle { addr, value } => tokio_modbus::Request::WriteSingleRegister(addr, value),
             }));
-            match timeout(real(Millis(patience.reply.0 + patience.way.0)), &mut call).await {
+            match clock.within(real(Millis(patience.reply.0 + patience.way.0)), &mut call).await {
                 Ok(result) => Ok(result),
                 // No request while an answer may still come. And whether one comes is worth knowing.
-                Err(_) => Err(matches!(timeout(real(patience.late), &mut call).await, Ok(Ok(_)))),
+                Err(_) => Err(matches!(clock.within(real(patience.late), &mut call).await, Ok(Ok(_)))),
             }
         };
         let outcome = match result {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use control::Millis;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::frames::{Dialect, Echo};
 use super::port::{self, Port};
@@ -173,7 +172,7 @@ impl Wire {
                     Err(error) => Done::OpenFailed(error),
                 }
             }
-            Op::Drain { quiet } => match self.drained(state, clock.real(quiet).max(REAL_MIN)).await {
+            Op::Drain { quiet } => match self.drained(state, clock.real(quiet).max(REAL_MIN), clock).await {
                 Ok(session) => {
                     self.state = State::Ready(session);
                     Done::Drained
@@ -198,11 +197,11 @@ impl Wire {
         port::open(target, clock.real(CONNECT_MAX).max(REAL_MIN), !self.learnt.strays).await
     }
 
-    async fn drained(&mut self, state: State, quiet: Duration) -> Result<Session, OpenError> {
+    async fn drained(&mut self, state: State, quiet: Duration, clock: Clock) -> Result<Session, OpenError> {
         let State::Raw(mut port) = state else { return Err(OpenError::Lost) };
         // On a new connection nothing is left over from an earlier one, and some gateways close those on which nothing is asked.
         if port.dialect() == Dialect::Rtu {
-            drain(&mut port, quiet).await?;
+            drain(&mut port, quiet, clock).await?;
         }
         Ok(Session::new(port, self.learnt.echo))
     }
@@ -314,16 +313,16 @@ impl Learnt {
     }
 }
 
-async fn drain(port: &mut Port, quiet: Duration) -> Result<(), OpenError> {
+async fn drain(port: &mut Port, quiet: Duration, clock: Clock) -> Result<(), OpenError> {
     let mut waste = [0; 256];
     let all = async {
         loop {
-            match timeout(quiet, port.read(&mut waste)).await {
+            match clock.within(quiet, port.read(&mut waste)).await {
                 Err(_) => return Ok(()),
                 Ok(Ok(0) | Err(_)) => return Err(OpenError::Lost),
                 Ok(Ok(_)) => {}
             }
         }
     };
-    timeout(quiet * DRAIN_MAX, all).await.unwrap_or(Err(OpenError::Noisy))
+    clock.within(quiet * DRAIN_MAX, all).await.unwrap_or(Err(OpenError::Noisy))
 }

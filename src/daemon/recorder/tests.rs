@@ -149,7 +149,7 @@ async fn a_day_is_recorded() {
             }
         }
     }
-    recorder.close(Duration::from_secs(10)).await;
+    recorder.close(Duration::from_secs(60)).await;
     let (calls, pages) = (written("wchar:") - before.0, written("write_bytes:") - before.1);
     println!("calls {calls} pages {pages}");
 }
@@ -185,7 +185,7 @@ pub(crate) async fn record(config: JournalConfig, from: u64, seconds: u64) {
             caught_up(&recorder);
         }
     }
-    recorder.close(Duration::from_secs(10)).await;
+    recorder.close(Duration::from_secs(60)).await;
 }
 
 /// Somebody holds the file: what finds no room is dropped, nothing waits, and then it goes on with a gap.
@@ -208,7 +208,7 @@ async fn a_disk_that_hangs_holds_up_nothing() {
         slowest = slowest.max(Duration::from_millis(before.now().0));
     }
     println!("slowest second of the loop while the disk hangs: {slowest:?}");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}: the writer waits five seconds for the file");
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}: the writer waits five seconds for the file");
     assert!(recorder.tape.as_ref().is_some_and(|tape| tape.dropped > 0));
     holder.execute_batch("COMMIT").unwrap();
     caught_up(&recorder);
@@ -217,7 +217,7 @@ async fn a_disk_that_hangs_holds_up_nothing() {
         caught_up(&recorder);
     }
     assert_eq!(recorder.tape.as_ref().map(|tape| tape.dropped), Some(0));
-    recorder.close(Duration::from_secs(10)).await;
+    recorder.close(Duration::from_secs(60)).await;
     let reader = Reader::open(&config.file).unwrap();
     let starts: Vec<Start> = reader.batches(1).unwrap().iter().map(|id| reader.batch(*id).unwrap().start).collect();
     assert!(starts.iter().any(|start| matches!(start, Start::Gap(dropped) if *dropped > 1_000)), "{starts:?}");

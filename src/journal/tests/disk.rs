@@ -45,7 +45,7 @@ fn seconds(journal: &Journal, range: std::ops::Range<u64>) {
 }
 
 async fn close(journal: Journal) {
-    assert!(journal.close(Duration::from_secs(10)).await);
+    assert!(journal.close(Duration::from_secs(60)).await);
 }
 
 /// All ticks of a run in seconds, and how each of its batches begins.

@@ -28,7 +28,7 @@ async fn an_unexpected_end_of_the_task_is_seen() {
     let (mut link, mut events) = spawn(nobody_there(), Clock::start(1));
     assert!(timeout(Duration::from_millis(20), link.ended()).await.is_err(), "it lives");
     link.task.abort_all();
-    assert!(timeout(Duration::from_secs(10), link.ended()).await.is_ok());
+    assert!(timeout(Duration::from_secs(60), link.ended()).await.is_ok());
     while let Some(event) = events.recv().await {
         assert!(matches!(event, Event::Down { .. }), "and the channel ends: {event:?}");
     }
@@ -36,16 +36,16 @@ async fn an_unexpected_end_of_the_task_is_seen() {
 
 #[tokio::test]
 async fn a_faster_clock_does_not_hurry_the_network() {
-    let clock = Clock::start(1_000);
-    let (_link, mut events) = spawn(nobody_there(), clock);
+    let life = Clock::start(1);
+    let (_link, mut events) = spawn(nobody_there(), Clock::start(1_000));
     let mut waits = Vec::new();
     while waits.len() < 3 {
-        let event = timeout(Duration::from_secs(10), events.recv()).await.expect("in time").expect("it lives");
+        let event = timeout(Duration::from_secs(60), events.recv()).await.expect("in time").expect("it lives");
         let Event::Down { kind: DownKind::Refused, retry_in, .. } = event else { panic!("{event:?}") };
-        waits.push((clock.now(), retry_in));
+        waits.push((life.now(), retry_in));
     }
     for pair in waits.windows(2) {
         let [(before, wait), (after, _)] = pair else { panic!("two") };
-        assert!(after.since(*before).0 >= wait.0 * 1_000, "waited {wait} of real time");
+        assert!(after.since(*before) >= *wait, "waited {wait} of real time");
     }
 }

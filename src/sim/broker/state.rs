@@ -64,6 +64,10 @@ impl State {
         }
     }
 
+    pub(super) fn subscriptions(&self, client_id: &str) -> Vec<String> {
+        self.clients.get(client_id).map(|client| client.subscriptions.keys().cloned().collect()).unwrap_or_default()
+    }
+
     pub(super) fn unsubscribe(&mut self, client_id: &str, serial: u64, filter: &str) {
         if let Some(client) = self.clients.get_mut(client_id).filter(|client| client.serial == serial) {
             client.subscriptions.remove(filter);

@@ -180,6 +180,14 @@ impl Wallbox {
         }
     }
 
+    /// Bytes that have lain in the line, as whoever carries them was held up: the master may have given up one request before it sent
+    /// the next, so none of them counts as an overlap.
+    pub fn late_bytes(&mut self, now_ms: u64, bytes: &[u8]) {
+        let overlaps = self.line.overlaps;
+        self.bytes(now_ms, bytes);
+        self.line.overlaps = overlaps;
+    }
+
     /// When the next reply is due, if one is.
     pub fn next_reply_ms(&self) -> Option<u64> {
         self.line.queue.front().map(|(due_ms, _)| *due_ms)
