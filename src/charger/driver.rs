@@ -349,9 +349,9 @@ impl Driver {
             return Some(job);
         }
         if let Stage::Connecting(step) = self.stage {
-            // A lock left over from a crash goes first, whatever else is known or not.
-            let job = self.tells_off().unwrap_or(Job::Connect(step));
-            let job = if self.pulse.must_unlock() { Job::Unlock } else { job };
+            // 0 A goes first where a contact may open soon, then a lock left over from a crash, whatever else is known or not.
+            let job = if self.pulse.must_unlock() { Job::Unlock } else { Job::Connect(step) };
+            let job = self.tells_off().unwrap_or(job);
             return (!self.lapsed || self.ending.is_some()).then_some(job);
         }
         let halted = self.lapsed || self.ending.is_some();

@@ -192,7 +192,7 @@ fn charger(id: ChargerId, setup: &ChargerSetup, limits: &ChargerConfig, out: &mu
 fn safety(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     let fail_safe = &config.control.fail_safe;
     writeln!(out, "safety:")?;
-    writeln!(out, "  data older than {}: not up, down to the minimum", fail_safe.stale_after)?;
+    writeln!(out, "  data older than {}: never up, down to the minimum", fail_safe.stale_after)?;
     writeln!(
         out,
         "  older than {}: solar {}, slow {}, fast {}, fixed {}",

@@ -6,6 +6,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -37,7 +38,11 @@ pub fn start(default: Level) {
         let _ = tracing_subscriber::registry().with(journal.with_filter(targets)).try_init();
     } else {
         let colours = std::io::stderr().is_terminal();
+        // The sentence says what the fields say; journald keeps both.
+        let sentence =
+            debug_fn(|out, field, value| if field.name() == "message" { write!(out, "{value:?}") } else { Ok(()) });
         let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
+        let text = text.fmt_fields(sentence);
         let _ = tracing_subscriber::registry().with(text.with_filter(targets)).try_init();
     }
     if let Some(Err(error)) = parsed {

@@ -167,10 +167,8 @@ fn site(sample: &Sample, now: Tick) -> String {
     }
     parts.push(signed(sample.house, "for the house without the car", "for the house without the car", "house"));
     parts.push(signed(sample.surplus, "surplus", "missing", "surplus"));
-    if let Some(off) = sample.imbalance {
-        parts.push(format!("the meters disagree by {off}"));
-    }
-    format!("{}; measured {} before", parts.join(", "), span(now.since(sample.at)))
+    let doubt = sample.doubt.map(|doubt| format!("; doubted: {doubt}")).unwrap_or_default();
+    format!("{}; measured {} before{doubt}", parts.join(", "), span(now.since(sample.at)))
 }
 
 fn charger_said(report: &ChargerReport, now: Tick) -> String {

@@ -226,7 +226,7 @@ fn sign(report: &mut Report, source: Source, positive: Option<&str>, path: &str)
         Source::Battery => [("discharging", false), ("charging", true)],
         Source::Solar | Source::Load | Source::BatterySoc | Source::GridStatus | Source::Heartbeat => {
             if positive.is_some() {
-                let message = format!("`{}` has no direction", source.name());
+                let message = format!("`{}` has no sign: it has no direction", source.name());
                 report.error(path, message, "leave `positive` out");
                 return None;
             }

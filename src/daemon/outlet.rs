@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control::{
-    ChargerId, ChargerView, Fault, Link as ChargerLink, Milliamps, Millis, Mode, Snapshot, Tick, Vehicle, WattHours,
-    Watts,
+    ChargerId, ChargerView, Doubt, Fault, Link as ChargerLink, Milliamps, Millis, Mode, SiteView, Snapshot, Tick,
+    Vehicle, WattHours, Watts,
 };
 use tracing::{info, warn};
 
@@ -24,8 +24,8 @@ const STORE_EVERY: Millis = Millis::from_secs(900);
 
 /// Lines about decisions: so many at once, then one for each span. A nervous sky needs fewer, a flood of commands would write more.
 const DECISIONS: (u32, Millis) = (30, Millis::from_secs(10));
-/// Lines about meters that disagree.
-const IMBALANCES: (u32, Millis) = (10, Millis::from_secs(300));
+/// Lines about meters that are doubted.
+const DOUBTS: (u32, Millis) = (10, Millis::from_secs(300));
 
 /// What makes a change worth saying at once.
 type Gist = (Mode, Milliamps, &'static str, Option<(ChargerLink, Vehicle, Option<Fault>)>);
@@ -44,8 +44,9 @@ pub(super) struct Outlet {
     setpoints: BTreeMap<ChargerId, Milliamps>,
     remarks: Remarks,
     decisions: Lines,
-    imbalance: bool,
-    imbalances: Lines,
+    /// The doubt of the meters that was said.
+    doubted: Option<&'static str>,
+    doubts: Lines,
     /// It was said that something cannot be published.
     unpublished: bool,
     published: Published,
@@ -64,8 +65,8 @@ impl Outlet {
             setpoints: BTreeMap::new(),
             remarks: Remarks::new(),
             decisions: Lines::new(DECISIONS.0, DECISIONS.1),
-            imbalance: false,
-            imbalances: Lines::new(IMBALANCES.0, IMBALANCES.1),
+            doubted: None,
+            doubts: Lines::new(DOUBTS.0, DOUBTS.1),
             unpublished: false,
             published,
             was_up: false,
@@ -192,23 +193,27 @@ impl Outlet {
         if let Some(count) = self.decisions.rest(now) {
             info!("{count} more decisions were not logged: too many in a short time");
         }
-        self.log_imbalance(snapshot.site.imbalance, now);
+        self.log_doubt(&snapshot.site, now);
         changed
     }
 
-    fn log_imbalance(&mut self, imbalance: Option<Watts>, now: Tick) {
-        if imbalance.is_some() == self.imbalance {
+    /// What is doubted of the meters: a line when a doubt begins, becomes another, and ends. Those that pass with the next sample are left
+    /// to the reason.
+    fn log_doubt(&mut self, site: &SiteView, now: Tick) {
+        let lasting = match site.doubt {
+            Some(Doubt::Imbalance { .. }) if site.imbalance.is_none() => None,
+            Some(Doubt::Jump { .. } | Doubt::Unconfirmed { .. }) | None => None,
+            Some(doubt) => Some(doubt),
+        };
+        let code = lasting.map(Doubt::code);
+        if code == self.doubted {
             return;
         }
-        self.imbalance = imbalance.is_some();
-        let Some(more) = self.imbalances.line(now).map(left_out) else { return };
-        if let Some(off) = imbalance {
-            warn!(
-                off_w = off.0,
-                "load is not solar + grid + battery: off by {off}; check topics, units and signs (the lower surplus counts meanwhile){more}"
-            );
-        } else {
-            info!("load, solar, grid and battery agree again{more}");
+        self.doubted = code;
+        let Some(more) = self.doubts.line(now).map(left_out) else { return };
+        match lasting {
+            Some(doubt) => warn!(doubt = doubt.code(), "the meters are not believed: {doubt}{more}"),
+            None => info!("the meters are believed again{more}"),
         }
     }
 

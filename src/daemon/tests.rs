@@ -292,6 +292,8 @@ async fn starts_survive_a_reload() {
     let now = daemon.clock.now();
     daemon.controller.handle(Input::Report(waits(ChargerId(0))), now);
     daemon.take_the_rest();
+    daemon.controller.handle(Input::Report(charges(ChargerId(0), now)), now);
+    daemon.take_the_rest();
     daemon.show(now, true);
     assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);
     daemon.begin_chargers_anew();

@@ -37,7 +37,7 @@ async fn sun_in_current_out_and_a_clean_end() {
     let (mut house, mut peer) = charging().await;
     peer.expect(&format!("{BASE}/state/setpoint"), "10.0").await;
     peer.expect(&format!("{BASE}/state/mode"), "solar").await;
-    peer.expect(&format!("{BASE}/reason"), "following 6900 W of sun").await;
+    peer.expect(&format!("{BASE}/reason"), "following 6900 W of surplus").await;
     peer.expect(&format!("{BASE}/state/vehicle"), "charging").await;
     // A machine that is held up makes an end longer, never shorter: the best of some counts.
     for left in (0..5).rev() {
@@ -159,7 +159,7 @@ async fn a_restart_adopts_the_charge_without_a_jump() {
     house.start();
     house.logged("keeping the charge found running").await;
     sample(&peer, 6_900, 6_900);
-    house.logged("following 6900 W of sun").await;
+    house.logged("following 6900 W of surplus").await;
     let wallbox = house.port.wallbox();
     assert_eq!((wallbox.registers().setpoint, wallbox.bus_lost()), (100, false));
     assert_eq!(wallbox.writes()[&261], before, "nothing had to be written");
@@ -170,7 +170,7 @@ async fn data_that_stops_is_noticed() {
     let (house, _peer) = charging_on_data_that_ages(10).await;
     house.setpoint(60).await;
     house.setpoint(0).await;
-    assert!(house.log().contains("old: not up, down to the minimum"), "{}", house.log());
+    assert!(house.log().contains("old: never up, down to the minimum"), "{}", house.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -312,13 +311,13 @@ async fn what_came_instead_of_an_answer_is_said() {
 
 #[tokio::test]
 async fn slow_answers_are_measured_and_waited_for_where_that_is_configured() {
-    // Four times as fast: 200 ms are 0.8 s.
-    let cable = Cable::new(Manners { delay: Duration::from_millis(200), ..Manners::default() });
+    // Four times as fast: 600 ms are 2.4 s, and no wait for an answer is shorter than 250 ms.
+    let cable = Cable::new(Manners { delay: Duration::from_millis(600), ..Manners::default() });
     let mut line = cable.one_shot().await;
     let request = Request { unit: 1, op: LAYOUT };
     let outcome = timeout(LIMIT, line.ask(request, Millis(500))).await.unwrap().unwrap();
     let Outcome::Failed(Failure::Late { after, limit: Millis(500) }) = outcome else { panic!("{outcome:?}") };
-    assert!(after >= Millis(800), "{after:?}");
+    assert!(after >= Millis(2_400), "{after:?}");
     assert!(line.remarks().iter().any(|remark| matches!(remark, Remark::Late { .. })));
     assert_eq!(timeout(LIMIT, line.ask(request, Millis(60_000))).await.unwrap(), Ok(Outcome::Registers(vec![0x107])));
     drop(line);
@@ -480,7 +479,7 @@ async fn probe_says_what_it_is() {
         // Where an answer is due it is waited for, however busy the machine is.
         let reply = if code == 0 { "5000" } else { "500" };
         let args = ["--port", &shown(&cable.path), "--reply-ms", reply];
-        let code = format!("{:?}", ExitCode::from(code));
+        let code = code.to_string();
         let (mut ended, mut text) = probe(&args).await;
         for _ in 0..3 {
             if ended != code {

@@ -219,7 +219,7 @@ fn the_demo_listens_where_it_is_told() {
         .expect("it runs");
     let mut said = String::new();
     let mut out = std::io::BufReader::new(demo.stdout.take().expect("piped"));
-    for _ in 0..2 {
+    for _ in 0..3 {
         std::io::BufRead::read_line(&mut out, &mut said).expect("text");
     }
     let connected = std::net::TcpStream::connect(("127.0.0.1", port));

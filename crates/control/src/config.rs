@@ -91,19 +91,6 @@ pub struct FailSafe {
     pub off_grid: Milliamps,
 }
 
-impl FailSafe {
-    /// The limit of a mode without data.
-    pub(crate) const fn blind(&self, mode: Mode) -> Milliamps {
-        match mode {
-            Mode::Off => Milliamps::ZERO,
-            Mode::Solar => self.blind_solar,
-            Mode::Slow | Mode::SlowSolar => self.blind_slow,
-            Mode::Fast => self.blind_fast,
-            Mode::Fixed => self.blind_fixed,
-        }
-    }
-}
-
 /// One charger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChargerConfig {

@@ -9,8 +9,8 @@ use crate::charger::{Charger, Origin};
 use crate::config::Config;
 use crate::decide::{Belief, Situation, Trigger, decide, wants_fresh_samples};
 use crate::judge::cadence::Cadence;
-use crate::judge::response::Moved;
-use crate::judge::{Doubt, Evidence, Judge, Trust};
+use crate::judge::response::{Moved, seconds, spread};
+use crate::judge::{CarsThen, Doubt, Evidence, Judge, Trust};
 use crate::sharing::{claimed_by_others, site_left};
 use crate::site::{Cars, Sample, Site};
 use crate::types::{
@@ -188,10 +188,11 @@ impl Controller {
     /// One sample, once: the surplus is what the cars drew *at the sample's time* less what the site drew beyond solar production, as far
     /// as the meters are believed.
     fn take_sample(&mut self, sample: Sample) {
-        let (cars, least, moved) = self.cars_at(&sample);
+        let then = self.cars_at(&sample);
+        let cars = then.drew;
         let taken = sample.at.before(self.alignment.age());
         let before = self.trend.as_ref().map(Trend::surplus);
-        let verdict = self.judge.sample(&Evidence::new(&sample, (cars, least, moved), before));
+        let verdict = self.judge.sample(&Evidence::new(&sample, &then, before));
         let filled = |doubt: Option<Doubt>| matches!(doubt, Some(Doubt::BatteryFromGrid { .. }));
         if filled(verdict.doubt) && !filled(self.trust.1) {
             // The mean was of a surplus that never was.
@@ -229,9 +230,9 @@ impl Controller {
         self.decide_all(Trigger::Sample);
     }
 
-    /// Estimates what all cars drew when the meters were sampled, the least they may have drawn, and whether they had moved. If only bounds
-    /// are known, picks the value that changes the house load least since the previous sample.
-    fn cars_at(&mut self, sample: &Sample) -> (Watts, Watts, Moved) {
+    /// Estimates what all cars drew when the meters were sampled. If only bounds are known, picks the value that changes the house load
+    /// least since the previous sample.
+    fn cars_at(&mut self, sample: &Sample) -> CarsThen {
         let mut trail = [Watts::ZERO; AGES];
         for charger in self.chargers.values() {
             add_trail(&mut trail, &charger.history, sample.at);
@@ -244,7 +245,8 @@ impl Controller {
             (Some(solar), Some(house)) if high - low > STEADY => (solar + sample.net - house).max(low).min(high),
             (Some(_) | None, _) => likely,
         };
-        (cars, low, Moved::by(&trail, self.alignment.age_at_most() + FOLLOWED_AFTER))
+        let soon = self.alignment.age_at_most() + FOLLOWED_AFTER;
+        CarsThen { drew: cars, least: low, moved: Moved::by(&trail, soon), spread: spread(&trail, seconds(soon)) }
     }
 
     /// What the cars in mode `solar` draw now. Only they use the battery's budget: the other modes may take from it what they need.

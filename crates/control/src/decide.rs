@@ -4,7 +4,7 @@ mod belief;
 
 use crate::band::{Band, Lines, Trend};
 use crate::charger::{Charger, Origin};
-use crate::config::Config;
+use crate::config::{Config, FailSafe};
 use crate::phases::Crossing;
 use crate::reason::Reason;
 use crate::types::{Fault, Link, Mode, Vehicle};
@@ -218,7 +218,7 @@ fn sighted(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decisio
     if age <= situation.config.fail_safe.stop_after {
         return (wish, reason);
     }
-    let limit = situation.config.fail_safe.blind(charger.mode).floor_to(charger.config.step);
+    let limit = blind_limit(charger.mode, &situation.config.fail_safe).floor_to(charger.config.step);
     if limit < charger.min() {
         off(Reason::Blind { age })
     } else if wish > limit {
@@ -470,4 +470,15 @@ pub(crate) fn wants_fresh_samples(charger: &Charger) -> bool {
         charger.on() || matches!(charger.reason, Reason::NoData { .. } | Reason::Doubted { .. })
     };
     plugged && near && matches!(charger.mode, Mode::Solar | Mode::SlowSolar)
+}
+
+/// The limit of a mode without data.
+const fn blind_limit(mode: Mode, policy: &FailSafe) -> Milliamps {
+    match mode {
+        Mode::Off => Milliamps::ZERO,
+        Mode::Solar => policy.blind_solar,
+        Mode::Slow | Mode::SlowSolar => policy.blind_slow,
+        Mode::Fast => policy.blind_fast,
+        Mode::Fixed => policy.blind_fixed,
+    }
 }

@@ -70,19 +70,17 @@ pub(crate) struct Evidence {
     pub(crate) cars: Watts,
     /// The least they may have drawn then.
     pub(crate) cars_least: Watts,
-    /// How certain `cars` is.
+    /// How certain `cars` is, and by how much they moved lately: meters that are not read at one moment disagree by that.
     pub(crate) moved: Moved,
+    pub(crate) spread: Watts,
     /// Surplus of the sample before.
     pub(crate) before: Option<Watts>,
 }
 
 impl Evidence {
-    /// What a sample says; of the cars, what they drew, the least they may have drawn, and whether they moved.
-    pub(crate) fn new(
-        sample: &Sample,
-        (cars, cars_least, moved): (Watts, Watts, Moved),
-        before: Option<Watts>,
-    ) -> Self {
+    /// What a sample says, and what is known of the cars.
+    pub(crate) fn new(sample: &Sample, cars: &CarsThen, before: Option<Watts>) -> Self {
+        let CarsThen { drew: cars, least: cars_least, moved, spread } = *cars;
         Self {
             at: sample.at,
             grid: sample.grid.filter(|_| sample.direct),
@@ -94,9 +92,21 @@ impl Evidence {
             cars,
             cars_least,
             moved,
+            spread,
             before,
         }
     }
+}
+
+/// What the cars drew when the meters were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CarsThen {
+    pub(crate) drew: Watts,
+    /// The least they may have drawn.
+    pub(crate) least: Watts,
+    pub(crate) moved: Moved,
+    /// By how much they moved around then.
+    pub(crate) spread: Watts,
 }
 
 /// A rise without a second witness of more than this waits for another sample.
@@ -136,7 +146,7 @@ impl Judge {
         let off = self.balance.sample(ways.map(|((grid, battery), (load, solar))| {
             let (direct, indirect) = (grid + battery, load - solar);
             net = net.max(direct.max(indirect));
-            (indirect - direct, tolerance(direct, indirect, load))
+            (indirect - direct, tolerance(direct, indirect, load) + evidence.spread)
         }));
         if off.is_none() {
             net = evidence.net;

@@ -247,13 +247,7 @@ impl fmt::Display for Reason {
             Self::Offline => f.write_str("the charger does not answer"),
             Self::Asleep => f.write_str("the charger sleeps until a car is plugged in"),
             Self::ReadOnly => f.write_str("the charger's firmware cannot be told a current"),
-            Self::Fault(Fault::Locked) => f.write_str("the charger is locked"),
-            Self::Fault(Fault::Error) => f.write_str("the charger reports an error"),
-            Self::Fault(Fault::Refused) => f.write_str("the charger does not keep what is written to it"),
-            Self::Fault(Fault::Unusable) => {
-                f.write_str("the wallbox answers, but cannot be controlled or measured: the log names the register")
-            }
-            Self::Fault(Fault::Phases) => f.write_str("it is not known how many phases are connected"),
+            Self::Fault(fault) => f.write_str(fault_text(fault)),
             Self::NoVehicle => f.write_str("no car is plugged in"),
             Self::Adopted => f.write_str("keeping the charge found running until there is data"),
             Self::NoData { missing } if missing.is_empty() => f.write_str("no sample of the site yet"),
@@ -275,13 +269,7 @@ impl fmt::Display for Reason {
             Self::Fast => f.write_str("fast: the maximum at once"),
             Self::Fixed => f.write_str("fixed: the set current"),
             Self::Following { surplus } => write!(f, "following {surplus} of surplus"),
-            Self::Holding { surplus, mean, stop_below, left } => {
-                write!(
-                    f,
-                    "bridging a dip at the minimum: surplus {surplus}, {mean} with its mean, stops below {stop_below}"
-                )?;
-                left.map_or(Ok(()), |left| write!(f, " (in {left} if the surplus stays)"))
-            }
+            Self::Holding { surplus, mean, stop_below, left } => holding(f, surplus, mean, stop_below, left),
             Self::TooLittleSun { surplus, start_at } => write!(f, "surplus {surplus}, starts at {start_at}"),
             Self::SunGone { surplus, stop_below } => write!(f, "stopped: surplus {surplus}, below {stop_below}"),
             Self::BatteryFirst { soc: Some(soc), below } => {
@@ -291,9 +279,7 @@ impl fmt::Display for Reason {
                 write!(f, "the home battery comes first until {below}, its charge is not known")
             }
             Self::BatteryCarries { soc } => write!(f, "the home battery at {soc} carries the car through a cloud"),
-            Self::BudgetUsed => {
-                f.write_str("the home battery has given the car all it may within 24 h (battery.drain-budget-wh)")
-            }
+            Self::BudgetUsed => f.write_str("battery.drain-budget-wh of the last 24 h is used up"),
             Self::MinimumOn { left: Millis(0) } => f.write_str("stops at the next sample unless the surplus returns"),
             Self::MinimumOn { left } => {
                 write!(f, "too little surplus, too soon to stop: minimum on-time for {left} more")
@@ -324,6 +310,27 @@ impl fmt::Display for Reason {
             Self::UnknownState => f.write_str("the charger does not say whether a car is plugged in"),
         }
     }
+}
+
+const fn fault_text(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Locked => "the charger is locked",
+        Fault::Error => "the charger reports an error",
+        Fault::Refused => "the charger does not keep what is written to it",
+        Fault::Unusable => "the wallbox answers, but cannot be controlled or measured: the log names the register",
+        Fault::Phases => "it is not known how many phases are connected",
+    }
+}
+
+fn holding(
+    f: &mut fmt::Formatter<'_>,
+    surplus: Watts,
+    mean: Watts,
+    stop_below: Watts,
+    left: Option<Millis>,
+) -> fmt::Result {
+    write!(f, "bridging a dip at the minimum: surplus {surplus}, {mean} with its mean, stops below {stop_below}")?;
+    left.map_or(Ok(()), |left| write!(f, " (in {left} if the surplus stays)"))
 }
 
 fn not_taken(

@@ -3,7 +3,7 @@
 //! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for later subscribers. So the silence
 //! of one topic is not staleness: a live message of a group proves the held values of the group. Three limits apply. While a car
 //! charges, a burst in which every value is the one already held proves nothing, as a broker that is restarted behind a bridge sends the
-//! same. A held value of the net draw does not outlive a move of the cars, which must change it. And a stored value is not a measurement,
+//! same, unless its publisher was seen to repeat values that stay the same besides others that change. A held value of the net draw does not outlive a move of the cars, which must change it. And a stored value is not a measurement,
 //! until live values of its group close the balance with it three times.
 //!
 //! Messages that come in one burst are one sample, which must not be counted twice.
@@ -74,6 +74,8 @@ struct Burst {
     spoke: BTreeSet<Source>,
     /// It is a sign of life.
     alive: bool,
+    /// A measured value came again as it was.
+    repeated: bool,
     sampled: bool,
 }
 
@@ -101,6 +103,8 @@ pub(crate) struct Site {
     alive: BTreeMap<GroupId, Tick>,
     /// When a value of the group last changed.
     changed: BTreeMap<GroupId, Tick>,
+    /// Groups whose publisher repeats values that stay the same, besides those that change: for it, a repetition is nothing odd.
+    repeating: BTreeSet<GroupId>,
     burst: Option<Burst>,
     range: Range,
     floor: Floor,
@@ -113,6 +117,7 @@ impl Site {
             held: BTreeMap::new(),
             alive: BTreeMap::new(),
             changed: BTreeMap::new(),
+            repeating: BTreeSet::new(),
             burst: None,
             range: Range::new(),
             floor: Floor::new(),
@@ -164,19 +169,26 @@ impl Site {
 
     /// A live value. In a burst that is a sign of life, all that speaks is live.
     fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick) {
-        let first = !self.changed.contains_key(&group);
-        if first || self.held.get(&source).is_none_or(|held| held.value != value) {
+        let held = self.held.get(&source).copied();
+        let same = held.is_some_and(|held| held.value == value);
+        if !same || !self.changed.contains_key(&group) {
             self.changed.insert(group, now);
         }
+        let repeats = self.repeating.contains(&group);
         let changed = self.changed.get(&group).map(|at| now.since(*at));
-        let lately = |age: Millis| age == Millis(0) || (self.cars.at_rest && age <= REPEATS_COUNT_FOR);
+        let lately = |age: Millis| age == Millis(0) || repeats || (self.cars.at_rest && age <= REPEATS_COUNT_FOR);
         let burst = self.burst.get_or_insert_with(|| Burst {
             since: now,
             spoke: BTreeSet::new(),
             alive: false,
+            repeated: false,
             sampled: false,
         });
         burst.spoke.insert(source);
+        burst.repeated |= same && POWERS.contains(&source) && held.is_some_and(|held| held.quality == Quality::Live);
+        if burst.repeated && changed.is_some_and(|age| age <= now.since(burst.since)) {
+            self.repeating.insert(group);
+        }
         burst.alive |= changed.is_some_and(lately);
         let stored = Held { value, at: now, quality: Quality::Stored { agreed: 0 } };
         self.held.entry(source).or_insert(stored).value = value;

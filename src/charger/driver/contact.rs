@@ -80,6 +80,8 @@ pub(super) struct Contact {
     unheard_until: Option<Tick>,
     /// It is not known whether it is closed: since when, and when the last lease there can be has ended for certain.
     doubtful: Option<(Tick, Tick)>,
+    /// It was seen closed on a lease that may end before a charge does.
+    short: bool,
     /// The box has answered an order of 0 A since then.
     told: bool,
 }
@@ -100,6 +102,7 @@ impl Contact {
             failures: 0,
             unheard_until: Some(now + PATIENCE),
             doubtful: None,
+            short: false,
             told: false,
         }
     }
@@ -261,6 +264,11 @@ impl Driver {
         contact.leased_at = Some(leased_at).filter(|_| state.closed);
         let certain = contact.certain_until().is_some_and(|until| until > now);
         contact.leased_at = contact.leased_at.filter(|_| certain);
+        let short = state.closed && !certain;
+        if short && !std::mem::replace(&mut contact.short, short) {
+            contact.told = false;
+        }
+        contact.short = short;
         if state.closed && contact.wish != Wish::Open {
             contact.wish = Wish::Keep;
             // Found closed, with little left: kept, and then it is certain.
@@ -297,7 +305,8 @@ impl Driver {
 
     /// Whether the box is to be told 0 A before anything else, even if it is not known yet what it is: it may hear us.
     pub(super) fn tells_off(&self) -> Option<Job> {
-        let to_tell = self.contact.is_some_and(|contact| contact.doubtful.is_some() && !contact.told);
+        let uncertain = |contact: Contact| contact.doubtful.is_some() || contact.short;
+        let to_tell = self.contact.is_some_and(|contact| uncertain(contact) && !contact.told);
         (to_tell && self.order.is_some()).then_some(Job::Write(Which::Setpoint, self.profile.set_current.off))
     }
 

@@ -65,7 +65,8 @@ async fn the_daemon_is_told_when_the_time_is_up() {
     })
     .await
     .unwrap();
-    assert!((3_600_000..3_620_000).contains(&lasted), "{lasted}");
+    // The machine may be held up in the middle; it is never told early.
+    assert!((3_600_000..3_900_000).contains(&lasted), "{lasted}");
 }
 
 #[tokio::test]

@@ -407,7 +407,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
             text,
-            "10:01:01  solar  6.0 A  solar 6000 W  house 500 W  car 4140 W  battery -1360 W  grid +0 W  following 5500 W of sun\n\
+            "10:01:01  solar  6.0 A  solar 6000 W  house 500 W  car 4140 W  battery -1360 W  grid +0 W  following 5500 W of surplus\n\
              10:01:01  solar  0.0 A  solar 6000 W  house 500 W  car 4140 W  battery -1360 W  grid +0 W  switched off\n"
                 .replace("switched off", &Reason::Off.to_string())
         );

@@ -156,7 +156,7 @@ async fn an_order_that_would_be_another_is_the_first_difference() {
     assert_eq!(code, exit::DIFFERENT, "{text}");
     assert!(text.contains("recorded: order to carport: 15.9 A, until tick"), "{text}");
     assert!(text.contains("now:      order to carport: 7."), "{text}");
-    assert!(text.contains("carport then: 7.") && text.contains("of sun, "), "{text}");
+    assert!(text.contains("carport then: 7.") && text.contains("of surplus, "), "{text}");
 }
 
 /// Every kind of hole: an answer left out, a fact left out, a reason that is another.

@@ -250,7 +250,7 @@ fn site_and_policies() {
         (11, "starts-per-day-max = 0", "11:22", "from 1 to 200"),
         (11, "min-off-s = 29", "11:13", "from 30 to 3600"),
         (11, "min-on-s = -1", "11:12", "out of range"),
-        (13, "stale-after-s = 300", "13:17", "must come before the stop after 300 s"),
+        (13, "stale-after-s = 300", "13:17", "must come before the stop after 5 min"),
         (13, "stop-after-s = 60", "13:16", "data is stale after 90 s"),
         (13, "stop-after-s = 86400", "13:16", "out of range"),
         (13, "blind-current-a = 3", "13:19", "a car cannot be offered less than 6 A"),
@@ -377,7 +377,7 @@ fn what_does_not_fit_together() {
     // Watchdog and poll, when it is the watchdog that was written.
     let text = with_line(13, "charger-watchdog-s = 4").replace("unit = 1", "poll-s = 1.4");
     let found = lines(&read(&text).findings);
-    assert!(found.contains("18:10: error: the charger is asked every 1400 ms and gives up after 4 s"), "{found}");
+    assert!(found.contains("18:10: error: the charger is asked every 2 s and gives up after 4 s"), "{found}");
 }
 
 #[test]

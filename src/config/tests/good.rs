@@ -48,7 +48,12 @@ fn the_preset_knows_old_and_new_names() {
         "stream/ha/sensor/powerwall_charge/state stream/ha/sensor/haus_charge/state"
     );
     for source in Source::ALL {
-        let unit = if source == Source::BatterySoc { Unit::Percent } else { Unit::Kilowatt };
+        let unit = match source {
+            Source::Grid | Source::Solar | Source::Battery | Source::Load => Unit::Kilowatt,
+            Source::BatterySoc => Unit::Percent,
+            Source::GridStatus => Unit::OnOff,
+            Source::Heartbeat => Unit::Any,
+        };
         assert_eq!(config.inputs[&source].unit, unit);
         assert!(!config.inputs[&source].negate);
         assert_eq!(config.control.sources[&source], GroupId(0));
@@ -85,8 +90,9 @@ fn one_topic_may_carry_several_values() {
 #[test]
 fn no_home_battery() {
     let config = good(&with_line(9, "present = false"));
-    assert_eq!(config.inputs.keys().copied().collect::<Vec<_>>(), [Source::Grid, Source::Solar, Source::Load]);
-    assert_eq!(config.control.sources.len(), 3);
+    let left = [Source::Grid, Source::Solar, Source::Load, Source::GridStatus, Source::Heartbeat];
+    assert_eq!(config.inputs.keys().copied().collect::<Vec<_>>(), left);
+    assert_eq!(config.control.sources.len(), left.len());
 }
 
 #[test]

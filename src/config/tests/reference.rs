@@ -141,6 +141,7 @@ fn companions(key: &str) -> &'static str {
             "mqtt.client-cert-file = \"a\"\nmqtt.client-key-file = \"b\""
         }
         "charger.max-current-a" => "fail-safe.blind-current-fast-a = 6\nfail-safe.blind-current-fixed-a = 6",
+        "charger.min-current-a" => "charger.fixed-current-a = 8\nfail-safe.blind-current-slow-a = 8",
         "charger.phase-switch" => "charger.profile = \"amperfied-connect\"",
         "charger.phase-switch-pause-s" => "charger.profile = \"amperfied-connect\"\ncharger.phase-switch = \"charger\"",
         "inputs.preset" => {
@@ -171,6 +172,11 @@ inputs.solar = { unit = "W", topic = "t" }
 inputs.battery = { positive = "charging" }
 inputs.load = { group = "other" }
 inputs.battery-soc = { topic = "t", unit = "%", pointer = "/soc" }
+inputs.grid-status = { topic = "t" }
+inputs.heartbeat = { topic = "t" }
+fail-safe.off-grid-current-a = 8
+charger.min-current-a = 8
+charger.reply-ms = 700
 site.main-fuse-a = 35
 site.charger-limit-a = 20
 site.phases = 1

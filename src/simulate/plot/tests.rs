@@ -18,7 +18,7 @@ fn stops_are_shaded_and_explained() {
     let text = picture(&[(0, 0.0), (3_600, 8_000.0), (10_000, 500.0)], 14_400, |_| {});
     assert!(text.contains("1 start<") && text.contains("a &lt;day&gt; &amp; more: "), "{text}");
     assert!(text.contains("</tspan> 00:00 to 01:00: too little sun</text>"));
-    assert!(text.contains("</tspan> 02:47 to the end: stopped at 200 W of sun, below "));
+    assert!(text.contains("</tspan> 02:47 to the end: stopped: surplus 200 W, below "));
     assert_eq!(text.matches("fill=\"#343a40\"").count(), 2);
     assert!(!text.contains("NaN") && !text.contains("inf"));
 }

@@ -61,7 +61,7 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
 fn the_reference_is_the_defaults() {
     let with = reference(true).unwrap();
     let without = reference(false).unwrap();
-    assert_eq!((with.sources.len(), without.sources.len()), (5, 3));
+    assert_eq!((with.sources.len(), without.sources.len()), (7, 5));
     assert_eq!((with.chargers.len(), with.battery.priority_soc.0, with.solar.min_share.0), (1, 0, 750));
     let charger = with.chargers.values().next().unwrap();
     assert_eq!((charger.mode, charger.phases, charger.max.0), (control::Mode::Solar, 3, 16_000));

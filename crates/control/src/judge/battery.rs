@@ -3,7 +3,8 @@
 //! What a battery takes is surplus only as far as it takes less when the car takes more. A battery that is told to charge (Storm Watch,
 //! a raised reserve, time-based control) takes the same whatever the car does, and the grid pays for the car. The plain sign is grid
 //! import while the battery charges: one that follows the site's surplus would reduce its charging first. It needs a second or two to
-//! do so, so it takes three such samples in a row without a move of the battery, or one after the car rose and the grid with it.
+//! do so, and meters are not always read at one moment, so it takes three such samples in a row without a move of the battery, or one
+//! half a minute after the car rose and the grid with it.
 
 use super::response::Moved;
 use crate::units::Watts;
@@ -60,7 +61,8 @@ impl BatteryYield {
         self.idle = if charging { 0 } else { self.idle.saturating_add(1) };
         self.importing = if importing { self.importing.saturating_add(1) } else { 0 };
         // While the car moves, or its move is not in the meters yet, the comparison waits.
-        if moved != Moved::Lately {
+        let settled = moved == Moved::Long;
+        if settled || (moved == Moved::Seen && !importing) {
             self.last = Some(seen);
         }
         if self.keeps {
@@ -70,7 +72,9 @@ impl BatteryYield {
                 self.importing = 0;
             }
         } else if importing
-            && last.is_some_and(|last| car_rose(last, seen) || (self.importing >= IMPORTING && stays(last, seen)))
+            && last.is_some_and(|last| {
+                (settled && car_rose(last, seen)) || (self.importing >= IMPORTING && stays(last, seen))
+            })
         {
             self.keeps = true;
             self.last = Some(seen);

@@ -41,19 +41,26 @@ pub(crate) enum Moved {
 impl Moved {
     /// By what the cars drew each second before a sample: whether they moved within `soon`, or at all.
     pub(crate) fn by(trail: &[Watts], soon: Millis) -> Self {
-        let still = |seconds: usize| {
-            let window = trail.iter().take(seconds);
-            let (low, high) = window.fold((i32::MAX, i32::MIN), |(low, high), x| (low.min(x.0), high.max(x.0)));
-            high.saturating_sub(low) <= STILL.0
-        };
-        if still(trail.len()) {
+        if spread(trail, trail.len()) <= STILL {
             Self::Long
-        } else if still(usize::try_from(soon.0 / 1_000 + 1).unwrap_or(usize::MAX)) {
+        } else if spread(trail, seconds(soon)) <= STILL {
             Self::Seen
         } else {
             Self::Lately
         }
     }
+}
+
+/// By how much the cars moved within the newest seconds of a trail.
+pub(crate) fn spread(trail: &[Watts], seconds: usize) -> Watts {
+    let window = trail.iter().take(seconds);
+    let (low, high) = window.fold((i32::MAX, i32::MIN), |(low, high), x| (low.min(x.0), high.max(x.0)));
+    Watts(high.saturating_sub(low).max(0))
+}
+
+/// Places of a trail that cover a span.
+pub(crate) fn seconds(span: Millis) -> usize {
+    usize::try_from(span.0 / 1_000 + 1).unwrap_or(usize::MAX)
 }
 
 /// What a sample says of the meters.

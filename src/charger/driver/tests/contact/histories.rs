@@ -64,13 +64,24 @@ fn live(steps: Vec<(Happening, u64)>) {
 /// Which a driver in the making did not survive: faults that come together.
 #[test]
 fn histories_that_once_went_wrong() {
-    use self::Happening::{Box, Mute, NoOrders, Order, Relay, Restart};
+    use self::Happening::{Box, LineDown, Mute, NoOrders, Order, Relay, Restart};
     live(vec![(Order(0, 3), 10_350), (Order(6, 1), 1_471), (Relay(true), 18_430), (Box(true), 26_570)]);
     let restart = (Restart, 5_748);
     live(vec![(Order(0, 3), 10_350), (Order(6, 1), 1_582), (NoOrders, 4_889), restart.clone(), (NoOrders, 46_303)]);
     live(vec![(Order(0, 3), 10_350), (Order(6, 1), 5_501), (Mute(true), 500), (Relay(true), 32_048), restart]);
     let lapse = [(NoOrders, 22_227), (Relay(true), 11_143), (Order(0, 1), 18_581)];
     live([vec![(Order(0, 3), 10_350), (Order(6, 1), 5_501), (Mute(true), 18_401)], lapse.to_vec()].concat());
+    let deaf = [
+        (Order(0, 3), 10_350),
+        (Order(6, 1), 5_924),
+        (Relay(false), 697),
+        (Box(true), 11_470),
+        (LineDown, 14_081),
+        (Order(0, 1), 14_377),
+        (Order(0, 1), 10_223),
+        (Order(0, 1), 17_480),
+    ];
+    live([deaf.to_vec(), vec![(NoOrders, 36_829), (Restart, 17_941)]].concat());
 }
 
 proptest! {
