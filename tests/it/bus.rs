@@ -26,7 +26,7 @@ const FOREVER: Millis = Millis::from_secs(3_600);
 /// Faster than life, so that nobody waits.
 const SPEED: u32 = 4;
 /// For an answer that comes: a busy machine may take its time, here 10 s of it.
-const PATIENT: Millis = Millis(10_000 * SPEED as u64);
+pub(crate) const PATIENT: Millis = Millis(10_000 * SPEED as u64);
 /// For one that does not come, or not whole.
 const SHORT: Millis = Millis(500);
 
@@ -138,9 +138,13 @@ struct Rig {
 
 impl Rig {
     fn start(path: &Path, poll: Millis, capacity: usize, unlock_first: bool) -> Self {
+        Self::at(SPEED, path, poll, capacity, unlock_first)
+    }
+
+    fn at(speed: u32, path: &Path, poll: Millis, capacity: usize, unlock_first: bool) -> Self {
         let profile = profile::load("heidelberg-energy-control").unwrap();
-        let link = LinkDefaults { reply: PATIENT, ..profile.link };
-        Self::with(Clock::start(SPEED), link, path, poll, capacity, unlock_first)
+        let times = LinkDefaults { reply: PATIENT, ..profile.link };
+        Self::with(Clock::start(speed), times, path, poll, capacity, unlock_first)
     }
 
     fn with(clock: Clock, times: LinkDefaults, path: &Path, poll: Millis, capacity: usize, unlock_first: bool) -> Self {
@@ -189,7 +193,8 @@ fn is(wanted: BusEvent) -> impl Fn(&BusEvent) -> Option<()> {
 #[tokio::test]
 async fn the_whole_life_of_a_charger_in_golden_frames() {
     let mut player = Player::new();
-    let mut rig = Rig::start(&player.path(), Millis(1_000), 64, true);
+    // At the speed of life, as an end is given four seconds.
+    let mut rig = Rig::at(1, &player.path(), Millis(1_000), 64, true);
     rig.order(6);
     player.until(&mut rig.events, report(Link::Online, Some(6))).await;
     rig.order(16);
@@ -355,7 +360,7 @@ async fn an_answer_that_comes_late_is_never_taken_for_the_next() {
             let power_cycle = matches!(event, BusEvent::Notice { notice: Notice::PowerCycle { .. }, .. });
             assert!(!power_cycle, "the late answer was believed");
             let BusEvent::Report(report) = event else { return None };
-            (report.setpoint != Some(Milliamps(10_000))).then_some(*report)
+            report.setpoint.is_some_and(|setpoint| setpoint != Milliamps(10_000)).then_some(*report)
         })
         .await;
     assert_eq!(seen.setpoint, Some(Milliamps(12_000)));
@@ -364,9 +369,7 @@ async fn an_answer_that_comes_late_is_never_taken_for_the_next() {
 #[tokio::test]
 async fn an_order_is_on_the_wire_at_once_however_long_the_poll_is() {
     let mut player = Player::new();
-    let defaults = profile::load("heidelberg-energy-control").unwrap().link;
-    let times = LinkDefaults { reply: PATIENT, ..defaults };
-    let mut rig = Rig::with(Clock::start(1), times, &player.path(), Millis(600_000), 64, false);
+    let mut rig = Rig::at(1, &player.path(), Millis(600_000), 64, false);
     rig.order(16);
     player.until(&mut rig.events, report(Link::Online, Some(16))).await;
     let idle = rig.clock.now();
@@ -435,7 +438,7 @@ async fn without_a_port_it_says_so_and_still_ends_in_order() {
 #[tokio::test]
 async fn a_dropped_handle_shuts_the_line_down() {
     let mut player = Player::new();
-    let mut rig = Rig::start(&player.path(), Millis(1_000), 64, false);
+    let mut rig = Rig::at(1, &player.path(), Millis(1_000), 64, false);
     rig.order(16);
     player.until(&mut rig.events, report(Link::Online, Some(16))).await;
     let Rig { bus, mut events, .. } = rig;
@@ -485,31 +488,4 @@ async fn a_line_that_is_never_quiet_belongs_to_somebody_else() {
         () = babble => {}
         opened = timeout(LIMIT, open) => assert_eq!(opened.unwrap().err(), Some(OpenError::Noisy)),
     }
-}
-
-#[tokio::test]
-async fn modbus_tcp_reads_and_notices_a_closed_connection() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let link = LinkConfig::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
-    let defaults = profile::load("heidelberg-energy-control").unwrap().link;
-    let serve = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = [0; 12];
-        stream.read_exact(&mut request).await.unwrap();
-        assert_eq!(request[2..], [0, 0, 0, 6, 1, 4, 0, 4, 0, 1]);
-        let mut reply = request[..2].to_vec();
-        reply.extend([0, 0, 0, 5, 1, 4, 2, 1, 7]);
-        stream.write_all(&reply).await.unwrap();
-        stream.read_exact(&mut request).await.unwrap();
-    };
-    let client = async {
-        let mut master = OneShot::open(link.clone(), defaults, Clock::start(SPEED)).await.unwrap();
-        let request = Request { unit: 1, op: input(4, 1) };
-        assert_eq!(master.ask(request, PATIENT).await, Ok(Outcome::Registers(vec![0x107])));
-        assert_eq!(master.ask(request, PATIENT).await, Err(OpenError::Lost));
-    };
-    tokio::join!(serve, client);
-    drop(listener);
-    let refused = OneShot::open(link, defaults, Clock::start(SPEED)).await.err();
-    assert!(matches!(refused, Some(OpenError::Other(_))), "{refused:?}");
 }

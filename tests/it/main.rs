@@ -15,6 +15,8 @@ mod house;
 #[cfg(test)]
 mod journald;
 #[cfg(test)]
+mod modbus_tcp;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod mqtt;
