@@ -211,9 +211,10 @@ impl Outlet {
         }
         self.doubted = code;
         let Some(more) = self.doubts.line(now).map(left_out) else { return };
-        match lasting {
-            Some(doubt) => warn!(doubt = doubt.code(), "the meters are not believed: {doubt}{more}"),
-            None => info!("the meters are believed again{more}"),
+        if let Some(doubt) = lasting {
+            warn!(doubt = doubt.code(), "the meters are not believed: {doubt}{more}");
+        } else {
+            info!("the meters are believed again{more}");
         }
     }
 

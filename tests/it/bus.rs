@@ -140,9 +140,13 @@ struct Rig {
 
 impl Rig {
     fn start(path: &Path, poll: Millis, capacity: usize, unlock_first: bool) -> Self {
+        Self::at(SPEED, path, poll, capacity, unlock_first)
+    }
+
+    fn at(speed: u32, path: &Path, poll: Millis, capacity: usize, unlock_first: bool) -> Self {
         let profile = profile::load("heidelberg-energy-control").unwrap();
-        let link = LinkDefaults { reply: PATIENT, ..profile.link };
-        Self::with(Clock::start(SPEED), link, path, poll, capacity, unlock_first)
+        let times = LinkDefaults { reply: PATIENT, ..profile.link };
+        Self::with(Clock::start(speed), times, path, poll, capacity, unlock_first)
     }
 
     fn with(clock: Clock, times: LinkDefaults, path: &Path, poll: Millis, capacity: usize, unlock_first: bool) -> Self {
@@ -192,7 +196,8 @@ fn is(wanted: BusEvent) -> impl Fn(&BusEvent) -> Option<()> {
 #[tokio::test]
 async fn the_whole_life_of_a_charger_in_golden_frames() {
     let mut player = Player::new();
-    let mut rig = Rig::start(&player.path(), Millis(1_000), 64, true);
+    // At the speed of life, as an end is given four seconds.
+    let mut rig = Rig::at(1, &player.path(), Millis(1_000), 64, true);
     rig.order(6);
     player.until(&mut rig.events, report(Link::Online, Some(6))).await;
     rig.order(16);
@@ -359,7 +364,7 @@ async fn an_answer_that_comes_late_is_never_taken_for_the_next() {
             let power_cycle = matches!(event, BusEvent::Notice { notice: Notice::PowerCycle { .. }, .. });
             assert!(!power_cycle, "the late answer was believed");
             let BusEvent::Report(report) = event else { return None };
-            (report.setpoint != Some(Milliamps(10_000))).then_some(*report)
+            report.setpoint.is_some_and(|setpoint| setpoint != Milliamps(10_000)).then_some(*report)
         })
         .await;
     assert_eq!(seen.setpoint, Some(Milliamps(12_000)));
@@ -368,9 +373,7 @@ async fn an_answer_that_comes_late_is_never_taken_for_the_next() {
 #[tokio::test]
 async fn an_order_is_on_the_wire_at_once_however_long_the_poll_is() {
     let mut player = Player::new();
-    let defaults = profile::load("heidelberg-energy-control").unwrap().link;
-    let times = LinkDefaults { reply: PATIENT, ..defaults };
-    let mut rig = Rig::with(Clock::start(1), times, &player.path(), Millis(600_000), 64, false);
+    let mut rig = Rig::at(1, &player.path(), Millis(600_000), 64, false);
     rig.order(16);
     player.until(&mut rig.events, report(Link::Online, Some(16))).await;
     let idle = rig.clock.now();
@@ -439,7 +442,7 @@ async fn without_a_port_it_says_so_and_still_ends_in_order() {
 #[tokio::test]
 async fn a_dropped_handle_shuts_the_line_down() {
     let mut player = Player::new();
-    let mut rig = Rig::start(&player.path(), Millis(1_000), 64, false);
+    let mut rig = Rig::at(1, &player.path(), Millis(1_000), 64, false);
     rig.order(16);
     player.until(&mut rig.events, report(Link::Online, Some(16))).await;
     let Rig { bus, mut events, .. } = rig;

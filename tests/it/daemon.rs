@@ -88,7 +88,9 @@ async fn commands_steer_and_the_mode_survives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_while_charging_lets_the_box_fail_safe() {
-    let (mut house, _peer) = charging().await;
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.watchdog_s = 4;
+    let (mut house, _peer) = charging_in(house).await;
     house.kill_9().await;
     house.until("the box's own watchdog", |wallbox| wallbox.bus_lost() && wallbox.allowed_deciamps() == 0).await;
     house.start();
@@ -149,10 +151,7 @@ async fn stored(house: &House, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_adopts_the_charge_without_a_jump() {
-    let mut house = House::build(WallboxOptions::default()).await;
-    // The wallbox holds out until the next is there.
-    house.watchdog_s = 30;
-    let (mut house, mut peer) = charging_in(house).await;
+    let (mut house, mut peer) = charging().await;
     peer.expect(&format!("{BASE}/state/vehicle"), "charging").await;
     house.kill_9().await;
     let before = house.port.wallbox().writes()[&261];
@@ -167,7 +166,7 @@ async fn a_restart_adopts_the_charge_without_a_jump() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_stops_is_noticed() {
-    let (house, _peer) = charging_on_data_that_ages(10).await;
+    let (house, _peer) = charging_on_data_that_ages(30).await;
     house.setpoint(60).await;
     house.setpoint(0).await;
     assert!(house.log().contains("old: never up, down to the minimum"), "{}", house.log());

@@ -10,6 +10,13 @@ async fn fast(default: u16) -> (House, Peer) {
     fast_in(House::build(WallboxOptions { setpoint_default: default, ..WallboxOptions::default() }).await).await
 }
 
+/// The same with a wallbox that falls back after 4 s.
+async fn fast_and_soon_lost() -> (House, Peer) {
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.watchdog_s = 4;
+    fast_in(house).await
+}
+
 async fn fast_in(mut house: House) -> (House, Peer) {
     house.extra = "mode = \"fast\"\n".to_owned();
     house.start();
@@ -29,10 +36,7 @@ async fn works_again(house: &House, peer: &Peer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_wrong_late_or_missing() {
-    let mut house = House::build(WallboxOptions::default()).await;
-    // Two lost answers are no loss to the wallbox, also on a machine that makes more of them.
-    house.watchdog_s = 60;
-    let (house, peer) = fast_in(house).await;
+    let (house, peer) = fast(0).await;
     for fault in [
         Fault::WrongCrc,
         Fault::Truncated(4),
@@ -54,7 +58,7 @@ async fn answers_that_are_wrong_late_or_missing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_that_goes_deaf_fails_safe_and_is_taken_back() {
-    let (house, mut peer) = fast(0).await;
+    let (house, mut peer) = fast_and_soon_lost().await;
     house.port.wallbox().fault(Fault::Deaf, None);
     house.until("its own watchdog", |wallbox| wallbox.bus_lost() && wallbox.allowed_deciamps() == 0).await;
     house.logged("does not answer").await;
@@ -77,7 +81,7 @@ async fn a_power_cut_of_the_box_costs_it_nothing_but_time() {
         house.setpoint(70).await;
         house
             .until("all is as it was", |wallbox| {
-                (wallbox.registers().watchdog_ms, wallbox.registers().fail_safe) == (4_000, 0)
+                (wallbox.registers().watchdog_ms, wallbox.registers().fail_safe) == (house.watchdog_s * 1_000, 0)
             })
             .await;
         works_again(&house, &peer).await;
@@ -86,7 +90,7 @@ async fn a_power_cut_of_the_box_costs_it_nothing_but_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_adapter_is_pulled_out_and_put_back() {
-    let (mut house, peer) = fast(0).await;
+    let (mut house, peer) = fast_and_soon_lost().await;
     house.port.unplug();
     house.until("its own watchdog", surplusd::sim::wallbox::Wallbox::bus_lost).await;
     house.port.replug().unwrap();
@@ -108,7 +112,7 @@ async fn a_box_that_does_not_keep_what_is_written_is_not_charged_with() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hung_daemon_lets_the_box_fail_safe() {
-    let (house, peer) = fast(0).await;
+    let (house, peer) = fast_and_soon_lost().await;
     house.signal("STOP");
     house.until("its own watchdog", |wallbox| wallbox.bus_lost() && wallbox.allowed_deciamps() == 0).await;
     house.signal("CONT");

@@ -21,7 +21,7 @@ use crate::mosquitto::{Broker, Peer, Pki, SOON, Validity};
 
 pub(crate) const BASE: &str = "surplusd/surplusd";
 /// Time enough for the box's recovery and the minimum-off time after it.
-const LONG: Duration = Duration::from_secs(150);
+const LONG: Duration = Duration::from_secs(240);
 /// How often the simulated box and car move on.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -53,7 +53,7 @@ pub(crate) struct House {
     pub(crate) extra: String,
     /// `fail-safe.stale-after-s`: far off, unless a test waits for it.
     pub(crate) stale_after_s: u32,
-    /// `fail-safe.charger-watchdog-s`.
+    /// `fail-safe.charger-watchdog-s`: long, unless a test waits for it.
     pub(crate) watchdog_s: u16,
     /// `fail-safe.stop-after-s`.
     pub(crate) stop_after_s: u32,
@@ -103,7 +103,7 @@ impl House {
             link: None,
             extra: String::new(),
             stale_after_s: 120,
-            watchdog_s: 4,
+            watchdog_s: 30,
             stop_after_s: 240,
             batch_s: 600,
             _driver: driver,

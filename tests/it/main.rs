@@ -25,6 +25,8 @@ mod lies;
 #[cfg(test)]
 mod line;
 #[cfg(test)]
+mod modbus_tcp;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod mqtt;
@@ -42,5 +44,3 @@ mod setup;
 mod sim_broker;
 #[cfg(test)]
 mod simulate;
-#[cfg(test)]
-mod tcp;

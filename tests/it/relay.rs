@@ -174,6 +174,7 @@ async fn work(port: u16, line: Option<PathBuf>, contactor: Arc<Contactor>) {
 
 async fn behind_a_relay() -> House {
     let mut house = House::build(WallboxOptions::default()).await;
+    house.watchdog_s = 4;
     house.link = Some(format!("relay://{ID}"));
     house.extra = "mode = \"solar\"\n".to_owned();
     house
@@ -215,6 +216,7 @@ async fn a_relay_that_dies_lets_the_box_fail_safe_and_is_taken_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contact_switches_the_phases_and_never_under_load() {
     let mut house = House::build(WallboxOptions::default()).await;
+    house.watchdog_s = 4;
     let (contactor, _ticking) = Contactor::start(&house);
     let relay = Relay::with(&house, None, Arc::clone(&contactor), JoinSet::new());
     house.extra =

@@ -38,6 +38,7 @@ pub(crate) enum Trigger {
 
 /// Everything a decision rests on besides the charger itself.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 pub(crate) struct Situation<'a> {
     pub(crate) now: Tick,
     pub(crate) trigger: Trigger,

@@ -9,7 +9,7 @@ const HOUR: u64 = 60 * MINUTE;
 fn draw(budget: &mut DrainBudget, from: u64, to: u64, every: u64, (cars, free): (i32, i32)) {
     for at in (from..=to).step_by(1_000) {
         budget.pass(Tick(at), Watts(cars));
-        if (at - from) % every == 0 {
+        if (at - from).is_multiple_of(every) {
             budget.sample(Tick(at), Watts(free));
         }
     }

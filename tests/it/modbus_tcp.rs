@@ -1,14 +1,14 @@
-//! Modbus TCP: the test plays the gateway.
+//! A line over Modbus TCP: the test plays the gateway.
 
 use surplusd::charger::bus::OneShot;
-use surplusd::charger::codec::{Outcome, Request};
+use surplusd::charger::codec::{Operation, Outcome, Request};
 use surplusd::charger::line::OpenError;
 use surplusd::charger::profile;
 use surplusd::config::LinkConfig;
 use surplusd::daemon::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::bus::{PATIENT, SPEED, input};
+use crate::bus::PATIENT;
 
 #[tokio::test]
 async fn modbus_tcp_reads_and_notices_a_closed_connection() {
@@ -28,12 +28,12 @@ async fn modbus_tcp_reads_and_notices_a_closed_connection() {
         drop(listener);
     };
     let client = async {
-        let mut master = OneShot::open(link.clone(), defaults, Clock::start(SPEED)).await.unwrap();
-        let request = Request { unit: 1, op: input(4, 1) };
+        let mut master = OneShot::open(link.clone(), defaults, Clock::start(1)).await.unwrap();
+        let request = Request { unit: 1, op: Operation::ReadInput { addr: 4, count: 1 } };
         assert_eq!(master.ask(request, PATIENT).await, Ok(Outcome::Registers(vec![0x107])));
         assert_eq!(master.ask(request, PATIENT).await, Err(OpenError::Lost));
     };
     tokio::join!(serve, client);
-    let refused = OneShot::open(link, defaults, Clock::start(SPEED)).await.err();
+    let refused = OneShot::open(link, defaults, Clock::start(1)).await.err();
     assert!(matches!(refused, Some(OpenError::Other(_))), "{refused:?}");
 }
