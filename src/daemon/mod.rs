@@ -278,7 +278,10 @@ impl Daemon {
         let stored = tokio::time::timeout(STORED_LIMIT, stored);
         let topics = tokio::time::timeout(STORED_LIMIT, self.outlet.close());
         let _ = tokio::join!(stored, topics, self.controller.close(STORED_LIMIT));
-        info!(proven = all, offline_acknowledged = told, "ended");
+        let wallboxes =
+            if all { "the safe current was read back" } else { "the safe current could not be read back everywhere" };
+        let broker = if told { "the broker knows that surplusd is offline" } else { "the broker could not be told" };
+        info!(proven = all, offline_acknowledged = told, "ended: {wallboxes}; {broker}");
         all
     }
 }

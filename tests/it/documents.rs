@@ -192,7 +192,7 @@ async fn the_documented_files_charge_a_car_together() {
     house.signal("TERM");
     assert_eq!(house.ended().await.code(), Some(0), "{}", house.log());
     observer.sees(&format!("{BASE}/status offline")).await;
-    assert!(house.log().contains("offline_acknowledged=true"), "{}", house.log());
+    assert!(house.log().contains("the broker knows that surplusd is offline"), "{}", house.log());
     let denied: Vec<String> =
         site.broker.log().lines().filter(|line| line.contains("Denied")).map(str::to_owned).collect();
     assert!(denied.is_empty(), "{denied:#?}");

@@ -110,7 +110,7 @@ async fn run_does_what_simulate_foretells_and_its_journal_replays() {
     let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.findings));
     let control = config.control.clone();
 
-    let (first, lived) = lived(config, &world, clock).await;
+    let (first, lived) = Box::pin(lived(config, &world, clock)).await;
     world.stop().await;
     let mut simulated = simulated(&control, first);
     simulated.truncate(lived.len());
