@@ -125,6 +125,8 @@ fn lock(wallbox: &Mutex<Wallbox>) -> MutexGuard<'_, Wallbox> {
 /// A new pseudo-terminal, with the link pointing at it.
 fn terminal(link: Option<&Path>) -> io::Result<(TTYPort, PathBuf)> {
     let (master, slave) = TTYPort::pair()?;
+    // A clone is not inherited by programs that are started meanwhile; the original would be, and outlive the unplugging in them.
+    let master = master.try_clone_native()?;
     let device = slave.name().map(PathBuf::from);
     let device = device.ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
     if let Some(link) = link {
