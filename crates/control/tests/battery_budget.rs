@@ -14,7 +14,7 @@ const DAY_S: usize = 86_400;
 const BATTERY_MAX_W: i32 = 5_000;
 /// What it may give beyond the budget: all the time from one sample to the next, and the minimum-on time after it.
 const fn slack_wh(between_samples_s: u64) -> i64 {
-    (BATTERY_MAX_W as i64) * (between_samples_s as i64 + 60 + 30) / 3_600
+    (BATTERY_MAX_W as i64) * (between_samples_s.cast_signed() + 60 + 30) / 3_600
 }
 
 fn config(budget: i64) -> Config {
@@ -114,7 +114,7 @@ impl Plant {
     }
 
     fn car_w(&self) -> i32 {
-        i32::try_from(self.setpoint * 690 / 1_000).unwrap()
+        i32::try_from(self.setpoint * 690 / 1_000).unwrap_or(i32::MAX)
     }
 
     fn second(&mut self) {
