@@ -117,6 +117,13 @@ fn what_the_battery_gives_is_stored_ahead() {
     assert!((44..=47).contains(&times), "{times}");
 }
 
+/// The file that the last program of version 1 wrote. Do not change it.
+#[test]
+fn the_golden_file_of_version_1_is_read() {
+    let state = parse(include_str!("../../../tests/golden/state-v1.json"), &at("a", 1)).unwrap();
+    assert!(state.chargers.values().any(|charger| charger.locked), "{state:?}");
+}
+
 #[test]
 fn version_1_is_read_for_ever() {
     let text = r#"{"version":1,"chargers":{"carport":{"mode":"slow+solar","fixed-ma":8000,"energy-wh":12,"energy-raw-wh":3000,

@@ -244,6 +244,16 @@ fn exchange() -> impl Strategy<Value = Exchange> {
     )
 }
 
+/// Whether a frame with a right checksum begins in the first `junk` bytes and ends behind them.
+fn swallows(stream: &[u8], junk: usize) -> bool {
+    (0..junk).any(|from| {
+        (junk + 1..=stream.len()).filter(|to| to - from >= 4).any(|to| {
+            let (body, sum) = stream[from..to].split_at(to - from - 2);
+            crc(body) == sum
+        })
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
@@ -254,8 +264,12 @@ proptest! {
         let mut ear = ear(&request, if echoes { Echo::Yes } else { Echo::No });
         let copy = if echoes { request.clone() } else { Vec::new() };
         let honest = answer.clone().unwrap_or_default();
-        let found = hear(&mut ear, &[before, copy, between, honest, after].concat(), step);
-        prop_assert_eq!(found, answer);
+        let junk = before.len() + copy.len() + between.len();
+        let stream = [before, copy, between, honest].concat();
+        let swallowed = swallows(&stream, junk);
+        let found = hear(&mut ear, &[stream, after].concat(), step);
+        // By chance, once in some ten thousand, junk and the first bytes of the answer are a frame of another unit.
+        prop_assert!(found == answer || (found.is_none() && swallowed), "{:?} instead of {:?}", found, answer);
         ear.end();
         prop_assert_eq!(ear.echo() == Echo::Yes, echoes);
     }
