@@ -4,7 +4,7 @@
 //! Times are kept as moments of the machine's uptime, not of the wall clock: a Pi has none of its own after a power cut. After a reboot it
 //! is only known that at least the present uptime has passed since then, so limits last rather too long than too short.
 //!
-//! [`file`] is the stored form, [`disk`] reads and writes it.
+//! [`mod@file`] is the stored form, [`disk`] reads and writes it.
 
 pub(super) mod disk;
 mod file;

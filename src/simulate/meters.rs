@@ -24,7 +24,7 @@ const NOISE_W: f64 = 20.0;
 /// Longest delay or skew.
 pub(super) const LATE_MAX_S: u32 = 60;
 
-/// One value of each source, in [`METERED`]'s order; `None` is not published.
+/// One value of each source, in `METERED`'s order; `None` is not published.
 pub type Burst = [Option<i32>; SOURCES];
 
 /// How the meters are.

@@ -47,7 +47,7 @@ pub enum Event {
     },
 }
 
-/// Why [`Driver::poll_timeout`] wants to be called.
+/// Why [`super::Driver::poll_timeout`] wants to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// There is something to ask.
