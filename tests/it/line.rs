@@ -12,7 +12,7 @@ use surplusd::charger::bus::{self, Bus, BusCommand, BusEvent, OneShot, Remark};
 use surplusd::charger::codec::{Failure, Flaw, Operation, Outcome, Request, Sample};
 use surplusd::charger::driver::Notice;
 use surplusd::charger::line::OpenError;
-use surplusd::charger::profile;
+use surplusd::charger::profile::{self, Profile};
 use surplusd::config::{ChargerSetup, LinkConfig};
 use surplusd::daemon::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -145,6 +145,24 @@ async fn ask(line: &mut OneShot, op: Operation) -> Outcome {
     timeout(LIMIT, line.ask(Request { unit: 1, op }, Millis(2_000))).await.expect("an end").unwrap()
 }
 
+/// The wallbox on `link`, and whether the last run left it `locked`.
+fn wallbox(link: LinkConfig, reply: Option<Millis>, locked: bool) -> (ChargerSetup, Arc<Profile>, bool) {
+    let profile = profile::load("heidelberg-energy-control").unwrap();
+    let setup = ChargerSetup {
+        name: "carport".to_owned(),
+        profile: profile.name.clone(),
+        link,
+        unit: 1,
+        poll: Millis(1_000),
+        watchdog: Millis(15_000),
+        safe_current: Milliamps(0),
+        standby: false,
+        phase_switch: None,
+        reply,
+    };
+    (setup, profile, locked)
+}
+
 struct Rig {
     bus: Bus,
     events: mpsc::Receiver<BusEvent>,
@@ -154,21 +172,9 @@ struct Rig {
 impl Rig {
     fn start(link: LinkConfig, reply: Option<Millis>) -> Self {
         let clock = Clock::start(4);
-        let profile = profile::load("heidelberg-energy-control").unwrap();
-        let setup = ChargerSetup {
-            name: "carport".to_owned(),
-            profile: profile.name.clone(),
-            link: link.clone(),
-            unit: 1,
-            poll: Millis(1_000),
-            watchdog: Millis(15_000),
-            safe_current: Milliamps(0),
-            standby: false,
-            phase_switch: None,
-            reply,
-        };
         let (sender, events) = mpsc::channel(64);
-        let bus = bus::spawn(link, [(ID, (setup, profile, false))].into(), clock, sender, None).unwrap();
+        let wallbox = wallbox(link.clone(), reply, false);
+        let bus = bus::spawn(link, [(ID, wallbox)].into(), clock, sender, None).unwrap();
         Self { bus, events, clock }
     }
 
@@ -240,21 +246,9 @@ async fn nothing_is_written_before_something_was_read() {
     for echoes in [false, true] {
         let cable = Cable::new(Manners { echoes, ..Manners::default() });
         let clock = Clock::start(4);
-        let profile = profile::load("heidelberg-energy-control").unwrap();
-        let setup = ChargerSetup {
-            name: "carport".to_owned(),
-            profile: profile.name.clone(),
-            link: cable.link(),
-            unit: 1,
-            poll: Millis(1_000),
-            watchdog: Millis(15_000),
-            safe_current: Milliamps(0),
-            standby: false,
-            phase_switch: None,
-            reply: None,
-        };
         let (sender, mut events) = mpsc::channel(64);
-        let bus = bus::spawn(cable.link(), [(ID, (setup, profile, true))].into(), clock, sender, None).unwrap();
+        let bus =
+            bus::spawn(cable.link(), [(ID, wallbox(cable.link(), None, true))].into(), clock, sender, None).unwrap();
         let woken = async { while events.recv().await.expect("an event") != BusEvent::Woken(ID) {} };
         timeout(LIMIT, woken).await.expect("unlocked");
         drop(bus);
