@@ -135,7 +135,10 @@ impl Site {
         let source = reading.source;
         let group = *config.sources.get(&source)?;
         let Some(value) = reading.value else {
-            self.held.remove(&source);
+            // That nobody knows of the grid does not bring it back.
+            if source != Source::GridStatus {
+                self.held.remove(&source);
+            }
             return None;
         };
         if reading.retained || source == Source::GridStatus {
@@ -247,7 +250,7 @@ impl Site {
         self.floor.closes(self.soc(), config)
     }
 
-    /// Whether the last word of `grid-status` was that the grid is gone.
+    /// Whether the last known state of the grid is that it is gone; a source that becomes unavailable leaves it at that.
     pub(crate) fn off_grid(&self) -> bool {
         self.held.get(&Source::GridStatus).is_some_and(|held| held.value < ON_GRID)
     }

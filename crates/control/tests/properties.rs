@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
     let fault = prop_oneof![12 => Just(None), 1 => Just(Some(Fault::Locked)), 1 => Just(Some(Fault::Error))];
     prop_oneof![
         8 => (1..STEP_MAX_MS).prop_map(Step::Wait),
-        10 => (0..5_usize, prop::option::weighted(0.95, -12_000..12_000), prop::bool::weighted(0.05))
+        10 => (0..Source::ALL.len(), prop::option::weighted(0.95, -12_000..12_000), prop::bool::weighted(0.05))
             .prop_map(|(source, value, retained)| Step::Read(source, value, retained)),
         6 => (0..CHARGERS, link, vehicle, fault, 0..12_000, 0..20_000_u32, prop_oneof![Just(16_000_u32), 0..20_000_u32])
             .prop_map(|(charger, link, vehicle, fault, power, setpoint, box_max)| Step::Report {
@@ -107,6 +107,7 @@ struct Judge {
     box_max: BTreeMap<ChargerId, u32>,
     modes: BTreeMap<ChargerId, Mode>,
     live_at: Option<Tick>,
+    off_grid: bool,
     actions: Vec<Action>,
 }
 
@@ -121,6 +122,7 @@ impl Judge {
             box_max: BTreeMap::new(),
             modes,
             live_at: None,
+            off_grid: false,
             actions: Vec::new(),
         }
     }
@@ -146,6 +148,9 @@ impl Judge {
         assert!(setpoint <= limit, "{setpoint} mA above the box's {limit} mA");
         if self.modes[&charger] == Mode::Off {
             assert_eq!(setpoint, 0, "off means 0");
+        }
+        if self.off_grid {
+            assert_eq!(setpoint, 0, "off the grid");
         }
         let before = self.setpoints.insert(charger, setpoint).unwrap_or(0);
         if before > 0 && setpoint == 0 {
@@ -184,8 +189,16 @@ impl Judge {
             Step::Wait(ms) => return self.wait(ms),
             Step::Read(source, value, retained) => {
                 let source = Source::ALL[source];
-                let value = if source == Source::BatterySoc { value.map(|value| value.abs() % 101) } else { value };
-                if value.is_some() && !retained {
+                let value = value.map(|value| match source {
+                    Source::BatterySoc => value.abs() % 101,
+                    // Gone in one of eight words.
+                    Source::GridStatus => i32::from(value % 8 != 0),
+                    _ => value,
+                });
+                if source == Source::GridStatus {
+                    self.off_grid = value.map_or(self.off_grid, |value| value == 0);
+                }
+                if value.is_some() && !retained && source != Source::GridStatus {
                     self.live_at = Some(self.now);
                 }
                 Input::Reading(Reading { source, value, retained })

@@ -387,6 +387,9 @@ fn off_the_grid_nothing_is_drawn_unless_it_is_allowed() {
         bench.read(Load, 500);
         bench.secs(1);
         assert_eq!(bench.setpoint(), expected, "{limit} {mode}");
+        bench.tell(Input::Reading(Reading { source: Source::GridStatus, value: None, retained: false }));
+        bench.secs(1);
+        assert_eq!(bench.setpoint(), expected, "{limit} {mode}: unavailable is not back");
         bench.tell(Input::Reading(Reading { source: Source::GridStatus, value: Some(1), retained: false }));
         bench.secs(120);
         assert_ne!(bench.reason(), "off-grid");
