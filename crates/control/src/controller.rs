@@ -332,7 +332,7 @@ impl Controller {
             self.drain.resize(config.battery.drain_budget);
         }
         if config.sources != self.config.sources || config.sampling != self.config.sampling {
-            self.site = Site::new();
+            self.site = self.site.anew(&config);
             self.judge = Judge::new();
             self.cadence = Cadence::new();
             self.trust = (Trust::Believed, None);

@@ -125,6 +125,13 @@ impl Site {
         }
     }
 
+    /// Nothing is known any more but that the grid is gone, which its source may say only when it changes.
+    pub(crate) fn anew(&self, config: &Config) -> Self {
+        let kept = |source: &Source| *source == Source::GridStatus && config.sources.contains_key(source);
+        let held = self.held.iter().filter(|(source, _)| kept(source)).map(|(source, held)| (*source, *held));
+        Self { held: held.collect(), ..Self::new() }
+    }
+
     /// Takes what the cars do. To be called before each message and timeout.
     pub(crate) const fn cars(&mut self, cars: Cars) {
         self.cars = cars;

@@ -396,6 +396,28 @@ fn off_the_grid_nothing_is_drawn_unless_it_is_allowed() {
     }
 }
 
+/// The state of the grid may be said only when it changes: a new configuration does not forget it.
+#[test]
+fn off_the_grid_a_new_configuration_changes_nothing() {
+    let mut config = config();
+    let mut bench = Bench::plugged(config.clone());
+    bench.mode(Mode::Fast);
+    bench.surplus(7_500, 0);
+    bench.secs(1);
+    assert_eq!(bench.setpoint(), 16_000);
+    bench.tell(Input::Reading(Reading { source: Source::GridStatus, value: Some(0), retained: false }));
+    config.sampling.settle = Millis(300);
+    bench.tell(Input::Reconfigure(config.clone()));
+    bench.secs(61);
+    bench.surplus(7_500, 0);
+    bench.secs(1);
+    assert_eq!((bench.setpoint(), bench.reason()), (0, "off-grid"));
+    config.sources.remove(&Source::GridStatus);
+    bench.tell(Input::Reconfigure(config));
+    bench.secs(1);
+    assert_ne!(bench.reason(), "off-grid", "nobody says so any more");
+}
+
 /// E4: times are told in seconds and go down; what became unavailable is said at once.
 #[test]
 fn reasons_tell_the_time_that_is_left() {
