@@ -193,7 +193,7 @@ impl Judge {
                     Source::BatterySoc => value.abs() % 101,
                     // Gone in one of eight words.
                     Source::GridStatus => i32::from(value % 8 != 0),
-                    _ => value,
+                    Source::Grid | Source::Solar | Source::Battery | Source::Load | Source::Heartbeat => value,
                 });
                 if source == Source::GridStatus {
                     self.off_grid = value.map_or(self.off_grid, |value| value == 0);
