@@ -14,6 +14,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate self as control;
 
 mod alignment;
 mod band;

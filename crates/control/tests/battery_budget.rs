@@ -3,12 +3,15 @@
 
 #![expect(clippy::indexing_slicing, reason = "helpers of a test")]
 
-use std::collections::BTreeMap;
+extern crate alloc;
 
 use control::*;
 use proptest::prelude::*;
+use site::CAR;
 
-const CAR: ChargerId = ChargerId(0);
+#[path = "../src/testing/site.rs"]
+mod site;
+
 const DAY_S: usize = 86_400;
 /// What the battery can give.
 const BATTERY_MAX_W: i32 = 5_000;
@@ -18,47 +21,18 @@ const fn slack_wh(between_samples_s: u64) -> i64 {
 }
 
 fn config(budget: i64) -> Config {
-    let charger = ChargerConfig {
-        max: Milliamps(16_000),
-        min: Milliamps(6_000),
-        safe: Milliamps(0),
-        step: Milliamps(100),
-        phases: 3,
-        mode: Mode::Solar,
-        fixed: Milliamps(6_000),
-        wake_after: None,
-        switching: None,
+    let mut config = site::config();
+    config.sampling.meter_age = Millis(0);
+    config.battery = BatteryPolicy {
+        priority_soc: Percent(0),
+        buffer_soc: Percent(80),
+        floor_soc: Percent(10),
+        max_charge: Watts(BATTERY_MAX_W),
+        drain_budget: WattHours(budget),
     };
-    Config {
-        sources: Source::ALL.into_iter().map(|source| (source, GroupId(0))).collect(),
-        sampling: Sampling { settle: Millis(200), meter_age: Millis(0), refresh_every: None },
-        battery: BatteryPolicy {
-            priority_soc: Percent(0),
-            buffer_soc: Percent(80),
-            floor_soc: Percent(10),
-            max_charge: Watts(BATTERY_MAX_W),
-            drain_budget: WattHours(budget),
-        },
-        solar: SolarPolicy {
-            min_share: Permille(600),
-            start_cost: WattHours(330),
-            starts_per_day_max: 200,
-            min_on: Millis::from_secs(60),
-            min_off: Millis::from_secs(60),
-        },
-        fail_safe: FailSafe {
-            stale_after: Millis::from_secs(90),
-            stop_after: Millis::from_secs(300),
-            blind_solar: Milliamps(0),
-            blind_slow: Milliamps(6_000),
-            blind_fast: Milliamps(10_000),
-            blind_fixed: Milliamps(8_000),
-            off_grid: Milliamps(0),
-        },
-        site_limit: Milliamps(25_000),
-        connection: Watts(17_250),
-        chargers: BTreeMap::from([(CAR, charger)]),
-    }
+    config.solar =
+        SolarPolicy { min_share: Permille(600), start_cost: WattHours(330), starts_per_day_max: 200, ..config.solar };
+    config
 }
 
 /// A house with sun, a battery that holds the grid at zero, and a car that follows at once.

@@ -2,10 +2,15 @@
 
 #![expect(clippy::indexing_slicing, reason = "helpers of a test")]
 
+extern crate alloc;
+
 use std::collections::BTreeMap;
 
 use control::*;
 use proptest::prelude::*;
+
+#[path = "../src/testing/site.rs"]
+mod site;
 
 const CHARGERS: u8 = 2;
 const STEP_MAX_MS: u64 = 40_000;
@@ -51,51 +56,17 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn config(share: u16) -> Config {
-    let charger = ChargerConfig {
-        max: Milliamps(16_000),
-        min: Milliamps(6_000),
-        safe: Milliamps(0),
-        step: Milliamps(100),
-        phases: 3,
-        mode: Mode::Solar,
-        fixed: Milliamps(8_000),
-        wake_after: Some(Millis::from_secs(300)),
-        switching: None,
+    let mut config = site::config();
+    config.battery = BatteryPolicy {
+        priority_soc: Percent(40),
+        buffer_soc: Percent(90),
+        drain_budget: WattHours(2_000),
+        ..config.battery
     };
-    Config {
-        sources: Source::ALL.into_iter().map(|source| (source, GroupId(0))).collect(),
-        sampling: Sampling {
-            settle: Millis(200),
-            meter_age: Millis(2_000),
-            refresh_every: Some(Millis::from_secs(10)),
-        },
-        battery: BatteryPolicy {
-            priority_soc: Percent(40),
-            buffer_soc: Percent(90),
-            floor_soc: Percent(20),
-            max_charge: Watts(5_000),
-            drain_budget: WattHours(2_000),
-        },
-        solar: SolarPolicy {
-            min_share: Permille(share),
-            start_cost: WattHours(300),
-            starts_per_day_max: 20,
-            min_on: Millis::from_secs(60),
-            min_off: Millis::from_secs(60),
-        },
-        fail_safe: FailSafe {
-            stale_after: Millis::from_secs(90),
-            stop_after: Millis::from_secs(300),
-            blind_solar: Milliamps(0),
-            blind_slow: Milliamps(6_000),
-            blind_fast: Milliamps(10_000),
-            blind_fixed: Milliamps(8_000),
-            off_grid: Milliamps(0),
-        },
-        site_limit: Milliamps(25_000),
-        connection: Watts(17_250),
-        chargers: (0..CHARGERS).map(|id| (ChargerId(id), charger)).collect(),
-    }
+    config.solar.min_share = Permille(share);
+    config.solar.start_cost = WattHours(300);
+    config.chargers = (0..CHARGERS).map(|id| (ChargerId(id), config.chargers[&site::CAR])).collect();
+    config
 }
 
 /// Judges every order against what is known, independently of how the controller came to it.
