@@ -169,7 +169,7 @@ impl Writer {
         let form = Form::new(state, &Uptime::read());
         if !self.last.as_ref().is_some_and(|last| last.says_the_same_as(&form)) {
             self.generation += 1;
-            self.desk.put(Place::Job(self.generation, form.text()));
+            self.desk.put(Place::Job(self.generation, form.clone()));
             self.last = Some(form);
         }
         self.generation
@@ -192,7 +192,7 @@ struct Desk {
 #[derive(Debug)]
 enum Place {
     Empty,
-    Job(u64, String),
+    Job(u64, Form),
     /// Nothing more will come.
     Closed,
 }
@@ -204,12 +204,12 @@ impl Desk {
     }
 
     /// Waits for a state; `None` when no more will come.
-    fn take(&self) -> Option<(u64, String)> {
+    fn take(&self) -> Option<(u64, Form)> {
         let empty = |place: &mut Place| matches!(place, Place::Empty);
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let mut place = self.changed.wait_while(place, empty).unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *place, Place::Empty) {
-            Place::Job(generation, text) => Some((generation, text)),
+            Place::Job(generation, form) => Some((generation, form)),
             Place::Empty | Place::Closed => None,
         }
     }
@@ -217,8 +217,8 @@ impl Desk {
 
 fn write_all(path: &Path, desk: &Desk, told: &mpsc::Sender<Saved>) {
     let mut failing = false;
-    while let Some((generation, text)) = desk.take() {
-        let result = replace(path, &text);
+    while let Some((generation, form)) = desk.take() {
+        let result = form.text().map_err(io::Error::from).and_then(|text| replace(path, &text));
         match &result {
             Err(error) if !failing => {
                 warn!(%error, path = %path.display(), "mode and counters cannot be stored ({error}); charging goes on");

@@ -81,8 +81,11 @@ impl Form {
     }
 
     /// The text of the file.
-    pub(super) fn text(&self) -> String {
-        serde_json::to_string_pretty(&self.0).unwrap_or_default()
+    ///
+    /// # Errors
+    /// If it cannot be serialised. The caller keeps the old file then: an empty one would say that no wallbox is locked.
+    pub(super) fn text(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&self.0)
     }
 }
 
