@@ -9,6 +9,7 @@ use tracing::{info, warn};
 #[derive(Debug, Clone, Copy, Default)]
 struct Said {
     overdrawn: bool,
+    power_doubted: bool,
     needs: Option<Needs>,
     box_limit: Option<Milliamps>,
 }
@@ -41,6 +42,17 @@ impl Remarks {
                 );
             } else {
                 info!(charger = name, "{name}: the car keeps to its current again");
+            }
+        }
+        if std::mem::replace(&mut said.power_doubted, view.power_doubted) != view.power_doubted {
+            if view.power_doubted {
+                warn!(
+                    charger = name,
+                    "{name}: the wallbox's power register does not match its currents, so its currents are used; if this lasts, have the \
+                     wallbox's meter checked"
+                );
+            } else {
+                info!(charger = name, "{name}: the wallbox's power register matches its currents again");
             }
         }
         if let Some(needs) = view.needs.filter(|needs| said.needs != Some(*needs)) {

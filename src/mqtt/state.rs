@@ -123,7 +123,7 @@ fn document(
 }
 
 fn charger(view: &ChargerView, energy: Option<WattHours>, at: Tick) -> Value {
-    let ChargerView { mode, fixed, setpoint, reason, report, phases, starts, overdrawn, needs, box_limit: _ } = view;
+    let ChargerView { mode, fixed, setpoint, reason, report, phases, starts, overdrawn, needs, box_limit: _, power_doubted } = view;
     let mut value = json!({
         "mode": mode.name(),
         "fixed_a": amps_number(*fixed),
@@ -131,6 +131,7 @@ fn charger(view: &ChargerView, energy: Option<WattHours>, at: Tick) -> Value {
         "reason": { "code": reason.code(), "text": reason.to_string() },
         "phases": phases,
         "starts_24h": starts,
+        "power_doubted": power_doubted,
         "overdrawn_a": overdrawn.map(|seen| amps_number(seen.drawn)),
         "takes_from_a": needs.map(|needs| amps_number(needs.takes_from)),
         "energy_wh": energy.map(|energy| energy.0),

@@ -64,6 +64,11 @@ impl Alignment {
         self.last = Some((load, trail));
     }
 
+    /// Nothing is to be learned of the change from the last sample to the next.
+    pub(crate) const fn pause(&mut self) {
+        self.last = None;
+    }
+
     fn learn(&mut self, change: i64, foretold: &[i64; AGES]) {
         let memory = MEMORY.min(i64::from(self.taught) + 1);
         for (error, foretold) in self.errors.iter_mut().zip(foretold) {

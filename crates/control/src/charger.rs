@@ -33,6 +33,9 @@ const IDLE_AFTER: Millis = Millis::from_secs(300);
 /// A car has followed a lower setpoint, and the reports show it, after this.
 const CAR_FOLLOWS: Millis = Millis::from_secs(20);
 
+/// A car that takes less than it is offered is left so much more than it takes, so that it can take more again.
+const LEFT_FREE: Milliamps = Milliamps(2_000);
+
 /// A box not heard for this long after the start will not be heard soon: until then nobody else changes what they have.
 pub(crate) const FIRST_ANSWER: Millis = Millis::from_secs(60);
 
@@ -64,7 +67,7 @@ pub(crate) struct Charger {
     ordered_since: Milliamps,
     pub(crate) history: PowerHistory,
     pub(crate) power: PowerCheck,
-    /// The setpoint before the last one that was lower, and when it was left.
+    /// The highest setpoint before the last one that was lower, and when that came.
     left_setpoint: Option<(Milliamps, Tick)>,
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
@@ -135,7 +138,9 @@ impl Charger {
             self.told = Some(setpoint);
             self.ordered_since = self.setpoint;
         }
-        if let Some(power) = self.power.believed(&report, self.ceiling(now), self.voltage()) {
+        let power = self.power.believed(&report, self.ceiling(now), self.voltage());
+        self.history.measured(matches!(report.link, Link::Online | Link::ReadOnly) && power.is_some(), power, now);
+        if let Some(power) = power {
             self.history.push(report.at, power);
         }
         let merged = if matches!(report.link, Link::Offline | Link::Asleep) {
@@ -157,8 +162,12 @@ impl Charger {
 
     /// The highest current its wallbox may lately have offered, once its setpoint has been read.
     fn ceiling(&self, now: Tick) -> Option<Milliamps> {
-        let left = self.left_setpoint.filter(|(_, at)| now.since(*at) <= CAR_FOLLOWS).map(|(setpoint, _)| setpoint);
-        self.told.map(|told| told.max(self.setpoint).max(left.unwrap_or(Milliamps::ZERO)))
+        self.told.map(|told| told.max(self.setpoint).max(self.left_lately(now).unwrap_or(Milliamps::ZERO)))
+    }
+
+    /// The highest setpoint that was left so lately that the car may still draw it.
+    fn left_lately(&self, now: Tick) -> Option<Milliamps> {
+        self.left_setpoint.filter(|(_, at)| now.since(*at) <= CAR_FOLLOWS).map(|(setpoint, _)| setpoint)
     }
 
     fn adopt(&mut self, report: &ChargerReport, now: Tick) {
@@ -310,7 +319,8 @@ impl Charger {
             self.stopped_at = Some(now);
         }
         if setpoint < self.setpoint {
-            self.left_setpoint = Some((self.setpoint, now));
+            let left = self.left_lately(now).map_or(self.setpoint, |left| left.max(self.setpoint));
+            self.left_setpoint = Some((left, now));
         }
         self.moved_at = Some(now);
         self.setpoint = setpoint;
@@ -323,8 +333,8 @@ impl Charger {
     }
 
     /// Whether its car draws more than what a wallbox uses for itself.
-    pub(crate) fn is_drawing(&self) -> bool {
-        self.history.newest_first().next().is_some_and(|(_, power)| power >= AT_REST)
+    pub(crate) fn is_drawing(&self, now: Tick) -> bool {
+        self.history.at(now).is_some_and(|power| power >= AT_REST)
     }
 
     /// Time left until it may start again: longer after a stop that was followed by a change of phases.
@@ -392,11 +402,17 @@ impl Charger {
         current.max(self.min()).min(self.max())
     }
 
-    /// What it draws or, just allowed, is about to draw.
+    /// What it draws or, just allowed or told more, is about to draw. A car that has not taken what it is offered for a while will not soon.
     pub(crate) fn claimed(&self, now: Tick) -> Watts {
         let charging = self.vehicle(now) == Vehicle::Charging;
         let starting = self.started_at.is_some_and(|at| now.since(at) < STARTUP);
-        if self.on() && (charging || starting) { self.power_of(self.setpoint) } else { Watts::ZERO }
+        if !self.on() || !(charging || starting) {
+            return Watts::ZERO;
+        }
+        let offered = self.power_of(self.setpoint);
+        let lately = self.moved_at.is_none_or(|at| now.since(at) < STARTUP);
+        let drawn = self.history.at(now).filter(|_| !starting && !lately);
+        drawn.map_or(offered, |drawn| offered.min(drawn + self.power_of(LEFT_FREE)))
     }
 
     /// How long it has not been heard; for ever if it never was.
@@ -477,6 +493,7 @@ impl Charger {
             overdrawn: self.car.overdraw.seen(),
             needs: self.car.uptake.needs(),
             box_limit: self.box_max().filter(|max| *max < self.config.max),
+            power_doubted: self.power.doubted(),
         }
     }
 

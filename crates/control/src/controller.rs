@@ -27,8 +27,9 @@ const ORDER_VALID: Millis = Millis::from_secs(10);
 const STEADY: Watts = Watts(150);
 /// Exporting more than this means the battery takes all it can.
 const EXPORTING: Watts = Watts(-100);
-/// What was learned of the battery's appetite holds this long.
+/// What was learned of the battery's appetite holds this long, and grows by [`APPETITE_GROWS`] in as long again.
 const APPETITE_HOLDS: Millis = Millis::from_secs(600);
+const APPETITE_GROWS: Watts = Watts(500);
 /// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
 const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
 /// State of charge must fall this far below a line before the line counts as crossed back.
@@ -173,7 +174,7 @@ impl Controller {
         let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
         Cars {
             unmoved_since: moved.map_or(Tick(0), |at| at + self.alignment.age_at_most()),
-            at_rest: !self.chargers.values().any(|charger| charger.on() || charger.is_drawing()),
+            at_rest: !self.chargers.values().any(|charger| charger.on() || charger.is_drawing(self.now)),
         }
     }
 
@@ -237,7 +238,11 @@ impl Controller {
         for charger in self.chargers.values() {
             add_trail(&mut trail, &charger.history, sample.at);
         }
-        if let Some(solar) = sample.solar {
+        let clear_since = self.chargers.values().map(|charger| charger.history.clear_since(sample.at)).max();
+        let clear_since = clear_since.unwrap_or(Tick(0));
+        if sample.at < clear_since {
+            self.alignment.pause();
+        } else if let Some(solar) = sample.solar {
             self.alignment.sample(solar + sample.net, trail);
         }
         let (low, high, likely) = self.alignment.drew(&trail);
@@ -246,7 +251,8 @@ impl Controller {
             (Some(_) | None, _) => likely,
         };
         let soon = self.alignment.age_at_most() + FOLLOWED_AFTER;
-        CarsThen { drew: cars, least: low, moved: Moved::by(&trail, soon), spread: spread(&trail, seconds(soon)) }
+        let spread = spread(&trail, seconds(soon));
+        CarsThen { drew: cars, least: low, moved: Moved::by(&trail, soon), clear_since, spread }
     }
 
     /// What the cars in mode `solar` draw now. Only they use the battery's budget: the other modes may take from it what they need.
@@ -423,8 +429,13 @@ impl Controller {
         if self.battery_filled {
             return Watts::ZERO;
         }
-        let learned = self.appetite.filter(|(_, at)| self.now.since(*at) <= APPETITE_HOLDS);
-        learned.map_or(self.config.battery.max_charge, |(appetite, _)| appetite.min(self.config.battery.max_charge))
+        // A car that takes all there is leaves no export to learn from: nothing that jumps back would let it charge on.
+        let learned = self.appetite.map(|(appetite, at)| {
+            let beyond = self.now.since(at).0.saturating_sub(APPETITE_HOLDS.0);
+            let grown = beyond.saturating_mul(u64::from(APPETITE_GROWS.0.unsigned_abs())) / APPETITE_HOLDS.0;
+            appetite + Watts(i32::try_from(grown).unwrap_or(i32::MAX))
+        });
+        learned.map_or(self.config.battery.max_charge, |appetite| appetite.min(self.config.battery.max_charge))
     }
 
     fn order(&mut self, id: ChargerId) {
@@ -452,7 +463,8 @@ impl Controller {
         if recent(self.refreshed_at) || recent(self.trend.as_ref().map(Trend::at)) {
             return;
         }
-        if self.chargers.values().any(wants_fresh_samples) {
+        let waits = self.trust.0 == Trust::LowerOnly;
+        if self.chargers.values().any(|charger| wants_fresh_samples(charger, waits)) {
             self.refreshed_at = Some(self.now);
             self.actions.push_back(Action::Refresh);
         }

@@ -229,7 +229,7 @@ fn sighted(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decisio
     }
 }
 
-/// Who asks for much gets all phases, if that can be had.
+/// Switches to three phases first where the mode asks for more than solar and the charger can.
 fn on_all_phases(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
     let missing = charger.can_change() && charger.connected() == 1 && charger.switch.allowed(situation.now);
     if wish > Milliamps::ZERO && missing {
@@ -259,10 +259,15 @@ fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     (current.max(charger.min()), doubt.unwrap_or(reason))
 }
 
-/// Surplus for this charger: what others have claimed, and what is kept for the battery, is not.
-fn available(trend: &Trend, situation: &Situation<'_>) -> Watts {
+/// What is no surplus for this charger: what others have claimed, and what is kept for the battery.
+fn taken(situation: &Situation<'_>) -> Watts {
     let left_to_battery = if situation.belief.off_grid { OFF_GRID_RESERVE } else { Watts::ZERO };
-    trend.surplus() - situation.claimed - situation.reserve - left_to_battery
+    situation.claimed + situation.reserve + left_to_battery
+}
+
+/// Surplus for this charger.
+fn available(trend: &Trend, situation: &Situation<'_>) -> Watts {
+    trend.surplus() - taken(situation)
 }
 
 fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
@@ -318,7 +323,7 @@ fn share(situation: &Situation<'_>) -> Permille {
 fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend, phases: u8) -> Lines {
     let minimum = charger.power_on(phases, charger.min());
     let band = Band::new(share(situation), situation.config.solar.start_cost, minimum);
-    let lines = band.lines(trend, situation.claimed + situation.reserve);
+    let lines = band.lines(trend, taken(situation));
     // The lower half of the band is paid by the battery, sample after sample: not when nothing may come from it.
     let stop_below = if situation.battery_closed { lines.stop_below.max(minimum) } else { lines.stop_below };
     Lines { stop_below, ..lines }
@@ -331,7 +336,7 @@ fn crossing(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Opti
     }
     let all_min = charger.power_on(charger.all_phases(), charger.min());
     let one_max = charger.power_on(1, charger.max());
-    let crossing = Crossing::new(share(situation), one_max, all_min, trend, situation.claimed + situation.reserve);
+    let crossing = Crossing::new(share(situation), one_max, all_min, trend, taken(situation));
     // What the mean would bridge, a closed battery would pay.
     let surplus = available(trend, situation);
     let closed = situation.battery_closed && surplus < all_min;
@@ -374,7 +379,7 @@ fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     if let Some(left) = min_on_left {
         return (current, Reason::MinimumOn { left: coarse(left) });
     }
-    if let Some(doubt) = situation.belief.doubt {
+    if let Some(doubt) = situation.belief.explains(lines.stop_below - lines.before_stop) {
         return off(Reason::Doubted { doubt });
     }
     if situation.reserve > Watts::ZERO {
@@ -408,10 +413,13 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     if let Some(every) = situation.belief.too_slow {
         return off(Reason::SlowSamples { every, limit: situation.config.fail_safe.stop_after });
     }
-    if let Some(doubt) = situation.belief.doubt.filter(|_| !situation.belief.may_rise || !lines.starts()) {
+    if let Some(doubt) = situation.belief.doubt.filter(|_| !situation.belief.may_rise) {
         return off(Reason::Doubted { doubt });
     }
     if !lines.starts() {
+        if let Some(doubt) = situation.belief.explains(lines.start_at - lines.before_start) {
+            return off(Reason::Doubted { doubt });
+        }
         return off(not_enough(charger, situation, surplus, lines));
     }
     let starts = charger.starts.count(situation.now);
@@ -459,8 +467,9 @@ fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milli
     if step && !situation.settled { charger.setpoint } else { current }
 }
 
-/// Whether fresh samples would help: while a car follows the surplus, and near the line where it would start.
-pub(crate) fn wants_fresh_samples(charger: &Charger) -> bool {
+/// Whether fresh samples would help: while a car follows the surplus, near the line where it would start, and where the next one may end
+/// a doubt.
+pub(crate) fn wants_fresh_samples(charger: &Charger, doubt_may_pass: bool) -> bool {
     let plugged = charger.report.is_some_and(|report| {
         report.link == Link::Online
             && matches!(report.vehicle, Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging)
@@ -468,7 +477,8 @@ pub(crate) fn wants_fresh_samples(charger: &Charger) -> bool {
     let near = if let Reason::TooLittleSun { surplus, start_at } = charger.reason {
         surplus + NEAR_START >= start_at
     } else {
-        charger.on() || matches!(charger.reason, Reason::NoData { .. } | Reason::Doubted { .. })
+        let doubted = matches!(charger.reason, Reason::Doubted { .. }) && doubt_may_pass;
+        charger.on() || doubted || matches!(charger.reason, Reason::NoData { .. })
     };
     plugged && near && matches!(charger.mode, Mode::Solar | Mode::SlowSolar)
 }

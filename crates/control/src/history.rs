@@ -2,12 +2,16 @@
 
 use alloc::collections::VecDeque;
 
+use crate::alignment::AGES;
 use crate::units::{Millis, Tick, Watts};
 
 /// Readings kept; with the quickest polling (five a second) half a minute. At the bound the oldest goes.
 const ENTRIES_MAX: usize = 160;
 /// After this long without news the charger's power counts as unknown.
 const FORGET_AFTER: Millis = Millis::from_secs(60);
+
+/// What was drawn is held against the meters for so long: see [`crate::alignment::AGES`].
+const SHOWS_FOR: Millis = Millis::from_secs(AGES as u64);
 
 /// Power that moves by no more than this is steady.
 const STEADY: Watts = Watts(150);
@@ -18,11 +22,35 @@ pub(crate) struct PowerHistory {
     entries: VecDeque<(Tick, Watts)>,
     /// Since when the power is what it is, and what it was then.
     level: Option<(Tick, Watts)>,
+    /// From then on what is known of the power is what was drawn.
+    clear_since: Tick,
+    measured: bool,
 }
 
 impl PowerHistory {
     pub(crate) const fn new() -> Self {
-        Self { entries: VecDeque::new(), level: None }
+        Self { entries: VecDeque::new(), level: None, clear_since: Tick(0), measured: false }
+    }
+
+    /// The charger is measured, or no longer. What it draws unseen shows in the meters and not here, and what it is found to draw has
+    /// been in the meters for a while.
+    pub(crate) fn measured(&mut self, measured: bool, power: Option<Watts>, now: Tick) {
+        if core::mem::replace(&mut self.measured, measured) == measured {
+            return;
+        }
+        let draws = power.is_some_and(|power| power.0.saturating_abs() > STEADY.0);
+        let span = match (measured, draws) {
+            (true, false) => Millis(0),
+            (true, true) => SHOWS_FOR,
+            (false, _) => Millis(FORGET_AFTER.0 + SHOWS_FOR.0),
+        };
+        self.clear_since = now + span;
+    }
+
+    /// Since when the meters must show each change of the power that is known here; later than `at` if they need not at `at`.
+    pub(crate) fn clear_since(&self, at: Tick) -> Tick {
+        let silent = self.measured && !self.heard_by(at);
+        if silent { Tick(at.0.saturating_add(1)) } else { self.clear_since }
     }
 
     /// Notes what the charger drew at `at`.

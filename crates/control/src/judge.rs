@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | power beyond what the connection can carry | [`range`] | no data of that source for a while; of its whole group when two sources do it |
 //! | `load ≠ solar + grid + battery` | [`balance`] | may lower, at the lower surplus; believed at the lower surplus once it lasts |
-//! | the house would produce power | [`Judge::sample`] | may lower, and never more surplus than solar production |
+//! | the house would produce power | [`Judge::sample`] | may lower; believed once it lasts, and never more surplus than solar production |
 //! | a battery that charges while the grid imports | [`battery`] | its charging is no surplus until it gives way |
 //! | the meters do not follow the charger's own current | [`response`] | may lower; if it lasts, no data |
 //! | a jump that no second meter confirms | [`Judge::sample`] | may lower, for one sample |
@@ -26,7 +26,7 @@ pub(crate) mod response;
 
 pub use doubt::{Doubt, Sources};
 
-use balance::{Balance, tolerance};
+use balance::{Balance, LASTING, tolerance};
 use battery::BatteryYield;
 use response::{Moved, Response};
 
@@ -72,6 +72,7 @@ pub(crate) struct Evidence {
     pub(crate) cars_least: Watts,
     /// How certain `cars` is, and by how much they moved lately: meters that are not read at one moment disagree by that.
     pub(crate) moved: Moved,
+    pub(crate) clear_since: Tick,
     pub(crate) spread: Watts,
     /// Surplus of the sample before.
     pub(crate) before: Option<Watts>,
@@ -80,7 +81,7 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// What a sample says, and what is known of the cars.
     pub(crate) fn new(sample: &Sample, cars: &CarsThen, before: Option<Watts>) -> Self {
-        let CarsThen { drew: cars, least: cars_least, moved, spread } = *cars;
+        let CarsThen { drew: cars, least: cars_least, moved, clear_since, spread } = *cars;
         Self {
             at: sample.at,
             grid: sample.grid.filter(|_| sample.direct),
@@ -92,6 +93,7 @@ impl Evidence {
             cars,
             cars_least,
             moved,
+            clear_since,
             spread,
             before,
         }
@@ -105,6 +107,8 @@ pub(crate) struct CarsThen {
     /// The least they may have drawn.
     pub(crate) least: Watts,
     pub(crate) moved: Moved,
+    /// Since when all of them are known as they are: what moved before need not show.
+    pub(crate) clear_since: Tick,
     /// By how much they moved around then.
     pub(crate) spread: Watts,
 }
@@ -118,13 +122,15 @@ pub(crate) struct Judge {
     balance: Balance,
     battery: BatteryYield,
     response: Response,
+    /// Samples in a row in which more left the house than solar production.
+    producing: u8,
     /// The last sample was a jump that waited for this one.
     jumped: bool,
 }
 
 impl Judge {
     pub(crate) const fn new() -> Self {
-        Self { balance: Balance::new(), battery: BatteryYield::new(), response: Response::new(), jumped: false }
+        Self { balance: Balance::new(), battery: BatteryYield::new(), response: Response::new(), producing: 0, jumped: false }
     }
 
     /// What the meters disagree by, once it has lasted.
@@ -151,21 +157,22 @@ impl Judge {
         if off.is_none() {
             net = evidence.net;
         }
+        let lasting = self.balance.lasting().is_some();
         if let Some(power) = off {
-            let lasting = self.balance.lasting().is_some();
             object(if lasting { Trust::Believed } else { Trust::LowerOnly }, Doubt::Imbalance { off: power });
         }
-        if let (Some(grid), Some(battery), None) = (grid, battery, off) {
-            match self.battery.sample(grid, battery, cars, evidence.moved) {
+        if let (Some(grid), Some(battery)) = (grid, battery)
+            && (off.is_none() || lasting)
+        {
+            match self.battery.sample(evidence.at, (grid, battery), cars, evidence.moved) {
                 battery::Yield::Gives => {}
                 battery::Yield::Keeps => {
-                    net = grid + battery.positive();
+                    net = net.max(grid + battery.positive());
                     object(Trust::Believed, Doubt::BatteryFromGrid { grid, battery });
                 }
             }
         }
-        let metered = solar.map(|solar| solar + evidence.net).or(load);
-        match self.response.sample(metered, evidence.net, cars, evidence.moved, evidence.at) {
+        match self.response.sample(evidence) {
             response::Answer::Follows => {}
             response::Answer::Unclear(why) => object(Trust::LowerOnly, why),
             response::Answer::Contradicts(why) => object(Trust::NoData, why),
@@ -173,8 +180,12 @@ impl Judge {
         let mut surplus = cars - net;
         if let Some(solar) = solar {
             let house = solar + net - evidence.cars_least;
-            if house < -tolerance(solar, cars, Watts::ZERO) {
-                object(Trust::LowerOnly, Doubt::HouseProduces { house });
+            let produces = house < -tolerance(solar, cars, Watts::ZERO);
+            self.producing = if produces { self.producing.saturating_add(1) } else { 0 };
+            if produces {
+                // A second inverter that nobody named does this all day: what solar production bounds may be used all the same.
+                let lasts = self.producing >= LASTING;
+                object(if lasts { Trust::Believed } else { Trust::LowerOnly }, Doubt::HouseProduces { house });
             }
             surplus = surplus.min(solar);
         }

@@ -1,10 +1,12 @@
 //! From single messages to samples of the site.
 //!
 //! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for later subscribers. So the silence
-//! of one topic is not staleness: a live message of a group proves the held values of the group. Three limits apply. While a car
-//! charges, a burst in which every value is the one already held proves nothing, as a broker that is restarted behind a bridge sends the
-//! same, unless its publisher was seen to repeat values that stay the same besides others that change. A held value of the net draw does not outlive a move of the cars, which must change it. And a stored value is not a measurement,
-//! until live values of its group close the balance with it three times.
+//! of one topic is not staleness: a live message of a group proves the held values of the group. Three limits apply:
+//! - A burst that only repeats known values is no sign of life while a car charges, and for a few minutes only while none does: a broker
+//!   that is restarted behind a bridge replays its stored values that way. It is one if its publisher was seen, time after time, to
+//!   repeat values that stay the same besides others that change.
+//! - A held value of the net draw does not outlive a move of the cars, which must change it.
+//! - A stored value is not a measurement until live values of its group close the balance with it three times.
 //!
 //! Messages that come in one burst are one sample, which must not be counted twice.
 //!
@@ -29,8 +31,8 @@ use crate::units::{Millis, Percent, Tick, Watts};
 const POWERS: [Source; 4] = [Source::Grid, Source::Solar, Source::Battery, Source::Load];
 /// A stored value is confirmed when live values of its group closed the balance with it in so many samples.
 const CONFIRMED_BY: u8 = 3;
-/// Without any change for this long, repeated values are no sign of life even while no car charges.
-const REPEATS_COUNT_FOR: Millis = Millis::from_secs(1_800);
+/// So many bursts in a row that repeat some powers and change others are a publisher's habit, not a replay that met a live one.
+const HABIT: u8 = 3;
 /// Values of `grid-status` above zero mean that the house is on the grid.
 const ON_GRID: i32 = 1;
 
@@ -74,8 +76,9 @@ struct Burst {
     spoke: BTreeSet<Source>,
     /// It is a sign of life.
     alive: bool,
-    /// A measured value came again as it was.
+    /// A power came again as it was, and one came changed.
     repeated: bool,
+    changed: bool,
     sampled: bool,
 }
 
@@ -103,8 +106,9 @@ pub(crate) struct Site {
     alive: BTreeMap<GroupId, Tick>,
     /// When a value of the group last changed.
     changed: BTreeMap<GroupId, Tick>,
-    /// Groups whose publisher repeats values that stay the same, besides those that change: for it, a repetition is nothing odd.
-    repeating: BTreeSet<GroupId>,
+    /// How many bursts in a row repeated powers that stay the same besides others that change, by group. From [`HABIT`] on, a repetition
+    /// is nothing odd.
+    mixed: BTreeMap<GroupId, u8>,
     burst: Option<Burst>,
     range: Range,
     floor: Floor,
@@ -117,7 +121,7 @@ impl Site {
             held: BTreeMap::new(),
             alive: BTreeMap::new(),
             changed: BTreeMap::new(),
-            repeating: BTreeSet::new(),
+            mixed: BTreeMap::new(),
             burst: None,
             range: Range::new(),
             floor: Floor::new(),
@@ -163,7 +167,7 @@ impl Site {
             return None;
         }
         let earlier = self.leave_burst(source, now, config);
-        self.take(source, value, group, now);
+        self.take(source, value, group, now, config);
         if source == Source::BatterySoc {
             self.floor.charge(value, config);
         }
@@ -178,27 +182,28 @@ impl Site {
     }
 
     /// A live value. In a burst that is a sign of life, all that speaks is live.
-    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick) {
+    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick, config: &Config) {
         let held = self.held.get(&source).copied();
         let same = held.is_some_and(|held| held.value == value);
         if !same || !self.changed.contains_key(&group) {
             self.changed.insert(group, now);
         }
-        let repeats = self.repeating.contains(&group);
+        let repeats = self.mixed.get(&group).is_some_and(|bursts| *bursts >= HABIT);
+        let at_rest = self.cars.at_rest;
         let changed = self.changed.get(&group).map(|at| now.since(*at));
-        let lately = |age: Millis| age == Millis(0) || repeats || (self.cars.at_rest && age <= REPEATS_COUNT_FOR);
+        let lately = |age: Millis| age == Millis(0) || repeats || (at_rest && age <= config.fail_safe.stop_after);
         let burst = self.burst.get_or_insert_with(|| Burst {
             since: now,
             spoke: BTreeSet::new(),
             alive: false,
             repeated: false,
+            changed: false,
             sampled: false,
         });
         burst.spoke.insert(source);
-        burst.repeated |= same && POWERS.contains(&source) && held.is_some_and(|held| held.quality == Quality::Live);
-        if burst.repeated && changed.is_some_and(|age| age <= now.since(burst.since)) {
-            self.repeating.insert(group);
-        }
+        let power = POWERS.contains(&source);
+        burst.repeated |= power && same && held.is_some_and(|held| held.quality == Quality::Live);
+        burst.changed |= power && !same;
         burst.alive |= changed.is_some_and(lately);
         let stored = Held { value, at: now, quality: Quality::Stored { agreed: 0 } };
         self.held.entry(source).or_insert(stored).value = value;
@@ -293,7 +298,24 @@ impl Site {
 
     fn close_burst(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         let burst = self.burst.take()?;
+        self.learn_habit(&burst, config);
         if burst.sampled { None } else { self.sample(&burst, now, config) }
+    }
+
+    /// Whether the publisher repeats what stays the same. One that leaves out what is known of the group says only what changes.
+    fn learn_habit(&mut self, burst: &Burst, config: &Config) {
+        let group = |source: &Source| config.sources.get(source).filter(|_| POWERS.contains(source)).copied();
+        let groups: BTreeSet<GroupId> = burst.spoke.iter().filter_map(group).collect();
+        for id in groups {
+            let of_group = |source: &Source| group(source) == Some(id);
+            let all = self.held.keys().filter(|source| of_group(source)).all(|source| burst.spoke.contains(source));
+            let bursts = self.mixed.entry(id).or_insert(0);
+            match (all, burst.repeated && burst.changed) {
+                (false, _) => *bursts = 0,
+                (true, true) => *bursts = bursts.saturating_add(1),
+                (true, false) => {}
+            }
+        }
     }
 
     /// A burst is complete when all power meters of the grid's group have spoken; before that, some values are those of the last poll.
@@ -329,8 +351,12 @@ impl Site {
         let spoke = |source| burst.spoke.contains(&source);
         let (grid, load, solar) = (live(Source::Grid), live(Source::Load), live(Source::Solar));
         let battery = if has_battery { live(Source::Battery) } else { Some(idle) };
+        // Those that are read together are each other's witness: one of them that speaks proves the other.
+        let together = config.sources.get(&Source::Grid) == config.sources.get(&Source::Battery);
+        let either = spoke(Source::Grid) || spoke(Source::Battery);
+        let current = |source: Source, held: &Held| spoke(source) || holds(held) || (together && either);
         let direct = grid.zip(battery).filter(|(grid, battery)| {
-            spoke(Source::Grid) || spoke(Source::Battery) || (holds(grid) && (!has_battery || holds(battery)))
+            current(Source::Grid, grid) && (!has_battery || current(Source::Battery, battery))
         });
         let indirect = load.zip(solar).filter(|(load, _)| spoke(Source::Load) || holds(load));
         let watts = |held: Option<Held>| held.map(|held| Watts(held.value));

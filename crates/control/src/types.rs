@@ -432,6 +432,8 @@ pub struct ChargerView {
     pub needs: Option<Needs>,
     /// The wallbox's own maximum, where that is less than the configured one.
     pub box_limit: Option<Milliamps>,
+    /// Its power register does not agree with its currents, which count instead.
+    pub power_doubted: bool,
 }
 
 /// A car or wallbox that does not obey.

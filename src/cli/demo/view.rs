@@ -296,6 +296,7 @@ mod tests {
             phases: 3,
             starts: 1,
             overdrawn: None,
+            power_doubted: false,
             needs: None,
             box_limit: None,
         };

@@ -28,6 +28,7 @@ fn widest_view(report: bool) -> ChargerView {
         phases: 3,
         starts: 2,
         overdrawn: None,
+        power_doubted: false,
         needs: None,
         box_limit: None,
     }

@@ -185,6 +185,9 @@ fn stale_data_goes_down_to_the_minimum_and_then_to_nothing() {
     bench.says(Vehicle::Connected, 0, 0);
     bench.secs(100);
     bench.surplus(9_000, 0);
+    bench.check(0, "slow-samples");
+    bench.secs(30);
+    bench.surplus(9_000, 0);
     bench.check(13_000, "following");
 }
 

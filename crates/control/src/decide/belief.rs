@@ -4,7 +4,7 @@ use super::{Decision, Situation, off};
 use crate::charger::Charger;
 use crate::judge::{Doubt, Sources};
 use crate::reason::Reason;
-use crate::units::{Milliamps, Millis};
+use crate::units::{Milliamps, Millis, Watts};
 
 /// By how much a charge is lowered to see whether silent meters are alive: a change that any of them shows.
 const ASKING_STEP: Milliamps = Milliamps(400);
@@ -28,6 +28,13 @@ pub(crate) struct Belief {
     pub(crate) too_slow: Option<Millis>,
     /// The house runs from the home battery alone.
     pub(crate) off_grid: bool,
+}
+
+impl Belief {
+    /// The doubt that a lack of this much is owed to: without it, the meters may not raise the current, or would show enough.
+    pub(super) fn explains(&self, lack: Watts) -> Option<Doubt> {
+        self.doubt.filter(|doubt| !self.may_rise || doubt.withholds() >= lack)
+    }
 }
 
 /// What is doubted may lower the current, never raise it.
@@ -70,7 +77,7 @@ pub(super) fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decis
     let asking = matches!(reason, Reason::Asking { .. } | Reason::DataLost { .. });
     let quiet = age.0.saturating_mul(3) > situation.belief.stale_after.0.saturating_mul(2);
     let lower = Milliamps(charger.setpoint.0.saturating_sub(ASKING_STEP.0)).max(charger.min());
-    if quiet && !asking && charger.is_drawing() && charger.setpoint > lower {
+    if quiet && !asking && charger.is_drawing(situation.now) && charger.setpoint > lower {
         return (lower, Reason::Asking { age: coarse(age) });
     }
     (charger.setpoint, reason)

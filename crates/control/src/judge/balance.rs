@@ -5,7 +5,7 @@ use crate::units::Watts;
 /// Meters that disagree by no more than this (plus a twentieth of the largest) agree.
 const TOLERANCE: Watts = Watts(300);
 /// A disagreement lasts from this many samples in a row: one may be meters read at different moments.
-const LASTING: u8 = 3;
+pub(super) const LASTING: u8 = 3;
 
 /// What three powers may differ by and still agree.
 pub(crate) fn tolerance(one: Watts, two: Watts, three: Watts) -> Watts {

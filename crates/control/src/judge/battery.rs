@@ -2,12 +2,15 @@
 //!
 //! What a battery takes is surplus only as far as it takes less when the car takes more. A battery that is told to charge (Storm Watch,
 //! a raised reserve, time-based control) takes the same whatever the car does, and the grid pays for the car. The plain sign is grid
-//! import while the battery charges: one that follows the site's surplus would reduce its charging first. It needs a second or two to
-//! do so, and meters are not always read at one moment, so it takes three such samples in a row without a move of the battery, or one
-//! half a minute after the car rose and the grid with it.
+//! import while the battery charges: one that follows the site's surplus would reduce its charging first. It needs some seconds to do
+//! so, and meters are not always read at one moment, so the import must last for [`LASTS`] and three samples without a move of the
+//! battery, or be there half a minute after the car rose and the grid with it.
+//!
+//! The verdict ends when the battery gives way after all, within [`WINDOW`], or no longer charges. A battery that takes less and less
+//! as it fills does so more slowly.
 
 use super::response::Moved;
-use crate::units::Watts;
+use crate::units::{Millis, Tick, Watts};
 
 /// Less than this is noise of the meters or the battery's control.
 const SOME: Watts = Watts(200);
@@ -15,8 +18,12 @@ const SOME: Watts = Watts(200);
 const FOLLOWS: Watts = Watts(300);
 /// A car's rise by this much tells in one sample.
 const RISE: Watts = Watts(2_000);
-/// So many samples in a row with import while it charges tell.
+/// So many samples in a row with import while it charges tell …
 const IMPORTING: u8 = 3;
+/// … if they are apart by this: a battery that follows is done then.
+const LASTS: Millis = Millis::from_secs(25);
+/// What it does within so long, or from one sample to the next, is one move.
+const WINDOW: Millis = Millis::from_secs(30);
 /// So many samples in a row without charging end the verdict.
 const IDLE: u8 = 2;
 
@@ -31,6 +38,7 @@ pub(crate) enum Yield {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
+    at: Tick,
     grid: Watts,
     battery: Watts,
     cars: Watts,
@@ -39,65 +47,67 @@ struct Seen {
 /// What the battery did over the last samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatteryYield {
-    /// Samples in a row with import while it charged.
+    /// Samples in a row with import while it charged, and the first of them.
     importing: u8,
+    onset: Option<Seen>,
     keeps: bool,
     idle: u8,
-    /// The sample to compare with.
-    last: Option<Seen>,
+    /// The last sample in which the cars were as they had been for long.
+    steady: Option<Seen>,
+    /// The sample that the next move is reckoned from.
+    from: Option<Seen>,
 }
 
 impl BatteryYield {
     pub(crate) const fn new() -> Self {
-        Self { importing: 0, keeps: false, idle: 0, last: None }
+        Self { importing: 0, onset: None, keeps: false, idle: 0, steady: None, from: None }
     }
 
-    /// Takes one sample of meters that agree.
-    pub(crate) fn sample(&mut self, grid: Watts, battery: Watts, cars: Watts, moved: Moved) -> Yield {
-        let seen = Seen { grid, battery, cars };
-        let last = self.last;
+    /// Takes one sample.
+    pub(crate) fn sample(&mut self, at: Tick, (grid, battery): (Watts, Watts), cars: Watts, moved: Moved) -> Yield {
+        let seen = Seen { at, grid, battery, cars };
         let charging = battery < -SOME;
         let importing = charging && grid > SOME;
         self.idle = if charging { 0 } else { self.idle.saturating_add(1) };
         self.importing = if importing { self.importing.saturating_add(1) } else { 0 };
+        self.onset = self.onset.filter(|_| importing).or(importing.then_some(seen));
+        let from = *self.from.get_or_insert(seen);
+        let steady = self.steady;
         // While the car moves, or its move is not in the meters yet, the comparison waits.
         let settled = moved == Moved::Long;
         if settled || (moved == Moved::Seen && !importing) {
-            self.last = Some(seen);
+            self.steady = Some(seen);
         }
         if self.keeps {
-            let followed = last.is_some_and(|last| follows(last, seen));
-            if followed || self.idle >= IDLE {
-                self.keeps = false;
-                self.importing = 0;
-            }
-        } else if importing
-            && last.is_some_and(|last| {
-                (settled && car_rose(last, seen)) || (self.importing >= IMPORTING && stays(last, seen))
-            })
-        {
-            self.keeps = true;
-            self.last = Some(seen);
+            self.keeps = !(gives_way(from, seen) || self.idle >= IDLE);
+        } else {
+            let rose = settled && importing && steady.is_some_and(|steady| car_rose(steady, seen));
+            let lasts = |onset: Seen| self.importing >= IMPORTING && at.since(onset.at) >= LASTS && stays(onset, seen);
+            self.keeps = rose || self.onset.is_some_and(lasts);
+        }
+        if at.since(from.at) >= WINDOW || gives_way(from, seen) {
+            self.from = Some(seen);
         }
         if self.keeps { Yield::Keeps } else { Yield::Gives }
     }
 }
 
-/// The battery took over most of a change of the rest of the house.
-fn follows(last: Seen, seen: Seen) -> bool {
-    let battery = seen.battery - last.battery;
-    let grid = seen.grid - last.grid;
-    battery.0.saturating_abs() >= FOLLOWS.0 && battery.0.saturating_abs() > grid.0.saturating_abs().saturating_mul(2)
+/// The battery took over most of a change of the rest of the house, or relieved the grid of what it had taken.
+fn gives_way(from: Seen, seen: Seen) -> bool {
+    let (battery, grid) = (seen.battery - from.battery, seen.grid - from.grid);
+    let took_over = battery.0.saturating_abs() > grid.0.saturating_abs().saturating_mul(2);
+    let relieved = battery > Watts::ZERO && grid < Watts::ZERO;
+    battery.0.saturating_abs() >= FOLLOWS.0 && (took_over || relieved)
 }
 
-/// The battery does not charge less than before.
-fn stays(last: Seen, seen: Seen) -> bool {
-    seen.battery - last.battery < FOLLOWS
+/// The battery does not charge less than when the import began.
+fn stays(onset: Seen, seen: Seen) -> bool {
+    seen.battery - onset.battery < FOLLOWS
 }
 
 /// The car rose, the grid with it, and the battery did not move.
-fn car_rose(last: Seen, seen: Seen) -> bool {
-    let rise = seen.cars - last.cars;
-    let (grid, battery) = (seen.grid - last.grid, seen.battery - last.battery);
+fn car_rose(steady: Seen, seen: Seen) -> bool {
+    let rise = seen.cars - steady.cars;
+    let (grid, battery) = (seen.grid - steady.grid, seen.battery - steady.battery);
     rise >= RISE && i64::from(grid.0) * 4 >= i64::from(rise.0) * 3 && battery.0.saturating_abs() * 10 < rise.0
 }

@@ -47,9 +47,10 @@ impl Cadence {
         policy.stale_after.max(learned.min(policy.stop_after))
     }
 
-    /// The rhythm, if it is too slow to charge by: the next sample would come about when data counts as gone.
+    /// The least of the last intervals, if even that is too long to charge by: the next sample would come about when data counts as gone.
     pub(crate) fn too_slow(&self, policy: &FailSafe) -> Option<Millis> {
-        self.rhythm().filter(|every| every.0.saturating_mul(6) / 5 > policy.stop_after.0)
+        let shortest = self.intervals.iter().copied().filter(|interval| interval.0 > 0).min();
+        shortest.filter(|every| every.0.saturating_mul(6) / 5 > policy.stop_after.0)
     }
 }
 
@@ -83,6 +84,19 @@ mod tests {
         let mut cadence = every(30, 10);
         cadence.sample(Tick(600_000));
         assert_eq!(cadence.rhythm(), None);
-        assert_eq!(every(305, 3).too_slow(&config().fail_safe), None, "three intervals are too few");
+    }
+
+    #[test]
+    fn samples_are_too_seldom_from_the_first_interval_on_and_whatever_their_rhythm() {
+        let policy = config().fail_safe;
+        let mut cadence = Cadence::new();
+        cadence.sample(Tick(0));
+        assert_eq!(cadence.too_slow(&policy), None, "nothing is known");
+        for at in [310, 730, 1_040, 1_490] {
+            cadence.sample(Tick(at * 1_000));
+            assert_eq!(cadence.too_slow(&policy), Some(Millis::from_secs(310)), "{at} s");
+        }
+        cadence.sample(Tick(1_520_000));
+        assert_eq!(cadence.too_slow(&policy), None, "thirty seconds");
     }
 }

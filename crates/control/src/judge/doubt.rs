@@ -49,6 +49,18 @@ pub enum Doubt {
 }
 
 impl Doubt {
+    /// The surplus that there would be without it, at most.
+    pub(crate) fn withholds(self) -> Watts {
+        match self {
+            Self::Imbalance { off } => Watts(off.0.saturating_abs()),
+            Self::HouseProduces { house } => -house,
+            Self::BatteryFromGrid { battery, .. } => -battery,
+            Self::OutOfRange { .. } | Self::CarNotSeen | Self::WrongSign | Self::Jump { .. } | Self::Unconfirmed { .. } => {
+                Watts::ZERO
+            }
+        }
+    }
+
     /// A stable word for programs.
     pub const fn code(self) -> &'static str {
         match self {

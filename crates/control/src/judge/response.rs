@@ -2,11 +2,14 @@
 //!
 //! The charger's current is a known change of load, made on purpose: the meters must show it, in its direction and at about its size.
 //! Meters that do not see the charger, have another unit or the wrong sign, show something else. The first sample after a change may
-//! have been read before it, so it only stops a rise; the next one, with the car steady for longer than any meter is late, ends the
-//! charge. That is a change as well: if the meters show it, something in the house had moved by chance, and all is well again; if not,
-//! they are not believed for an hour. Small changes, and changes of which only the net draw is known (clouds move it as well), must be
-//! missed several times in a row.
+//! have been read before it, so it only stops a rise; the next one, with the car steady for half a minute, ends the charge. That is a
+//! change as well: if the meters show it, something in the house had moved by chance, and all is well again; if not, they are not
+//! believed for an hour. Where only the net draw is known, clouds move it as well, so it is watched for longer; a small change of a
+//! known load must be missed several times in a row.
+//!
+//! Only changes count of which it is known when they happened: not those around a time in which a charger was not measured.
 
+use super::Evidence;
 use super::doubt::Doubt;
 use crate::units::{Millis, Tick, Watts};
 
@@ -20,8 +23,13 @@ const STILL: Watts = Watts(1_500);
 const FOLLOWS_PERMILLE: i64 = 300;
 /// With less than this they moved the other way.
 const AGAINST_PERMILLE: i64 = -400;
-/// Changes in a row that must be missed where one does not tell by itself.
+/// Small changes of a known load that must be missed in a row.
 const CHANGES: u8 = 3;
+/// A sample is compared with one before it until the cars have moved by this much, or so long.
+const SMALL: Watts = Watts(500);
+const COMPARED_FOR: Millis = Millis::from_secs(300);
+/// Where only the net draw is known a change must be missed for this long.
+const NET_MISSED_FOR: Millis = Millis::from_secs(90);
 /// A change that is missed for less than this is not said to be missed.
 const A_MOMENT: Millis = Millis::from_secs(5);
 /// After so long it is tried again.
@@ -74,17 +82,25 @@ pub(crate) enum Answer {
     Contradicts(Doubt),
 }
 
+/// A sample to compare with: what the meters said, and what the cars drew of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    at: Tick,
+    metered: Watts,
+    cars: Watts,
+    /// Whether `metered` is the load, not the net draw alone.
+    of_load: bool,
+}
+
 /// What the meters showed of the cars' changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Response {
-    /// The last sample before a change that is not settled: load, and what the cars drew of it.
-    before: Option<(Watts, Watts)>,
-    /// Whether `before` is of load, not of the net draw alone.
-    of_load: bool,
+    /// The last sample before a change that is not settled.
+    before: Option<Seen>,
     /// Samples in a row that did not show the change, and since when.
     missed: u8,
     missed_since: Option<Tick>,
-    /// Changes in a row that the net draw did not show.
+    /// Small changes in a row that were missed.
     changes: u8,
     /// When the last sample was taken.
     last_at: Option<Tick>,
@@ -93,65 +109,74 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) const fn new() -> Self {
-        Self { before: None, of_load: false, missed: 0, missed_since: None, changes: 0, last_at: None, verdict: None }
+        Self { before: None, missed: 0, missed_since: None, changes: 0, last_at: None, verdict: None }
     }
 
-    /// Takes one sample: the load where it is known, the net draw, and what the cars drew.
-    pub(crate) fn sample(&mut self, load: Option<Watts>, net: Watts, cars: Watts, moved: Moved, now: Tick) -> Answer {
-        if self.verdict.is_some_and(|(since, _)| now.since(since) >= TRY_AGAIN) {
+    /// Takes one sample.
+    pub(crate) fn sample(&mut self, evidence: &Evidence) -> Answer {
+        let Evidence { at, solar, load, net, cars, .. } = *evidence;
+        if self.verdict.is_some_and(|(since, _)| at.since(since) >= TRY_AGAIN) {
             *self = Self::new();
         }
-        let answer = self.follows(load, net, cars, moved, now);
-        self.last_at = Some(now);
+        let metered = solar.map(|solar| solar + net).or(load);
+        let seen = Seen { at, metered: metered.unwrap_or(net), cars, of_load: metered.is_some() };
+        let answer = self.follows(seen, evidence.moved, evidence.clear_since);
+        self.last_at = Some(at);
         self.verdict.map_or(answer, |(_, doubt)| Answer::Contradicts(doubt))
     }
 
-    fn follows(&mut self, load: Option<Watts>, net: Watts, cars: Watts, moved: Moved, now: Tick) -> Answer {
-        let metered = (load.unwrap_or(net), cars);
+    fn follows(&mut self, seen: Seen, moved: Moved, clear_since: Tick) -> Answer {
+        if seen.at < clear_since {
+            self.settle(None);
+            return Answer::Follows;
+        }
         if moved == Moved::Lately {
             return self.pending();
         }
-        let Some((load_before, cars_before)) = self.before.filter(|_| self.of_load == load.is_some()) else {
-            self.settle(metered, load.is_some());
+        let comparable = |before: &Seen| before.of_load == seen.of_load && before.at >= clear_since;
+        let Some(before) = self.before.filter(comparable) else {
+            self.settle(Some(seen));
             return Answer::Follows;
         };
-        let change = i64::from((cars - cars_before).0);
+        let change = i64::from((seen.cars - before.cars).0);
         if change.abs() < i64::from(TELLS.0) {
-            self.settle(metered, load.is_some());
+            if change.abs() < i64::from(SMALL.0) || seen.at.since(before.at) >= COMPARED_FOR {
+                self.settle(Some(seen));
+            }
             return Answer::Follows;
         }
-        let shown = i64::from((metered.0 - load_before).0) * 1_000 / change;
+        let shown = i64::from((seen.metered - before.metered).0) * 1_000 / change;
         if shown >= FOLLOWS_PERMILLE {
             self.changes = 0;
             self.verdict = None;
-            self.settle(metered, load.is_some());
+            self.settle(Some(seen));
             return Answer::Follows;
         }
-        let alone = load.is_some() && change.abs() >= TELLS_ALONE;
-        let doubt = if shown <= AGAINST_PERMILLE { Doubt::WrongSign } else { Doubt::CarNotSeen };
         self.missed = self.missed.saturating_add(1);
-        let since = *self.missed_since.get_or_insert(self.last_at.unwrap_or(now));
-        if moved == Moved::Long && self.missed >= 2 {
+        let since = *self.missed_since.get_or_insert(self.last_at.unwrap_or(seen.at));
+        let doubt = if shown <= AGAINST_PERMILLE { Doubt::WrongSign } else { Doubt::CarNotSeen };
+        let alone = !seen.of_load || change.abs() >= TELLS_ALONE;
+        let for_long = seen.of_load || seen.at.since(since) >= NET_MISSED_FOR;
+        if moved == Moved::Long && self.missed >= 2 && for_long {
             self.changes = self.changes.saturating_add(1);
-            self.settle(metered, load.is_some());
+            self.settle(Some(seen));
             if alone || self.changes >= CHANGES {
-                self.verdict = Some((now, doubt));
+                self.verdict = Some((seen.at, doubt));
             }
             return Answer::Follows;
         }
         // With samples every second, a meter may show the change a moment later.
-        if alone && now.since(since) >= A_MOMENT { Answer::Unclear(doubt) } else { Answer::Follows }
+        if alone && seen.at.since(since) >= A_MOMENT { Answer::Unclear(doubt) } else { Answer::Follows }
     }
 
-    fn settle(&mut self, metered: (Watts, Watts), of_load: bool) {
-        self.before = Some(metered);
-        self.of_load = of_load;
+    fn settle(&mut self, seen: Option<Seen>) {
+        self.before = seen;
         self.missed = 0;
         self.missed_since = None;
     }
 
     /// While a change is not in the meters yet, what was said of it stays.
     const fn pending(&self) -> Answer {
-        if self.missed > 1 && self.of_load { Answer::Unclear(Doubt::CarNotSeen) } else { Answer::Follows }
+        if self.missed > 1 { Answer::Unclear(Doubt::CarNotSeen) } else { Answer::Follows }
     }
 }
