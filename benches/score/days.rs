@@ -121,10 +121,12 @@ pub(crate) fn rival(folders: &[PathBuf]) -> anyhow::Result<Rival> {
 /// The rival's scenario that comes nearest: it was measured with meters every 30 s, and live without a battery.
 pub(crate) const fn rival_scenario(scenario: Scenario) -> &'static str {
     match scenario {
-        Scenario::Powerwall30s | Scenario::Powerwall10s | Scenario::Realistic | Scenario::PowerwallRefresh => {
-            "powerwall-30s"
-        }
-        Scenario::NoBattery30s | Scenario::Phases13 => "no-battery-30s",
+        Scenario::Powerwall30s
+        | Scenario::Powerwall10s
+        | Scenario::PowerwallLive
+        | Scenario::Realistic
+        | Scenario::PowerwallRefresh => "powerwall-30s",
+        Scenario::NoBattery30s | Scenario::Phases13 | Scenario::GridOnly => "no-battery-30s",
         Scenario::NoBatteryLive => "no-battery-live",
     }
 }

@@ -123,7 +123,19 @@ fn document(
 }
 
 fn charger(view: &ChargerView, energy: Option<WattHours>, at: Tick) -> Value {
-    let ChargerView { mode, fixed, setpoint, reason, report, phases, starts, overdrawn, needs, box_limit: _, power_doubted } = view;
+    let ChargerView {
+        mode,
+        fixed,
+        setpoint,
+        reason,
+        report,
+        phases,
+        starts,
+        overdrawn,
+        needs,
+        box_limit: _,
+        power_doubted,
+    } = view;
     let mut value = json!({
         "mode": mode.name(),
         "fixed_a": amps_number(*fixed),

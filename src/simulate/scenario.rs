@@ -1,6 +1,6 @@
 //! The scenarios that the benchmark and the tests compare.
 
-use control::{Config, Millis, PhaseSwitching};
+use control::{Config, Millis, PhaseSwitching, Source};
 
 use super::meters::MetersOptions;
 use super::setup::{Setup, SetupError, reference};
@@ -22,11 +22,15 @@ pub enum Scenario {
     PowerwallRefresh,
     /// No home battery, meters every 30 s, a charger that can change between one and three phases.
     Phases13,
+    /// A Powerwall, meters every second: its battery follows a moment after the meters show it.
+    PowerwallLive,
+    /// No home battery, and nothing but the meter at the grid, every 30 s.
+    GridOnly,
 }
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Powerwall30s,
         Self::Powerwall10s,
         Self::NoBattery30s,
@@ -34,6 +38,8 @@ impl Scenario {
         Self::Realistic,
         Self::PowerwallRefresh,
         Self::Phases13,
+        Self::PowerwallLive,
+        Self::GridOnly,
     ];
 
     /// The name used on the command line and in tables.
@@ -46,6 +52,8 @@ impl Scenario {
             Self::Realistic => "realistic",
             Self::PowerwallRefresh => "powerwall-refresh",
             Self::Phases13 => "phases-1-3",
+            Self::PowerwallLive => "powerwall-live",
+            Self::GridOnly => "grid-only",
         }
     }
 
@@ -61,8 +69,9 @@ impl Scenario {
         match self {
             Self::Powerwall30s => default,
             Self::Powerwall10s => meters(MetersOptions { period_s: 10, ..default.meters }),
-            Self::NoBattery30s | Self::Phases13 => Setup { battery: None, ..default },
+            Self::NoBattery30s | Self::Phases13 | Self::GridOnly => Setup { battery: None, ..default },
             Self::NoBatteryLive => Setup { battery: None, ..meters(MetersOptions { period_s: 0, ..default.meters }) },
+            Self::PowerwallLive => meters(MetersOptions { period_s: 0, ..default.meters }),
             Self::Realistic => meters(MetersOptions { realistic: true, ..default.meters }),
             Self::PowerwallRefresh => meters(MetersOptions { refresh_delay_s: Some(2), ..default.meters }),
         }
@@ -75,6 +84,9 @@ impl Scenario {
             for charger in config.chargers.values_mut() {
                 charger.switching = Some(PhaseSwitching { pause: Millis::from_secs(60) });
             }
+        }
+        if self == Self::GridOnly {
+            config.sources.retain(|source, _| *source == Source::Grid);
         }
         Ok(config)
     }

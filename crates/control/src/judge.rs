@@ -130,7 +130,13 @@ pub(crate) struct Judge {
 
 impl Judge {
     pub(crate) const fn new() -> Self {
-        Self { balance: Balance::new(), battery: BatteryYield::new(), response: Response::new(), producing: 0, jumped: false }
+        Self {
+            balance: Balance::new(),
+            battery: BatteryYield::new(),
+            response: Response::new(),
+            producing: 0,
+            jumped: false,
+        }
     }
 
     /// What the meters disagree by, once it has lasted.

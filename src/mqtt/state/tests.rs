@@ -80,7 +80,7 @@ fn the_document_is_stable() {
         r#"{"age_s":29,"battery_soc_age_s":29,"battery_soc_percent":100,"battery_w":-100000,"charger_w":-100000,"chargers":{"carport":{"#,
         r#""box_energy_wh":264900,"box_max_a":null,"box_min_a":null,"box_setpoint_a":null,"currents_a":[16.0,0.0,5.9],"#,
         r#""derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","mode":"slow+solar","#,
-        r#""overdrawn_a":null,"phases":3,"phases_connected":3,"power_w":-100000,"#,
+        r#""overdrawn_a":null,"phases":3,"phases_connected":3,"power_doubted":false,"power_w":-100000,"#,
         r#""reason":{"code":"too-little-sun","text":"surplus -1234 W, starts at 4140 W"},"report_age_s":4,"#,
         r#""setpoint_a":31.9,"starts_24h":2,"takes_from_a":null,"vehicle":"requesting","voltages_v":[230,230,230],"#,
         r#""waking":false}},"doubt":null,"grid_w":-100000,"house_w":100000,"imbalance_w":null,"#,

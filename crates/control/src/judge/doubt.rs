@@ -55,9 +55,11 @@ impl Doubt {
             Self::Imbalance { off } => Watts(off.0.saturating_abs()),
             Self::HouseProduces { house } => -house,
             Self::BatteryFromGrid { battery, .. } => -battery,
-            Self::OutOfRange { .. } | Self::CarNotSeen | Self::WrongSign | Self::Jump { .. } | Self::Unconfirmed { .. } => {
-                Watts::ZERO
-            }
+            Self::OutOfRange { .. }
+            | Self::CarNotSeen
+            | Self::WrongSign
+            | Self::Jump { .. }
+            | Self::Unconfirmed { .. } => Watts::ZERO,
         }
     }
 

@@ -25,9 +25,6 @@ const FOLLOWS_PERMILLE: i64 = 300;
 const AGAINST_PERMILLE: i64 = -400;
 /// Small changes of a known load that must be missed in a row.
 const CHANGES: u8 = 3;
-/// A sample is compared with one before it until the cars have moved by this much, or so long.
-const SMALL: Watts = Watts(500);
-const COMPARED_FOR: Millis = Millis::from_secs(300);
 /// Where only the net draw is known a change must be missed for this long.
 const NET_MISSED_FOR: Millis = Millis::from_secs(90);
 /// A change that is missed for less than this is not said to be missed.
@@ -140,9 +137,7 @@ impl Response {
         };
         let change = i64::from((seen.cars - before.cars).0);
         if change.abs() < i64::from(TELLS.0) {
-            if change.abs() < i64::from(SMALL.0) || seen.at.since(before.at) >= COMPARED_FOR {
-                self.settle(Some(seen));
-            }
+            self.settle(Some(seen));
             return Answer::Follows;
         }
         let shown = i64::from((seen.metered - before.metered).0) * 1_000 / change;
