@@ -235,6 +235,19 @@ async fn an_unexpected_end_is_fatal() {
     assert!(matches!(&ended, Ended::Broken { what } if what.contains("thread of a line")), "{ended:?}");
 }
 
+/// The end looks at the controller again, and a bug that made the loop panic is still there.
+#[tokio::test]
+async fn a_loop_that_panics_again_and_again_still_ends_in_good_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_keep, controls) = mpsc::channel(1);
+    let mut daemon = daemon(1, folder.path()).await;
+    daemon.controls = controls;
+    daemon.open_buses().unwrap();
+    daemon.controller.broken = true;
+    let ended = Box::pin(daemon.live()).await;
+    assert_eq!(ended, Ended::Broken { what: "the loop panicked".to_owned() });
+}
+
 /// A file that is lost, and one that is damaged: a charger may have been left locked, and each is unlocked once.
 #[tokio::test]
 async fn what_is_not_known_of_a_charger_is_taken_for_the_worst() {
