@@ -215,6 +215,27 @@ async fn a_silence_is_a_warning_in_the_state() {
     assert!(matches!(&warnings[..], [one] if one.contains("/refresh are not answered")), "{warnings:?}");
 }
 
+/// Whoever follows the advice and reads the configuration again is rid of the warning.
+#[tokio::test]
+async fn a_warning_does_not_outlive_its_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let now = daemon.clock.now();
+    daemon.mqtt(link::Event::Unheard { why: Some("the access list".to_owned()) });
+    for request in 0..30 {
+        daemon.intake.asked(now + Millis::from_secs(10 * request));
+    }
+    assert_eq!(daemon.intake.warnings(now).len(), 2);
+    let mut config = daemon.config.clone();
+    config.control.sampling.refresh_every = None;
+    daemon.reload(config).await.unwrap();
+    assert_eq!(daemon.intake.warnings(now), ["the access list"], "the broker is the same");
+    let mut config = daemon.config.clone();
+    config.mqtt.username = Some(crate::config::Secret("gateway".to_owned()));
+    daemon.reload(config).await.unwrap();
+    assert_eq!(daemon.intake.warnings(now), Vec::<String>::new());
+}
+
 /// Something that must not end has ended: the loop says so, and the program ends with code 70.
 #[tokio::test]
 async fn an_unexpected_end_is_fatal() {

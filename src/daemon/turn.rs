@@ -109,7 +109,7 @@ impl Daemon {
         decided
     }
 
-    fn mqtt(&mut self, event: Event) {
+    pub(super) fn mqtt(&mut self, event: Event) {
         match event {
             Event::Up => self.link_changed(true),
             Event::Down { .. } => self.link_changed(false),
@@ -314,7 +314,7 @@ impl Daemon {
 
     /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
     /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
-    async fn reload(&mut self, config: Config) -> std::io::Result<()> {
+    pub(super) async fn reload(&mut self, config: Config) -> std::io::Result<()> {
         let moved = link_setup(&config) != link_setup(&self.config) || config.inputs != self.config.inputs;
         let lines_changed = config.chargers != self.config.chargers;
         if config.state_file != self.config.state_file {
@@ -340,9 +340,9 @@ impl Daemon {
             self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         }
         self.controller.rename(names(&self.config), self.clock.now());
-        self.intake.rename(&self.config, &names(&self.config));
+        self.intake.reconfigure(&self.config, &names(&self.config));
         if moved {
-            self.intake.reconfigure(&self.config);
+            self.intake.move_on(&self.config);
             let (link, events) = link::spawn(link_setup(&self.config), self.clock);
             let old = std::mem::replace(&mut self.link, link);
             self.link_events = events;
