@@ -45,6 +45,9 @@ impl Daemon {
             let now = self.clock.now();
             decided |= self.tell_controller(now);
             self.intake.time(now);
+            if let Some(count) = self.command_lines.rest(now) {
+                info!("{count} more commands were carried out that were not logged one by one");
+            }
             if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.controller.handle_timeout(now);
             }
