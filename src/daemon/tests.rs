@@ -167,7 +167,7 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
         while let Some(fact) = daemon.intake.poll(now) {
             told += 1;
             if let intake::Told::Command(command) = fact {
-                daemon.command(command);
+                daemon.command(command, now);
             }
         }
         daemon.intake.time(now);

@@ -147,7 +147,7 @@ impl Daemon {
                     debug!(source = reading.source.name(), value = ?reading.value, reading.retained, "reading");
                     self.controller.handle(Input::Reading(reading), now);
                 }
-                Told::Command(command) => self.command(command),
+                Told::Command(command) => self.command(command, now),
             }
             decided |= self.act();
         }
@@ -155,14 +155,14 @@ impl Daemon {
     }
 
     /// Carries out a wish; one that changes nothing is not worth a line, as automations may repeat it for ever.
-    pub(super) fn command(&mut self, command: control::Command) {
+    pub(super) fn command(&mut self, command: control::Command, now: Tick) {
         let before = self.wishes();
-        self.controller.handle(Input::Command(command), self.clock.now());
+        self.controller.handle(Input::Command(command), now);
         if self.wishes() == before {
             debug!(?command, "a command that changes nothing");
             return;
         }
-        let Some(more) = self.command_lines.line(self.clock.now()).map(left_out) else { return };
+        let Some(more) = self.command_lines.line(now).map(left_out) else { return };
         match command {
             control::Command::Mode { charger, mode } => {
                 info!(mode = %mode, "mode {mode} for {}{more}", self.name_or_all(charger));
