@@ -158,6 +158,20 @@ fn a_password_that_the_service_could_not_read_is_warned_about() {
     assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
 }
 
+/// A masked unit is not started, whatever the package installed.
+#[test]
+fn a_masked_service_is_no_service() {
+    let machine = Machine::new();
+    let mask = machine.path("etc/systemd/system/surplusd.service");
+    fs::create_dir_all(mask.parent().expect("a folder")).expect("a folder");
+    assert!(machine.check().1.contains("warning:"));
+    std::os::unix::fs::symlink("/dev/null", &mask).expect("a link");
+    assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
+    fs::remove_file(&mask).expect("our own link");
+    machine.write("etc/systemd/system/surplusd.service", 0o644, "");
+    assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
+}
+
 #[test]
 fn what_else_keeps_the_service_from_starting() {
     let machine = Machine::new();
