@@ -51,7 +51,7 @@ const BUS_EVENTS: usize = 256;
 const STORE_PAUSE: Millis = Millis::from_secs(5);
 /// Lines about commands: so many at once, then one for each span.
 const COMMAND_LINES: (u32, Millis) = (20, Millis::from_secs(60));
-/// Taken in one turn before deciding is shown; more wait for the next turn.
+/// Events taken per turn before the result is shown; the rest wait.
 const TURN_MAX: usize = 256;
 /// What the battery gives is stored in steps of this part of its budget.
 const STORED_STEPS: i64 = 100;
@@ -264,7 +264,9 @@ impl Daemon {
         };
         let all = lines.unwrap_or(false) && proven;
         if !all {
-            warn!("not every charger confirmed its safe current; its own watchdog will see to it");
+            warn!(
+                "not every charger confirmed its safe current; those that did not are left to their own watchdog, if it is set"
+            );
         }
         for setup in ended.iter().filter_map(|charger| self.config.chargers.get(charger)) {
             if let Some(state) = self.state.get_mut(&setup.name) {

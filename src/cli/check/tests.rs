@@ -36,7 +36,7 @@ fn a_good_file_is_summed_up() {
         "  2. garage: heidelberg-energy-control at /dev/surplusd-rs485 unit 2, read every 1 s",
         "     6.0 A … 10.0 A on 1 phase(s), starts in mode slow+solar",
         "  older than 5 min: solar 0.0 A, slow 6.0 A, fast 16.0 A, fixed 16.0 A",
-        "  carport: silent for 30 s, it falls to 0.0 A by itself",
+        "  carport: after 30 s without contact it drops to 0.0 A by itself",
         "publishes under surplusd/surplusd, state kept in /var/lib/surplusd/state.json",
     ] {
         assert!(out.lines().any(|other| other == line), "{line:?} is not in:\n{out}");
