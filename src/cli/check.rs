@@ -192,7 +192,11 @@ fn charger(id: ChargerId, setup: &ChargerSetup, limits: &ChargerConfig, out: &mu
 fn safety(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     let fail_safe = &config.control.fail_safe;
     writeln!(out, "safety:")?;
-    writeln!(out, "  data older than {}: never up, down to the minimum", fail_safe.stale_after)?;
+    writeln!(
+        out,
+        "  data older than {}: the current is never raised, and goes down to the minimum",
+        fail_safe.stale_after
+    )?;
     writeln!(
         out,
         "  older than {}: solar {}, slow {}, fast {}, fixed {}",
@@ -200,7 +204,7 @@ fn safety(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     )?;
     for setup in config.chargers.values() {
         let ChargerSetup { name, watchdog, safe_current, .. } = setup;
-        writeln!(out, "  {name}: silent for {watchdog}, it falls to {safe_current} by itself")?;
+        writeln!(out, "  {name}: after {watchdog} without contact it drops to {safe_current} by itself")?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `[inputs]`: which topics carry the five sources, from a preset and what overrides it.
+//! `[inputs]`: which topics carry the sources, from a preset and what overrides it.
 
 use std::collections::BTreeMap;
 

@@ -64,17 +64,20 @@ impl Intake {
         }
     }
 
-    /// Chargers may have changed places: what still waits for one of them may be for another.
-    pub(super) fn rename(&mut self, config: &Config, names: &BTreeMap<ChargerId, String>) {
+    /// Takes a new configuration. Chargers may have changed places: what still waits for one of them may be for another. And requests may
+    /// be for another topic, or none at all.
+    pub(super) fn reconfigure(&mut self, config: &Config, names: &BTreeMap<ChargerId, String>) {
         self.base.clone_from(&config.publish.base_topic);
         self.commands = Commands::new(&self.base, names);
         self.wishes = Pace::new(COMMANDS.0, COMMANDS.1);
+        self.requests = Requests::default();
     }
 
-    /// The inputs are others.
-    pub(super) fn reconfigure(&mut self, config: &Config) {
+    /// Inputs or broker are others: what was found out about the old ones says nothing of them.
+    pub(super) fn move_on(&mut self, config: &Config) {
         self.inputs = Inputs::new(&config.inputs);
         self.readings = Pace::new(READINGS.0, READINGS.1);
+        self.unheard = None;
     }
 
     /// Takes a message; [`Self::poll`] gives what comes of it.

@@ -51,7 +51,7 @@ const BUS_EVENTS: usize = 256;
 const STORE_PAUSE: Millis = Millis::from_secs(5);
 /// Lines about commands: so many at once, then one for each span.
 const COMMAND_LINES: (u32, Millis) = (20, Millis::from_secs(60));
-/// Taken in one turn before deciding is shown; more wait for the next turn.
+/// Events taken per turn before the result is shown; the rest wait.
 const TURN_MAX: usize = 256;
 /// What the battery gives is stored in steps of this part of its budget.
 const STORED_STEPS: i64 = 100;
@@ -102,18 +102,7 @@ pub struct Wiring {
 /// # Errors
 /// If the system gives no thread for a line or for the stored state.
 pub async fn run(config: Config, wiring: Wiring) -> std::io::Result<Ended> {
-    let mut daemon = Daemon::start(config, wiring)?;
-    // A panic of the loop is an unexpected end like any other: the safe current is tried before the process ends.
-    let ended = AssertUnwindSafe(daemon.turns()).catch_unwind().await;
-    let ended = ended.unwrap_or_else(|_| Ended::Broken { what: "the loop panicked".to_owned() });
-    if let Ended::Broken { what } = &ended {
-        error!(what = %what, "stopping: {what}");
-    }
-    let proven = daemon.shut_down().await;
-    Ok(match ended {
-        Ended::Asked { .. } => Ended::Asked { proven },
-        Ended::Broken { .. } => ended,
-    })
+    Ok(Box::pin(Daemon::start(config, wiring)?.live()).await)
 }
 
 struct Daemon {
@@ -219,14 +208,29 @@ impl Daemon {
         Ok(())
     }
 
-    /// The safe current on every line and `offline` at the broker, side by side, within the limit.
+    /// Turns until the end, and ends in good order, whatever the end was.
+    async fn live(mut self) -> Ended {
+        // A panic of the loop is an unexpected end like any other: the safe current is tried before the process ends.
+        let ended = AssertUnwindSafe(self.turns()).catch_unwind().await;
+        let ended = ended.unwrap_or_else(|_| Ended::Broken { what: "the loop panicked".to_owned() });
+        if let Ended::Broken { what } = &ended {
+            error!(what = %what, "stopping: {what}");
+        }
+        let proven = self.shut_down().await;
+        match ended {
+            Ended::Asked { .. } => Ended::Asked { proven },
+            Ended::Broken { .. } => ended,
+        }
+    }
+
+    /// The safe current on every line and `offline` at the broker, within their limits: side by side, or one after the other where any line
+    /// may go through a relay.
     async fn shut_down(mut self) -> bool {
-        Notifier::stopping();
-        self.note_stops();
-        self.count_limits(self.clock.now());
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);
         }
+        Notifier::stopping();
+        self.count_at_the_end();
         let mut open: Vec<_> = self.config.chargers.keys().copied().collect();
         let mut proven = true;
         let mut ended = Vec::new();
@@ -260,7 +264,9 @@ impl Daemon {
         };
         let all = lines.unwrap_or(false) && proven;
         if !all {
-            warn!("not every charger confirmed its safe current; its own watchdog will see to it");
+            warn!(
+                "not every charger confirmed its safe current; those that did not are left to their own watchdog, if it is set"
+            );
         }
         for setup in ended.iter().filter_map(|charger| self.config.chargers.get(charger)) {
             if let Some(state) = self.state.get_mut(&setup.name) {
@@ -287,6 +293,20 @@ impl Daemon {
 }
 
 impl Daemon {
+    /// Notes stops and limits for the stored state. What made the loop panic may panic here again: then the stored state lacks the last
+    /// minutes, and the end goes on.
+    fn count_at_the_end(&mut self) {
+        let counted = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            self.note_stops();
+            self.count_limits(self.clock.now());
+        }));
+        if counted.is_err() {
+            error!(
+                "what counts towards limits since the last decision could not be stored: the controller panicked again"
+            );
+        }
+    }
+
     /// Ending stops every charge that runs; the minimum-off time counts from here, also after a restart.
     fn note_stops(&mut self) {
         for (id, view) in self.controller.snapshot().chargers {

@@ -16,6 +16,9 @@ use crate::mqtt::link::Link;
 use crate::mqtt::rate::{Lines, left_out};
 use crate::mqtt::state;
 
+#[cfg(test)]
+mod tests;
+
 /// The original controller publishes its charger's power this often.
 const CHARGER_POWER_EVERY: Millis = Millis::from_secs(30);
 /// What is to be stored is looked at this often, for the energy counters and for what could not be stored before: a few hundred bytes,
@@ -44,8 +47,11 @@ pub(super) struct Outlet {
     setpoints: BTreeMap<ChargerId, Milliamps>,
     remarks: Remarks,
     decisions: Lines,
-    /// The doubt of the meters that was said.
+    /// Chargers whose last decision found no room in the log yet.
+    unsaid: BTreeSet<ChargerId>,
+    /// The doubt of the meters, and whether it found no room in the log yet.
     doubted: Option<&'static str>,
+    doubt_unsaid: bool,
     doubts: Lines,
     /// It was said that something cannot be published.
     unpublished: bool,
@@ -65,7 +71,9 @@ impl Outlet {
             setpoints: BTreeMap::new(),
             remarks: Remarks::new(),
             decisions: Lines::new(DECISIONS.0, DECISIONS.1),
+            unsaid: BTreeSet::new(),
             doubted: None,
+            doubt_unsaid: false,
             doubts: Lines::new(DOUBTS.0, DOUBTS.1),
             unpublished: false,
             published,
@@ -95,6 +103,7 @@ impl Outlet {
     /// The chargers may have changed places: what was said of them says nothing any more.
     pub(super) fn forget_chargers(&mut self) {
         self.said.clear();
+        self.unsaid.clear();
         self.remarks = Remarks::new();
         self.setpoints.clear();
     }
@@ -157,22 +166,29 @@ impl Outlet {
         snapshot.chargers.iter().map(charger).collect::<Vec<_>>().join("; ")
     }
 
-    /// Each change of mode, setpoint, kind of reason or state of the charger is one line.
+    /// Each change of mode, setpoint, kind of reason or state of the charger is one line. Of changes that come too fast some are left out,
+    /// but never the last.
     fn log(&mut self, snapshot: &Snapshot, now: Tick) -> bool {
         let mut changed = false;
         for (id, view) in &snapshot.chargers {
             let new = gist(view);
             let name = self.names.get(id).map_or("?", String::as_str);
             self.remarks.look(*id, name, view);
-            if self.said.get(id) == Some(&new) {
-                continue;
-            }
-            changed = true;
             let old = self.said.insert(*id, new);
-            if old.is_some_and(|old| (old.0, old.1, old.2) == (new.0, new.1, new.2)) {
+            changed |= old != Some(new);
+            let is_news = old.is_none_or(|old| (old.0, old.1, old.2) != (new.0, new.1, new.2));
+            let more = if is_news {
+                self.decisions.line(now)
+            } else {
+                self.unsaid.contains(id).then(|| self.decisions.late(now)).flatten()
+            };
+            let Some(more) = more.map(left_out) else {
+                if is_news {
+                    self.unsaid.insert(*id);
+                }
                 continue;
-            }
-            let Some(more) = self.decisions.line(now).map(left_out) else { continue };
+            };
+            self.unsaid.remove(id);
             let site = &snapshot.site;
             info!(
                 charger = name,
@@ -190,9 +206,6 @@ impl Outlet {
                 view.reason
             );
         }
-        if let Some(count) = self.decisions.rest(now) {
-            info!("{count} more decisions were not logged: too many in a short time");
-        }
         self.log_doubt(&snapshot.site, now);
         changed
     }
@@ -206,11 +219,11 @@ impl Outlet {
             Some(doubt) => Some(doubt),
         };
         let code = lasting.map(Doubt::code);
-        if code == self.doubted {
-            return;
-        }
-        self.doubted = code;
-        let Some(more) = self.doubts.line(now).map(left_out) else { return };
+        let is_news = std::mem::replace(&mut self.doubted, code) != code;
+        let more =
+            if is_news { self.doubts.line(now) } else { self.doubt_unsaid.then(|| self.doubts.late(now)).flatten() };
+        self.doubt_unsaid = (is_news || self.doubt_unsaid) && more.is_none();
+        let Some(more) = more.map(left_out) else { return };
         if let Some(doubt) = lasting {
             warn!(doubt = doubt.code(), "the meters are not believed: {doubt}{more}");
         } else {

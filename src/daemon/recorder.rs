@@ -21,6 +21,9 @@ pub(super) struct Recorder {
     controller: Controller,
     actions: VecDeque<Action>,
     tape: Option<Tape>,
+    /// Every look at the controller panics, as a bug would.
+    #[cfg(test)]
+    pub(super) broken: bool,
 }
 
 /// What is needed for recording.
@@ -60,7 +63,13 @@ impl Recorder {
         if let Some(tape) = &mut tape {
             tape.begin(Start::Begin, &controller.snapshot(), now);
         }
-        Self { controller, actions: VecDeque::new(), tape }
+        Self {
+            controller,
+            actions: VecDeque::new(),
+            tape,
+            #[cfg(test)]
+            broken: false,
+        }
     }
 
     /// Tells the controller a fact.
@@ -96,6 +105,8 @@ impl Recorder {
 
     /// What is known and decided.
     pub(super) fn snapshot(&self) -> Snapshot {
+        #[cfg(test)]
+        assert!(!self.broken, "a bug in the controller");
         self.controller.snapshot()
     }
 

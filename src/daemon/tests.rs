@@ -167,7 +167,7 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
         while let Some(fact) = daemon.intake.poll(now) {
             told += 1;
             if let intake::Told::Command(command) = fact {
-                daemon.command(command);
+                daemon.command(command, now);
             }
         }
         daemon.intake.time(now);
@@ -215,6 +215,27 @@ async fn a_silence_is_a_warning_in_the_state() {
     assert!(matches!(&warnings[..], [one] if one.contains("/refresh are not answered")), "{warnings:?}");
 }
 
+/// Whoever follows the advice and reads the configuration again is rid of the warning.
+#[tokio::test]
+async fn a_warning_does_not_outlive_its_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let now = daemon.clock.now();
+    daemon.mqtt(link::Event::Unheard { why: Some("the access list".to_owned()) });
+    for request in 0..30 {
+        daemon.intake.asked(now + Millis::from_secs(10 * request));
+    }
+    assert_eq!(daemon.intake.warnings(now).len(), 2);
+    let mut config = daemon.config.clone();
+    config.control.sampling.refresh_every = None;
+    daemon.reload(config).await.unwrap();
+    assert_eq!(daemon.intake.warnings(now), ["the access list"], "the broker is the same");
+    let mut config = daemon.config.clone();
+    config.mqtt.username = Some(crate::config::Secret("gateway".to_owned()));
+    daemon.reload(config).await.unwrap();
+    assert_eq!(daemon.intake.warnings(now), Vec::<String>::new());
+}
+
 /// Something that must not end has ended: the loop says so, and the program ends with code 70.
 #[tokio::test]
 async fn an_unexpected_end_is_fatal() {
@@ -233,6 +254,19 @@ async fn an_unexpected_end_is_fatal() {
     without_line.buses.values().for_each(|bus| bus.send(BusCommand::Shutdown));
     let ended = without_line.turns().await;
     assert!(matches!(&ended, Ended::Broken { what } if what.contains("thread of a line")), "{ended:?}");
+}
+
+/// The end looks at the controller again, and a bug that made the loop panic is still there.
+#[tokio::test]
+async fn a_loop_that_panics_again_and_again_still_ends_in_good_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_keep, controls) = mpsc::channel(1);
+    let mut daemon = daemon(1, folder.path()).await;
+    daemon.controls = controls;
+    daemon.open_buses().unwrap();
+    daemon.controller.broken = true;
+    let ended = Box::pin(daemon.live()).await;
+    assert_eq!(ended, Ended::Broken { what: "the loop panicked".to_owned() });
 }
 
 /// A file that is lost, and one that is damaged: a charger may have been left locked, and each is unlocked once.

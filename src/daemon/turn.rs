@@ -45,6 +45,9 @@ impl Daemon {
             let now = self.clock.now();
             decided |= self.tell_controller(now);
             self.intake.time(now);
+            if let Some(count) = self.command_lines.rest(now) {
+                info!("{count} more commands were carried out that were not logged one by one");
+            }
             if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.controller.handle_timeout(now);
             }
@@ -109,7 +112,7 @@ impl Daemon {
         decided
     }
 
-    fn mqtt(&mut self, event: Event) {
+    pub(super) fn mqtt(&mut self, event: Event) {
         match event {
             Event::Up => self.link_changed(true),
             Event::Down { .. } => self.link_changed(false),
@@ -144,7 +147,7 @@ impl Daemon {
                     debug!(source = reading.source.name(), value = ?reading.value, reading.retained, "reading");
                     self.controller.handle(Input::Reading(reading), now);
                 }
-                Told::Command(command) => self.command(command),
+                Told::Command(command) => self.command(command, now),
             }
             decided |= self.act();
         }
@@ -152,14 +155,14 @@ impl Daemon {
     }
 
     /// Carries out a wish; one that changes nothing is not worth a line, as automations may repeat it for ever.
-    pub(super) fn command(&mut self, command: control::Command) {
+    pub(super) fn command(&mut self, command: control::Command, now: Tick) {
         let before = self.wishes();
-        self.controller.handle(Input::Command(command), self.clock.now());
+        self.controller.handle(Input::Command(command), now);
         if self.wishes() == before {
             debug!(?command, "a command that changes nothing");
             return;
         }
-        let Some(more) = self.command_lines.line(self.clock.now()).map(left_out) else { return };
+        let Some(more) = self.command_lines.line(now).map(left_out) else { return };
         match command {
             control::Command::Mode { charger, mode } => {
                 info!(mode = %mode, "mode {mode} for {}{more}", self.name_or_all(charger));
@@ -314,7 +317,7 @@ impl Daemon {
 
     /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
     /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
-    async fn reload(&mut self, config: Config) -> std::io::Result<()> {
+    pub(super) async fn reload(&mut self, config: Config) -> std::io::Result<()> {
         let moved = link_setup(&config) != link_setup(&self.config) || config.inputs != self.config.inputs;
         let lines_changed = config.chargers != self.config.chargers;
         if config.state_file != self.config.state_file {
@@ -340,9 +343,9 @@ impl Daemon {
             self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         }
         self.controller.rename(names(&self.config), self.clock.now());
-        self.intake.rename(&self.config, &names(&self.config));
+        self.intake.reconfigure(&self.config, &names(&self.config));
         if moved {
-            self.intake.reconfigure(&self.config);
+            self.intake.move_on(&self.config);
             let (link, events) = link::spawn(link_setup(&self.config), self.clock);
             let old = std::mem::replace(&mut self.link, link);
             self.link_events = events;

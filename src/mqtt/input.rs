@@ -30,7 +30,7 @@ const MAX_POWER_W: i32 = 1_000_000_000;
 const SLIGHTLY_NEGATIVE_W: i32 = -100;
 
 /// Why a payload is no data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
     /// Home Assistant's `unavailable`.
     Unavailable,
@@ -82,7 +82,6 @@ impl fmt::Display for Rejection {
 pub struct Inputs {
     feeds: BTreeMap<String, Vec<Source>>,
     sources: BTreeMap<Source, Feed>,
-    rejected: BTreeMap<(Source, Rejection), u64>,
     silence: Silence,
     news: Vec<News>,
 }
@@ -100,17 +99,12 @@ impl Inputs {
             }
         }
         let sources = configs.iter().map(|(source, config)| (*source, Feed::new(config.clone()))).collect();
-        Self { feeds, sources, rejected: BTreeMap::new(), silence: Silence::default(), news: Vec::new() }
+        Self { feeds, sources, silence: Silence::default(), news: Vec::new() }
     }
 
     /// What to subscribe to, each topic once.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.feeds.keys().map(String::as_str)
-    }
-
-    /// How many payloads of each source were no data, by kind, since the start.
-    pub const fn rejected(&self) -> &BTreeMap<(Source, Rejection), u64> {
-        &self.rejected
     }
 
     /// The readings in a message; none if the topic is not one of ours.
@@ -124,10 +118,6 @@ impl Inputs {
         for source in sources {
             let Some(feed) = self.sources.get_mut(source) else { continue };
             let value = value(&feed.config, *source, &text);
-            if let Err(kind) = value {
-                let count = self.rejected.entry((*source, kind)).or_default();
-                *count = count.saturating_add(1);
-            }
             feed.heard(topic, payload, value, retained, now);
             if !retained && value.is_ok() {
                 self.news.extend(self.silence.heard(now));

@@ -416,8 +416,9 @@ impl Runner {
         }
     }
 
+    /// Rare by itself, as a connection has lasted half a minute before or does so now: never left out, or the log would end with the loss.
     fn log_up(&mut self, broker: &str, outage: Millis, attempts: u32) {
-        let Some(more) = self.lines.line(real_now(self.shared.clock)).map(left_out) else { return };
+        let more = self.lines.line(real_now(self.shared.clock)).map(left_out).unwrap_or_default();
         let seconds = outage.0 / 1_000;
         if attempts > 1 || seconds > 0 {
             tracing::info!(

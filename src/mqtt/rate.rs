@@ -59,6 +59,12 @@ impl Lines {
         None
     }
 
+    /// Whether a line that was left out may be written by now: the number of others left out. For a line that tells how things are, so that
+    /// the last one is not the one that is missing.
+    pub fn late(&mut self, now: Tick) -> Option<u64> {
+        self.bucket.take(now).then(|| std::mem::take(&mut self.left_out).saturating_sub(1))
+    }
+
     /// The number of lines left out, as soon as a line may say so. To be asked from time to time.
     pub fn rest(&mut self, now: Tick) -> Option<u64> {
         (self.left_out > 0 && self.bucket.take(now)).then(|| std::mem::take(&mut self.left_out))

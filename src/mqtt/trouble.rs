@@ -115,7 +115,7 @@ impl DownKind {
         match self {
             Self::Refused => "nobody listens there: is the broker running, is the port right?",
             Self::NameNotFound => "the host name is not found: check the name, or use the address",
-            Self::Unreachable => "no way to that address: check the network",
+            Self::Unreachable => "no route to that address: check the network",
             Self::TimedOut => "no answer in time: check address, network and firewall",
             Self::NoGreeting => {
                 "something takes connections there but does not answer as a broker does: is this the broker's port \

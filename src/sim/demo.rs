@@ -210,9 +210,12 @@ impl Life {
     /// A machine that is too slow makes up for it second by second: the plant must not skip any.
     async fn run(mut self) {
         let mut next = self.clock.now();
+        // The clock waits for the second that is due, also while one passes: another thread may look at it meanwhile.
+        let mut due = self.clock.waiting(next);
         loop {
             self.second(next.0);
             next = next + Millis::from_secs(1);
+            drop(std::mem::replace(&mut due, self.clock.waiting(next)));
             self.clock.sleep_until(next).await;
         }
     }

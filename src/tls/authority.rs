@@ -22,6 +22,7 @@ use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::X509Certificate;
 
 use super::fitness::unfit_key;
+use super::is_encrypted;
 use crate::config::{invisible, without_mark};
 
 /// An authority outlives what it signs.
@@ -253,7 +254,7 @@ fn authority_fault(authority: &X509Certificate<'_>, now_ms: i64) -> Option<Strin
 fn authority_key(dir: &Path, pem: &str) -> Result<KeyPair, AuthorityError> {
     let failed = |fault: String| AuthorityError::Key { path: dir.to_owned(), fault };
     let convert = format!("`openssl pkey -in {} -out NEW`", dir.join(AUTHORITY.1).display());
-    if pem.contains("Proc-Type: 4,ENCRYPTED") || pem.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+    if is_encrypted(pem) {
         return Err(failed(format!("it needs a passphrase: remove it with {convert}, and delete NEW afterwards")));
     }
     KeyPair::from_pem(pem)

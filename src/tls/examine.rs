@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fitness::{USABLE, signs_unfit, unfit_key};
-use super::{TlsError, certificates, client_config};
+use super::{TlsError, certificates, client_config, subject};
 use crate::config::TlsConfig;
 
 /// Which file a remark is about.
@@ -58,7 +58,7 @@ fn authorities(tls: &TlsConfig, now_s: i64, remarks: &mut Vec<Remark>) {
         remarks.push(Remark { about: About::Authority, fatal, message, remedy: remedy.to_owned() });
     };
     for authority in &known {
-        let name = name(authority);
+        let name = subject(authority);
         if let Some(kind) = unfit_key(authority.public_key()) {
             let message =
                 format!("the authority \"{name}\" in {shown} has {kind}, which surplusd's TLS library does not accept");
@@ -143,10 +143,4 @@ fn unusable(tls: &TlsConfig, error: &TlsError) -> Remark {
         TlsError::Library(_) => (About::Authority, "please report this"),
     };
     Remark { about, fatal: true, message: error.to_string(), remedy: remedy.to_owned() }
-}
-
-/// The common name, or whatever else the subject says.
-fn name(certificate: &X509Certificate<'_>) -> String {
-    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    name.map_or_else(|| certificate.subject().to_string(), ToOwned::to_owned)
 }

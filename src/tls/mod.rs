@@ -10,6 +10,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
+use x509_parser::prelude::X509Certificate;
 
 use crate::config::{TlsConfig, without_mark};
 
@@ -156,8 +157,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 /// The first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(path)?;
-    let shown = String::from_utf8_lossy(&text);
-    if shown.contains("Proc-Type: 4,ENCRYPTED") || shown.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+    if is_encrypted(&String::from_utf8_lossy(&text)) {
         return Err(TlsError::Encrypted(path.to_owned()));
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|cause| TlsError::Pem {
@@ -165,6 +165,17 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         expected: "private key (unencrypted)",
         cause,
     })
+}
+
+/// Whether a key in PEM format needs a passphrase. The older form keeps its label and has a header (RFC 1421).
+fn is_encrypted(pem: &str) -> bool {
+    pem.contains("Proc-Type: 4,ENCRYPTED") || pem.contains("BEGIN ENCRYPTED PRIVATE KEY")
+}
+
+/// The common name, or whatever else the subject says.
+fn subject(certificate: &X509Certificate<'_>) -> String {
+    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    name.map_or_else(|| certificate.subject().to_string(), ToOwned::to_owned)
 }
 
 fn private_roots(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {

@@ -18,6 +18,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fitness::{Unfit, unfit, unfit_key};
+use super::subject;
 
 /// Kinds of signature that are offered to see the certificate, and never accepted: P-521, Ed448, RSA-PSS keys (RFC 8446, section 4.2.3) and
 /// Brainpool (RFC 8734).
@@ -122,27 +123,58 @@ fn explanation(
     others: &[CertificateDer<'_>],
     authorities: &[CertificateDer<'_>],
 ) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    // The library got as far as dates and names: no certificate that it needed is of a kind that it does not know.
+    let unfit = if is_plain(error) { None } else { unfit_in(leaf, &certificate, others, authorities) };
+    unfit.or_else(|| told(error, &certificate))
+}
+
+/// Whether an error is a cause by itself.
+const fn is_plain(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+                | CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. }
+                | CertificateError::InvalidPurpose
+                | CertificateError::InvalidPurposeContext { .. }
+        )
+    )
+}
+
+/// Which certificate of the chain is of a kind that the library does not know.
+fn unfit_in(
+    leaf: &CertificateDer<'_>,
+    certificate: &X509Certificate<'_>,
+    others: &[CertificateDer<'_>],
+    authorities: &[CertificateDer<'_>],
+) -> Option<String> {
     let sentence = |whose: &str, unfit: &Unfit| format!("{whose} {}: {}", unfit.cause(), unfit.remedy());
     if let Some(unfit) = unfit(leaf) {
         return Some(sentence("it", &unfit));
     }
-    let chain = others.iter().find_map(|der| Some((der, unfit(der)?)));
-    if let Some((der, unfit)) = chain {
-        return Some(sentence(
-            &format!("the certificate \"{}\" that the broker sends with its own", subject(der)),
-            &unfit,
-        ));
+    for der in others {
+        let Ok((_, other)) = X509Certificate::from_der(der) else { continue };
+        // Nobody verifies what an authority signed for itself.
+        let counts = |unfit: &Unfit| !matches!(unfit, Unfit::Signature(_)) || other.subject() != other.issuer();
+        if let Some(unfit) = unfit(der).filter(counts) {
+            let whose = format!("the certificate \"{}\" that the broker sends with its own", subject(&other));
+            return Some(sentence(&whose, &unfit));
+        }
     }
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     for der in authorities {
         let Ok((_, authority)) = X509Certificate::from_der(der) else { continue };
         if authority.subject() == certificate.issuer()
             && let Some(kind) = unfit_key(authority.public_key())
         {
-            return Some(sentence(&format!("the authority \"{}\" of ca-file", subject(der)), &Unfit::Key(kind)));
+            return Some(sentence(&format!("the authority \"{}\" of ca-file", subject(&authority)), &Unfit::Key(kind)));
         }
     }
-    told(error, &certificate)
+    None
 }
 
 /// The library's own errors that need words, without their like among the kinds of trouble.
@@ -171,13 +203,6 @@ fn told(error: &Error, certificate: &X509Certificate<'_>) -> Option<String> {
     None
 }
 
-/// The common name, or whatever else the subject says.
-fn subject(der: &[u8]) -> String {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return "?".to_owned() };
-    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    name.map_or_else(|| certificate.subject().to_string(), ToOwned::to_owned)
-}
-
 /// Remembers whether the broker asked for our certificate: TLS 1.2 has no alert of its own for a missing one.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -199,5 +224,50 @@ impl ResolvesClientCert for Asked {
 
     fn has_certs(&self) -> bool {
         self.inner.has_certs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    /// An RSA certificate that `openssl` makes for its own key.
+    fn made(arguments: &str) -> CertificateDer<'static> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("made.crt");
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args("req -x509 -nodes -newkey rsa:2048 -subj /CN=Home -keyout /dev/null".split(' '));
+        let output = openssl.args(arguments.split(' ')).arg("-out").arg(&file).output().expect("openssl is installed");
+        assert!(output.status.success(), "{output:?}");
+        CertificateDer::from_pem_file(&file).unwrap()
+    }
+
+    /// The broker also sends its root, which signed itself with SHA-1: nobody looks at that signature, and the causes are others.
+    #[test]
+    fn an_old_root_beside_another_cause_is_not_blamed() {
+        let leaf = made("-sha256 -addext subjectAltName=DNS:broker.lan");
+        let root = made("-sha1");
+        let said = |cause| explanation(&Error::InvalidCertificate(cause), &leaf, std::slice::from_ref(&root), &[]);
+        for cause in [
+            CertificateError::Expired,
+            CertificateError::NotValidYet,
+            CertificateError::NotValidForName,
+            CertificateError::UnknownIssuer,
+        ] {
+            assert_eq!(said(cause.clone()), None, "{cause:?}: the library's own words are the right ones");
+        }
+        let purpose = said(CertificateError::InvalidPurpose).unwrap();
+        assert!(purpose.contains("not made for a server"), "{purpose}");
+    }
+
+    #[test]
+    fn an_expired_certificate_of_an_unknown_kind_is_called_expired() {
+        let leaf = made("-sha1");
+        let said = |cause| explanation(&Error::InvalidCertificate(cause), &leaf, &[], &[]);
+        assert_eq!(said(CertificateError::Expired), None);
+        let kind = said(CertificateError::UnknownIssuer).unwrap();
+        assert!(kind.contains("RSA and SHA-1"), "{kind}");
     }
 }

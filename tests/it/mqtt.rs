@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use surplusd::config::{ClientAuth, MqttConfig, Secret, TlsConfig};
 use surplusd::daemon::clock::Clock;
 use surplusd::mqtt::link::{Event, Link, LinkSetup, spawn};
@@ -406,9 +407,15 @@ async fn an_end_without_a_reader_and_without_a_broker() {
 }
 
 #[tokio::test]
-async fn the_supervisor_learns_of_the_end() {
+async fn a_link_that_lives_has_not_ended() {
     let broker = Broker::plain().await;
+    let peer = Peer::watch(broker.port).await;
     let (link, mut events) = start(plain(broker.port));
     up(&mut events).await;
-    assert!(timeout(Duration::from_millis(50), link.ended()).await.is_err(), "it lives");
+    for payload in ["1", "2"] {
+        // What comes through shows that it lives.
+        peer.publish("in/x", payload, false);
+        assert_eq!(message(&mut events, "in/x").await.0, payload.as_bytes());
+        assert_eq!(link.ended().now_or_never(), None);
+    }
 }

@@ -4,12 +4,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use control::{ChargerId, Config, Milliamps, Snapshot};
+use control::{ChargerId, Config, Milliamps, Millis, SiteView, Snapshot, Watts};
 use surplusd::config::{self, Environment};
 use surplusd::daemon::clock::Clock;
 use surplusd::daemon::{self, Control, Ended, Wiring};
 use surplusd::sim::demo::{World, WorldOptions};
 use surplusd::sim::home_assistant::HomeAssistantOptions;
+use surplusd::sim::plant::Flows;
 use surplusd::sim::wallbox::WallboxOptions;
 use surplusd::sim::weather::{Day, Weather};
 use surplusd::simulate::{Setup, Simulation, Trace};
@@ -20,15 +21,22 @@ const SPEED: u32 = 30;
 const SEED: u64 = 39;
 const BEGINS_S: u32 = 45_923;
 const SAMPLES: u32 = 30;
-/// Four times what it takes.
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(180);
+/// It takes half a minute; a world that waits for a busy machine takes longer.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 /// Meters speak so often …
 const PERIOD_S: u32 = 30;
 /// … and so long after they have spoken what was decided is in force.
 const DECIDED_S: u32 = 20;
+/// The wallbox is read every second: one whose last report is older has a line that the machine keeps from running …
+const REPORTED: Millis = Millis::from_secs(3);
+/// … and the world gives it, and a sample, so much real time.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// By sample from the first that its controller takes, the setpoint in force after it.
-fn simulated(config: &Config, first: u32) -> Vec<Milliamps> {
+/// A setpoint, and the code of its reason.
+type Decided = (Milliamps, &'static str);
+
+/// By sample from the first that its controller takes, what is in force after it.
+fn simulated(config: &Config, first: u32) -> Vec<Decided> {
     let day = Trace::from_day(&Day::generate(SEED, Weather::Broken));
     let began_s = BEGINS_S + first * PERIOD_S;
     let mut simulation = Simulation::new(config, &Setup { battery: None, ..Setup::default() }, began_s);
@@ -36,18 +44,18 @@ fn simulated(config: &Config, first: u32) -> Vec<Milliamps> {
     for row in day.seconds().skip_while(|row| row.from_s < began_s) {
         let second = simulation.step(row);
         if second.t_s % PERIOD_S == (BEGINS_S + DECIDED_S) % PERIOD_S {
-            setpoints.push(second.setpoint);
+            setpoints.push((second.setpoint, second.reason().code()));
         }
     }
     setpoints
 }
 
-/// By sample from the first that the daemon took, the setpoint in force after it.
-async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec<Milliamps>) {
+/// By sample from the first that the daemon took, what is in force after it.
+async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec<Decided>) {
     let (snapshots, decided) = watch::channel(None);
     let (stop, controls) = mpsc::channel(1);
     let watching = async {
-        let seen = tokio::time::timeout(LIMIT, watch_samples(world, &decided)).await.expect("samples in time");
+        let seen = tokio::time::timeout(LIMIT, watch_samples(world, &decided, clock)).await.expect("samples in time");
         stop.send(Control::Stop).await.unwrap();
         seen
     };
@@ -57,13 +65,27 @@ async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec
     seen
 }
 
-async fn watch_samples(world: &World, decided: &watch::Receiver<Option<Snapshot>>) -> (u32, Vec<Milliamps>) {
+async fn watch_samples(
+    world: &World,
+    decided: &watch::Receiver<Option<Snapshot>>,
+    clock: Clock,
+) -> (u32, Vec<Decided>) {
     let (mut first, mut setpoints) = (None, Vec::new());
     let mut view = world.view();
-    let mut seen_s = BEGINS_S;
+    let (mut seen_s, mut published) = (BEGINS_S, [Watts(0); 3]);
     while setpoints.len() < SAMPLES as usize {
         view.changed().await.unwrap();
-        let now_s = view.borrow_and_update().time_of_day_s;
+        let (now_s, flows) = {
+            let view = view.borrow_and_update();
+            (view.time_of_day_s, view.flows)
+        };
+        let mut news = [None; 3];
+        if now_s % PERIOD_S == BEGINS_S % PERIOD_S {
+            let shown = meters(flows);
+            news = std::array::from_fn(|at| Some(shown[at]).filter(|new| *new != published[at]));
+            published = shown;
+        }
+        caught_up(decided, clock, news).await;
         // Where this task is late, seconds go by unseen.
         for t_s in std::mem::replace(&mut seen_s, now_s) + 1..=now_s {
             if t_s % PERIOD_S != (BEGINS_S + DECIDED_S) % PERIOD_S {
@@ -73,11 +95,38 @@ async fn watch_samples(world: &World, decided: &watch::Receiver<Option<Snapshot>
             let known = snapshot.filter(|snapshot| snapshot.site.surplus.is_some());
             if let Some(snapshot) = known {
                 first.get_or_insert((t_s - BEGINS_S) / PERIOD_S);
-                setpoints.push(snapshot.chargers[&ChargerId(0)].setpoint);
+                let view = &snapshot.chargers[&ChargerId(0)];
+                setpoints.push((view.setpoint, view.reason.code()));
             }
         }
     }
     (first.unwrap(), setpoints)
+}
+
+/// Holds the world's clock until the daemon has heard of the wallbox lately, and all that was published if the meters have spoken. A second
+/// in which the machine is busy elsewhere would otherwise be half a minute in which nobody speaks to the wallbox and no order is renewed, and
+/// would make two samples of one.
+async fn caught_up(decided: &watch::Receiver<Option<Snapshot>>, clock: Clock, news: [Option<Watts>; 3]) {
+    let now = clock.now();
+    let _held = clock.waiting(now);
+    let is_heard = |snapshot: &Option<Snapshot>| {
+        // Until the first sample was taken nothing is compared.
+        let Some(snapshot) = snapshot.as_ref().filter(|snapshot| snapshot.site.surplus.is_some()) else { return true };
+        let SiteView { grid, solar, load, .. } = snapshot.site;
+        let report = snapshot.chargers[&ChargerId(0)].report;
+        report.is_some_and(|report| now.since(report.at) < REPORTED)
+            && news.iter().zip([grid, solar, load]).all(|(new, seen)| new.is_none() || *new == seen)
+    };
+    let mut decided = decided.clone();
+    let in_time = tokio::time::timeout(PATIENCE, decided.wait_for(is_heard)).await.is_ok();
+    assert!(in_time, "at {now:?} {news:?} is not heard: {:?}", *decided.borrow());
+}
+
+/// Grid, solar and load as Home Assistant shows them, of which it publishes what has changed.
+fn meters(flows: Flows) -> [Watts; 3] {
+    #[expect(clippy::cast_possible_truncation, reason = "a house draws some ten thousand watts")]
+    let whole = |watts: f64| Watts(watts.round() as i32);
+    [flows.grid_w, flows.solar_w, flows.house_w + flows.car_w].map(whole)
 }
 
 /// On one thread, so that the clock waits for all of it: world, broker and daemon.
@@ -114,8 +163,8 @@ async fn run_does_what_simulate_foretells_and_its_journal_replays() {
     world.stop().await;
     let mut simulated = simulated(&control, first);
     simulated.truncate(lived.len());
-    let changes = simulated.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    let stops = simulated.windows(2).filter(|pair| pair[0] > pair[1] && pair[1] == Milliamps::ZERO).count();
+    let changes = simulated.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
+    let stops = simulated.windows(2).filter(|pair| pair[0].0 > pair[1].0 && pair[1].0 == Milliamps::ZERO).count();
     assert!(changes >= 8 && stops >= 1, "these minutes show too little: {simulated:?}");
     assert_eq!(lived, simulated, "from sample {first} on");
 
@@ -137,6 +186,9 @@ url = "mqtts://127.0.0.1:{port}"
 ca-file = "{ca}"
 [battery]
 present = false
+[sampling]
+# The messages of one sample arrive in real time.
+settle-ms = 2000
 [journal]
 file = "{journal}"
 [[charger]]

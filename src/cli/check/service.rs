@@ -154,9 +154,10 @@ enum Stopped {
 impl Service {
     /// The installed unit with its drop-ins; `None` where there is none or it is masked.
     fn installed(root: &Path) -> Option<Self> {
-        let folder = FOLDERS.into_iter().find(|folder| root.join(folder).join(UNIT).is_file())?;
+        // What masks a unit is a link to /dev/null, or an empty file: it counts, and so nothing below it does.
+        let folder = FOLDERS.into_iter().find(|folder| fs::symlink_metadata(root.join(folder).join(UNIT)).is_ok())?;
         let mut service = Self { unit: Path::new("/").join(folder).join(UNIT), ..Self::default() };
-        service.take(&read(&root.join(folder).join(UNIT))?);
+        service.take(&read(&root.join(folder).join(UNIT)).filter(|text| !text.is_empty())?);
         // Of drop-ins with the same name the one in the folder that counts most is read; all of them in the order of their names.
         let mut drop_ins = std::collections::BTreeMap::new();
         for folder in FOLDERS.into_iter().rev() {

@@ -36,7 +36,7 @@ fn a_good_file_is_summed_up() {
         "  2. garage: heidelberg-energy-control at /dev/surplusd-rs485 unit 2, read every 1 s",
         "     6.0 A … 10.0 A on 1 phase(s), starts in mode slow+solar",
         "  older than 5 min: solar 0.0 A, slow 6.0 A, fast 16.0 A, fixed 16.0 A",
-        "  carport: silent for 30 s, it falls to 0.0 A by itself",
+        "  carport: after 30 s without contact it drops to 0.0 A by itself",
         "publishes under surplusd/surplusd, state kept in /var/lib/surplusd/state.json",
     ] {
         assert!(out.lines().any(|other| other == line), "{line:?} is not in:\n{out}");
@@ -155,6 +155,20 @@ fn a_password_that_the_service_could_not_read_is_warned_about() {
     machine.mode("etc/surplusd/mqtt-password", 0o600);
     assert!(machine.check().1.contains("warning:"));
     machine.write("etc/systemd/system/surplusd.service.d/root.conf", 0o644, "[Service]\nDynamicUser=no\nUser=root\n");
+    assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
+}
+
+/// A masked unit is not started, whatever the package installed.
+#[test]
+fn a_masked_service_is_no_service() {
+    let machine = Machine::new();
+    let mask = machine.path("etc/systemd/system/surplusd.service");
+    fs::create_dir_all(mask.parent().expect("a folder")).expect("a folder");
+    assert!(machine.check().1.contains("warning:"));
+    std::os::unix::fs::symlink("/dev/null", &mask).expect("a link");
+    assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
+    fs::remove_file(&mask).expect("our own link");
+    machine.write("etc/systemd/system/surplusd.service", 0o644, "");
     assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
 }
 

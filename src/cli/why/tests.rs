@@ -124,7 +124,7 @@ async fn minutes(folder: &Path, runs: &[MadeRun<'_>]) -> PathBuf {
             }
         }
         assert!(journal.note(tick, Record::Timeout));
-        assert!(journal.close(std::time::Duration::from_secs(10)).await);
+        assert!(journal.close(std::time::Duration::from_secs(120)).await);
     }
     file
 }

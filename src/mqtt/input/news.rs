@@ -84,7 +84,7 @@ impl fmt::Display for News {
                 )
             }
             Self::Silent(report) => f.write_str(report),
-            Self::SilenceOver { after } => write!(f, "data of the site comes again, after {} without", span(*after)),
+            Self::SilenceOver { after } => write!(f, "site data is back after {}", span(*after)),
         }
     }
 }

@@ -98,7 +98,7 @@ pub(super) fn report(sources: &BTreeMap<Source, Feed>, lasts: Millis) -> String 
         parts.push(format!("{} spoke before", names(Known::Live)));
     }
     if of(Known::Stored).next().is_some() {
-        parts.push(format!("of {} there is only a stored value", names(Known::Stored)));
+        parts.push(format!("{}: only a stored value", names(Known::Stored)));
     }
     let bad: Vec<String> = of(Known::Unusable).filter_map(|(_, feed)| feed.bad()).collect();
     if !bad.is_empty() {

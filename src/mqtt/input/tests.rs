@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use control::{Reading, Source, Tick};
 use proptest::prelude::*;
 
-use super::{Inputs, MAX_PAYLOAD, Rejection};
+use super::{Inputs, MAX_PAYLOAD, Rejection, Text};
 use crate::config::{InputConfig, Unit};
 
 use Rejection as R;
@@ -26,13 +26,11 @@ fn one(source: Source, config: InputConfig) -> Inputs {
 }
 
 fn check(source: Source, unit: Unit, pointer: Option<&str>, payload: &[u8], want: Result<i32, Rejection>) {
-    let mut inputs = one(source, config(&["t"], pointer, unit));
-    let got = inputs.message("t", payload, false, NOW);
+    let config = config(&["t"], pointer, unit);
     let shown = String::from_utf8_lossy(payload.get(..60).unwrap_or(payload)).into_owned();
+    assert_eq!(super::value(&config, source, &Text::of(payload)), want, "{source:?} {shown:?}");
+    let got = one(source, config).message("t", payload, false, NOW);
     assert_eq!(got, [Reading { source, value: want.ok(), retained: false }], "{source:?} {shown:?}");
-    let rejected: Vec<_> = inputs.rejected().iter().map(|(key, count)| (*key, *count)).collect();
-    let expected: Vec<_> = want.err().map(|kind| ((source, kind), 1)).into_iter().collect();
-    assert_eq!(rejected, expected, "{source:?} {shown:?}");
 }
 
 #[test]
@@ -217,18 +215,6 @@ fn retained_values_of_renamed_entities_are_ignored() {
     assert_eq!(value(inputs.message("new", b"unavailable", false, NOW)), Some((None, false)));
     assert_eq!(value(inputs.message("old", b"5", false, NOW)), Some((Some(5), false)), "the live topic may change");
     assert_eq!(value(inputs.message("new", b"4", true, NOW)), None);
-}
-
-#[test]
-fn rejections_are_counted_by_kind() {
-    let mut inputs = one(Source::Grid, config(&["t"], None, Unit::Watt));
-    for payload in ["unavailable", "1", "unavailable", "x", "2"] {
-        inputs.message("t", payload.as_bytes(), false, NOW);
-    }
-    assert_eq!(
-        inputs.rejected(),
-        &BTreeMap::from([((Source::Grid, R::Unavailable), 2), ((Source::Grid, R::NotANumber), 1)])
-    );
 }
 
 fn in_range(reading: &Reading) -> bool {

@@ -9,7 +9,7 @@ use super::super::tests::state;
 use super::*;
 
 fn store(path: &Path, state: &State) -> io::Result<()> {
-    replace(path, &Form::new(state, &Uptime::read()).text().unwrap())
+    replace(path, &Form::new(state, &Uptime::read()).text()?)
 }
 
 fn aside(path: &Path, number: u32) -> PathBuf {

@@ -69,7 +69,7 @@ fn stored_values_alone_point_to_home_assistant() {
     inputs.link(true, at(0));
     inputs.message("ha/grid", b"100", true, at(0));
     let text = only(&mut inputs);
-    for part in ["of grid there is only a stored value", "nothing ever came on ha/solar", "Home Assistant is stopped"] {
+    for part in ["grid: only a stored value", "nothing ever came on ha/solar", "Home Assistant is stopped"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("access list"), "{text}");
@@ -110,7 +110,7 @@ fn a_silence_is_said_once_an_hour_and_its_end_too() {
     inputs.message("ha/grid", b"100", false, at(9_000));
     let over = inputs.take_news();
     assert_eq!(over, [News::SilenceOver { after: Millis::from_secs(8_901) }]);
-    assert_eq!(over[0].to_string(), "data of the site comes again, after 2 h without");
+    assert_eq!(over[0].to_string(), "site data is back after 2 h");
     assert!(inputs.warnings(at(9_000)).is_empty());
 }
 

@@ -1,0 +1,78 @@
+//! What is said in the log where things change faster than lines may be written.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use control::Controller;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use super::*;
+use crate::config::{Environment, Files};
+
+/// The messages of all log lines.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        event.record(&mut Message(self));
+    }
+}
+
+struct Message<'a>(&'a Log);
+
+impl Visit for Message<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0.0.lock().unwrap().push(format!("{value:?}"));
+        }
+    }
+}
+
+fn outlet(folder: &std::path::Path) -> (Outlet, Snapshot) {
+    let text = include_str!("../../../config/surplusd.toml");
+    let known = crate::charger::profile::known();
+    let loaded = crate::config::parse(text, "surplusd.toml".as_ref(), &Environment::default(), &known, Files::Ignore);
+    let config = loaded.config.unwrap();
+    let names = BTreeMap::from([(ChargerId(0), "carport".to_owned())]);
+    let snapshot = Controller::new(config.control, Tick(1)).snapshot();
+    (Outlet::new(config.publish, names, Published::load(&folder.join("state.json"))), snapshot)
+}
+
+/// Plays ten changes a second for ten seconds, and then an hour in which all stays as it is.
+fn play(mut change: impl FnMut(&mut Snapshot, u64)) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut outlet, mut snapshot) = outlet(folder.path());
+    let log = Log::default();
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+    for n in 0..100 {
+        change(&mut snapshot, n);
+        outlet.log(&snapshot, Tick(1_000 + 100 * n));
+    }
+    for second in 12..3_600 {
+        outlet.log(&snapshot, Tick(1_000 * second));
+    }
+    drop(guard);
+    let lines = log.0.lock().unwrap();
+    lines.clone()
+}
+
+#[test]
+fn the_last_word_on_the_meters_is_never_left_out() {
+    let lines = play(|snapshot, n| snapshot.site.doubt = (n % 2 == 0).then_some(Doubt::WrongSign));
+    let doubts: Vec<_> = lines.iter().filter(|line| line.contains("believed")).collect();
+    assert_eq!(doubts.len(), 11, "{doubts:#?}");
+    assert_eq!(*doubts[10], "the meters are believed again (89 lines like this were left out)");
+}
+
+#[test]
+fn the_last_decision_is_never_left_out() {
+    let lines = play(|snapshot, n| {
+        let view = snapshot.chargers.get_mut(&ChargerId(0)).unwrap();
+        view.mode = if n % 2 == 0 { Mode::Fast } else { Mode::Off };
+    });
+    let last = lines.last().unwrap();
+    assert_eq!(lines.len(), 31, "{lines:#?}");
+    assert!(last.starts_with("carport: 0.0 A (off)") && last.ends_with("(69 lines like this were left out)"), "{last}");
+}
