@@ -71,6 +71,7 @@ pub(crate) struct Cars {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 struct Burst {
     since: Tick,
     spoke: BTreeSet<Source>,
