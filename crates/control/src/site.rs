@@ -31,8 +31,10 @@ use crate::units::{Millis, Percent, Tick, Watts};
 const POWERS: [Source; 4] = [Source::Grid, Source::Solar, Source::Battery, Source::Load];
 /// A stored value is confirmed when live values of its group closed the balance with it in so many samples.
 const CONFIRMED_BY: u8 = 3;
-/// So many bursts in a row that repeat some powers and change others are a publisher's habit, not a replay that met a live one.
-const HABIT: u8 = 3;
+/// So many bursts that repeat some powers and change others are a publisher's habit.
+const HABIT: u8 = 1;
+/// While no car charges, repeated values are a sign of life for this long after the last change.
+const REPEATS_COUNT_FOR: Millis = Millis::from_secs(1_800);
 /// Values of `grid-status` above zero mean that the house is on the grid.
 const ON_GRID: i32 = 1;
 
@@ -168,7 +170,7 @@ impl Site {
             return None;
         }
         let earlier = self.leave_burst(source, now, config);
-        self.take(source, value, group, now, config);
+        self.take(source, value, group, now);
         if source == Source::BatterySoc {
             self.floor.charge(value, config);
         }
@@ -183,7 +185,7 @@ impl Site {
     }
 
     /// A live value. In a burst that is a sign of life, all that speaks is live.
-    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick, config: &Config) {
+    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick) {
         let held = self.held.get(&source).copied();
         let same = held.is_some_and(|held| held.value == value);
         if !same || !self.changed.contains_key(&group) {
@@ -192,7 +194,7 @@ impl Site {
         let repeats = self.mixed.get(&group).is_some_and(|bursts| *bursts >= HABIT);
         let at_rest = self.cars.at_rest;
         let changed = self.changed.get(&group).map(|at| now.since(*at));
-        let lately = |age: Millis| age == Millis(0) || repeats || (at_rest && age <= config.fail_safe.stop_after);
+        let lately = |age: Millis| age == Millis(0) || repeats || (at_rest && age <= REPEATS_COUNT_FOR);
         let burst = self.burst.get_or_insert_with(|| Burst {
             since: now,
             spoke: BTreeSet::new(),
