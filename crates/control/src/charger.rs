@@ -24,17 +24,11 @@ const AT_REST: Watts = Watts(100);
 const PHASES_AGREE: u8 = 5;
 /// Wake-up pulses per stay of a car.
 const WAKES_MAX: u8 = 2;
-/// A charge that was just allowed needs this long until current flows.
-const STARTUP: Millis = Millis::from_secs(60);
-
 /// A car that takes nothing of what it is offered for this long leaves all but the minimum to others.
 const IDLE_AFTER: Millis = Millis::from_secs(300);
 
 /// A car has followed a lower setpoint, and the reports show it, after this.
 const CAR_FOLLOWS: Millis = Millis::from_secs(20);
-
-/// A car that takes less than it is offered is left so much more than it takes, so that it can take more again.
-const LEFT_FREE: Milliamps = Milliamps(2_000);
 
 /// A box not heard for this long after the start will not be heard soon: until then nobody else changes what they have.
 pub(crate) const FIRST_ANSWER: Millis = Millis::from_secs(60);
@@ -400,19 +394,6 @@ impl Charger {
         let milliamps = i64::from(power.positive().0) * 1_000 / per_amp;
         let current = Milliamps(u32::try_from(milliamps).unwrap_or(u32::MAX)).floor_to(self.config.step);
         current.max(self.min()).min(self.max())
-    }
-
-    /// What it draws or, just allowed or told more, is about to draw. A car that has not taken what it is offered for a while will not soon.
-    pub(crate) fn claimed(&self, now: Tick) -> Watts {
-        let charging = self.vehicle(now) == Vehicle::Charging;
-        let starting = self.started_at.is_some_and(|at| now.since(at) < STARTUP);
-        if !self.on() || !(charging || starting) {
-            return Watts::ZERO;
-        }
-        let offered = self.power_of(self.setpoint);
-        let lately = self.moved_at.is_none_or(|at| now.since(at) < STARTUP);
-        let drawn = self.history.at(now).filter(|_| !starting && !lately);
-        drawn.map_or(offered, |drawn| offered.min(drawn + self.power_of(LEFT_FREE)))
     }
 
     /// How long it has not been heard; for ever if it never was.

@@ -463,8 +463,7 @@ impl Controller {
         if recent(self.refreshed_at) || recent(self.trend.as_ref().map(Trend::at)) {
             return;
         }
-        let waits = self.trust.0 == Trust::LowerOnly;
-        if self.chargers.values().any(|charger| wants_fresh_samples(charger, waits)) {
+        if self.chargers.values().any(|charger| wants_fresh_samples(charger, self.trust.0 == Trust::LowerOnly)) {
             self.refreshed_at = Some(self.now);
             self.actions.push_back(Action::Refresh);
         }

@@ -3,8 +3,14 @@
 use alloc::collections::BTreeMap;
 
 use crate::charger::{Charger, FIRST_ANSWER};
-use crate::types::{ChargerId, Mode};
+use crate::types::{ChargerId, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Tick, Watts};
+
+/// A charge that was just allowed needs this long until current flows.
+const STARTUP: Millis = Millis::from_secs(60);
+
+/// A car that takes less than it is offered is left so much more than it takes, so that it can take more again.
+const LEFT_FREE: Milliamps = Milliamps(2_000);
 
 /// Surplus that the others have: all cars that do not charge from it or cannot be told to (at what they draw), and those before this one.
 pub(crate) fn claimed_by_others(chargers: &BTreeMap<ChargerId, Charger>, id: ChargerId, now: Tick) -> Watts {
@@ -35,4 +41,19 @@ pub(crate) fn site_left(
     let used = counted.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
     let left = Milliamps(limit.0.saturating_sub(used));
     if waits { left.min(chargers.get(&id).map_or(Milliamps::ZERO, Charger::told)) } else { left }
+}
+
+impl Charger {
+    /// What it draws or, just allowed or told more, is about to draw. A car that has not taken what it is offered for a while will not soon.
+    pub(crate) fn claimed(&self, now: Tick) -> Watts {
+        let charging = self.vehicle(now) == Vehicle::Charging;
+        let starting = self.started_at.is_some_and(|at| now.since(at) < STARTUP);
+        if !self.on() || !(charging || starting) {
+            return Watts::ZERO;
+        }
+        let offered = self.power_of(self.setpoint);
+        let lately = self.moved_at.is_none_or(|at| now.since(at) < STARTUP);
+        let drawn = self.history.at(now).filter(|_| !starting && !lately);
+        drawn.map_or(offered, |drawn| offered.min(drawn + self.power_of(LEFT_FREE)))
+    }
 }
