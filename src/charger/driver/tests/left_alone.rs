@@ -25,9 +25,11 @@ enum Ill {
     SettingsNotKept,
     SettingsMissing,
     Unmeasured,
+    /// Something else writes its setpoint, or it forgets it, so many milliseconds after it was told.
+    Reverts(u64),
 }
 
-const ILLS: [Ill; 15] = [
+const ILLS: [Ill; 20] = [
     Ill::Mute,
     Ill::Deaf,
     Ill::Garbled,
@@ -43,6 +45,11 @@ const ILLS: [Ill; 15] = [
     Ill::SettingsNotKept,
     Ill::SettingsMissing,
     Ill::Unmeasured,
+    Ill::Reverts(60),
+    Ill::Reverts(1_000),
+    Ill::Reverts(5_000),
+    Ill::Reverts(9_000),
+    Ill::Reverts(100_000),
 ];
 
 impl Ill {
@@ -59,6 +66,7 @@ impl Ill {
             Self::Missing => fake.missing.push(261),
             Self::SettingsNotKept => fake.stubborn.extend([257, 262]),
             Self::SettingsMissing => fake.missing.extend([257, 262]),
+            Self::Reverts(after) => fake.reverts = Some(Millis(after)),
             Self::Unmeasured => fake.missing.extend(5..=18),
         }
     }
@@ -66,6 +74,7 @@ impl Ill {
 
 fn heal(fake: &mut FakeBox) {
     (fake.mute, fake.silent, fake.garbled, fake.every, fake.exception) = (false, false, false, None, None);
+    fake.reverts = None;
     for registers in [&mut fake.stubborn, &mut fake.read_only, &mut fake.unreadable, &mut fake.missing] {
         registers.clear();
     }
@@ -136,6 +145,35 @@ fn a_mute_wallbox_is_left_alone_also_while_nothing_lower_is_wanted() {
         rig.notices().last(),
         Some(Notice::Trouble(Trouble::TakenBack { .. }) | Notice::SetpointProven { .. })
     ));
+}
+
+/// What reads back as wanted and is the maximum again seconds later would be believed at each reading, and written at each.
+#[test]
+fn a_setpoint_that_rises_by_itself_again_and_again_is_left_to_the_watchdog_and_said_once() {
+    for after in [1_000, 4_000, 9_000] {
+        let mut rig = Rig::charging_at(0x107, 16);
+        rig.fake.reverts = Some(Millis(after));
+        rig.amps(0);
+        let mut watch = Watch::new();
+        watch.run(&mut rig, Millis::from_secs(3_600), 0);
+        assert!(watch.all <= Millis::from_secs(600), "{after}: {:?} of an hour", watch.all);
+        let said: Vec<String> =
+            rig.notices().iter().filter(|one| one.level() != Level::Debug).map(ToString::to_string).collect();
+        assert!(said.len() <= 4, "{after}: {said:#?}");
+        assert_eq!(said.iter().filter(|text| text.contains("something else writes")).count(), 1, "{after}: {said:#?}");
+        // In trust again after it has kept its setpoint for ten minutes.
+        rig.fake.reverts = None;
+        rig.events.clear();
+        rig.run(Millis::from_secs(1_000));
+        let back = |notice: &&&Notice| matches!(notice, Notice::Trouble(Trouble::TakenBack { .. }));
+        assert_eq!(rig.notices().iter().filter(back).count(), 1, "{after}: {:?}", rig.notices());
+    }
+    // A power cut raises it too, once.
+    let mut rig = Rig::charging_at(0x107, 10);
+    rig.fake.power_cycle();
+    rig.run(Millis(20_000));
+    assert_eq!((rig.report().link, rig.fake.holding[&261]), (Link::Online, 100));
+    assert!(!rig.notices().iter().any(|notice| matches!(notice, Notice::Trouble(_))), "{:?}", rig.notices());
 }
 
 #[test]
@@ -211,7 +249,7 @@ fn what_is_said_of_a_wallbox_that_refuses_is_true() {
         rig.amps(0);
         rig.run(Millis(60_000));
         let said: Vec<String> = rig.notices().iter().map(ToString::to_string).collect();
-        assert!(said.iter().any(|text| text.contains("left alone for at least 35 s")), "{said:?}");
+        assert!(said.iter().any(|text| text.contains("silent for at least 35 s")), "{said:?}");
         assert!(!said.iter().any(|text| text.contains("no charging")), "{said:?}");
         assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, Some(Fault::Unusable)), "{ill:?}");
         assert_eq!(rig.report().setpoint, None);
