@@ -4,7 +4,7 @@ use std::fmt;
 
 use control::{Milliamps, Millis};
 
-use super::Level;
+use super::{Level, Subject};
 
 /// News of a wallbox that does not do what it should. Edges, as all notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,15 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// What it is about.
+    pub const fn subject(&self) -> Subject {
+        match self {
+            Self::Useless { .. } | Self::LeftAlone { .. } | Self::TakenBack { .. } => Subject::Link,
+            Self::Unreliable { .. } | Self::Reliable => Subject::Reliability,
+            Self::FoundLocked { .. } | Self::StaysLocked { .. } => Subject::Lock,
+        }
+    }
+
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {
