@@ -1,7 +1,7 @@
 //! `surplusd` charges an electric car from the sun. In reading order:
 //! `config` (the file), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop), `journal` (what it did, and why),
 //! `relay` (Pico W relays), `sim` (everything simulated), `simulate` (the controller on it in virtual time), `tls` (certificates), `cli` (commands),
-//! `regular` (files that a user names).
+//! `regular` (files that a user names), `rate` (how often something is done or said).
 
 pub mod charger;
 pub mod cli;
@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod journal;
 pub mod mqtt;
+pub mod rate;
 pub mod regular;
 pub mod relay;
 pub mod sim;

@@ -23,9 +23,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Driver, Event, Input, Level, Notice};
 use super::line::{Done, Line, LineEvent, LineNotice};
+use super::log::{Entry, Log};
 use super::profile::{LinkDefaults, Profile};
 use crate::config::{ChargerSetup, LinkConfig};
 use crate::daemon::clock::Clock;
+use crate::rate::left_out;
 use crate::relay::Ask;
 use contact::Contacts;
 pub use once::OneShot;
@@ -51,7 +53,7 @@ pub enum BusCommand {
 pub enum BusEvent {
     /// News of a charger for the controller.
     Report(ChargerReport),
-    /// News of a charger for people; already logged.
+    /// News of a charger for people. The log has it already, the daemon leaves it at that; for other hosts and the tests.
     Notice {
         /// Which charger.
         charger: ChargerId,
@@ -186,6 +188,7 @@ pub fn spawn(
         io: None,
         wire: Some(Wire::closed()),
         remarked: Vec::new(),
+        log: Log::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
@@ -216,6 +219,8 @@ struct Worker {
     wire: Option<Wire>,
     /// When a remark of each kind was last said.
     remarked: Vec<(Remark, Tick)>,
+    /// Which notices were written.
+    log: Log,
 }
 
 impl Worker {
@@ -235,7 +240,10 @@ impl Worker {
                 self.io = Some(Box::pin(wire.perform(op, Arc::clone(&self.target), self.clock)));
                 continue;
             }
-            let deadline = self.line.poll_timeout(now);
+            while let Some(entry) = self.log.poll(now) {
+                self.write(&entry);
+            }
+            let deadline = [self.line.poll_timeout(now), self.log.poll_timeout()].into_iter().flatten().min();
             let clock = self.clock;
             tokio::select! {
                 biased;
@@ -264,6 +272,9 @@ impl Worker {
         // Close before saying so: whoever waits may want to open it.
         self.io = None;
         self.wire = None;
+        while let Some(entry) = self.log.poll_last() {
+            self.write(&entry);
+        }
         self.emit(BusEvent::Ended).await;
     }
 
@@ -289,7 +300,9 @@ impl Worker {
             match event {
                 LineEvent::Line(notice) => self.log_line(&notice),
                 LineEvent::Charger(charger, Event::Notice(notice)) => {
-                    self.log(charger, &notice);
+                    if let Some(entry) = self.log.take(charger, notice.clone(), self.clock.now()) {
+                        self.write(&entry);
+                    }
                     self.emit(BusEvent::Notice { charger, notice }).await;
                 }
                 LineEvent::Charger(charger, Event::Contact(what)) => self.contacts.ask(charger, what),
@@ -311,12 +324,13 @@ impl Worker {
         }
     }
 
-    fn log(&self, charger: ChargerId, notice: &Notice) {
-        let name = self.names.get(&charger).map_or("?", String::as_str);
+    fn write(&self, entry: &Entry) {
+        let name = self.names.get(&entry.charger).map_or("?", String::as_str);
+        let (notice, rest) = (&entry.notice, left_out(entry.left_out));
         match notice.level() {
-            Level::Debug => tracing::debug!(charger = name, "charger {name}: {notice}"),
-            Level::Info => tracing::info!(charger = name, "charger {name}: {notice}"),
-            Level::Warn => tracing::warn!(charger = name, "charger {name}: {notice}"),
+            Level::Debug => tracing::debug!(charger = name, "charger {name}: {notice}{rest}"),
+            Level::Info => tracing::info!(charger = name, "charger {name}: {notice}{rest}"),
+            Level::Warn => tracing::warn!(charger = name, "charger {name}: {notice}{rest}"),
         }
     }
 

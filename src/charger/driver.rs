@@ -50,7 +50,7 @@ use found_locked::FoundLocked;
 pub use interface::{Event, Input, Why};
 use kept::Kept;
 use left_alone::LeftAlone;
-pub use notice::{Level, Notice, Sign};
+pub use notice::{Level, Notice, Sign, Subject};
 use phases::{Ask, Phases};
 use poll::Measured;
 use pulse::Pulse;

@@ -54,6 +54,10 @@ pub(crate) struct FakeBox {
     pub(crate) garbled: bool,
     /// Does what it is told, and the answer to each request of that number (every second one for 2) is lost.
     pub(crate) every: Option<usize>,
+    /// So long after each write its setpoint is the maximum again.
+    pub(crate) reverts: Option<Millis>,
+    /// Its setpoint was last written then.
+    set_at: Tick,
     /// Requests so far.
     turn: usize,
     /// Every write that reached it.
@@ -103,6 +107,8 @@ impl FakeBox {
             exception: None,
             garbled: false,
             every: None,
+            reverts: None,
+            set_at: Tick(0),
             turn: 0,
             writes: vec![],
             requests: vec![],
@@ -141,6 +147,9 @@ impl FakeBox {
 
     /// What goes by time: the car, and the switch.
     fn pass(&mut self, now: Tick) {
+        if let Some(setpoint) = self.setpoint(now) {
+            self.holding.insert(261, setpoint);
+        }
         if let Some(car) = self.car {
             let offered = self.holding[&261];
             let stopped = if offered > 0 { None } else { Some(self.stopped.unwrap_or(now)) };
@@ -177,7 +186,12 @@ impl FakeBox {
     pub(crate) fn offers(&self, now: Tick) -> u16 {
         let limit = u64::from(self.holding[&257]);
         let expired = limit > 0 && now.since(self.fed) > Millis(limit);
-        if expired { self.holding[&262] } else { self.holding[&261] }
+        if expired { self.holding[&262] } else { self.setpoint(now).unwrap_or_default() }
+    }
+
+    fn setpoint(&self, now: Tick) -> Option<u16> {
+        let reverted = self.reverts.is_some_and(|after| now.since(self.set_at) >= after);
+        self.holding.get(&261).map(|held| if reverted { 160 } else { *held })
     }
 
     pub(crate) fn count_writes(&self, address: u16) -> usize {
@@ -240,6 +254,9 @@ impl FakeBox {
                 }
                 if !self.stubborn.contains(&addr) {
                     self.holding.insert(addr, value);
+                    if addr == 261 {
+                        self.set_at = now;
+                    }
                     if addr == 501 {
                         self.begin_switch(value, now);
                     }

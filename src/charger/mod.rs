@@ -7,6 +7,7 @@ pub mod bus;
 pub mod codec;
 pub mod driver;
 pub mod line;
+mod log;
 pub mod profile;
 
 #[cfg(test)]

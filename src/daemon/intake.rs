@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::mqtt::command::Commands;
 use crate::mqtt::input::Inputs;
-use crate::mqtt::rate::{Lines, Pace, excerpt, left_out};
 use crate::mqtt::refresh::{Requests, Verdict};
+use crate::rate::{Lines, Pace, excerpt, left_out};
 
 /// Readings of one source handed on at once, and then one for each span: no meter needs more to follow the sun.
 const READINGS: (u32, Millis) = (10, Millis::from_secs(1));

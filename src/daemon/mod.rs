@@ -34,7 +34,7 @@ use crate::config::{Config, LinkConfig};
 use crate::journal::Journal;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::{self, Link, LinkSetup};
-use crate::mqtt::rate::Lines;
+use crate::rate::Lines;
 use crate::relay::Relays;
 use clock::Clock;
 use desk::Desk;

@@ -13,8 +13,8 @@ use super::published::Published;
 use super::remarks::Remarks;
 use crate::config::PublishConfig;
 use crate::mqtt::link::Link;
-use crate::mqtt::rate::{Lines, left_out};
 use crate::mqtt::state;
+use crate::rate::{Lines, left_out};
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use super::{BUS_EVENTS, Control, Daemon, Ended, STORE_PAUSE, TURN_MAX, link_setu
 use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
 use crate::config::{Config, LinkConfig};
 use crate::mqtt::link::{self, Event};
-use crate::mqtt::rate::left_out;
+use crate::rate::left_out;
 
 /// A line that is closed gets this long for its safe current.
 const LINES_END: Duration = Duration::from_secs(3);

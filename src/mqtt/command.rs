@@ -6,7 +6,7 @@ use control::{ChargerId, Command, Milliamps, Mode};
 use thiserror::Error;
 
 use super::decimal::Decimal;
-use super::rate::excerpt;
+use crate::rate::excerpt;
 
 #[cfg(test)]
 mod tests;

@@ -15,11 +15,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::input::MAX_PAYLOAD;
-use super::rate::{Lines, left_out};
 use super::session::{Action, Notice, PublishError, Session, Signal, Topics};
 use super::trouble::{DownKind, Trouble};
 use crate::config::MqttConfig;
 use crate::daemon::clock::Clock;
+use crate::rate::{Lines, left_out};
 
 mod classify;
 mod connection;

@@ -6,7 +6,6 @@ pub mod command;
 mod decimal;
 pub mod input;
 pub mod link;
-pub mod rate;
 pub mod refresh;
 pub mod session;
 pub mod state;

@@ -5,8 +5,8 @@ use control::{Link, Millis, Tick};
 use super::connect::Step;
 use super::kept::Seen;
 use super::{
-    ASLEEP_RETRY, BACKOFF_MAX, CHECK_EVERY, Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Sign,
-    Stage, StandbyState, Trouble, Which,
+    ASLEEP_RETRY, BACKOFF_MAX, CHECK_EVERY, Driver, Event, FAILURES_MAX, Job, Notice, RETRY, Sign, Stage, StandbyState,
+    Trouble, Which,
 };
 use crate::charger::codec::{Failure, Outcome};
 
@@ -124,7 +124,7 @@ impl Driver {
     /// The answer to reading a kept register (`None`: declined). Always true: declining is an answer.
     pub(super) fn kept_answer(&mut self, which: Which, words: Option<&[u16]>, now: Tick) -> bool {
         match which {
-            Which::Setpoint => self.readback_at = now + READBACK_EVERY,
+            Which::Setpoint => self.readback_at = now + self.readback_every(now),
             Which::Watchdog => self.check_at = now + CHECK_EVERY,
             Which::FailSafe => {}
         }
@@ -134,13 +134,20 @@ impl Driver {
             return true;
         };
         self.alone.saw(which, value, now);
-        let wanted_before = self.kept(which).known() == Some(self.wanted(which));
+        let before = self.kept(which).known();
+        let wanted_before = before == Some(self.wanted(which));
         match self.kept(which).read(value) {
             Seen::Proven if which == Which::Setpoint => {
                 self.notice(Notice::SetpointProven { setpoint: self.profile.decode_current(value) });
                 self.poll_at = now;
             }
-            Seen::Mismatch => self.judge(which, now),
+            Seen::Mismatch => {
+                if which == Which::Setpoint {
+                    self.stays_high(value, now);
+                }
+                self.judge(which, now);
+            }
+            Seen::Changed if which == Which::Setpoint && before < Some(value) && self.rose_again(value, now) => {}
             Seen::Changed if which == Which::Setpoint => self.power_cycle(Sign::SetpointChanged, now),
             Seen::Changed if wanted_before => self.power_cycle(Sign::SettingsLost, now),
             Seen::Plain | Seen::Proven | Seen::Changed => {}
@@ -177,6 +184,9 @@ impl Driver {
     pub(super) fn power_cycle(&mut self, sign: Sign, now: Tick) {
         self.setpoint.forget();
         self.fail_safe.forget();
+        if sign == Sign::CounterBack {
+            self.alone.rose_at = None;
+        }
         if sign != Sign::SettingsLost {
             self.watchdog.forget();
         }

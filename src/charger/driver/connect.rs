@@ -4,7 +4,7 @@ use control::{Link, Milliamps, Tick};
 
 use super::answers::Cause;
 use super::phases::Ask;
-use super::{Driver, Event, Job, Notice, Stage, StandbyState, Trouble, Which, read};
+use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which, read};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
 
@@ -141,7 +141,7 @@ impl Driver {
         self.stage = Stage::Running;
         self.backoff = super::RETRY;
         self.poll_at = now + self.poll_every;
-        self.readback_at = now + super::READBACK_EVERY;
+        self.readback_at = now + self.readback_every(now);
         self.check_at = now + super::CHECK_EVERY;
         let link = if self.controllable() { Link::Online } else { Link::ReadOnly };
         let first = !std::mem::replace(&mut self.met, true);
@@ -150,10 +150,9 @@ impl Driver {
             self.phases_missing();
         }
         let lost_at = self.lost_at.take();
-        let controllable = self.controllable();
-        if let Some(since) = self.alone.connected(controllable) {
-            self.notice(Notice::Trouble(Trouble::TakenBack { after: now.since(since) }));
-        } else if let Some(lost_at) = lost_at {
+        if self.connected_again(now)
+            && let Some(lost_at) = lost_at
+        {
             self.notice(Notice::Recovered { after: now.since(lost_at) });
         }
         self.reliability.begin();

@@ -10,6 +10,8 @@
 //!   └───────────────────────── proven ──────────────────────────────────┘   └──────────── pause ────────────┘
 //! ```
 //! Proof is a reading of the setpoint register that shows no more than what is wanted now; without one the wallbox may have its maximum.
+//! Nor does a reading prove anything of a setpoint that rises by itself again and again: something else writes it, or the wallbox does not
+//! keep it. Such a wallbox is left alone too, and what follows a try is a trial: it counts as taken back once nothing has risen for a while.
 //! A try writes the current that is certainly not too high (the least of the ordered and the safe one) without waiting for proof, then
 //! reads it back. The pause after it is longer than the wallbox's watchdog, counted from the last moment at which the wallbox may have
 //! heard us, so that the watchdog acts. Where the watchdog register was never read, the longest time that it can hold is assumed.
@@ -35,6 +37,11 @@ const FALLEN: Millis = Millis::from_secs(3);
 const LEAD: Millis = Millis::from_secs(5);
 /// A pause is half of the time for which the wallbox could not be controlled, and at most this: each try may let it charge again.
 const PAUSE_MAX: Millis = Millis::from_secs(300);
+/// A setpoint that rises by itself twice within this time is not kept. A power cut can raise it once; it is longer than the longest pause, so
+/// that a try does not make it forgotten.
+const RISES_WITHIN: Millis = Millis(2 * PAUSE_MAX.0);
+/// The setpoint is read back this often after a try, if it rose by itself before.
+const TRIAL_READBACK_EVERY: Millis = Millis::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -73,6 +80,10 @@ pub(super) struct LeftAlone {
     /// It could not be controlled since.
     since: Option<Tick>,
     said: bool,
+    /// Its setpoint last rose by itself, above what was wanted.
+    pub(super) rose_at: Option<Tick>,
+    /// What is read of its setpoint proves nothing before the wallbox was left in silence.
+    distrusted: bool,
     /// It could be told a current once: whatever it says of its layout now, it is no wallbox that can only be watched.
     controllable: bool,
     /// Its last answer, if it gives any, did not help.
@@ -93,6 +104,8 @@ impl LeftAlone {
             spoken_at: None,
             since: None,
             said: false,
+            rose_at: None,
+            distrusted: false,
             controllable: false,
             useless: false,
             watchdog: None,
@@ -127,12 +140,9 @@ impl LeftAlone {
         self.state = State::Near;
     }
 
-    /// It has connected; since when it could not be controlled, if that was said.
-    pub(super) const fn connected(&mut self, controllable: bool) -> Option<Tick> {
-        self.controllable |= controllable;
-        self.useless = false;
-        let since = self.since.take();
-        if std::mem::replace(&mut self.said, false) { since } else { None }
+    /// Whether its setpoint has risen by itself lately.
+    fn rose_lately(&self, now: Tick) -> bool {
+        self.rose_at.is_some_and(|at| now.since(at) < RISES_WITHIN)
     }
 }
 
@@ -157,6 +167,45 @@ impl Driver {
         self.profile.encode_current(ordered.min(self.safe_current), self.box_max)
     }
 
+    /// The setpoint has risen by itself to this raw value. True if it is more than wanted and did so before: no power cut, then.
+    pub(super) fn rose_again(&mut self, raw: u16, now: Tick) -> bool {
+        if self.target().is_none_or(|wanted| raw <= wanted) {
+            return false;
+        }
+        self.alone.distrusted = self.alone.rose_lately(now);
+        self.alone.rose_at = Some(now);
+        self.alone.distrusted
+    }
+
+    /// The setpoint was written in vain, three times, and this raw value is what it holds.
+    pub(super) fn stays_high(&mut self, raw: u16, now: Tick) {
+        if self.setpoint.gave_up() && self.target().is_some_and(|wanted| raw > wanted) {
+            self.alone.rose_at = Some(now);
+        }
+    }
+
+    /// It has connected; false if it comes back from being left alone, which is said in its own words.
+    pub(super) fn connected_again(&mut self, now: Tick) -> bool {
+        self.alone.controllable |= self.controllable();
+        self.alone.useless = false;
+        let said = self.alone.said;
+        self.take_back(now);
+        !said
+    }
+
+    /// It can be controlled again, once nothing speaks against it any more.
+    fn take_back(&mut self, now: Tick) {
+        if self.stage != Stage::Running || self.alone.rose_lately(now) {
+            return;
+        }
+        let since = self.alone.since.take();
+        if std::mem::replace(&mut self.alone.said, false)
+            && let Some(since) = since
+        {
+            self.notice(Notice::Trouble(Trouble::TakenBack { after: now.since(since) }));
+        }
+    }
+
     /// Whether its layout has no setpoint: it can only be watched, and is.
     pub(super) fn only_watched(&self) -> bool {
         self.layout != Layout(0) && !self.controllable() && !self.alone.controllable
@@ -167,7 +216,7 @@ impl Driver {
         let bound = self.order.is_some() && self.ending.is_none() && !self.only_watched();
         let fresh = self.lapsed || now.since(self.alone.read_at) <= FRESH;
         let low = self.setpoint.known().is_some_and(|known| self.target().is_none_or(|wanted| known <= wanted));
-        !bound || (fresh && low)
+        !bound || (fresh && low && !self.alone.distrusted)
     }
 
     /// How long its watchdog may take at most. A power cut may have brought the default back, and a write that was not read back either
@@ -185,7 +234,19 @@ impl Driver {
     }
 
     fn proof_within(&self) -> Millis {
-        Millis(u64::from(self.watchdog_ms)).max(PROOF_MIN)
+        // After a try there is little trust.
+        let usual = Millis(u64::from(self.watchdog_ms)).max(PROOF_MIN);
+        if self.alone.since.is_some() { PROOF_MIN } else { usual }
+    }
+
+    /// How often the setpoint is read back although nothing suggests a change.
+    pub(super) fn readback_every(&self, now: Tick) -> Millis {
+        if self.on_trial(now) { TRIAL_READBACK_EVERY } else { READBACK_EVERY }
+    }
+
+    /// Whether it comes back from being left alone because its setpoint had risen by itself.
+    fn on_trial(&self, now: Tick) -> bool {
+        self.alone.since.is_some() && self.alone.rose_lately(now)
     }
 
     /// Whether it falls back by itself, as far as that was ever read.
@@ -217,11 +278,14 @@ impl Driver {
             State::Near => {
                 if self.must_be_left(now) {
                     self.leave(now);
+                } else {
+                    self.take_back(now);
                 }
             }
             State::Silent { until } if now >= until && self.line_up && !self.lapsed => {
                 self.alone.state = State::Trying(Try::Setpoint);
                 self.alone.useless = false;
+                self.alone.distrusted = false;
                 self.retry_at = now;
             }
             State::Trying(_) | State::Silent { .. } => {}
@@ -242,12 +306,13 @@ impl Driver {
             return false;
         }
         let idle = self.settings_job().is_none() && !self.pulse.wants_unlock(now, self.lapsed);
-        let refuses = running && self.setpoint.gave_up() && idle;
+        let refuses = running && (self.setpoint.gave_up() || self.alone.distrusted) && idle;
         refuses || now.since(self.alone.proven_at) >= self.proof_within()
     }
 
     /// Tells it a low current without waiting for proof, and is silent from then on.
     fn leave(&mut self, now: Tick) {
+        let again = self.alone.since.is_some() || self.alone.rose_lately(now);
         self.alone.state = State::Trying(Try::Setpoint);
         self.alone.since.get_or_insert(now);
         self.alone.useless |= self.stage == Stage::Running;
@@ -263,12 +328,15 @@ impl Driver {
         if !asleep && !self.alone.said {
             self.alone.said = true;
             self.notice(Notice::Trouble(Trouble::LeftAlone {
+                rises: self.alone.distrusted.then_some(self.profile.set_current.register.address),
                 wanted: self.target().map(|raw| self.profile.decode_current(raw)),
                 told: self.profile.decode_current(self.certainly_not_too_high()),
                 silence: self.silence(),
                 falls_to: self.falls_back().then_some(self.safe_current),
             }));
         }
+        // A reading has been trusted before, and what followed was no better: silence comes first.
+        self.alone.distrusted |= again;
         let report = self.silent_report(now);
         self.say(Event::Report(report));
     }

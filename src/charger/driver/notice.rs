@@ -159,7 +159,53 @@ pub enum Level {
     Warn,
 }
 
+/// What a notice is about: of many notices on one subject the newest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// Whether it can be reached and controlled.
+    Link,
+    /// How many of its answers are lost.
+    Reliability,
+    /// What its car does.
+    State,
+    /// What it keeps of what is written.
+    Settings,
+    /// Whether there are decisions.
+    Orders,
+    /// Its lock.
+    Lock,
+    /// How many phases it has.
+    Phases,
+    /// The contact that switches them.
+    Contact,
+}
+
 impl Notice {
+    /// What it is about; `None` for what is said only to those who look closely.
+    pub const fn subject(&self) -> Option<Subject> {
+        Some(match self {
+            Self::SetpointProven { .. } => return None,
+            Self::Connected { .. }
+            | Self::ReadOnly { .. }
+            | Self::LinkLost { .. }
+            | Self::Asleep
+            | Self::Recovered { .. } => Subject::Link,
+            Self::Trouble(trouble) => trouble.subject(),
+            Self::State { .. } => Subject::State,
+            Self::Refused { .. } | Self::PowerCycle { .. } | Self::Restored => Subject::Settings,
+            Self::Lapsed { .. } | Self::Resumed => Subject::Orders,
+            Self::WakeStarted | Self::WakeEnded | Self::WakeImpossible | Self::Unlocked => Subject::Lock,
+            Self::NoPhaseSwitch
+            | Self::PhasesChanging { .. }
+            | Self::PhasesChanged { .. }
+            | Self::PhasesRefused { .. }
+            | Self::PhasesNotConfirmed { .. }
+            | Self::PhasesUnknown
+            | Self::PhasesKnown { .. } => Subject::Phases,
+            Self::ContactLost { .. } | Self::ContactBack => Subject::Contact,
+        })
+    }
+
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {

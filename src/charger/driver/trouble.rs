@@ -4,7 +4,7 @@ use std::fmt;
 
 use control::{Milliamps, Millis};
 
-use super::Level;
+use super::{Level, Subject};
 
 /// News of a wallbox that does not do what it should. Edges, as all notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,10 @@ pub enum Trouble {
         /// The Modbus exception code; `None` where the answer makes no sense.
         exception: Option<u8>,
     },
-    /// No setpoint as low as wanted can be read back: the wallbox is told a low one without proof, and left alone.
+    /// No setpoint as low as wanted can be read back, or none that stays: the wallbox is told a low one without proof, and left alone.
     LeftAlone {
+        /// The register of the setpoint, if that rises by itself after it was read back.
+        rises: Option<u16>,
         /// The setpoint that is wanted; `None` while the one that is found would be kept.
         wanted: Option<Milliamps>,
         /// What it is told.
@@ -60,6 +62,15 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// What it is about.
+    pub const fn subject(&self) -> Subject {
+        match self {
+            Self::Useless { .. } | Self::LeftAlone { .. } | Self::TakenBack { .. } => Subject::Link,
+            Self::Unreliable { .. } | Self::Reliable => Subject::Reliability,
+            Self::FoundLocked { .. } | Self::StaysLocked { .. } => Subject::Lock,
+        }
+    }
+
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {
@@ -79,25 +90,28 @@ impl fmt::Display for Trouble {
             Self::Useless { asked, exception } => {
                 match exception {
                     Some(code) => write!(f, "answers, but declines to {asked} (Modbus exception {code})")?,
-                    None => write!(f, "answers, but with nonsense when asked to {asked}")?,
+                    None => write!(f, "answers, but its answer to \"{asked}\" makes no sense")?,
                 }
-                f.write_str(
-                    ": it cannot be used like that; check `profile` and `unit`, and read it with `surplusd probe`",
-                )
+                f.write_str(": check `profile` and `unit`, and read it with `surplusd probe`")
             }
-            Self::LeftAlone { wanted, told, silence, falls_to } => {
-                match wanted {
-                    Some(wanted) => write!(f, "no setpoint of at most {wanted} could be read back")?,
-                    None => f.write_str("its setpoint could not be read back")?,
+            Self::LeftAlone { rises, wanted, told, silence, falls_to } => {
+                match (rises, wanted) {
+                    (Some(address), _) => write!(
+                        f,
+                        "something else writes its setpoint (register {address}), or the wallbox does not keep it: look for another master \
+                         on the line"
+                    )?,
+                    (None, Some(wanted)) => write!(f, "does not confirm a setpoint of {wanted} or less")?,
+                    (None, None) => f.write_str("does not let its setpoint be read back")?,
                 }
                 write!(
                     f,
-                    ": told {told} without proof, and left alone for at least {silence} before each further try, "
+                    ". {told} was sent anyway; surplusd now stays silent for at least {silence} between attempts, so that its own watchdog "
                 )?;
                 match falls_to {
-                    Some(current) => write!(f, "so that its own watchdog takes it down to {current}"),
+                    Some(current) => write!(f, "lowers it to {current}"),
                     None => f.write_str(
-                        "so that its own watchdog can act; that watchdog was never read back: look whether it charges",
+                        "can act; its watchdog was never confirmed: check at the wallbox whether it is charging",
                     ),
                 }
             }

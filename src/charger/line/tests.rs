@@ -6,7 +6,9 @@ use control::{Link, Milliamps, Order};
 
 use super::*;
 use crate::charger::codec::{Flaw, Operation};
+use crate::charger::driver::Level;
 use crate::charger::fake_box::FakeBox;
+use crate::charger::log::Log;
 use crate::charger::profile;
 use crate::config::{ChargerSetup, LinkConfig};
 
@@ -21,6 +23,8 @@ struct Rig {
     spoil: VecDeque<Failure>,
     /// What opening ends with.
     open: Option<OpenError>,
+    /// Loses every second answer, at random.
+    loss: Option<fastrand::Rng>,
 }
 
 impl Rig {
@@ -42,7 +46,7 @@ impl Rig {
             |unit: &u8| (ChargerId(*unit), Driver::new(ChargerId(*unit), &setup(*unit), profile.clone(), Tick(1)));
         let line = Line::new(units.iter().map(driver).collect(), profile.link, Tick(1));
         let boxes = units.iter().map(|unit| (*unit, FakeBox::new(0x107))).collect();
-        Self { line, boxes, now: Tick(1), ops: vec![], events: vec![], spoil: VecDeque::new(), open: None }
+        Self { line, boxes, now: Tick(1), ops: vec![], events: vec![], spoil: VecDeque::new(), open: None, loss: None }
     }
 
     fn order(&mut self, unit: u8, amps: u32, span: Millis) {
@@ -70,7 +74,10 @@ impl Rig {
                 if let Some(failure) = self.spoil.pop_front() {
                     (Done::Ended(Outcome::Failed(failure)), reply)
                 } else {
-                    let outcome = self.boxes.get_mut(&request.unit).unwrap().answer(request, self.now);
+                    let mut outcome = self.boxes.get_mut(&request.unit).unwrap().answer(request, self.now);
+                    if self.loss.as_mut().is_some_and(fastrand::Rng::bool) {
+                        outcome = Outcome::Failed(Failure::Timeout);
+                    }
                     let silent = matches!(outcome, Outcome::Failed(_));
                     (Done::Ended(outcome), if silent { reply } else { Millis(40) })
                 }
@@ -313,4 +320,46 @@ fn a_line_that_comes_and_goes_between_answers_is_said_to_do_so() {
     rig.events.clear();
     rig.run(Millis(150_000));
     assert_eq!(rig.line_notices().last(), Some(&LineNotice::Down(OpenError::Missing)));
+}
+
+/// Lines of log that six hours of this make.
+fn written(mut rig: Rig, mut each: impl FnMut(&mut Rig)) -> usize {
+    let mut log = Log::default();
+    let mut count = 0;
+    rig.order(1, 10, Millis(100_000_000));
+    let end = rig.now + Millis::from_secs(6 * 3_600);
+    let mut news = vec![];
+    while rig.now < end {
+        each(&mut rig);
+        rig.step(end);
+        for event in rig.events.drain(..) {
+            if let LineEvent::Charger(charger, Event::Notice(notice)) = event {
+                news.extend(log.take(charger, notice, rig.now));
+            }
+        }
+        news.extend(log.poll(rig.now));
+        count += news.drain(..).filter(|entry| entry.notice.level() != Level::Debug).count();
+    }
+    count
+}
+
+#[test]
+fn whatever_comes_and_goes_a_charger_writes_some_lines_an_hour() {
+    let noisy = |count: usize| assert!(count < 250, "{count} lines in six hours");
+    // Every second answer is lost.
+    let rig = Rig { loss: Some(fastrand::Rng::with_seed(7)), ..Rig::new(&[1]) };
+    noisy(written(rig, |_| ()));
+    // The state toggles.
+    noisy(written(Rig::new(&[1]), |rig| {
+        rig.boxes.get_mut(&1).unwrap().state(4 + u16::try_from(rig.now.0 / 1_000 % 2).unwrap());
+    }));
+    // The line flaps.
+    let mut next = Tick(5_000);
+    let flap = |rig: &mut Rig| {
+        if rig.now >= next {
+            rig.spoil = [Failure::Gone].into();
+            next = rig.now + Millis(25_000);
+        }
+    };
+    noisy(written(Rig::new(&[1]), flap));
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Rejection;
 use super::news::{News, span};
 use crate::config::InputConfig;
-use crate::mqtt::rate::{Lines, excerpt};
+use crate::rate::{Lines, excerpt};
 
 /// Outages said at once, and then one for each span: some integrations blink at each poll.
 const OUTAGES_BURST: u32 = 6;

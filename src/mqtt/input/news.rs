@@ -4,7 +4,7 @@ use std::fmt;
 
 use control::{Millis, Source};
 
-use crate::mqtt::rate::left_out;
+use crate::rate::left_out;
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::mqtt::rate::excerpt;
 use crate::mqtt::trouble::{DownKind, Trouble};
+use crate::rate::excerpt;
 
 /// For each question.
 const LIMIT: Duration = Duration::from_secs(3);

@@ -65,6 +65,11 @@ impl Lines {
         self.bucket.take(now).then(|| std::mem::take(&mut self.left_out).saturating_sub(1))
     }
 
+    /// When a line may say how many were left out; `None` if none were.
+    pub fn due(&self) -> Option<Tick> {
+        (self.left_out > 0).then(|| self.bucket.next())
+    }
+
     /// The number of lines left out, as soon as a line may say so. To be asked from time to time.
     pub fn rest(&mut self, now: Tick) -> Option<u64> {
         (self.left_out > 0 && self.bucket.take(now)).then(|| std::mem::take(&mut self.left_out))
