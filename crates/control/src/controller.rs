@@ -32,6 +32,8 @@ const APPETITE_HOLDS: Millis = Millis::from_secs(600);
 const APPETITE_GROWS: Watts = Watts(500);
 /// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
 const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
+/// Within this, meters have been read anew and said again what has not changed: twice the interval of the slowest that are usual.
+const REREAD: Millis = Millis::from_secs(60);
 /// State of charge must fall this far below a line before the line counts as crossed back.
 const SOC_HYSTERESIS: u8 = 2;
 /// More than this many actions waiting means that the shell does not drain them.
@@ -174,6 +176,7 @@ impl Controller {
         let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
         Cars {
             unmoved_since: moved.map_or(Tick(0), |at| at + self.alignment.age_at_most()),
+            steady: moved.is_none_or(|at| self.now >= at + self.alignment.age_at_most() + REREAD),
             at_rest: !self.chargers.values().any(|charger| charger.on() || charger.is_drawing(self.now)),
         }
     }
@@ -378,6 +381,7 @@ impl Controller {
             stale_after: self.cadence.stale_after(&self.config.fail_safe),
             too_slow: self.cadence.too_slow(&self.config.fail_safe),
             off_grid: self.site.off_grid(),
+            unchanged: self.site.unchanged_for(self.now, &self.config),
         }
     }
 
@@ -385,7 +389,8 @@ impl Controller {
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc();
         let reserve = self.reserve(soc);
-        let battery_closed = self.drain.closed() || self.site.battery_closed_by_floor(&self.config);
+        let closed = self.drain.closed() || self.site.battery_closed_by_floor(&self.config);
+        let battery_closed = closed || self.site.off_grid();
         let has_battery = self.config.sources.contains_key(&Source::Battery);
         let belief = self.belief();
         for id in self.chargers.keys().copied().collect::<alloc::vec::Vec<_>>() {

@@ -274,6 +274,9 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     let age = situation.age();
     let policy = &situation.config.fail_safe;
     let minimum = charger.setpoint.min(charger.min());
+    if situation.battery_spent {
+        return without_battery(charger, situation);
+    }
     if age > policy.stop_after {
         let blind = policy.blind_solar.floor_to(charger.config.step);
         return if charger.on() && blind >= charger.min() {
@@ -299,9 +302,6 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     }
     if situation.trigger == Trigger::Time {
         return time_passes(charger, situation);
-    }
-    if situation.battery_spent {
-        return without_battery(charger, situation);
     }
     if charger.on() { go_on(charger, situation, trend) } else { start(charger, situation, trend) }
 }
@@ -421,6 +421,9 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
             return off(Reason::Doubted { doubt });
         }
         return off(not_enough(charger, situation, surplus, lines));
+    }
+    if let Some(age) = situation.belief.unchanged {
+        return off(Reason::Stale { age: coarse(age) });
     }
     let starts = charger.starts.count(situation.now);
     if starts >= situation.config.solar.starts_per_day_max {

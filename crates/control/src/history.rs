@@ -20,8 +20,9 @@ const STEADY: Watts = Watts(150);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PowerHistory {
     entries: VecDeque<(Tick, Watts)>,
-    /// Since when the power is what it is, and what it was then.
-    level: Option<(Tick, Watts)>,
+    /// What the power is, within [`STEADY`], and when it last came to that; a charger that is met at rest has not moved.
+    level: Watts,
+    moved_at: Option<Tick>,
     /// From then on what is known of the power is what was drawn.
     clear_since: Tick,
     measured: bool,
@@ -29,7 +30,7 @@ pub(crate) struct PowerHistory {
 
 impl PowerHistory {
     pub(crate) const fn new() -> Self {
-        Self { entries: VecDeque::new(), level: None, clear_since: Tick(0), measured: false }
+        Self { entries: VecDeque::new(), level: Watts::ZERO, moved_at: None, clear_since: Tick(0), measured: false }
     }
 
     /// The charger is measured, or no longer. What it draws unseen shows in the meters and not here, and what it is found to draw has
@@ -59,8 +60,9 @@ impl PowerHistory {
             self.entries.pop_front();
         }
         self.entries.push_back((at, power));
-        if self.level.is_none_or(|(_, level)| (power - level).0.saturating_abs() > STEADY.0) {
-            self.level = Some((at, power));
+        if (power - self.level).0.saturating_abs() > STEADY.0 {
+            self.level = power;
+            self.moved_at = Some(at);
         }
     }
 
@@ -77,9 +79,9 @@ impl PowerHistory {
         self.entries.back().is_some_and(|newest| at.since(newest.0) <= FORGET_AFTER)
     }
 
-    /// When the power last moved by more than [`STEADY`]; `None` before the first reading.
+    /// When the power last moved by more than [`STEADY`]; `None` if it never did.
     pub(crate) fn moved_at(&self) -> Option<Tick> {
-        self.level.map(|(at, _)| at)
+        self.moved_at
     }
 
     /// All readings, the newest first.

@@ -2,10 +2,11 @@
 //!
 //! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for later subscribers. So the silence
 //! of one topic is not staleness: a live message of a group proves the held values of the group. Three limits apply:
-//! - A burst that only repeats known values is no sign of life while a car charges, and for a few minutes only while none does: a broker
-//!   that is restarted behind a bridge replays its stored values that way. It is one if its publisher was seen, time after time, to
-//!   repeat values that stay the same besides others that change.
-//! - A held value of the net draw does not outlive a move of the cars, which must change it.
+//! - A burst that only repeats known values is no sign of life while a car charges: a broker that is restarted behind a bridge replays its
+//!   stored values that way. It is one for some minutes if its publisher was seen to repeat values that stay the same besides others that
+//!   change, and for longer while no car charges, though nothing starts on it.
+//! - A held value of the net draw does not outlive a move of the cars, which must change it. Nor is its repetition a new measurement
+//!   before the meters have certainly been read again.
 //! - A stored value is not a measurement until live values of its group close the balance with it three times.
 //!
 //! Messages that come in one burst are one sample, which must not be counted twice.
@@ -31,8 +32,6 @@ use crate::units::{Millis, Percent, Tick, Watts};
 const POWERS: [Source; 4] = [Source::Grid, Source::Solar, Source::Battery, Source::Load];
 /// A stored value is confirmed when live values of its group closed the balance with it in so many samples.
 const CONFIRMED_BY: u8 = 3;
-/// So many bursts that repeat some powers and change others are a publisher's habit.
-const HABIT: u8 = 1;
 /// While no car charges, repeated values are a sign of life for this long after the last change.
 const REPEATS_COUNT_FOR: Millis = Millis::from_secs(1_800);
 /// Values of `grid-status` above zero mean that the house is on the grid.
@@ -70,6 +69,8 @@ pub(crate) struct Cars {
     pub(crate) unmoved_since: Tick,
     /// None of them may charge.
     pub(crate) at_rest: bool,
+    /// They have not moved for so long that meters which say the same as before were read anew.
+    pub(crate) steady: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(crate) struct Cars {
 struct Burst {
     since: Tick,
     spoke: BTreeSet<Source>,
+    /// Those of them that said something new, or could have.
+    told: BTreeSet<Source>,
     /// It is a sign of life.
     alive: bool,
     /// A power came again as it was, and one came changed.
@@ -109,9 +112,8 @@ pub(crate) struct Site {
     alive: BTreeMap<GroupId, Tick>,
     /// When a value of the group last changed.
     changed: BTreeMap<GroupId, Tick>,
-    /// How many bursts in a row repeated powers that stay the same besides others that change, by group. From [`HABIT`] on, a repetition
-    /// is nothing odd.
-    mixed: BTreeMap<GroupId, u8>,
+    /// Groups whose publisher repeats powers that stay the same, besides those that change: for it, a repetition is nothing odd.
+    repeating: BTreeSet<GroupId>,
     burst: Option<Burst>,
     range: Range,
     floor: Floor,
@@ -124,11 +126,11 @@ impl Site {
             held: BTreeMap::new(),
             alive: BTreeMap::new(),
             changed: BTreeMap::new(),
-            mixed: BTreeMap::new(),
+            repeating: BTreeSet::new(),
             burst: None,
             range: Range::new(),
             floor: Floor::new(),
-            cars: Cars { unmoved_since: Tick(0), at_rest: true },
+            cars: Cars { unmoved_since: Tick(0), at_rest: true, steady: true },
         }
     }
 
@@ -170,7 +172,7 @@ impl Site {
             return None;
         }
         let earlier = self.leave_burst(source, now, config);
-        self.take(source, value, group, now);
+        self.take(source, value, group, now, config);
         if source == Source::BatterySoc {
             self.floor.charge(value, config);
         }
@@ -185,25 +187,33 @@ impl Site {
     }
 
     /// A live value. In a burst that is a sign of life, all that speaks is live.
-    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick) {
+    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick, config: &Config) {
         let held = self.held.get(&source).copied();
         let same = held.is_some_and(|held| held.value == value);
         if !same || !self.changed.contains_key(&group) {
             self.changed.insert(group, now);
         }
-        let repeats = self.mixed.get(&group).is_some_and(|bursts| *bursts >= HABIT);
+        let repeats = self.repeating.contains(&group);
         let at_rest = self.cars.at_rest;
         let changed = self.changed.get(&group).map(|at| now.since(*at));
-        let lately = |age: Millis| age == Millis(0) || repeats || (at_rest && age <= REPEATS_COUNT_FOR);
+        let lately = |age: Millis| {
+            let habit = repeats && age <= config.fail_safe.stop_after;
+            age == Millis(0) || habit || (at_rest && age <= REPEATS_COUNT_FOR)
+        };
+        let of_cars = matches!(source, Source::Grid | Source::Battery | Source::Load);
         let burst = self.burst.get_or_insert_with(|| Burst {
             since: now,
             spoke: BTreeSet::new(),
+            told: BTreeSet::new(),
             alive: false,
             repeated: false,
             changed: false,
             sampled: false,
         });
         burst.spoke.insert(source);
+        if !same || !of_cars || self.cars.steady {
+            burst.told.insert(source);
+        }
         let power = POWERS.contains(&source);
         burst.repeated |= power && same && held.is_some_and(|held| held.quality == Quality::Live);
         burst.changed |= power && !same;
@@ -212,8 +222,10 @@ impl Site {
         self.held.entry(source).or_insert(stored).value = value;
         if burst.alive {
             self.alive.insert(group, now);
-            for (_, held) in self.held.iter_mut().filter(|(held, _)| burst.spoke.contains(held)) {
-                held.at = now;
+            for (source, held) in self.held.iter_mut().filter(|(held, _)| burst.spoke.contains(held)) {
+                if burst.told.contains(source) {
+                    held.at = now;
+                }
                 held.quality = Quality::Live;
             }
         }
@@ -285,6 +297,13 @@ impl Site {
         any([Source::Grid, Source::Battery]) && !indirect
     }
 
+    /// For how long no group that measures power has said anything new, if that is longer than data counts.
+    pub(crate) fn unchanged_for(&self, now: Tick, config: &Config) -> Option<Millis> {
+        let group = |source: &Source| config.sources.get(source).and_then(|group| self.changed.get(group));
+        let newest = POWERS.iter().filter_map(group).max()?;
+        Some(now.since(*newest)).filter(|age| *age > config.fail_safe.stop_after)
+    }
+
     /// An impossible value that still has an effect.
     pub(crate) fn doubt(&self, now: Tick) -> Option<Doubt> {
         self.range.doubt(now)
@@ -312,11 +331,10 @@ impl Site {
         for id in groups {
             let of_group = |source: &Source| group(source) == Some(id);
             let all = self.held.keys().filter(|source| of_group(source)).all(|source| burst.spoke.contains(source));
-            let bursts = self.mixed.entry(id).or_insert(0);
-            match (all, burst.repeated && burst.changed) {
-                (false, _) => *bursts = 0,
-                (true, true) => *bursts = bursts.saturating_add(1),
-                (true, false) => {}
+            if !all {
+                self.repeating.remove(&id);
+            } else if burst.repeated && burst.changed {
+                self.repeating.insert(id);
             }
         }
     }
@@ -351,17 +369,17 @@ impl Site {
         let idle = Held { value: 0, at: now, quality: Quality::Live };
         // A value that depends on what the cars draw holds until they move.
         let holds = |held: &Held| held.at >= self.cars.unmoved_since;
-        let spoke = |source| burst.spoke.contains(&source);
+        let told = |source| burst.told.contains(&source);
         let (grid, load, solar) = (live(Source::Grid), live(Source::Load), live(Source::Solar));
         let battery = if has_battery { live(Source::Battery) } else { Some(idle) };
         // Those that are read together are each other's witness: one of them that speaks proves the other.
         let together = config.sources.get(&Source::Grid) == config.sources.get(&Source::Battery);
-        let either = spoke(Source::Grid) || spoke(Source::Battery);
-        let current = |source: Source, held: &Held| spoke(source) || holds(held) || (together && either);
+        let either = told(Source::Grid) || told(Source::Battery);
+        let current = |source: Source, held: &Held| told(source) || holds(held) || (together && either);
         let direct = grid.zip(battery).filter(|(grid, battery)| {
             current(Source::Grid, grid) && (!has_battery || current(Source::Battery, battery))
         });
-        let indirect = load.zip(solar).filter(|(load, _)| spoke(Source::Load) || holds(load));
+        let indirect = load.zip(solar).filter(|(load, _)| told(Source::Load) || holds(load));
         let watts = |held: Option<Held>| held.map(|held| Watts(held.value));
         let by_stored = direct.is_none() && indirect.is_none();
         let unconfirmed = if by_stored { confirmed? } else { Sources::NONE };
@@ -408,7 +426,7 @@ impl Site {
         let stored = |held: &Held| held.quality != Quality::Live;
         let usable = |source: Source| {
             let held = self.held.get(&source)?;
-            let holds = source == Source::Solar || burst.spoke.contains(&source) || held.at >= self.cars.unmoved_since;
+            let holds = source == Source::Solar || burst.told.contains(&source) || held.at >= self.cars.unmoved_since;
             (holds || stored(held)).then_some((Watts(held.value), stored(held)))
         };
         let battery = if has_battery { usable(Source::Battery)? } else { (Watts::ZERO, false) };

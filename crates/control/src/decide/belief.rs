@@ -28,6 +28,8 @@ pub(crate) struct Belief {
     pub(crate) too_slow: Option<Millis>,
     /// The house runs from the home battery alone.
     pub(crate) off_grid: bool,
+    /// For how long the meters have only repeated themselves, if that is longer than data counts.
+    pub(crate) unchanged: Option<Millis>,
 }
 
 impl Belief {
