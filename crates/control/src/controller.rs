@@ -32,7 +32,7 @@ const APPETITE_HOLDS: Millis = Millis::from_secs(600);
 const APPETITE_GROWS: Watts = Watts(500);
 /// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
 const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
-/// Within this, meters have been read anew and said again what has not changed: twice the interval of the slowest that are usual.
+/// Within this, meters have been read anew and said again what has not changed; sooner where a quicker rhythm of theirs is known.
 const REREAD: Millis = Millis::from_secs(60);
 /// State of charge must fall this far below a line before the line counts as crossed back.
 const SOC_HYSTERESIS: u8 = 2;
@@ -174,9 +174,10 @@ impl Controller {
 
     fn cars(&self) -> Cars {
         let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
+        let reread = self.cadence.rhythm().map_or(REREAD, |every| REREAD.min(Millis(every.0.saturating_mul(2))));
         Cars {
             unmoved_since: moved.map_or(Tick(0), |at| at + self.alignment.age_at_most()),
-            steady: moved.is_none_or(|at| self.now >= at + self.alignment.age_at_most() + REREAD),
+            steady: moved.is_none_or(|at| self.now >= at + self.alignment.age_at_most() + reread),
             at_rest: !self.chargers.values().any(|charger| charger.on() || charger.is_drawing(self.now)),
         }
     }

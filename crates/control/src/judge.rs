@@ -155,13 +155,15 @@ impl Judge {
             doubt.get_or_insert(why);
         };
         let ways = grid.zip(battery).zip(load.zip(solar));
-        let off = self.balance.sample(ways.map(|((grid, battery), (load, solar))| {
+        let differ = ways.map(|((grid, battery), (load, solar))| {
             let (direct, indirect) = (grid + battery, load - solar);
-            net = net.max(direct.max(indirect));
             (indirect - direct, tolerance(direct, indirect, load) + evidence.spread)
-        }));
-        if off.is_none() {
-            net = evidence.net;
+        });
+        let off = self.balance.sample(differ, evidence.at);
+        if let Some(off) = off {
+            // Of the two ways the one that leaves less; where only one is known, the other is off by what it was.
+            let direct = grid.is_some() && battery.is_some();
+            net = net.max(if direct { net + off } else { net - off });
         }
         let lasting = self.balance.lasting().is_some();
         if let Some(power) = off {
@@ -170,13 +172,11 @@ impl Judge {
         if let (Some(grid), Some(battery)) = (grid, battery)
             && (off.is_none() || lasting)
         {
-            match self.battery.sample(evidence.at, (grid, battery), cars, evidence.moved) {
-                battery::Yield::Gives => {}
-                battery::Yield::Keeps => {
-                    net = net.max(grid + battery.positive());
-                    object(Trust::Believed, Doubt::BatteryFromGrid { grid, battery });
-                }
-            }
+            self.battery.sample(evidence.at, (grid, battery), cars, evidence.moved);
+        }
+        if let Some((grid, charging)) = self.battery.keeps() {
+            net = net + charging;
+            object(Trust::Believed, Doubt::BatteryFromGrid { grid, battery: -charging });
         }
         match self.response.sample(evidence) {
             response::Answer::Follows => {}

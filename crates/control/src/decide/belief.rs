@@ -1,6 +1,6 @@
 //! What the belief in the meters does to a decision: what is doubted lowers and never raises, and a silence is looked into.
 
-use super::{Decision, Situation, off};
+use super::{Decision, Situation, carries, off};
 use crate::charger::Charger;
 use crate::judge::{Doubt, Sources};
 use crate::reason::Reason;
@@ -78,6 +78,15 @@ pub(super) fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decis
     };
     let asking = matches!(reason, Reason::Asking { .. } | Reason::DataLost { .. });
     let quiet = age.0.saturating_mul(3) > situation.belief.stale_after.0.saturating_mul(2);
+    if let Reason::Holding { surplus, stop_below, left: Some(left), .. } = charger.reason
+        && quiet
+        && age >= left
+        && charger.min_on_left(situation.now, &situation.config.solar).is_none()
+        && carries(charger, situation).is_none()
+    {
+        // The surplus has stayed as it was for as long as was said.
+        return off(Reason::SunGone { surplus, stop_below });
+    }
     let lower = Milliamps(charger.setpoint.0.saturating_sub(ASKING_STEP.0)).max(charger.min());
     if quiet && !asking && charger.is_drawing(situation.now) && charger.setpoint > lower {
         return (lower, Reason::Asking { age: coarse(age) });
@@ -94,8 +103,12 @@ pub(super) const fn coarse(time: Millis) -> Millis {
 pub(super) fn refused(charger: &Charger, situation: &Situation<'_>, doubt: Doubt) -> Decision {
     let conclusive = match doubt {
         Doubt::CarNotSeen | Doubt::WrongSign => true,
-        Doubt::OutOfRange { .. }
-        | Doubt::Imbalance { .. }
+        // What it started on was of the same source, and most likely of the same kind.
+        Doubt::OutOfRange { .. } => {
+            let limit = situation.config.fail_safe.stop_after;
+            charger.started_at.is_some_and(|at| situation.now.since(at) < limit)
+        }
+        Doubt::Imbalance { .. }
         | Doubt::HouseProduces { .. }
         | Doubt::BatteryFromGrid { .. }
         | Doubt::Jump { .. }

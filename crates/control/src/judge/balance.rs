@@ -1,11 +1,14 @@
 //! Whether load, solar, grid and battery agree.
 
-use crate::units::Watts;
+use crate::units::{Millis, Tick, Watts};
 
 /// Meters that disagree by no more than this (plus a twentieth of the largest) agree.
 const TOLERANCE: Watts = Watts(300);
 /// A disagreement lasts from this many samples in a row: one may be meters read at different moments.
 pub(super) const LASTING: u8 = 3;
+/// Where one of the two ways is not known any more, a disagreement is remembered for so long: one that had lasted, and one that had not.
+const REMEMBERED: Millis = Millis::from_secs(3_600);
+const REMEMBERED_ONCE: Millis = Millis::from_secs(300);
 
 /// What three powers may differ by and still agree.
 pub(crate) fn tolerance(one: Watts, two: Watts, three: Watts) -> Watts {
@@ -18,24 +21,30 @@ pub(crate) fn tolerance(one: Watts, two: Watts, three: Watts) -> Watts {
 pub(crate) struct Balance {
     off: Option<Watts>,
     times: u8,
+    /// When both ways were last known.
+    seen_at: Tick,
 }
 
 impl Balance {
     pub(crate) const fn new() -> Self {
-        Self { off: None, times: 0 }
+        Self { off: None, times: 0, seen_at: Tick(0) }
     }
 
     /// Takes what the two ways to the net draw differ by and what they may differ by, where both are known; returns a difference that
-    /// is too large.
-    pub(crate) fn sample(&mut self, difference: Option<(Watts, Watts)>) -> Option<Watts> {
+    /// is too large. A witness that falls silent does not take back what it said.
+    pub(crate) fn sample(&mut self, difference: Option<(Watts, Watts)>, now: Tick) -> Option<Watts> {
         match difference {
             Some((off, tolerance)) if off.0.saturating_abs() > tolerance.0 => {
-                self.times = self.times.saturating_add(1);
-                self.off = Some(off);
+                *self = Self { off: Some(off), times: self.times.saturating_add(1), seen_at: now };
             }
+            None if now.since(self.seen_at) < self.remembered() => {}
             Some(_) | None => *self = Self::new(),
         }
         self.off
+    }
+
+    const fn remembered(&self) -> Millis {
+        if self.times >= LASTING { REMEMBERED } else { REMEMBERED_ONCE }
     }
 
     /// The difference, once it has lasted.

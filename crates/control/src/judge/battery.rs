@@ -27,15 +27,6 @@ const WINDOW: Millis = Millis::from_secs(30);
 /// So many samples in a row without charging end the verdict.
 const IDLE: u8 = 2;
 
-/// What a sample says of the battery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Yield {
-    /// Nothing speaks against it.
-    Gives,
-    /// It keeps charging whatever the car does.
-    Keeps,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     at: Tick,
@@ -51,6 +42,8 @@ pub(crate) struct BatteryYield {
     importing: u8,
     onset: Option<Seen>,
     keeps: bool,
+    /// The last sample.
+    last: Option<Seen>,
     idle: u8,
     /// The last sample in which the cars were as they had been for long.
     steady: Option<Seen>,
@@ -60,11 +53,16 @@ pub(crate) struct BatteryYield {
 
 impl BatteryYield {
     pub(crate) const fn new() -> Self {
-        Self { importing: 0, onset: None, keeps: false, idle: 0, steady: None, from: None }
+        Self { importing: 0, onset: None, keeps: false, last: None, idle: 0, steady: None, from: None }
+    }
+
+    /// Grid power and the power with which the battery charges, while it keeps charging whatever the car does.
+    pub(crate) fn keeps(&self) -> Option<(Watts, Watts)> {
+        self.last.filter(|_| self.keeps).map(|last| (last.grid, (-last.battery).positive()))
     }
 
     /// Takes one sample.
-    pub(crate) fn sample(&mut self, at: Tick, (grid, battery): (Watts, Watts), cars: Watts, moved: Moved) -> Yield {
+    pub(crate) fn sample(&mut self, at: Tick, (grid, battery): (Watts, Watts), cars: Watts, moved: Moved) {
         let seen = Seen { at, grid, battery, cars };
         let charging = battery < -SOME;
         let importing = charging && grid > SOME;
@@ -88,7 +86,7 @@ impl BatteryYield {
         if at.since(from.at) >= WINDOW || gives_way(from, seen) {
             self.from = Some(seen);
         }
-        if self.keeps { Yield::Keeps } else { Yield::Gives }
+        self.last = Some(seen);
     }
 }
 

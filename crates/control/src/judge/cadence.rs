@@ -47,10 +47,14 @@ impl Cadence {
         policy.stale_after.max(learned.min(policy.stop_after))
     }
 
-    /// The least of the last intervals, if even that is too long to charge by: the next sample would come about when data counts as gone.
+    /// The mean of the last intervals, if that is too long to charge by: the next sample would come about when data counts as gone.
     pub(crate) fn too_slow(&self, policy: &FailSafe) -> Option<Millis> {
-        let shortest = self.intervals.iter().copied().filter(|interval| interval.0 > 0).min();
-        shortest.filter(|every| every.0.saturating_mul(6) / 5 > policy.stop_after.0)
+        let known = || self.intervals.iter().filter(|interval| interval.0 > 0);
+        let count = u64::try_from(known().count()).ok().filter(|count| *count > 0)?;
+        // A single outage is no habit.
+        let longest = policy.stop_after.0.saturating_mul(2);
+        let mean = Millis(known().map(|interval| interval.0.min(longest)).sum::<u64>() / count);
+        (mean.0.saturating_mul(6) / 5 > policy.stop_after.0).then_some(mean)
     }
 }
 
@@ -92,11 +96,13 @@ mod tests {
         let mut cadence = Cadence::new();
         cadence.sample(Tick(0));
         assert_eq!(cadence.too_slow(&policy), None, "nothing is known");
-        for at in [310, 730, 1_040, 1_490] {
-            cadence.sample(Tick(at * 1_000));
-            assert_eq!(cadence.too_slow(&policy), Some(Millis::from_secs(310)), "{at} s");
+        for (interval, mean) in [(310, 310), (200, 255), (420, 310), (210, 285), (340, 292)] {
+            cadence.sample(cadence.last.unwrap() + Millis::from_secs(interval));
+            assert_eq!(cadence.too_slow(&policy).map(|mean| mean.0 / 1_000), Some(mean), "after {interval} s");
         }
-        cadence.sample(Tick(1_520_000));
-        assert_eq!(cadence.too_slow(&policy), None, "thirty seconds");
+        for interval in [30, 30] {
+            cadence.sample(cadence.last.unwrap() + Millis::from_secs(interval));
+        }
+        assert_eq!(cadence.too_slow(&policy), None, "often enough again");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A unit that is changed under us (kilowatts become watts) makes values a thousand times too large. Most of them are impossible; small
 //! ones, such as 9 W read as 9 kW, are not. So a source that has just said something impossible is not believed when it says something
-//! possible, and when two sources of a group do it, nothing of that group is believed.
+//! possible, and when two sources of a group do it, nothing of that group is believed. A source that does it again and again is not
+//! believed for longer each time.
 
 use alloc::collections::BTreeMap;
 
@@ -17,14 +18,21 @@ const GRID_PERMILLE: i64 = 1_500;
 const BEHIND_METER_PERMILLE: i64 = 2_500;
 /// After a single impossible value: two samples of a Powerwall and some.
 const SINGLE: Millis = Millis::from_secs(75);
-/// After a second one within this time: until this long after the last.
+/// After a second one within [`REMEMBERED`]: until this long after the last, and twice as long after each further bout, up to an hour.
 const REPEATED: Millis = Millis::from_secs(600);
+/// What was said is remembered for so long.
+const REMEMBERED: Millis = Millis::from_secs(7_200);
+/// Doublings of [`REPEATED`] at most.
+const BOUTS_MAX: u8 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Excess {
     at: Tick,
     value: i32,
+    /// It was said more than once.
     repeated: bool,
+    /// Bouts of it before this one.
+    bouts: u8,
     /// The source has said nothing else since.
     last_word: bool,
 }
@@ -60,16 +68,17 @@ impl Range {
             }
             return !self.in_force(source, now);
         }
-        let repeated = self.excess.get(&source).is_some_and(|excess| now.since(excess.at) < REPEATED);
-        self.excess.insert(source, Excess { at: now, value, repeated, last_word: true });
+        let known = self.excess.get(&source).filter(|excess| now.since(excess.at) < REMEMBERED);
+        let another = known.is_some() && !self.in_force(source, now);
+        let bouts = known.map_or(0, |excess| excess.bouts).saturating_add(u8::from(another)).min(BOUTS_MAX);
+        self.excess.insert(source, Excess { at: now, value, repeated: known.is_some(), bouts, last_word: true });
         false
     }
 
     /// Whether a group is closed as a whole: two of its sources said something impossible lately.
     pub(crate) fn closes(&self, group: GroupId, now: Tick, config: &Config) -> bool {
-        let of_group = |source: &Source| config.sources.get(source) == Some(&group);
-        let lately = |excess: &Excess| now.since(excess.at) < REPEATED;
-        self.excess.iter().filter(|(source, excess)| of_group(source) && lately(excess)).count() >= 2
+        let of_group = |source: &&Source| config.sources.get(source) == Some(&group);
+        self.excess.keys().filter(of_group).filter(|source| self.in_force(**source, now)).count() >= 2
     }
 
     /// The newest impossible value that still has an effect.
@@ -80,7 +89,7 @@ impl Range {
     }
 
     fn in_force(&self, source: Source, now: Tick) -> bool {
-        let holds = |excess: &Excess| if excess.repeated { REPEATED } else { SINGLE };
+        let holds = |excess: &Excess| if excess.repeated { Millis(REPEATED.0 << excess.bouts) } else { SINGLE };
         self.excess.get(&source).is_some_and(|excess| excess.last_word || now.since(excess.at) < holds(excess))
     }
 }
