@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::alignment::{AGES, Alignment, add_trail};
+use crate::appetite::Appetite;
 use crate::band::Trend;
 use crate::budget::DrainBudget;
 use crate::charger::{Charger, Origin};
@@ -17,7 +18,7 @@ use crate::types::{
     Action, CarryOver, ChargerCarryOver, ChargerId, ChargerReport, Command, Input, Mode, Order, Reading, Restore,
     SiteView, Snapshot, Source, Wake,
 };
-use crate::units::{Millis, Percent, Tick, Watts};
+use crate::units::{Millis, Tick, Watts};
 
 /// Orders are renewed this often: each renewal is a completed decision.
 const RENEW_EVERY: Millis = Millis::from_secs(1);
@@ -25,17 +26,10 @@ const RENEW_EVERY: Millis = Millis::from_secs(1);
 const ORDER_VALID: Millis = Millis::from_secs(10);
 /// Cars whose power moves by no more than this around a sample are steady.
 const STEADY: Watts = Watts(150);
-/// Exporting more than this means the battery takes all it can.
-const EXPORTING: Watts = Watts(-100);
-/// What was learned of the battery's appetite holds this long, and grows by [`APPETITE_GROWS`] in as long again.
-const APPETITE_HOLDS: Millis = Millis::from_secs(600);
-const APPETITE_GROWS: Watts = Watts(500);
 /// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
 const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
 /// Within this, meters have been read anew and said again what has not changed; sooner where a quicker rhythm of theirs is known.
 const REREAD: Millis = Millis::from_secs(60);
-/// State of charge must fall this far below a line before the line counts as crossed back.
-const SOC_HYSTERESIS: u8 = 2;
 /// More than this many actions waiting means that the shell does not drain them.
 const ACTIONS_MAX: usize = 256;
 
@@ -57,10 +51,7 @@ pub struct Controller {
     /// What the house drew by the last sample.
     house: Option<Watts>,
     drain: DrainBudget,
-    battery_filled: bool,
-    appetite: Option<(Watts, Tick)>,
-    /// By the last sample.
-    exporting: bool,
+    appetite: Appetite,
     chargers: BTreeMap<ChargerId, Charger>,
     renew_at: Tick,
     refreshed_at: Option<Tick>,
@@ -83,9 +74,7 @@ impl Controller {
             alignment: Alignment::new(config.sampling.meter_age),
             house: None,
             drain: DrainBudget::new(config.battery.drain_budget),
-            battery_filled: false,
-            appetite: None,
-            exporting: false,
+            appetite: Appetite::new(),
             chargers,
             renew_at: now,
             refreshed_at: None,
@@ -223,12 +212,7 @@ impl Controller {
             None => self.trend = Some(Trend::new(surplus, sample.at)),
         }
         self.count_drain(&sample, cars, taken);
-        // A battery that is still ramping takes less than it could: only the second sample in a row tells.
-        let exporting = sample.grid.is_some_and(|grid| grid < EXPORTING);
-        if exporting && self.exporting {
-            self.appetite = Some(((-sample.battery).positive(), sample.at));
-        }
-        self.exporting = exporting;
+        self.appetite.sample(&sample);
         for charger in self.chargers.values_mut().filter(|charger| charger.origin == Origin::Adopted) {
             charger.origin = Origin::Decided;
         }
@@ -389,7 +373,7 @@ impl Controller {
     /// Decides for every charger in its order; each sees what those before it claim of the surplus, and what the others leave of the fuse.
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc();
-        let reserve = self.reserve(soc);
+        let reserve = self.appetite.reserve(soc, &self.config, self.now);
         let closed = self.drain.closed() || self.site.battery_closed_by_floor(&self.config);
         let battery_closed = closed || self.site.off_grid();
         let has_battery = self.config.sources.contains_key(&Source::Battery);
@@ -422,26 +406,6 @@ impl Controller {
                 self.order(id);
             }
         }
-    }
-
-    /// Power kept for the battery while it comes first: what it can take, as far as that is known.
-    fn reserve(&mut self, soc: Option<Percent>) -> Watts {
-        let line = self.config.battery.priority_soc.0;
-        if line == 0 || !self.config.sources.contains_key(&Source::Battery) {
-            return Watts::ZERO;
-        }
-        let needed = if self.battery_filled { line.saturating_sub(SOC_HYSTERESIS) } else { line };
-        self.battery_filled = soc.is_some_and(|soc| soc.0 >= needed);
-        if self.battery_filled {
-            return Watts::ZERO;
-        }
-        // A car that takes all there is leaves no export to learn from: nothing that jumps back would let it charge on.
-        let learned = self.appetite.map(|(appetite, at)| {
-            let beyond = self.now.since(at).0.saturating_sub(APPETITE_HOLDS.0);
-            let grown = beyond.saturating_mul(u64::from(APPETITE_GROWS.0.unsigned_abs())) / APPETITE_HOLDS.0;
-            appetite + Watts(i32::try_from(grown).unwrap_or(i32::MAX))
-        });
-        learned.map_or(self.config.battery.max_charge, |appetite| appetite.min(self.config.battery.max_charge))
     }
 
     fn order(&mut self, id: ChargerId) {

@@ -186,7 +186,9 @@ impl Judge {
         let mut surplus = cars - net;
         if let Some(solar) = solar {
             let house = solar + net - evidence.cars_least;
-            let produces = house < -tolerance(solar, cars, Watts::ZERO);
+            // A car that is not measured may have stopped by now.
+            let measured = evidence.at >= evidence.clear_since;
+            let produces = measured && house < -tolerance(solar, cars, Watts::ZERO);
             self.producing = if produces { self.producing.saturating_add(1) } else { 0 };
             if produces {
                 // A second inverter that nobody named does this all day: what solar production bounds may be used all the same.

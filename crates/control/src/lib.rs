@@ -18,6 +18,7 @@ extern crate alloc;
 extern crate self as control;
 
 mod alignment;
+mod appetite;
 mod band;
 mod budget;
 mod car;

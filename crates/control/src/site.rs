@@ -23,7 +23,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use crate::config::{Config, GroupId};
 use crate::floor::Floor;
 use crate::judge::balance::tolerance;
-use crate::judge::range::Range;
+use crate::judge::range::{Range, is_possible};
 use crate::judge::{Doubt, Sources};
 use crate::types::{Reading, Source};
 use crate::units::{Millis, Percent, Tick, Watts};
@@ -163,12 +163,16 @@ impl Site {
         }
         self.doubt_after_silence(group, now, config);
         let admitted = self.range.admits(source, value, now, config);
-        if self.range.closes(group, now, config) {
-            self.held.retain(|held, _| !POWERS.contains(held) || config.sources.get(held) != Some(&group));
-            return None;
+        let closed = self.range.closes(group, now, config);
+        if closed {
+            self.distrust(group, config);
         }
-        if !admitted {
+        if closed || !admitted {
+            // One that is possible, and may not be said again as it does not change, is kept for the balance to confirm.
             self.held.remove(&source);
+            if is_possible(source, value, config) {
+                self.store(source, value, now);
+            }
             return None;
         }
         let earlier = self.leave_burst(source, now, config);
@@ -235,10 +239,15 @@ impl Site {
     fn doubt_after_silence(&mut self, group: GroupId, now: Tick, config: &Config) {
         let long = |at: &Tick| now.since(*at) > config.fail_safe.stop_after;
         if self.alive.get(&group).is_some_and(long) {
-            for (source, held) in &mut self.held {
-                if config.sources.get(source) == Some(&group) && held.quality == Quality::Live {
-                    held.quality = Quality::Stored { agreed: 0 };
-                }
+            self.distrust(group, config);
+        }
+    }
+
+    /// What the sources of a group said before is no more than a stored value.
+    fn distrust(&mut self, group: GroupId, config: &Config) {
+        for (source, held) in &mut self.held {
+            if config.sources.get(source) == Some(&group) && held.quality == Quality::Live {
+                held.quality = Quality::Stored { agreed: 0 };
             }
         }
     }
@@ -375,7 +384,11 @@ impl Site {
         // Those that are read together are each other's witness: one of them that speaks proves the other.
         let together = config.sources.get(&Source::Grid) == config.sources.get(&Source::Battery);
         let either = told(Source::Grid) || told(Source::Battery);
-        let current = |source: Source, held: &Held| told(source) || holds(held) || (together && either);
+        // And what a group that speaks leaves out has not changed, once the meters have been read anew.
+        let group = |source: Source| config.sources.get(&source);
+        let left_out = |source| self.cars.steady && burst.told.iter().any(|told| group(*told) == group(source));
+        let current =
+            |source: Source, held: &Held| told(source) || holds(held) || (together && either) || left_out(source);
         let direct = grid.zip(battery).filter(|(grid, battery)| {
             current(Source::Grid, grid) && (!has_battery || current(Source::Battery, battery))
         });

@@ -9,6 +9,7 @@ pub(crate) use site::{CAR, config};
 
 use crate::*;
 
+pub(crate) mod house;
 mod site;
 
 /// What a box says that is well and charges `power` at `setpoint`.

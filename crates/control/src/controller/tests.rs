@@ -15,6 +15,7 @@ mod doubts;
 mod phases;
 mod samples;
 mod several;
+mod trials;
 
 /// Drives the whole controller with a series of surplus and holds setpoint, mean and volatility against the golden day, row by row.
 fn follows_the_golden_day(rows: &[(u64, i32, u32, i64, i64)], sigma: u16, cost: i64) {
@@ -165,30 +166,6 @@ fn one_burst_is_one_sample() {
     assert_eq!(bench.controller.trend_memory(), memory, "the battery may still speak");
     bench.run(Millis(200));
     assert_eq!(bench.controller.snapshot().site.surplus, Some(Watts(2_000)), "it did not: the burst has had its time");
-}
-
-#[test]
-fn stale_data_goes_down_to_the_minimum_and_then_to_nothing() {
-    let mut bench = Bench::eager(config());
-    bench.surplus(9_000, 0);
-    bench.says(Vehicle::Charging, 8_970, 13_000);
-    bench.secs(60);
-    bench.check(13_000, "following");
-    bench.secs(30);
-    bench.check(12_600, "asking");
-    bench.secs(1);
-    bench.check(6_000, "stale");
-    bench.secs(208);
-    bench.check(6_000, "stale");
-    bench.secs(2);
-    bench.check(0, "blind");
-    bench.says(Vehicle::Connected, 0, 0);
-    bench.secs(100);
-    bench.surplus(9_000, 0);
-    bench.check(0, "slow-samples");
-    bench.secs(30);
-    bench.surplus(9_000, 0);
-    bench.check(13_000, "following");
 }
 
 #[test]

@@ -54,6 +54,11 @@ pub(crate) fn bound(source: Source, connection: Watts) -> Option<Watts> {
     Some(Watts(i32::try_from(watts).unwrap_or(i32::MAX)))
 }
 
+/// Whether the house's connection can carry it.
+pub(crate) fn is_possible(source: Source, value: i32, config: &Config) -> bool {
+    bound(source, config.connection).is_none_or(|bound| value.saturating_abs() <= bound.0)
+}
+
 impl Range {
     pub(crate) const fn new() -> Self {
         Self { excess: BTreeMap::new() }
@@ -61,8 +66,7 @@ impl Range {
 
     /// Whether a live value may be believed as far as its size goes.
     pub(crate) fn admits(&mut self, source: Source, value: i32, now: Tick, config: &Config) -> bool {
-        let Some(bound) = bound(source, config.connection) else { return true };
-        if value.saturating_abs() <= bound.0 {
+        if is_possible(source, value, config) {
             if let Some(excess) = self.excess.get_mut(&source) {
                 excess.last_word = false;
             }

@@ -119,3 +119,27 @@ fn a_battery_that_gives_nothing_at_its_floor_does_not_end_the_holding() {
     sample(&mut bench, 3_600, 4_140, 540);
     bench.check(0, "sun-gone");
 }
+
+#[test]
+fn stale_data_goes_down_to_the_minimum_and_then_to_nothing() {
+    let mut bench = Bench::eager(config());
+    bench.surplus(9_000, 0);
+    bench.says(Vehicle::Charging, 8_970, 13_000);
+    bench.secs(60);
+    bench.check(13_000, "following");
+    bench.secs(30);
+    bench.check(12_600, "asking");
+    bench.secs(1);
+    bench.check(6_000, "stale");
+    bench.secs(208);
+    bench.check(6_000, "stale");
+    bench.secs(2);
+    bench.check(0, "blind");
+    bench.says(Vehicle::Connected, 0, 0);
+    bench.secs(100);
+    bench.surplus(9_000, 0);
+    bench.check(0, "slow-samples");
+    bench.secs(30);
+    bench.surplus(9_000, 0);
+    bench.check(13_000, "following");
+}

@@ -1,0 +1,60 @@
+//! What the home battery takes while it comes first: so much of the surplus is kept for it.
+
+use crate::config::Config;
+use crate::site::Sample;
+use crate::types::Source;
+use crate::units::{Millis, Percent, Tick, Watts};
+
+/// Exporting more than this means the battery takes all it can.
+const EXPORTING: Watts = Watts(-100);
+/// What was learned of the battery's appetite holds this long, and grows by [`GROWS`] in as long again.
+const HOLDS: Millis = Millis::from_secs(600);
+const GROWS: Watts = Watts(500);
+/// State of charge must fall this far below a line before the line counts as crossed back.
+const SOC_HYSTERESIS: u8 = 2;
+
+/// What was learned of the battery's appetite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Appetite {
+    learned: Option<(Watts, Tick)>,
+    /// The last sample showed export.
+    exporting: bool,
+    /// It has been filled to `priority-soc`, and is little below it at most.
+    filled: bool,
+}
+
+impl Appetite {
+    pub(crate) const fn new() -> Self {
+        Self { learned: None, exporting: false, filled: false }
+    }
+
+    /// Takes a sample: a battery that leaves something for the grid takes all it can. One that is still ramping takes less than it could,
+    /// so only the second sample in a row tells.
+    pub(crate) fn sample(&mut self, sample: &Sample) {
+        let exporting = sample.grid.is_some_and(|grid| grid < EXPORTING);
+        if exporting && self.exporting {
+            self.learned = Some(((-sample.battery).positive(), sample.at));
+        }
+        self.exporting = exporting;
+    }
+
+    /// Power kept for the battery while it comes first: what it can take, as far as that is known.
+    pub(crate) fn reserve(&mut self, soc: Option<Percent>, config: &Config, now: Tick) -> Watts {
+        let line = config.battery.priority_soc.0;
+        if line == 0 || !config.sources.contains_key(&Source::Battery) {
+            return Watts::ZERO;
+        }
+        let needed = if self.filled { line.saturating_sub(SOC_HYSTERESIS) } else { line };
+        self.filled = soc.is_some_and(|soc| soc.0 >= needed);
+        if self.filled {
+            return Watts::ZERO;
+        }
+        // A car that takes all there is leaves no export to learn from. Were the reserve to jump back, it would stop that car.
+        let learned = self.learned.map(|(appetite, at)| {
+            let beyond = now.since(at).0.saturating_sub(HOLDS.0);
+            let grown = beyond.saturating_mul(u64::from(GROWS.0.unsigned_abs())) / HOLDS.0;
+            appetite + Watts(i32::try_from(grown).unwrap_or(i32::MAX))
+        });
+        learned.map_or(config.battery.max_charge, |appetite| appetite.min(config.battery.max_charge))
+    }
+}
