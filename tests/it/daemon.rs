@@ -130,7 +130,7 @@ async fn a_killed_daemon_has_used_its_starts() {
     house.until("the box's own watchdog", |wallbox| wallbox.bus_lost() && wallbox.allowed_deciamps() == 0).await;
     house.start();
     let used = async {
-        while !house.log().contains("1 starts in 24 h, no more allowed") {
+        while !house.log().contains("no more starts: 1 in 24 h") {
             sample(&peer, 6_900, 0);
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
@@ -169,7 +169,7 @@ async fn data_that_stops_is_noticed() {
     let (house, _peer) = charging_on_data_that_ages(30).await;
     house.setpoint(60).await;
     house.setpoint(0).await;
-    assert!(house.log().contains("old: never up, down to the minimum"), "{}", house.log());
+    assert!(house.log().contains("no more than the minimum until there is"), "{}", house.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,7 @@ pub struct SolarPolicy {
 /// What happens when site data stops coming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailSafe {
-    /// Older than this: never up, down to the minimum.
+    /// Older than this: the current is never raised, and goes down to the minimum.
     pub stale_after: Millis,
     /// Older than this: `blind_*`.
     pub stop_after: Millis,

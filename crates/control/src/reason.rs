@@ -127,7 +127,7 @@ pub enum Reason {
         /// How many.
         starts: u16,
     },
-    /// Site data is late: never up, down to the minimum.
+    /// Site data is late: the current goes down to the minimum, and nothing starts or rises.
     Stale {
         /// Age of the last sample.
         age: Millis,
@@ -254,7 +254,10 @@ impl fmt::Display for Reason {
             Self::NoData { missing } => write!(f, "no sample of the site yet: nothing live from {missing}"),
             Self::Doubted { doubt } => write!(f, "{doubt}"),
             Self::DataLost { age } => {
-                write!(f, "sources became unavailable, the last sample is {age} old: not raising")
+                write!(
+                    f,
+                    "sources became unavailable, the last sample is {age} old: the current is not raised until they are back"
+                )
             }
             Self::Asking { age } => {
                 write!(f, "no news from the meters for {age}: lowered a little to see whether they answer")
@@ -288,10 +291,14 @@ impl fmt::Display for Reason {
                 f.write_str("the minimum off-time is over: waiting for the next sample")
             }
             Self::MinimumOff { left } => write!(f, "too soon to start again: minimum off-time for {left} more"),
-            Self::StartsUsed { starts } => write!(f, "{starts} starts in 24 h, no more allowed"),
-            Self::Stale { age } => write!(f, "the last sample is {age} old: never up, down to the minimum"),
-            Self::Blind { age } => write!(f, "no data for {age}: the limit without data holds"),
-            Self::SiteLimit => f.write_str("other chargers use what the site allows"),
+            Self::StartsUsed { starts } => {
+                write!(f, "no more starts: {starts} in 24 h (solar.starts-per-day-max)")
+            }
+            Self::Stale { age } => write!(f, "no new data for {age}: no more than the minimum until there is"),
+            Self::Blind { age } => write!(f, "no data for {age}: limited by the blind currents of [fail-safe]"),
+            Self::SiteLimit => {
+                f.write_str("limited by charger-limit-a, the other chargers or the wallbox's own maximum")
+            }
             Self::SwitchingPhases { to, surplus } => {
                 write!(f, "changing to {to} {}", if to == 1 { "phase" } else { "phases" })?;
                 surplus.map_or(Ok(()), |surplus| write!(f, " for {surplus} of surplus"))
@@ -329,7 +336,7 @@ fn holding(
     stop_below: Watts,
     left: Option<Millis>,
 ) -> fmt::Result {
-    write!(f, "bridging a dip at the minimum: surplus {surplus}, {mean} with its mean, stops below {stop_below}")?;
+    write!(f, "charging at the minimum through a dip: surplus {surplus}, smoothed {mean}, stops below {stop_below}")?;
     left.map_or(Ok(()), |left| write!(f, " (in {left} if the surplus stays)"))
 }
 

@@ -27,7 +27,7 @@ fn stops_are_shaded_and_explained() {
 fn what_else_kept_it_from_charging_is_said() {
     let rows = [(0, 8_000.0), (3_600, 300.0), (5_400, 8_000.0)];
     let text = picture(&rows, 14_400, |config| config.solar.starts_per_day_max = 1);
-    assert!(text.contains("sun gone; then: 1 starts in 24 h, no more allowed"), "{text}");
+    assert!(text.contains("sun gone; then: no more starts: 1 in 24 h"), "{text}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::*;
 use crate::config::SolarPolicy;
 use crate::testing::{Bench, CAR, config, report};
 use crate::types::{Fault, Link, Vehicle};
+use crate::units::Percent;
 use crate::units::{Milliamps, Permille, Volts, WattHours};
 
 mod battery;

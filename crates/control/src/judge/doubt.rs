@@ -84,7 +84,7 @@ impl fmt::Display for Doubt {
             Self::OutOfRange { source, value } => {
                 let name = source.name();
                 write!(f, "{name} says {value}, more than the house's connection can carry: ")?;
-                write!(f, "this looks like watts where kilowatts are expected; check the entity's unit and inputs.{name}.unit")
+                write!(f, "if it repeats, check the unit of its entity (watts for kilowatts?) and inputs.{name}.unit")
             }
             Self::Imbalance { off } => write!(
                 f,
@@ -92,7 +92,8 @@ impl fmt::Display for Doubt {
             ),
             Self::HouseProduces { house } => write!(
                 f,
-                "the house would draw {house}: check the signs and inputs.solar (is there a second inverter?)"
+                "by its meters the house produces {}: check the signs and inputs.solar (is there a second inverter?)",
+                -house
             ),
             Self::BatteryFromGrid { grid, battery } => write!(
                 f,

@@ -340,5 +340,8 @@ fn reasons_tell_the_time_that_is_left() {
         bench.tell(Input::Reading(Reading { source, value: None, retained: false }));
     }
     bench.secs(1);
-    assert_eq!(text(&bench), "sources became unavailable, the last sample is 20 s old: not raising");
+    assert_eq!(
+        text(&bench),
+        "sources became unavailable, the last sample is 20 s old: the current is not raised until they are back"
+    );
 }
