@@ -28,7 +28,7 @@ const ORDER_VALID: Millis = Millis::from_secs(10);
 const STEADY: Watts = Watts(150);
 /// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
 const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
-/// Within this, meters have been read anew and said again what has not changed; sooner where a quicker rhythm of theirs is known.
+/// Within this, or twice the interval of the samples, meters have been read anew and said again what has not changed.
 const REREAD: Millis = Millis::from_secs(60);
 /// More than this many actions waiting means that the shell does not drain them.
 const ACTIONS_MAX: usize = 256;
@@ -163,7 +163,7 @@ impl Controller {
 
     fn cars(&self) -> Cars {
         let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
-        let reread = self.cadence.rhythm().map_or(REREAD, |every| REREAD.min(Millis(every.0.saturating_mul(2))));
+        let reread = self.cadence.mean(REREAD).map_or(REREAD, |every| REREAD.min(Millis(every.0 * 2)));
         Cars {
             unmoved_since: moved.map_or(Tick(0), |at| at + self.alignment.age_at_most()),
             steady: moved.is_none_or(|at| self.now >= at + self.alignment.age_at_most() + reread),

@@ -254,10 +254,7 @@ impl fmt::Display for Reason {
             Self::NoData { missing } => write!(f, "no sample of the site yet: nothing live from {missing}"),
             Self::Doubted { doubt } => write!(f, "{doubt}"),
             Self::DataLost { age } => {
-                write!(
-                    f,
-                    "sources became unavailable, the last sample is {age} old: the current is not raised until they are back"
-                )
+                write!(f, "sources became unavailable, the last sample is {age} old: nothing rises until they are back")
             }
             Self::Asking { age } => {
                 write!(f, "no news from the meters for {age}: lowered a little to see whether they answer")
@@ -308,12 +305,7 @@ impl fmt::Display for Reason {
             Self::ContactorRest { closures, left } => {
                 write!(f, "the contactor closed {closures} times in 10 minutes: paused to spare it, {left} left")
             }
-            Self::Overdraw { told, drawn, left: Millis(0) } => {
-                write!(f, "the car draws {drawn} although it was told {told}")
-            }
-            Self::Overdraw { told, drawn, left } => {
-                write!(f, "paused: the car drew {drawn} although it was told {told}, tried again in {left}")
-            }
+            Self::Overdraw { told, drawn, left } => overdraw(f, told, drawn, left),
             Self::UnknownState => f.write_str("the charger does not say whether a car is plugged in"),
         }
     }
@@ -326,6 +318,14 @@ const fn fault_text(fault: Fault) -> &'static str {
         Fault::Refused => "the charger does not keep what is written to it",
         Fault::Unusable => "the wallbox answers, but cannot be controlled or measured: the log names the register",
         Fault::Phases => "it is not known how many phases are connected",
+    }
+}
+
+fn overdraw(f: &mut fmt::Formatter<'_>, told: Milliamps, drawn: Milliamps, left: Millis) -> fmt::Result {
+    if left == Millis(0) {
+        write!(f, "the car draws {drawn} although it was told {told}")
+    } else {
+        write!(f, "paused: the car drew {drawn} although it was told {told}, tried again in {left}")
     }
 }
 

@@ -3,8 +3,8 @@
 //! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for later subscribers. So the silence
 //! of one topic is not staleness: a live message of a group proves the held values of the group. Three limits apply:
 //! - A burst that only repeats known values is no sign of life while a car charges: a broker that is restarted behind a bridge replays its
-//!   stored values that way. It is one for some minutes if its publisher was seen to repeat values that stay the same besides others that
-//!   change, and for longer while no car charges, though nothing starts on it.
+//!   stored values that way. It is one if its publisher was seen to repeat values that stay the same besides others that change, and for
+//!   half an hour while no car charges, though nothing starts on it after some minutes.
 //! - A held value of the net draw does not outlive a move of the cars, which must change it. Nor is its repetition a new measurement
 //!   before the meters have certainly been read again.
 //! - A stored value is not a measurement until live values of its group close the balance with it three times.
@@ -176,7 +176,7 @@ impl Site {
             return None;
         }
         let earlier = self.leave_burst(source, now, config);
-        self.take(source, value, group, now, config);
+        self.take(source, value, group, now);
         if source == Source::BatterySoc {
             self.floor.charge(value, config);
         }
@@ -191,7 +191,7 @@ impl Site {
     }
 
     /// A live value. In a burst that is a sign of life, all that speaks is live.
-    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick, config: &Config) {
+    fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick) {
         let held = self.held.get(&source).copied();
         let same = held.is_some_and(|held| held.value == value);
         if !same || !self.changed.contains_key(&group) {
@@ -200,10 +200,7 @@ impl Site {
         let repeats = self.repeating.contains(&group);
         let at_rest = self.cars.at_rest;
         let changed = self.changed.get(&group).map(|at| now.since(*at));
-        let lately = |age: Millis| {
-            let habit = repeats && age <= config.fail_safe.stop_after;
-            age == Millis(0) || habit || (at_rest && age <= REPEATS_COUNT_FOR)
-        };
+        let lately = |age: Millis| age == Millis(0) || repeats || (at_rest && age <= REPEATS_COUNT_FOR);
         let of_cars = matches!(source, Source::Grid | Source::Battery | Source::Load);
         let burst = self.burst.get_or_insert_with(|| Burst {
             since: now,
@@ -306,10 +303,14 @@ impl Site {
         any([Source::Grid, Source::Battery]) && !indirect
     }
 
-    /// For how long no group that measures power has said anything new, if that is longer than data counts.
+    /// For how long no group that measures power has said anything new, if that is longer than data counts. A publisher that repeats what
+    /// stays the same says something each time.
     pub(crate) fn unchanged_for(&self, now: Tick, config: &Config) -> Option<Millis> {
-        let group = |source: &Source| config.sources.get(source).and_then(|group| self.changed.get(group));
-        let newest = POWERS.iter().filter_map(group).max()?;
+        let groups = || POWERS.iter().filter_map(|source| config.sources.get(source));
+        if groups().any(|group| self.repeating.contains(group)) {
+            return None;
+        }
+        let newest = groups().filter_map(|group| self.changed.get(group)).max()?;
         Some(now.since(*newest)).filter(|age| *age > config.fail_safe.stop_after)
     }
 

@@ -47,14 +47,17 @@ impl Cadence {
         policy.stale_after.max(learned.min(policy.stop_after))
     }
 
-    /// The mean of the last intervals, if that is too long to charge by: the next sample would come about when data counts as gone.
-    pub(crate) fn too_slow(&self, policy: &FailSafe) -> Option<Millis> {
+    /// The mean of the last intervals, none of them counted at more than `longest`: a single outage is no habit.
+    pub(crate) fn mean(&self, longest: Millis) -> Option<Millis> {
         let known = || self.intervals.iter().filter(|interval| interval.0 > 0);
         let count = u64::try_from(known().count()).ok().filter(|count| *count > 0)?;
-        // A single outage is no habit.
-        let longest = policy.stop_after.0.saturating_mul(2);
-        let mean = Millis(known().map(|interval| interval.0.min(longest)).sum::<u64>() / count);
-        (mean.0.saturating_mul(6) / 5 > policy.stop_after.0).then_some(mean)
+        Some(Millis(known().map(|interval| interval.0.min(longest.0)).sum::<u64>() / count))
+    }
+
+    /// The mean of the last intervals, if that is too long to charge by: the next sample would come about when data counts as gone.
+    pub(crate) fn too_slow(&self, policy: &FailSafe) -> Option<Millis> {
+        let mean = self.mean(Millis(policy.stop_after.0.saturating_mul(2)));
+        mean.filter(|mean| mean.0.saturating_mul(6) / 5 > policy.stop_after.0)
     }
 }
 

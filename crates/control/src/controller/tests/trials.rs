@@ -126,6 +126,28 @@ fn a_heartbeat_does_not_make_replayed_values_a_sign_of_life() {
     assert_eq!(site.starts, 1);
 }
 
+/// A car that comes while a broker replays what Home Assistant said before it died: nothing starts on that after five minutes.
+#[test]
+fn nothing_starts_on_meters_that_only_repeat_themselves() {
+    for (comes_after, starts) in [(120, 1), (400, 0), (1_500, 0)] {
+        let mut site = House::new(config(), 8_000, 500);
+        site.bench.mode(Mode::Off);
+        site.secs(60);
+        site.every = u64::MAX;
+        for second in 0..3_600 {
+            if second == comes_after {
+                site.bench.mode(Mode::Solar);
+            }
+            if second % 20 == 0 {
+                site.repeat();
+            }
+            site.secs(1);
+        }
+        assert_eq!(site.starts, starts, "the car comes after {comes_after} s: {}", site.bench.reason());
+        assert_eq!(site.bench.setpoint(), 0);
+    }
+}
+
 /// The heartbeat repeats values that are up to half a minute old: nothing follows from them while the car moves.
 #[test]
 fn the_heartbeat_of_right_meters_raises_no_doubt_and_stops_nothing() {
