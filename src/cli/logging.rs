@@ -56,6 +56,7 @@ fn usual(default: Level) -> Targets {
         .with_default(LevelFilter::WARN)
         .with_target("surplusd", default)
         .with_target("tokio_modbus", LevelFilter::OFF)
+        .with_target("rumqttc", LevelFilter::OFF)
 }
 
 /// systemd sets `JOURNAL_STREAM` to device and inode of the journal's socket; it is only right if standard error is that socket.

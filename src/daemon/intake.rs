@@ -138,6 +138,10 @@ impl Intake {
 
     /// Fresh samples were asked for.
     pub(super) fn asked(&mut self, now: Tick) {
+        // Sources that are no data say nothing of who answers.
+        if self.inputs.has_outage() {
+            return self.requests.forget();
+        }
         let verdict = self.requests.asked(now);
         self.judge(verdict);
     }

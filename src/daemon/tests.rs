@@ -236,6 +236,23 @@ async fn a_warning_does_not_outlive_its_cause() {
     assert_eq!(daemon.intake.warnings(now), Vec::<String>::new());
 }
 
+/// Sources that are unavailable are not answered for: that says nothing of who has the automation.
+#[tokio::test]
+async fn requests_count_only_while_the_sources_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for (payload, unanswered) in [("unavailable", false), ("1.5", true)] {
+        let mut daemon = daemon(1, folder.path()).await;
+        let now = daemon.clock.now();
+        let topic = daemon.config.inputs[&control::Source::Grid].topics[0].clone();
+        daemon.intake.message(&topic, payload.as_bytes(), false, now);
+        for request in 0..30 {
+            daemon.intake.asked(now + Millis::from_secs(10 * request));
+        }
+        let said = daemon.intake.warnings(now).iter().any(|text| text.contains("requests for fresh samples"));
+        assert_eq!(said, unanswered, "{payload}");
+    }
+}
+
 /// Something that must not end has ended: the loop says so, and the program ends with code 70.
 #[tokio::test]
 async fn an_unexpected_end_is_fatal() {

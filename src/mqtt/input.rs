@@ -166,6 +166,11 @@ impl Inputs {
         silent.into_iter().chain(outages).collect()
     }
 
+    /// Whether a source that was heard is no data now.
+    pub fn has_outage(&self) -> bool {
+        self.sources.values().any(Feed::has_outage)
+    }
+
     /// Of each source by its name: whether it is `live`, `unusable`, only `stored`, or was heard `never`, and for how long nothing usable
     /// has come, in seconds.
     pub fn summary(&self, now: Tick) -> Value {

@@ -103,11 +103,19 @@ impl DownKind {
         }
     }
 
-    /// The broker's machine or program is probably being restarted, and asking again soon costs nobody anything.
+    /// The broker's machine or program is probably being restarted, or hangs, and asking again soon costs nobody anything.
     pub(super) const fn may_end_soon(self) -> bool {
         matches!(
             self,
-            Self::Refused | Self::NameNotFound | Self::Unreachable | Self::TimedOut | Self::ServiceUnavailable
+            Self::Refused
+                | Self::NameNotFound
+                | Self::Unreachable
+                | Self::TimedOut
+                | Self::ServiceUnavailable
+                // A broker that hangs takes connections and says nothing.
+                | Self::NoGreeting
+                | Self::NoAck
+                | Self::KeepAlive
         )
     }
 

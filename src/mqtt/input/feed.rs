@@ -174,6 +174,11 @@ impl Feed {
         if self.outage.is_some() { known.min(Known::Unusable) } else { known }
     }
 
+    /// Whether what was last heard is no data.
+    pub(super) const fn has_outage(&self) -> bool {
+        self.outage.is_some()
+    }
+
     /// What was last heard that is no data.
     pub(super) fn bad(&self) -> Option<String> {
         self.topics.iter().find_map(|(name, topic)| Some(format!("{name}: {}", topic.bad.as_ref()?)))

@@ -54,7 +54,8 @@ impl News {
     /// Something has gone wrong, rather than come right.
     pub const fn is_bad(&self) -> bool {
         match self {
-            Self::Lost { .. } | Self::More { .. } | Self::Missing { .. } | Self::Silent(_) => true,
+            Self::Missing { source, .. } => !is_optional(*source),
+            Self::Lost { .. } | Self::More { .. } | Self::Silent(_) => true,
             Self::Back { .. } | Self::SilenceOver { .. } => false,
         }
     }
@@ -75,6 +76,10 @@ impl fmt::Display for News {
             Self::More { source, count } => {
                 write!(f, "{}: {count} more outages that were not logged one by one", source.name())
             }
+            Self::Missing { source, topics } if is_optional(*source) => {
+                let name = source.name();
+                write!(f, "no {name} on {topics}: it is optional, and the block for Home Assistant publishes it")
+            }
             Self::Missing { source, topics } => {
                 let name = source.name();
                 write!(
@@ -87,6 +92,11 @@ impl fmt::Display for News {
             Self::SilenceOver { after } => write!(f, "site data is back after {}", span(*after)),
         }
     }
+}
+
+/// Whether the site can be judged without it.
+const fn is_optional(source: Source) -> bool {
+    matches!(source, Source::GridStatus | Source::Heartbeat)
 }
 
 const fn plural(count: usize) -> &'static str {

@@ -8,11 +8,12 @@ use crate::config::Unit;
 
 /// Grid and solar, each on a topic of its own.
 fn site() -> Inputs {
-    Inputs::new(
-        &[Source::Grid, Source::Solar]
-            .map(|source| (source, config(&[&format!("ha/{}", source.name())], None, Unit::Watt)))
-            .into(),
-    )
+    site_of(&[Source::Grid, Source::Solar])
+}
+
+fn site_of(sources: &[Source]) -> Inputs {
+    let topic = |source: &Source| (*source, config(&[&format!("ha/{}", source.name())], None, Unit::Watt));
+    Inputs::new(&sources.iter().map(topic).collect())
 }
 
 fn at(seconds: u64) -> Tick {
@@ -135,6 +136,22 @@ fn one_source_that_is_never_heard_is_named_once() {
     }
     let [(120, news @ News::Missing { source: Source::Solar, .. })] = &said[..] else { panic!("{said:?}") };
     assert!(news.to_string().contains("nothing was received for solar so far, not even a stored value, on ha/solar"));
+}
+
+/// A heartbeat that nobody set up is no fault of a site that is well.
+#[test]
+fn an_optional_source_that_is_never_heard_is_no_warning() {
+    let mut inputs = site_of(&[Source::Grid, Source::Solar, Source::Heartbeat]);
+    inputs.link(true, at(0));
+    let mut said = Vec::new();
+    for second in 0..1_000 {
+        inputs.message("ha/grid", b"100", false, at(second));
+        inputs.message("ha/solar", b"100", false, at(second));
+        said.extend(pass(&mut inputs, second..second + 1));
+    }
+    let [(120, news)] = &said[..] else { panic!("{said:?}") };
+    assert!(!news.is_bad() && news.to_string().contains("no heartbeat on ha/heartbeat: it is optional"), "{news}");
+    assert!(inputs.warnings(at(1_000)).is_empty());
 }
 
 /// An entity that is `unknown` for 40 s, three times within an hour: each of them is said, at its beginning and at its end.

@@ -83,10 +83,12 @@ fn a_reading_that_is_refused_says_nothing_about_writing() {
     assert_eq!(said(&world), [&Notice::Refused(vec!["b/status".to_owned()])]);
 }
 
-/// A broker of the household that restarts is away for half a minute: it is met within 5 s of its return, again and again.
+/// A broker of the household that restarts is away for half a minute, and one may hang: it is met within 5 s of its return, again and again.
 #[test]
 fn a_broker_that_is_near_is_back_soon() {
-    let kinds = [DownKind::Refused, DownKind::NameNotFound, DownKind::Unreachable, DownKind::ServiceUnavailable];
+    let restarts = [DownKind::Refused, DownKind::NameNotFound, DownKind::Unreachable, DownKind::ServiceUnavailable];
+    let hangs = [DownKind::TimedOut, DownKind::NoGreeting, DownKind::NoAck, DownKind::KeepAlive];
+    let kinds = restarts.into_iter().chain(hangs);
     for kind in kinds {
         let mut world = World::new(&[]);
         world.signal(Signal::Near(true));
