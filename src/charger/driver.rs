@@ -283,6 +283,11 @@ impl Driver {
         }
     }
 
+    /// Whether its last request was answered, and it is there.
+    pub fn answers(&self) -> bool {
+        self.failures == 0 && self.link == Link::Online
+    }
+
     /// When to call next without any input, and why. `None` while a request is outstanding.
     pub fn poll_timeout(&self, now: Tick) -> Option<(Tick, Why)> {
         if self.outstanding.is_some() || self.ended() {

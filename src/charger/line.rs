@@ -302,10 +302,10 @@ impl Line {
             .find_map(|(charger, driver)| driver.poll_event().map(|event| LineEvent::Charger(*charger, event)))
     }
 
-    /// Whose turn it is: a lower current first, else the next after the last.
+    /// Whose turn it is: a lower current first, else the next after the last. A charger that answers goes before one that lets the line wait.
     fn turn(&self, now: Tick) -> Option<ChargerId> {
-        let urgent = self.drivers.iter().find(|(_, driver)| driver.is_urgent(now));
-        if let Some((charger, _)) = urgent {
+        let urgent = self.drivers.iter().filter(|(_, driver)| driver.is_urgent(now));
+        if let Some((charger, _)) = urgent.min_by_key(|(_, driver)| !driver.answers()) {
             return Some(*charger);
         }
         let wants = |charger: &&ChargerId| {

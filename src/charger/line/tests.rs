@@ -322,6 +322,33 @@ fn a_line_that_comes_and_goes_between_answers_is_said_to_do_so() {
     assert_eq!(rig.line_notices().last(), Some(&LineNotice::Down(OpenError::Missing)));
 }
 
+/// At the end, and when both must be lowered, a charger that answers does not wait for one that does not.
+#[test]
+fn a_mute_charger_does_not_use_up_the_time_of_another() {
+    for ending in [true, false] {
+        let mut rig = Rig::new(&[1, 2]);
+        for unit in [1, 2] {
+            rig.order(unit, 16, Millis(100_000_000));
+        }
+        rig.run(Millis(20_000));
+        assert_eq!(rig.boxes[&2].holding[&261], 160);
+        rig.boxes.get_mut(&1).unwrap().silent = true;
+        rig.run(Millis(6_000));
+        if ending {
+            rig.line.shut_down(rig.now);
+        } else {
+            for unit in [1, 2] {
+                rig.order(unit, 0, Millis(100_000_000));
+            }
+        }
+        let asked = rig.now;
+        while rig.boxes[&2].holding[&261] > 0 {
+            rig.step(asked + Millis(10_000));
+            assert!(rig.now.since(asked) < Millis(600), "ending: {ending}, {:?}", rig.now.since(asked));
+        }
+    }
+}
+
 /// Lines of log that six hours of this make.
 fn written(mut rig: Rig, mut each: impl FnMut(&mut Rig)) -> usize {
     let mut log = Log::default();
