@@ -174,7 +174,7 @@ impl Judge {
         {
             self.battery.sample(evidence.at, (grid, battery), cars, evidence.moved);
         }
-        if let Some((grid, charging)) = self.battery.keeps() {
+        if let Some((grid, charging)) = self.battery.keeps(evidence.at) {
             net = net + charging;
             object(Trust::Believed, Doubt::BatteryFromGrid { grid, battery: -charging });
         }

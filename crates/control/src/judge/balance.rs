@@ -7,7 +7,7 @@ const TOLERANCE: Watts = Watts(300);
 /// A disagreement lasts from this many samples in a row: one may be meters read at different moments.
 pub(super) const LASTING: u8 = 3;
 /// Where one of the two ways is not known any more, a disagreement is remembered for so long: one that had lasted, and one that had not.
-const REMEMBERED: Millis = Millis::from_secs(3_600);
+pub(super) const REMEMBERED: Millis = Millis::from_secs(3_600);
 const REMEMBERED_ONCE: Millis = Millis::from_secs(300);
 
 /// What three powers may differ by and still agree.

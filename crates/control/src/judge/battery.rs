@@ -9,6 +9,7 @@
 //! The verdict ends when the battery gives way after all, within [`WINDOW`], or no longer charges. A battery that takes less and less
 //! as it fills does so more slowly.
 
+use super::balance::REMEMBERED;
 use super::response::Moved;
 use crate::units::{Millis, Tick, Watts};
 
@@ -56,9 +57,11 @@ impl BatteryYield {
         Self { importing: 0, onset: None, keeps: false, last: None, idle: 0, steady: None, from: None }
     }
 
-    /// Grid power and the power with which the battery charges, while it keeps charging whatever the car does.
-    pub(crate) fn keeps(&self) -> Option<(Watts, Watts)> {
-        self.last.filter(|_| self.keeps).map(|last| (last.grid, (-last.battery).positive()))
+    /// Grid power and the power with which the battery charges, while it keeps charging whatever the car does: as last seen, within
+    /// [`REMEMBERED`].
+    pub(crate) fn keeps(&self, now: Tick) -> Option<(Watts, Watts)> {
+        let last = self.last.filter(|last| self.keeps && now.since(last.at) < REMEMBERED)?;
+        Some((last.grid, (-last.battery).positive()))
     }
 
     /// Takes one sample.

@@ -95,12 +95,15 @@ impl fmt::Display for Doubt {
                 "by its meters the house produces {}: check the signs and inputs.solar (is there a second inverter?)",
                 -house
             ),
-            Self::BatteryFromGrid { grid, battery } => write!(
-                f,
-                "the home battery charges with {} while {grid} come from the grid (Storm Watch, raised reserve or time-based control?): \
-                 its charging power is not surplus",
-                -battery
-            ),
+            Self::BatteryFromGrid { grid, battery } => {
+                write!(f, "the home battery charges with {} ", -battery)?;
+                if grid > Watts::ZERO {
+                    write!(f, "while {grid} come from the grid")?;
+                } else {
+                    f.write_str("and did not give way to the car")?;
+                }
+                f.write_str(" (Storm Watch, raised reserve or time-based control?): its charging power is not surplus")
+            }
             Self::CarNotSeen => f.write_str(
                 "the charging current changed and the meters did not: check that grid and load include the charger, and their units",
             ),

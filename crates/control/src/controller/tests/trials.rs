@@ -60,13 +60,17 @@ fn a_grid_meter_alone_that_does_not_follow_the_charger_ends_the_charge() {
     ];
     for (name, solar, base, lie) in lies {
         let mut site = House::new(without(&[Load, Solar, Battery]), solar, base);
+        let (mut lasted, mut longest) = (0, 0);
         for second in 0..7_200 {
             let car = site.car;
             let blur = second / 30 % 5;
             site.lie = Box::new(move |_, value, _| Some(lie(value, car) + blur));
             site.secs(1);
+            lasted = if site.car > 0 { lasted + 1 } else { 0 };
+            longest = longest.max(lasted);
         }
         assert!(site.starts <= 2 && site.bench.setpoint() == 0, "{name}: {} starts", site.starts);
+        assert!(longest <= 180, "{name}: {longest} s");
         assert!(site.imported_wh() < 700, "{name}: {} Wh", site.imported_wh());
     }
 }
@@ -318,6 +322,29 @@ fn a_silent_witness_does_not_take_back_what_it_said() {
     assert!(site.starts <= 1, "{} starts", site.starts);
     assert_eq!(site.bench.setpoint(), 0, "{}", site.doubt());
     assert!(site.imported_wh() < 150, "{} Wh", site.imported_wh());
+}
+
+/// But one that is gone for good is no witness for ever.
+#[test]
+fn a_battery_that_is_no_longer_known_is_forgotten_after_an_hour() {
+    let mut site = House::new(config(), 9_000, 500);
+    site.battery = -3_500;
+    site.bench.mode(Mode::Fast);
+    for second in 0..300 {
+        site.base = 500 + second / 30 % 3;
+        site.secs(1);
+    }
+    assert_eq!(site.doubt(), "battery-from-grid");
+    site.bench.mode(Mode::Solar);
+    site.bench.tell(Input::Reading(Reading { source: Battery, value: None, retained: false }));
+    site.lie = Box::new(|source, value, _| Some(value).filter(|_| source != Battery));
+    for (hours, doubt) in [(0, "battery-from-grid"), (1, "none")] {
+        for second in 0..3_000 + 600 * hours {
+            site.base = 500 + second / 30 % 3;
+            site.secs(1);
+        }
+        assert_eq!(site.doubt(), doubt, "{hours}");
+    }
 }
 
 /// One glitch of two sources costs a minute or so, and is said for as long as it has an effect.
