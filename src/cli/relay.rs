@@ -20,6 +20,7 @@ use crate::charger::profile;
 use crate::config::{self, Config, Environment, MqttConfig, PhaseSwitch};
 use crate::daemon::clock::Clock;
 use crate::mqtt::link::{self, Event, Link, LinkSetup};
+use crate::mqtt::trouble::left_out;
 use crate::relay::{Answer, Ask, Failure, Relays, What};
 
 pub use provision::Provision;
@@ -170,6 +171,7 @@ async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
                     }
                 }
                 Event::SubscriptionRefused { .. } => trouble = Some("the broker does not let us subscribe".to_owned()),
+                Event::LeftOut { topics } => trouble = Some(left_out(&topics)),
                 // A guest has no status that could come back.
                 Event::Unheard { .. } => {}
             }
@@ -213,6 +215,7 @@ async fn ask(mqtt: MqttConfig, id: &str, what: What) -> anyhow::Result<Answer> {
                 Some(Event::Message { topic, payload, retained }) => {
                     relays.message(&topic, &payload, retained, clock.now());
                 }
+                Some(Event::LeftOut { topics }) => trouble = Some(left_out(&topics)),
                 // A guest has no status that could come back.
                 Some(Event::Unheard { .. }) => {}
                 Some(Event::SubscriptionRefused { .. }) => {

@@ -98,6 +98,7 @@ impl Desk {
                     Event::Up
                     | Event::Down { .. }
                     | Event::SubscriptionRefused { .. }
+                    | Event::LeftOut { .. }
                     | Event::Unheard { .. }
                     | Event::Message { .. } => {}
                 },

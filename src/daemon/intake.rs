@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::mqtt::command::Commands;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::refresh::{Requests, Verdict};
+use crate::mqtt::trouble;
 use crate::rate::{Lines, Pace, excerpt, left_out};
 
 /// Readings of one source handed on at once, and then one for each span: no meter needs more to follow the sun.
@@ -46,6 +47,8 @@ pub(super) struct Intake {
     last_ignored: Option<String>,
     /// What is published goes nowhere.
     unheard: Option<String>,
+    /// Topics that are not read, and why.
+    left_out: Option<String>,
 }
 
 impl Intake {
@@ -61,6 +64,7 @@ impl Intake {
             ignored: Lines::new(IGNORED.0, IGNORED.1),
             last_ignored: None,
             unheard: None,
+            left_out: None,
         }
     }
 
@@ -78,6 +82,7 @@ impl Intake {
         self.inputs = Inputs::new(&config.inputs);
         self.readings = Pace::new(READINGS.0, READINGS.1);
         self.unheard = None;
+        self.left_out = None;
     }
 
     /// Takes a message; [`Self::poll`] gives what comes of it.
@@ -136,6 +141,11 @@ impl Intake {
         self.unheard = why;
     }
 
+    /// These topics are not subscribed, for a message that is too large.
+    pub(super) fn left_out(&mut self, topics: &[String]) {
+        self.left_out = (!topics.is_empty()).then(|| trouble::left_out(topics));
+    }
+
     /// Fresh samples were asked for.
     pub(super) fn asked(&mut self, now: Tick) {
         // Sources that are no data say nothing of who answers.
@@ -149,7 +159,8 @@ impl Intake {
     /// What is wrong with what comes from the broker, in sentences.
     pub(super) fn warnings(&self, now: Tick) -> Vec<String> {
         let refresh = self.requests.is_unanswered().then(|| self.unanswered());
-        self.inputs.warnings(now).into_iter().chain(refresh).chain(self.unheard.clone()).collect()
+        let broker = self.unheard.iter().chain(&self.left_out).cloned();
+        self.inputs.warnings(now).into_iter().chain(refresh).chain(broker).collect()
     }
 
     /// What is known of each source.

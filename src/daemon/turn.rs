@@ -117,6 +117,7 @@ impl Daemon {
             Event::Up => self.link_changed(true),
             Event::Down { .. } => self.link_changed(false),
             Event::SubscriptionRefused { topics } => self.intake.refused(&topics),
+            Event::LeftOut { topics } => self.intake.left_out(&topics),
             Event::Unheard { why } => self.intake.unheard(why),
             Event::Message { topic, payload, retained } => self.message(&topic, &payload, retained),
         }

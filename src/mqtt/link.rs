@@ -67,6 +67,11 @@ pub enum Event {
         /// As subscribed; empty when all are granted again.
         topics: Vec<String>,
     },
+    /// These topics are not subscribed, as a message of more than 16 MiB lies on each. Comes when the list changes.
+    LeftOut {
+        /// As configured; empty when all are subscribed again.
+        topics: Vec<String>,
+    },
     /// What is published is acknowledged, but does not come back from the broker; or comes back again.
     Unheard {
         /// Cause and remedy in plain words; `None` when it is over.
@@ -331,8 +336,9 @@ impl Runner {
             Arrival::Subscribed(granted) => self.signal(Signal::Subscribed(granted)),
             Arrival::Acked(packet) => self.signal(Signal::Acked(packet)),
             Arrival::Message(message) if self.setup.status_topic.as_ref() == Some(&message.topic) => {
-                if !message.retain && message.payload.as_ref() == b"online" {
-                    self.signal(Signal::Heard);
+                let is_ours = message.payload.as_ref() == b"online";
+                if !message.retain {
+                    self.signal(if is_ours { Signal::Heard } else { Signal::Overwritten });
                 }
             }
             Arrival::Message(message) => {
@@ -398,6 +404,14 @@ impl Runner {
             Notice::Granted => {
                 tracing::info!(%broker, "the broker {broker} grants all subscriptions now");
                 self.deliver(Event::SubscriptionRefused { topics: Vec::new() });
+            }
+            Notice::LeftOut(topics) => {
+                if topics.is_empty() {
+                    tracing::info!(%broker, "all topics are subscribed again");
+                } else if let Some(more) = self.lines.line(now).map(left_out) {
+                    tracing::warn!(%broker, "{}{more}", super::trouble::left_out(&topics));
+                }
+                self.deliver(Event::LeftOut { topics });
             }
             Notice::Unheard(topic) => {
                 let user = self.setup.mqtt.username.as_ref().map_or("this client", |user| &user.0);

@@ -27,6 +27,7 @@ mod access;
 mod backoff;
 mod contract;
 mod live;
+mod subscribing;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use access::Access;
 use backoff::{Backoff, STABLE};
 pub use contract::{Action, Notice, PublishError, Signal, Topics};
 use live::{Echo, Live, What};
+use subscribing::Subscribing;
 
 /// Publications that may wait for their acknowledgement; brokers allow at least 20 (Mosquitto's `max_inflight_messages`).
 pub const WINDOW: usize = 16;
@@ -71,6 +73,7 @@ pub struct Session {
     near: bool,
     outage: Outage,
     access: Access,
+    subscribing: Subscribing,
     /// Topics whose state was deleted at the broker, since they were last asked for.
     cleared: Vec<String>,
     /// No farewell after this.
@@ -114,6 +117,7 @@ impl Session {
     /// A session that wants to connect at once. The seed makes the jitter of the back-off.
     pub fn new(topics: Topics, random: fastrand::Rng, now: Tick) -> Self {
         Self {
+            subscribing: Subscribing::new(topics.all()),
             topics,
             phase: Phase::Waiting { until: now },
             states: BTreeMap::new(),
@@ -246,6 +250,11 @@ impl Session {
                     self.actions.extend(self.access.heard().map(Action::Tell));
                 }
             }
+            Signal::Overwritten => {
+                if let Phase::Up(live) = &mut self.phase {
+                    live.overwritten();
+                }
+            }
             Signal::Lost(trouble) => self.lost(trouble, now),
             Signal::Stalled(span) => {
                 if let Phase::Up(live) = &mut self.phase {
@@ -263,7 +272,8 @@ impl Session {
             Phase::Up(live) => {
                 let ack = live.waits().then(|| live.progress + ACK_LIMIT);
                 let steady = live.unlogged.map(|_| live.since + STABLE);
-                [ack, steady, live.echo_by, self.end_by].into_iter().flatten().min()
+                let times = [ack, steady, live.echo_by, live.birth_again, self.subscribing.due(), self.end_by];
+                times.into_iter().flatten().min()
             }
             Phase::Ended { .. } => None,
         }
@@ -285,29 +295,38 @@ impl Session {
         }
         let (outage, attempts) = (now.since(self.outage.since), self.outage.attempts);
         let edge = !self.backoff.is_flapping();
-        let subscriptions = self.topics.all();
-        let subscribing = !subscriptions.is_empty();
-        if subscribing {
-            self.actions.push_back(Action::Subscribe(subscriptions));
-        }
-        self.phase = Phase::Up(Live::new(now, (!edge).then_some((outage, attempts)), subscribing));
+        self.phase = Phase::Up(Live::new(now, (!edge).then_some((outage, attempts))));
+        let first = self.subscribing.connected();
+        self.subscribe(first, now);
         self.actions.push_back(Action::Tell(Notice::Up { outage, attempts, edge }));
     }
 
-    /// Only the first answer on a connection counts.
+    fn subscribe(&mut self, topics: Vec<String>, now: Tick) {
+        let Phase::Up(live) = &mut self.phase else { return };
+        if topics.is_empty() {
+            return;
+        }
+        if !live.waits() {
+            live.progress = now;
+        }
+        live.subscribing = true;
+        self.actions.push_back(Action::Subscribe(topics));
+    }
+
+    /// Only one answer to each packet counts.
     fn subscribed(&mut self, granted: &[bool], now: Tick) {
         let Phase::Up(live) = &mut self.phase else { return };
         if !std::mem::take(&mut live.subscribing) {
             return;
         }
         live.progress = now;
-        let refused = |at: usize| !granted.get(at).copied().unwrap_or(false);
-        let topics = self.topics.all().into_iter().enumerate();
-        let refused: Vec<String> = topics.filter(|(at, _)| refused(*at)).map(|(_, topic)| topic).collect();
-        if live.echo == Echo::Barred && self.topics.status.as_ref().is_some_and(|status| !refused.contains(status)) {
+        let refused = self.subscribing.answered(granted, now);
+        let is_granted = |status| self.subscribing.is_granted_at_once(status);
+        if live.echo == Echo::Barred && self.topics.status.as_ref().is_some_and(is_granted) {
             live.echo = Echo::Awaited;
         }
-        self.actions.extend(self.access.answered(refused).map(Action::Tell));
+        let notice = refused.and_then(|refused| self.access.answered(refused));
+        self.actions.extend(notice.map(Action::Tell));
     }
 
     fn acked(&mut self, packet: u16, now: Tick) {
@@ -349,6 +368,9 @@ impl Session {
                 self.outage = Outage { since: now, attempts: 0, told };
             }
         }
+        self.subscribing.lost(trouble.kind == DownKind::TooLarge, now);
+        let left_out = self.access.left_out(self.subscribing.left_out());
+        self.actions.extend(left_out.map(Action::Tell));
         self.events.retain(|event| !event.fleeting);
         if self.end_by.is_some() {
             self.phase = Phase::Ended { acknowledged: false };
@@ -374,6 +396,13 @@ impl Session {
         {
             let notice = self.topics.status.clone().and_then(|status| self.access.unheard(status));
             self.actions.extend(notice.map(Action::Tell));
+        }
+        if let Phase::Up(live) = &mut self.phase {
+            live.birth_said &= live.birth_again.take_if(|at| *at <= now).is_none();
+            let next = self.subscribing.time(now);
+            self.subscribe(next, now);
+            let left_out = self.access.left_out(self.subscribing.left_out());
+            self.actions.extend(left_out.map(Action::Tell));
         }
         match &self.phase {
             Phase::Waiting { until } if *until <= now => {
@@ -408,6 +437,7 @@ impl Session {
         if !std::mem::replace(&mut live.birth_said, true)
             && let Some(status) = &self.topics.status
         {
+            live.birth_at = now;
             return Some(live.say(What::Birth, status, b"online".to_vec(), true));
         }
         if live.events_unacknowledged() < EVENT_WINDOW {

@@ -171,8 +171,8 @@ impl DownKind {
             Self::TlsFailed => "no TLS with the broker: is this its port for TLS?",
             Self::CertificateFiles => "a certificate or key file cannot be used",
             Self::TooLarge => {
-                "the broker sent a message of more than 16 MiB: delete it (`mosquitto_pub -r -n -t TOPIC`), it lies on one of the topics \
-                 that surplusd reads"
+                "the broker sent a message of more than 16 MiB on one of the topics that surplusd reads: the topics are subscribed one by \
+                 one to find out which"
             }
             Self::Protocol => "the answer is not MQTT 3.1.1",
             Self::Internal => "the connection task failed, this is a bug",
@@ -204,6 +204,17 @@ impl Trouble {
         let dots = if self.detail.chars().nth(DETAIL_MAX).is_some() { "…" } else { "" };
         format!("{} ({shown}{dots})", self.kind.cause())
     }
+}
+
+/// Cause and remedy where topics are left out for a message that is too large.
+pub fn left_out(topics: &[String]) -> String {
+    let list = topics.join(", ");
+    let delete: Vec<String> = topics.iter().map(|topic| format!("`mosquitto_pub -r -n -t {topic}`")).collect();
+    format!(
+        "{list}: a message of more than 16 MiB ends the connection, so nothing is read there; surplusd tries again every hour. Delete the \
+         message ({})",
+        delete.join(", ")
+    )
 }
 
 /// A character as a terminal can show it without obeying it.

@@ -5,6 +5,7 @@ use super::contract::Notice;
 #[derive(Debug, Default)]
 pub(super) struct Access {
     refused: Vec<String>,
+    left_out: Vec<String>,
     unheard: bool,
 }
 
@@ -16,6 +17,15 @@ impl Access {
         }
         self.refused.clone_from(&refused);
         Some(if refused.is_empty() { Notice::Granted } else { Notice::Refused(refused) })
+    }
+
+    /// These topics are left out for a message that is too large.
+    pub(super) fn left_out(&mut self, topics: Vec<String>) -> Option<Notice> {
+        if self.left_out == topics {
+            return None;
+        }
+        self.left_out.clone_from(&topics);
+        Some(Notice::LeftOut(topics))
     }
 
     /// Our own status came back.

@@ -37,6 +37,8 @@ pub enum Signal {
     Acked(u16),
     /// Our own `online` came back from the broker.
     Heard,
+    /// Somebody else wrote to our status.
+    Overwritten,
     /// The connection failed or ended.
     Lost(Trouble),
     /// Nothing was read for this long because the consumer was busy: not the broker's fault.
@@ -50,7 +52,7 @@ pub enum Signal {
 pub enum Action {
     /// Open a new connection.
     Connect,
-    /// Subscribe to all of these in one packet, `QoS` 1.
+    /// Subscribe to all of these in one packet, `QoS` 1, besides what is subscribed already.
     Subscribe(Vec<String>),
     /// Publish with `QoS` 1.
     Publish {
@@ -101,6 +103,8 @@ pub enum Notice {
     Refused(Vec<String>),
     /// All subscriptions are granted, after some had been refused.
     Granted,
+    /// These topics are not subscribed: a message larger than any that is taken lies on each. Said when the list changes.
+    LeftOut(Vec<String>),
     /// The broker acknowledges what we publish on this topic, but does not pass it on to us. MQTT 3.1.1 has no way to say that it is not
     /// allowed: this is how a broker's access list shows.
     Unheard(String),

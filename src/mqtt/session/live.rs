@@ -6,6 +6,9 @@ use control::{Millis, Tick};
 
 use super::contract::Action;
 
+/// Another client that keeps writing our status is answered at most this often.
+const BIRTH_EVERY: Millis = Millis::from_secs(10);
+
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) since: Tick,
@@ -18,6 +21,9 @@ pub(super) struct Live {
     /// Our own `online` is to have come back by then.
     pub(super) echo_by: Option<Tick>,
     pub(super) birth_said: bool,
+    pub(super) birth_at: Tick,
+    /// Our own status was overwritten, and is said again then.
+    pub(super) birth_again: Option<Tick>,
     pub(super) farewell_said: bool,
     /// Published, packet id not known yet.
     pub(super) queued: VecDeque<What>,
@@ -50,19 +56,28 @@ pub(super) enum What {
 }
 
 impl Live {
-    pub(super) const fn new(now: Tick, unlogged: Option<(Millis, u32)>, subscribing: bool) -> Self {
+    pub(super) const fn new(now: Tick, unlogged: Option<(Millis, u32)>) -> Self {
         Self {
             since: now,
             progress: now,
             unlogged,
-            subscribing,
+            subscribing: false,
             echo: Echo::Barred,
             echo_by: None,
             birth_said: false,
+            birth_at: now,
+            birth_again: None,
             farewell_said: false,
             queued: VecDeque::new(),
             inflight: BTreeMap::new(),
             events_said: 0,
+        }
+    }
+
+    /// Somebody else wrote to our status: it is said again, but not in a quarrel of two.
+    pub(super) fn overwritten(&mut self) {
+        if self.birth_said && !self.farewell_said {
+            self.birth_again = Some(self.birth_at + BIRTH_EVERY);
         }
     }
 

@@ -1,4 +1,5 @@
 mod access;
+mod large;
 mod leaving;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,7 @@ struct World {
     line: VecDeque<Sent>,
     retained: BTreeMap<String, Vec<u8>>,
     events: Vec<(String, Vec<u8>)>,
+    /// On this connection.
     subscribed: Vec<String>,
     notices: Vec<Notice>,
     said_goodbye: bool,
@@ -73,7 +75,7 @@ impl World {
                     assert!(!self.open, "one connection at a time");
                     self.open = true;
                 }
-                Action::Subscribe(topics) => self.subscribed = topics,
+                Action::Subscribe(topics) => self.subscribed.extend(topics),
                 Action::Publish { topic, payload, retain } => {
                     assert!(self.accepted, "nothing is published without a connection");
                     self.requests.push_back((topic, payload, retain));
@@ -337,9 +339,12 @@ fn an_outage_is_said_when_it_starts_changes_and_ends() {
         .map(|notice| match notice {
             Notice::Up { edge, attempts, .. } => ("up", *edge, *attempts),
             Notice::Down { edge, .. } => ("down", *edge, 0),
-            Notice::Steady { .. } | Notice::Refused(_) | Notice::Granted | Notice::Unheard(_) | Notice::HeardAgain => {
-                ("other", false, 0)
-            }
+            Notice::Steady { .. }
+            | Notice::Refused(_)
+            | Notice::Granted
+            | Notice::LeftOut(_)
+            | Notice::Unheard(_)
+            | Notice::HeardAgain => ("other", false, 0),
         })
         .collect();
     let want = [
