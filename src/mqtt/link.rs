@@ -21,13 +21,15 @@ use crate::config::MqttConfig;
 use crate::daemon::clock::Clock;
 use crate::rate::{Lines, left_out};
 
+mod address;
 mod classify;
 mod connection;
 mod diagnose;
 #[cfg(test)]
 mod tests;
 
-use connection::{Arrival, Connection, is_near_name};
+use address::is_near_name;
+use connection::{Arrival, Connection};
 
 /// Events on their way to the consumer; beyond it the reader waits.
 const EVENTS: usize = 64;

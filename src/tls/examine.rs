@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fitness::{USABLE, signs_unfit, unfit_key};
-use super::{TlsError, certificates, client_config, subject};
+use super::{TlsError, certificates, client, subject};
 use crate::config::TlsConfig;
 
 /// Which file a remark is about.
@@ -38,7 +38,8 @@ pub fn examine(tls: &TlsConfig, now_s: i64) -> Vec<Remark> {
     let mut remarks = Vec::new();
     authorities(tls, now_s, &mut remarks);
     identity(tls, now_s, &mut remarks);
-    if let Err(error) = client_config(tls)
+    // The files are the same for any host.
+    if let Err(error) = client(tls, "localhost")
         && !remarks.iter().any(|remark| remark.fatal)
     {
         remarks.push(unusable(tls, &error));
@@ -140,7 +141,7 @@ fn unusable(tls: &TlsConfig, error: &TlsError) -> Remark {
         TlsError::Encrypted(path) => (of(path), "nobody is there to type it"),
         TlsError::Identity { .. } => (About::Key, "name the key that was made with the certificate"),
         TlsError::NoSystemRoots => (About::Authority, "or name the certificate of the broker's authority in `ca-file`"),
-        TlsError::Library(_) => (About::Authority, "please report this"),
+        TlsError::Library(_) | TlsError::Host(_) => (About::Authority, "please report this"),
     };
     Remark { about, fatal: true, message: error.to_string(), remedy: remedy.to_owned() }
 }

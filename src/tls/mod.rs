@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use x509_parser::prelude::X509Certificate;
@@ -71,6 +71,9 @@ pub enum TlsError {
         /// Why.
         cause: rustls::Error,
     },
+    /// No certificate can be for this host.
+    #[error("{0} is neither a host name nor an address that a certificate can be made for")]
+    Host(String),
     /// The system has no trusted roots.
     #[error("this system has no trusted root certificates: install ca-certificates or set ca-file")]
     NoSystemRoots,
@@ -94,13 +97,10 @@ impl Client {
     }
 }
 
-/// What a client needs to connect. Reads files: not for a task that must not block.
-pub fn client_config(tls: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
-    client(tls).map(|client| client.config)
-}
-
-/// [`client_config`], with a memory of the handshake. Reads files: not for a task that must not block.
-pub fn client(tls: &TlsConfig) -> Result<Client, TlsError> {
+/// What a client needs to connect to a host of this name or address, at whichever of its addresses. Reads files: not for a task that must
+/// not block.
+pub fn client(tls: &TlsConfig, host: &str) -> Result<Client, TlsError> {
+    let host = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Host(host.to_owned()))?;
     let authorities = tls.ca_file.as_deref().map_or_else(|| Ok(Vec::new()), certificates)?;
     let roots = match &tls.ca_file {
         Some(path) => private_roots(path, &authorities)?,
@@ -115,7 +115,7 @@ pub fn client(tls: &TlsConfig) -> Result<Client, TlsError> {
         .map_err(TlsError::Library)?
         .dangerous()
         // Decides nothing by itself: see there.
-        .with_custom_certificate_verifier(Arc::new(Explaining::new(verifier, authorities)));
+        .with_custom_certificate_verifier(Arc::new(Explaining::new(verifier, host, authorities)));
     let mut config = match &tls.client_auth {
         None => builder.with_no_client_auth(),
         Some(files) => {

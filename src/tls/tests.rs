@@ -2,7 +2,11 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, KeyPair};
 
-use super::{TlsError, client_config};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConnection, ServerConfig, ServerConnection};
+
+use super::{Client, TlsError, client};
 use crate::config::{ClientAuth, TlsConfig};
 
 fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
@@ -25,15 +29,19 @@ fn setup(ca: &Path, client: Option<(&Path, &Path)>) -> TlsConfig {
     }
 }
 
+fn opened(tls: &TlsConfig) -> Result<Client, TlsError> {
+    client(tls, "broker.lan")
+}
+
 #[test]
 fn good_files() {
     let folder = tempfile::tempdir().expect("scratch");
     let (certificate, key_text) = pair();
     let cert = write(folder.path(), "a.crt", &certificate);
     let key = write(folder.path(), "a.k", &key_text);
-    assert!(client_config(&setup(&cert, None)).is_ok());
+    assert!(opened(&setup(&cert, None)).is_ok());
     let bundle = write(folder.path(), "bundle.crt", &format!("a comment\n{certificate}{}", pair().0));
-    assert!(client_config(&setup(&bundle, Some((&cert, &key)))).is_ok(), "several authorities, and an identity");
+    assert!(opened(&setup(&bundle, Some((&cert, &key)))).is_ok(), "several authorities, and an identity");
 }
 
 #[test]
@@ -45,7 +53,7 @@ fn each_bad_file_is_named_with_its_cause() {
     let other = write(folder.path(), "b.k", &pair().1);
     let text = write(folder.path(), "text", "hello");
     let absent = folder.path().join("absent");
-    let error = |tls: &TlsConfig| client_config(tls).expect_err("bad files");
+    let error = |tls: &TlsConfig| opened(tls).expect_err("bad files");
 
     assert!(matches!(error(&setup(&absent, None)), TlsError::Read { path, .. } if path == absent));
     assert!(matches!(error(&setup(&text, None)), TlsError::Pem { path, .. } if path == text));
@@ -57,4 +65,43 @@ fn each_bad_file_is_named_with_its_cause() {
         matches!(error(&setup(&cert, Some((&cert, &other)))), TlsError::Identity { .. }),
         "the key of another certificate"
     );
+}
+
+/// What a client of a broker with this name thinks of the certificate for `test`, when it connects to an address instead of the name.
+fn by_address(host: &str) -> Result<(), rustls::Error> {
+    let folder = tempfile::tempdir().expect("scratch");
+    let (certificate, key) = pair();
+    let config = client(&setup(&write(folder.path(), "a.crt", &certificate), None), host).expect("good files").config;
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+    let server = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))?;
+    let mut server = ServerConnection::new(server.into())?;
+    let mut client = ClientConnection::new(config, ServerName::try_from("192.0.2.1").expect("an address"))?;
+    while client.is_handshaking() {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        while client.wants_write() {
+            client.write_tls(&mut there).expect("memory");
+        }
+        server.read_tls(&mut there.as_slice()).expect("memory");
+        server.process_new_packets()?;
+        while server.wants_write() {
+            server.write_tls(&mut back).expect("memory");
+        }
+        let mut back = back.as_slice();
+        while !back.is_empty() {
+            client.read_tls(&mut back).expect("memory");
+            client.process_new_packets()?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_certificate_is_for_the_configured_name_at_whichever_address() {
+    assert_eq!(by_address("test"), Ok(()));
+    let error = by_address("other").expect_err("another name");
+    assert!(error.to_string().contains("other"), "{error}");
+    assert!(by_address("192.0.2.1").is_err(), "the address itself is not in it");
 }

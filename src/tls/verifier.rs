@@ -51,17 +51,23 @@ pub fn refused(error: &Error) -> Option<&Refused> {
     cause.downcast_ref()
 }
 
-/// The library's verifier, with explanations.
+/// The library's verifier, with explanations, for one name.
 #[derive(Debug)]
 pub(super) struct Explaining {
     inner: Arc<dyn ServerCertVerifier>,
+    /// Whom the certificate must be for, whichever of its addresses is connected to.
+    host: ServerName<'static>,
     /// The trusted certificates of a private authority, to find the one that signed.
     authorities: Vec<CertificateDer<'static>>,
 }
 
 impl Explaining {
-    pub(super) fn new(inner: Arc<dyn ServerCertVerifier>, authorities: Vec<CertificateDer<'static>>) -> Self {
-        Self { inner, authorities }
+    pub(super) fn new(
+        inner: Arc<dyn ServerCertVerifier>,
+        host: ServerName<'static>,
+        authorities: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        Self { inner, host, authorities }
     }
 
     /// The better error, where the chain shows one.
@@ -78,12 +84,12 @@ impl ServerCertVerifier for Explaining {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
+        _: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.inner
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            .verify_server_cert(end_entity, intermediates, &self.host, ocsp_response, now)
             .map_err(|error| self.explained(error, end_entity, intermediates))
     }
 

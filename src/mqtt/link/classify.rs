@@ -38,7 +38,7 @@ impl Stage {
     fn state(&self, error: &StateError) -> Trouble {
         match error {
             StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)) => self.io(error),
-            StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(_)) => {
+            StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(_)) if self.accepted => {
                 Trouble::plain(DownKind::TooLarge)
             }
             StateError::AwaitPingResp | StateError::CollisionTimeout => Trouble::plain(DownKind::KeepAlive),

@@ -1,7 +1,7 @@
 //! One connection: a client and its event loop, polled by a task that does nothing else and dies with the connection.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +9,20 @@ use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, Publish,
     QoS, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
-use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::LinkSetup;
+use super::address::{is_near, resolve, taker};
 use super::classify::classify;
 use super::diagnose::{listens, other_language};
 use crate::config::{MqttConfig, TlsConfig};
 use crate::mqtt::trouble::{DownKind, Trouble};
 use crate::tls::Client;
+
+#[cfg(test)]
+mod tests;
 
 /// Requests to the event loop: the window of the session, a subscription and a disconnection fit in with room to spare.
 const REQUESTS: usize = 64;
@@ -29,8 +32,6 @@ const PACKETS: usize = 8;
 const INCOMING_MAX: usize = 16 * 1024 * 1024;
 /// Largest packet sent.
 const OUTGOING_MAX: usize = 256 * 1024;
-/// For the broker's name.
-const LOOKUP: Duration = Duration::from_secs(8);
 /// TCP, TLS and acceptance together, in seconds: in the household's own network, where a machine that comes up is to be met soon, and
 /// elsewhere.
 const CONNECT_NEAR_S: u64 = 6;
@@ -76,10 +77,10 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn open(setup: &LinkSetup) -> Self {
-        let (client, event_loop) = AsyncClient::new(options(setup), REQUESTS);
+        let (client, event_loop) = AsyncClient::new(options(setup, &setup.mqtt.host), REQUESTS);
         let (sender, news) = mpsc::channel(PACKETS);
         let mut tasks = JoinSet::new();
-        tasks.spawn(live(event_loop, setup.mqtt.clone(), sender));
+        tasks.spawn(live(event_loop, setup.clone(), sender));
         Self { client, news, last_number: 0, waiting: VecDeque::new(), under_way: BTreeMap::new(), tasks }
     }
 
@@ -134,9 +135,10 @@ fn internal(error: &rumqttc::ClientError) -> Trouble {
     Trouble { kind: DownKind::Internal, detail: error.to_string() }
 }
 
-fn options(setup: &LinkSetup) -> MqttOptions {
+/// The client's options, to connect to this name or address.
+fn options(setup: &LinkSetup, host: &str) -> MqttOptions {
     let mqtt = &setup.mqtt;
-    let mut options = MqttOptions::new(&mqtt.client_id, &mqtt.host, mqtt.port);
+    let mut options = MqttOptions::new(&mqtt.client_id, host, mqtt.port);
     options
         .set_keep_alive(Duration::from_secs(u64::from(mqtt.keep_alive_s.max(1))))
         .set_max_packet_size(INCOMING_MAX, OUTGOING_MAX);
@@ -151,32 +153,40 @@ fn options(setup: &LinkSetup) -> MqttOptions {
 }
 
 /// The life of the task: connects once, then reads until the connection ends. Never cancelled but by the end of the connection.
-async fn live(mut event_loop: EventLoop, mqtt: MqttConfig, news: mpsc::Sender<Result<News, Trouble>>) {
-    if let Err(trouble) = talk(&mut event_loop, &mqtt, &news).await {
+async fn live(mut event_loop: EventLoop, setup: LinkSetup, news: mpsc::Sender<Result<News, Trouble>>) {
+    let talking = async {
+        let addresses = resolve(&setup.mqtt).await?;
+        talk(&mut event_loop, &setup, &addresses, &news).await
+    };
+    if let Err(trouble) = talking.await {
         let _ = news.send(Err(trouble)).await; // the receiver is gone only if nobody wants to know
     }
 }
 
 async fn talk(
     event_loop: &mut EventLoop,
-    mqtt: &MqttConfig,
+    setup: &LinkSetup,
+    addresses: &[SocketAddr],
     news: &mpsc::Sender<Result<News, Trouble>>,
 ) -> Result<(), Trouble> {
     let tell = async |what: News| {
         let gone = |_| Trouble { kind: DownKind::Internal, detail: "nobody reads".to_owned() };
         news.send(Ok(what)).await.map_err(gone)
     };
+    let mqtt = &setup.mqtt;
+    let near = addresses.iter().all(|address| is_near(address.ip()));
+    tell(News::Arrival(Arrival::Near(near))).await?;
+    if let Some(address) = taker(addresses).await {
+        event_loop.mqtt_options = options(setup, &address.ip().to_string());
+    }
     let handshake = match mqtt.tls.clone() {
-        Some(tls) => Some(load(tls).await?),
+        Some(tls) => Some(load(tls, mqtt.host.clone()).await?),
         None => None,
     };
     if let Some(client) = &handshake {
         let config = TlsConfiguration::Rustls(Arc::clone(&client.config));
         event_loop.mqtt_options.set_transport(Transport::tls_with_config(config));
     }
-    let addresses = resolve(mqtt).await?;
-    let near = addresses.iter().all(|address| is_near(address.ip()));
-    tell(News::Arrival(Arrival::Near(near))).await?;
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(if near { CONNECT_NEAR_S } else { CONNECT_S });
@@ -187,7 +197,7 @@ async fn talk(
             Ok(event) => event,
             Err(error) => {
                 let trouble = trouble(&error, accepted, mqtt, handshake.as_ref());
-                return Err(if accepted { trouble } else { explained(trouble, &addresses, mqtt).await });
+                return Err(if accepted { trouble } else { explained(trouble, addresses, mqtt).await });
             }
         };
         let what = match event {
@@ -206,14 +216,6 @@ async fn talk(
         };
         tell(what).await?;
     }
-}
-
-async fn resolve(mqtt: &MqttConfig) -> Result<Vec<SocketAddr>, Trouble> {
-    let unknown = |detail: String| Trouble { kind: DownKind::NameNotFound, detail };
-    let found = timeout(LOOKUP, lookup_host((mqtt.host.as_str(), mqtt.port))).await;
-    let found = found.map_err(|_| unknown("no answer about the name in time".to_owned()))?;
-    let addresses: Vec<SocketAddr> = found.map_err(|error| unknown(error.to_string()))?.collect();
-    if addresses.is_empty() { Err(unknown("the name has no address".to_owned())) } else { Ok(addresses) }
 }
 
 /// Why the connection ended.
@@ -247,29 +249,11 @@ async fn explained(trouble: Trouble, addresses: &[SocketAddr], mqtt: &MqttConfig
 }
 
 /// Reads the certificate files on a thread that may block.
-async fn load(tls: TlsConfig) -> Result<Client, Trouble> {
-    let loaded = tokio::task::spawn_blocking(move || crate::tls::client(&tls)).await;
+async fn load(tls: TlsConfig, host: String) -> Result<Client, Trouble> {
+    let loaded = tokio::task::spawn_blocking(move || crate::tls::client(&tls, &host)).await;
     match loaded {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(Trouble { kind: DownKind::CertificateFiles, detail: error.to_string() }),
         Err(error) => Err(Trouble { kind: DownKind::Internal, detail: error.to_string() }),
-    }
-}
-
-/// Whether a name, before it is resolved, is most likely one of the household's own network.
-pub(super) fn is_near_name(host: &str) -> bool {
-    if let Ok(address) = host.parse() {
-        return is_near(address);
-    }
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let ends = [".local", ".lan", ".home", ".internal", ".localhost", ".home.arpa", ".fritz.box"];
-    !host.contains('.') || ends.iter().any(|end| host.ends_with(end))
-}
-
-/// Whether an address is one of the household's own network.
-fn is_near(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_private() || address.is_loopback() || address.is_link_local(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
