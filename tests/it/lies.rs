@@ -87,6 +87,41 @@ async fn a_huge_stored_message_costs_nothing() {
     assert!(link.shutdown(SOON).await);
 }
 
+/// The same on a topic that is read: it is found and left out, and the others are read.
+#[tokio::test]
+async fn a_huge_stored_message_costs_only_its_own_topic() {
+    let broker = Broker::plain().await;
+    let mut peer = Peer::named_with(broker.port, "big", 40 << 20).await;
+    peer.publish("in/b", vec![b'1'; 20 << 20], true);
+    peer.publish("in/a", "1", true);
+    peer.publish("in/c", "3", true);
+    peer.expect("in/c", "3").await;
+    let (link, mut events) = start(setup(broker.port, None, &["in/a", "in/b", "in/c"]));
+    link.set_state("home/state", "alive").expect("fits");
+    loop {
+        match next(&mut events).await {
+            Event::LeftOut { topics } => {
+                assert_eq!(topics, ["in/b"]);
+                break;
+            }
+            Event::Up | Event::Message { .. } | Event::Down { kind: DownKind::TooLarge, .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        match next(&mut events).await {
+            Event::Message { topic, payload, .. } => seen.push((topic, payload)),
+            Event::Up | Event::Down { kind: DownKind::TooLarge, .. } if seen.is_empty() => {}
+            other => panic!("the connection stays: {other:?}"),
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, [("in/a".to_owned(), b"1".to_vec()), ("in/c".to_owned(), b"3".to_vec())]);
+    peer.expect("home/state", "alive").await;
+    assert!(link.shutdown(SOON).await);
+}
+
 /// The user may read and write nothing: MQTT 3.1.1 acknowledges it all the same.
 #[tokio::test]
 async fn an_access_list_that_lets_nothing_through_is_said() {
@@ -119,7 +154,9 @@ async fn an_access_list_that_lets_nothing_through_is_said() {
         match next(&mut patient_events).await {
             Event::Unheard { why } => break assert_eq!(why, None),
             Event::Up | Event::Down { .. } => {}
-            other @ (Event::SubscriptionRefused { .. } | Event::Message { .. }) => panic!("{other:?}"),
+            other @ (Event::SubscriptionRefused { .. } | Event::LeftOut { .. } | Event::Message { .. }) => {
+                panic!("{other:?}")
+            }
         }
     }
     assert!(patient.shutdown(SOON).await);

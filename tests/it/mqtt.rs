@@ -62,6 +62,7 @@ async fn down(events: &mut Receiver<Event>, want: DownKind) -> (String, u64) {
                 other @ (Event::Up
                 | Event::Down { .. }
                 | Event::SubscriptionRefused { .. }
+                | Event::LeftOut { .. }
                 | Event::Unheard { .. }
                 | Event::Message { .. }) => {
                     seen.push(other);
@@ -210,7 +211,10 @@ async fn certificate_files_are_read_anew_at_each_connection() {
         match next(&mut events).await {
             Event::Up => return,
             Event::Down { kind, .. } => assert!(kind != DownKind::TlsUnknownCa, "the old file was used"),
-            Event::SubscriptionRefused { .. } | Event::Unheard { .. } | Event::Message { .. } => {}
+            Event::SubscriptionRefused { .. }
+            | Event::LeftOut { .. }
+            | Event::Unheard { .. }
+            | Event::Message { .. } => {}
         }
     }
 }

@@ -126,7 +126,10 @@ async fn said(made: Made) -> Option<(DownKind, String)> {
     match timeout(SOON, events.recv()).await.expect("in time").expect("the link lives") {
         Event::Up => None,
         Event::Down { kind, why, .. } => Some((kind, why)),
-        other @ (Event::SubscriptionRefused { .. } | Event::Unheard { .. } | Event::Message { .. }) => {
+        other @ (Event::SubscriptionRefused { .. }
+        | Event::LeftOut { .. }
+        | Event::Unheard { .. }
+        | Event::Message { .. }) => {
             panic!("{made:?}: {other:?}")
         }
     }
