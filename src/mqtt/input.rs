@@ -54,6 +54,8 @@ pub enum Rejection {
     NotOnOff,
     /// The JSON has a bool, array or object at the pointer.
     WrongType,
+    /// Another topic of the same source has another stored value, and none has spoken live.
+    Ambiguous,
     /// Not plausible: more than a gigawatt, a charge outside 0 … 100 %, or production or consumption clearly below zero.
     OutOfRange,
 }
@@ -72,6 +74,10 @@ impl fmt::Display for Rejection {
             Self::Missing => "JSON without a value at the pointer",
             Self::WrongType => "JSON with something else than a number at the pointer",
             Self::NotOnOff => "neither on nor off",
+            Self::Ambiguous => {
+                "another topic of this source holds another stored value (delete the one that is no longer written: \
+                 mosquitto_pub -r -n -t TOPIC)"
+            }
             Self::OutOfRange => "outside of what is plausible (wrong unit or sign?)",
         })
     }
@@ -110,14 +116,18 @@ impl Inputs {
     /// The readings in a message; none if the topic is not one of ours.
     ///
     /// Where several topics serve one source (old and new entity names), the one that spoke live last counts: retained values
-    /// of the others are left-overs of renamed entities, and their `unavailable` says nothing of the source.
+    /// of the others are left-overs of renamed entities, and their `unavailable` says nothing of the source. Before any has spoken,
+    /// different stored values on two of them are no data: which is the left-over cannot be told.
     pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) -> Vec<Reading> {
         let Some(sources) = self.feeds.get(topic) else { return Vec::new() };
         let text = Text::of(payload);
         let mut readings = Vec::with_capacity(sources.len());
         for source in sources {
             let Some(feed) = self.sources.get_mut(source) else { continue };
-            let value = value(&feed.config, *source, &text);
+            let mut value = value(&feed.config, *source, &text);
+            if retained && value.is_ok_and(|value| feed.is_ambiguous(topic, value)) {
+                value = Err(Rejection::Ambiguous);
+            }
             feed.heard(topic, payload, value, retained, now);
             if !retained && value.is_ok() {
                 self.news.extend(self.silence.heard(now));
@@ -125,7 +135,7 @@ impl Inputs {
             if feed.is_elsewhere(topic) && (retained || value.is_err()) {
                 continue;
             }
-            if !retained {
+            if !retained && value.is_ok() {
                 feed.speaks_on(topic);
             }
             self.news.extend(feed.edge(*source, topic, payload, value.err(), now));

@@ -216,6 +216,40 @@ async fn a_web_server_on_the_port_is_called_one() {
     }
 }
 
+/// Other servers that complain, or speak first, with and without TLS on our side.
+#[tokio::test]
+async fn what_is_no_broker_is_not_called_one() {
+    let answers: [(&[u8], &str); 4] = [
+        (b"-ERR unknown command\r\n", "-ERR unknown command"),
+        (b"220 ProFTPD Server ready.\r\n", "220 ProFTPD"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "looks like SSH"),
+        (&[0xff; 64], "bytes that are no text"),
+    ];
+    for (answer, said) in answers {
+        for with_tls in [false, true] {
+            let (port, _task) = answering(move |_| answer.to_vec()).await;
+            let tls = with_tls.then_some(TlsConfig { ca_file: None, client_auth: None });
+            let (_link, mut events) = start(setup(port, tls, &["in/a"]));
+            let (kind, why) = down(&mut events).await;
+            assert!(kind == DownKind::NotMqtt && why.contains(said), "{said}: {kind:?}, {why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_closes_at_once_is_said_to() {
+    for (with_tls, want) in [(false, DownKind::ClosedEarly), (true, DownKind::TlsFailed)] {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = socket.local_addr().expect("bound").port();
+        let mut task = JoinSet::new();
+        task.spawn(async move { while let Ok(_closed) = socket.accept().await {} });
+        let tls = with_tls.then_some(TlsConfig { ca_file: None, client_auth: None });
+        let (_link, mut events) = start(setup(port, tls, &["in/a"]));
+        let (kind, why) = down(&mut events).await;
+        assert!(kind == want && why.contains("closed the connection"), "{kind:?}: {why}");
+    }
+}
+
 #[tokio::test]
 async fn something_that_never_answers_is_not_called_a_network_fault() {
     let silent = answering(|_| Vec::new()).await;

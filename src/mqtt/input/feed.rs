@@ -39,7 +39,7 @@ pub(super) struct Feed {
 /// What was heard on a topic.
 #[derive(Debug, Default)]
 struct Topic {
-    stored: bool,
+    stored: Option<i32>,
     live: bool,
     refused: bool,
     /// What was last heard and is no data.
@@ -87,6 +87,12 @@ impl Feed {
         self.live_topic.as_deref().is_some_and(|live| live != topic)
     }
 
+    /// None of the topics has spoken live, and another one has another value stored.
+    pub(super) fn is_ambiguous(&self, topic: &str, value: i32) -> bool {
+        let others = self.topics.iter().filter(|(name, _)| *name != topic);
+        self.live_topic.is_none() && others.filter_map(|(_, other)| other.stored).any(|stored| stored != value)
+    }
+
     pub(super) fn speaks_on(&mut self, topic: &str) {
         if self.live_topic.as_deref() != Some(topic) {
             self.live_topic = Some(topic.to_owned());
@@ -110,9 +116,11 @@ impl Feed {
     ) {
         let Some(heard) = self.topics.get_mut(topic) else { return };
         heard.bad = value.err().map(|kind| format!("{} ({kind})", excerpt(payload)));
-        if value.is_ok() {
-            heard.stored |= retained;
-            heard.live |= !retained;
+        match value {
+            Ok(value) if retained => heard.stored = Some(value),
+            Ok(_) => heard.live = true,
+            Err(Rejection::Ambiguous) => {}
+            Err(_) => heard.stored = None,
         }
         if value.is_ok() && !retained {
             self.live_at = Some(now);
@@ -165,7 +173,7 @@ impl Feed {
     pub(super) fn known(&self) -> Known {
         let of = |topic: &Topic| match topic {
             Topic { live: true, .. } => Known::Live,
-            Topic { stored: true, .. } => Known::Stored,
+            Topic { stored: Some(_), .. } => Known::Stored,
             Topic { bad: Some(_), .. } => Known::Unusable,
             Topic { refused: true, .. } => Known::Refused,
             Topic { .. } => Known::Never,

@@ -203,7 +203,12 @@ fn retained_values_of_renamed_entities_are_ignored() {
     let mut inputs = one(Source::Grid, config(&["old", "new"], None, Unit::Watt));
     let value = |readings: Vec<Reading>| readings.first().map(|reading| (reading.value, reading.retained));
     assert_eq!(value(inputs.message("old", b"1", true, NOW)), Some((Some(1), true)), "nobody has spoken live");
-    assert_eq!(value(inputs.message("new", b"2", true, NOW)), Some((Some(2), true)));
+    assert_eq!(value(inputs.message("new", b"1", true, NOW)), Some((Some(1), true)), "both say the same");
+    assert_eq!(value(inputs.message("new", b"2", true, NOW)), Some((None, true)), "which one is the left-over?");
+    assert_eq!(inputs.warnings(NOW).len(), 1);
+    assert!(inputs.warnings(NOW)[0].contains("another topic"), "{:?}", inputs.warnings(NOW));
+    assert_eq!(value(inputs.message("old", b"unavailable", false, NOW)), Some((None, false)));
+    assert_eq!(value(inputs.message("new", b"2", true, NOW)), Some((Some(2), true)), "the other says nothing any more");
     assert_eq!(value(inputs.message("new", b"3", false, NOW)), Some((Some(3), false)));
     assert_eq!(value(inputs.message("old", b"1", true, NOW)), None, "the other topic is the live one");
     assert_eq!(value(inputs.message("new", b"4", true, NOW)), Some((Some(4), true)), "after a reconnection");

@@ -30,8 +30,10 @@ pub(super) async fn other_language(address: SocketAddr, with_tls: bool) -> Optio
         "it looks like HTTP, as a web server speaks".to_owned()
     } else if begins.starts_with(b"SSH-") {
         "it looks like SSH".to_owned()
+    } else if begins.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+        format!("it says {}", excerpt(begins.trim_ascii()))
     } else {
-        format!("it says {}", excerpt(&begins))
+        "it says bytes that are no text".to_owned()
     };
     Some(Trouble { kind: DownKind::NotMqtt, detail })
 }
