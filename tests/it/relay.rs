@@ -97,7 +97,7 @@ impl RelayHandler for Hands {
                 Err(_) if length == 0 => return Err(ExchangeFailure::Timeout),
                 Err(_) => break,
             }
-            limit = Duration::from_millis(30);
+            limit = Duration::from_millis(200);
         }
         Ok(length)
     }
