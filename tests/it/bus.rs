@@ -487,10 +487,19 @@ async fn a_line_that_is_never_quiet_belongs_to_somebody_else() {
     };
     let path = player.slave.name().unwrap();
     let defaults = profile::load("heidelberg-energy-control").unwrap().link;
-    let open = OneShot::open(LinkConfig::Serial { path: path.into() }, defaults, Clock::start(SPEED));
+    let link = LinkConfig::Serial { path: path.into() };
+    let refused = async {
+        loop {
+            match OneShot::open(link.clone(), defaults, Clock::start(SPEED)).await.err() {
+                // As in `one_shot`.
+                Some(OpenError::Busy | OpenError::Ours) => tokio::time::sleep(Duration::from_millis(10)).await,
+                refused => return refused,
+            }
+        }
+    };
     tokio::select! {
         biased;
         () = babble => {}
-        opened = timeout(LIMIT, open) => assert_eq!(opened.unwrap().err(), Some(OpenError::Noisy)),
+        refused = timeout(LIMIT, refused) => assert_eq!(refused.unwrap(), Some(OpenError::Noisy)),
     }
 }

@@ -18,6 +18,7 @@ use crate::mosquitto::{Broker, SOON};
 const CONF: &str = include_str!("../../docs/mosquitto/surplusd.conf");
 const ACL: &str = include_str!("../../docs/mosquitto/acl");
 const EXAMPLE: &str = include_str!("../../config/examples/powerwall-heidelberg.toml");
+const WITH_CERTIFICATE: &str = include_str!("../../config/examples/tls-client-certificate.toml");
 const STATESTREAM: &str = include_str!("../../docs/home-assistant/statestream.yaml");
 const BLUEPRINT: &str = include_str!("../../docs/home-assistant/refresh-blueprint.yaml");
 const README: &str = include_str!("../../README.md");
@@ -197,6 +198,31 @@ async fn the_documented_files_charge_a_car_together() {
         site.broker.log().lines().filter(|line| line.contains("Denied")).map(str::to_owned).collect();
     assert!(denied.is_empty(), "{denied:#?}");
     house.assert_well_behaved();
+}
+
+/// The example with a client certificate fits the documented second listener, and its key is where systemd puts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_client_certificate_is_let_in() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    let site = Site::start().await;
+    let mut observer = Observer::start(&site, "homeassistant");
+    let file = |name: &str| house.folder.path().join(name).display().to_string();
+    let text =
+        with(WITH_CERTIFICATE, "mqtts://homeassistant.local:8884", &format!("mqtts://127.0.0.1:{}", site.broker.door));
+    let text = with(&text, "/etc/surplusd/certs/", &site.file(""));
+    let text = with(&text, "/dev/surplusd-rs485", &house.port.path().display().to_string());
+    let text = with(&text, "version = 1\n", &format!("version = 1\nstate-file = \"{}\"\n", file("state.json")));
+    std::fs::write(house.config_file(), format!("{text}\n[journal]\nfile = \"{}\"\n", file("journal.sqlite"))).unwrap();
+    let base = format!("surplusd/{}", value(WITH_CERTIFICATE, "node-id = \""));
+    house.start();
+
+    observer.sees(&format!("{base}/status online")).await;
+    let topic = format!("{base}/set/mode");
+    assert!(site.publish("homeassistant", &["-t", &topic, "-m", "fast"]).status.success());
+    house.setpoint(160).await;
+    house.signal("TERM");
+    assert_eq!(house.ended().await.code(), Some(0), "{}", house.log());
+    assert!(!site.broker.log().contains("Denied"), "{}", site.broker.log());
 }
 
 /// The access list keeps others from charging, and from a relay's contact.

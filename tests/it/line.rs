@@ -131,9 +131,9 @@ impl Cable {
         let defaults = profile::load("heidelberg-energy-control").unwrap().link;
         let opened = async {
             loop {
-                // A test that has just ended may still hold the pseudo-terminal whose number this one has now.
+                // Another test starts a program, or has just ended: until that is over, it holds a pseudo-terminal of this number.
                 match OneShot::open(self.link(), defaults, Clock::start(4)).await {
-                    Err(OpenError::Ours) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Err(OpenError::Busy | OpenError::Ours) => tokio::time::sleep(Duration::from_millis(20)).await,
                     other => return other.unwrap(),
                 }
             }

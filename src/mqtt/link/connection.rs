@@ -221,12 +221,19 @@ async fn talk(
 /// Why the connection ended.
 fn trouble(error: &ConnectionError, accepted: bool, mqtt: &MqttConfig, handshake: Option<&Client>) -> Trouble {
     let trouble = classify(error, accepted, mqtt.tls.is_some());
+    let has_certificate = mqtt.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    if matches!(trouble.kind, DownKind::NotAuthorized | DownKind::BadLogin)
+        && has_certificate
+        && mqtt.username.is_none()
+    {
+        let detail = "the client certificate is accepted, but there is no user name: is this the listener with use_identity_as_username?";
+        return Trouble { detail: detail.to_owned(), ..trouble };
+    }
     if trouble.kind != DownKind::ClientCertWanted {
         return trouble;
     }
     // A handshake that failed is only about our certificate if the broker asked for it.
     let was_asked = handshake.is_some_and(Client::was_asked);
-    let has_certificate = mqtt.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
     let kind = match (was_asked, has_certificate) {
         (true, false) => DownKind::ClientCertWanted,
         (true, true) => DownKind::ClientCertRejected,
