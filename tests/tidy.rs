@@ -48,10 +48,12 @@ fn tree() -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).expect("readable") {
             let path = entry.expect("readable").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            // In a worktree `.git` is a file, with a path of the machine in it.
+            if matches!(name.as_str(), ".git" | "target" | ".cache" | "node_modules" | "proptest-regressions") {
+                continue;
+            }
             if path.is_dir() {
-                if !matches!(name.as_str(), ".git" | "target" | ".cache" | "node_modules" | "proptest-regressions") {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else {
                 files.push(path.strip_prefix(root()).expect("below the root").to_owned());
             }
