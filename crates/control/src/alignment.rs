@@ -8,11 +8,9 @@
 //! Left out: ages above [`AGES`], and meters that are read at different moments; those show as an error that stays, and then the
 //! cars' power is only known to lie within what they drew [`BLUR`] around that time.
 
-use crate::history::PowerHistory;
+use crate::history::{AGES, PowerHistory};
 use crate::units::{Millis, Tick, Watts};
 
-/// Possible ages: 0, 1, 2 … seconds.
-pub(crate) const AGES: usize = 32;
 /// What the cars drew at each possible age before a sample.
 pub(crate) type Trail = [Watts; AGES];
 

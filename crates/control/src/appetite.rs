@@ -1,8 +1,8 @@
 //! What the home battery takes while it comes first: so much of the surplus is kept for it.
 
 use crate::config::Config;
-use crate::site::Sample;
-use crate::types::Source;
+use crate::facts::Source;
+use crate::sample::Sample;
 use crate::units::{Millis, Percent, Tick, Watts};
 
 /// Exporting more than this means the battery takes all it can.

@@ -6,8 +6,16 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::types::Spent;
 use crate::units::{Millis, Tick, WattHours, Watts};
+
+/// Energy that counts towards a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// For how much longer it counts.
+    pub left: Millis,
+    /// How much, at least 0.
+    pub energy: WattHours,
+}
 
 /// The window of both limits.
 const DAY: Millis = Millis::from_secs(86_400);

@@ -1,9 +1,9 @@
 //! The car at a charger, as far as its behaviour tells: what it takes, how often it makes the contactor close, whether it obeys.
 
 use crate::contactor::Contactor;
+use crate::facts::{ChargerReport, Link, Mode, Vehicle};
 use crate::overdraw::Overdraw;
 use crate::reason::Reason;
-use crate::types::{ChargerReport, Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Tick};
 use crate::uptake::Uptake;
 

@@ -2,18 +2,17 @@
 
 use crate::car::Car;
 use crate::config::ChargerConfig;
+use crate::facts::{ChargerId, ChargerReport, Link, Mode, Vehicle};
 use crate::history::PowerHistory;
-use crate::power::PowerCheck;
+use crate::power::{MAINS, PowerCheck};
 use crate::reason::Reason;
 use crate::switching::Switch;
-use crate::types::{ChargerId, ChargerReport, ChargerView, Link, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Tick, Volts, Watts};
+use crate::view::ChargerView;
 use crate::{budget::Starts, config::SolarPolicy};
 
 /// Nominal voltage where none is measured.
 const NOMINAL: Volts = Volts(230);
-/// Measured voltages outside this are not the mains (an un-wired phase reads about 8 V).
-pub(crate) const MAINS: core::ops::RangeInclusive<u16> = 200..=260;
 /// A phase carries current from here on.
 const PHASE_CARRIES: Milliamps = Milliamps(1_000);
 /// Phases are counted while the strongest one carries at least this.

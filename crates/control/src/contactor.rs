@@ -6,8 +6,8 @@
 
 use alloc::collections::VecDeque;
 
+use crate::facts::{ChargerReport, Link, Vehicle};
 use crate::pause::Pauses;
-use crate::types::{ChargerReport, Link, Vehicle};
 use crate::units::{Milliamps, Millis, Tick};
 
 /// Closures within [`WINDOW`] that are believed to be of use. With the default minimum times a charge from the sun comes to five at most.
@@ -85,7 +85,7 @@ fn closed(report: &ChargerReport, drawn: Option<Milliamps>) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ChargerId;
+    use crate::facts::ChargerId;
 
     fn says(contactor: &mut Contactor, vehicle: Vehicle, drawn: u32, second: u64) -> bool {
         let now = Tick(second * 1_000);

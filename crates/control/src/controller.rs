@@ -2,23 +2,25 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
-use crate::alignment::{AGES, Alignment, add_trail};
+use crate::alignment::{Alignment, add_trail};
 use crate::appetite::Appetite;
 use crate::band::Trend;
 use crate::budget::DrainBudget;
 use crate::charger::{Charger, Origin};
 use crate::config::Config;
 use crate::decide::{Belief, Situation, Trigger, decide, wants_fresh_samples};
+use crate::facts::{ChargerId, ChargerReport, Mode, Reading, Source};
+use crate::history::AGES;
+use crate::input::{CarryOver, ChargerCarryOver, Command, Input, Restore};
 use crate::judge::cadence::Cadence;
-use crate::judge::response::{Moved, seconds, spread};
-use crate::judge::{CarsThen, Doubt, Evidence, Judge, Trust};
+use crate::judge::evidence::{CarsThen, Evidence, Moved, seconds, spread};
+use crate::judge::{Doubt, Judge, Trust};
+use crate::orders::{Action, Order, Wake};
+use crate::sample::Sample;
 use crate::sharing::{claimed_by_others, site_left};
-use crate::site::{Cars, Sample, Site};
-use crate::types::{
-    Action, CarryOver, ChargerCarryOver, ChargerId, ChargerReport, Command, Input, Mode, Order, Reading, Restore,
-    SiteView, Snapshot, Source, Wake,
-};
+use crate::site::{Cars, Site};
 use crate::units::{Millis, Tick, Watts};
+use crate::view::{SiteView, Snapshot};
 
 /// Orders are renewed this often: each renewal is a completed decision.
 const RENEW_EVERY: Millis = Millis::from_secs(1);

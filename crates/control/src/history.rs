@@ -2,15 +2,16 @@
 
 use alloc::collections::VecDeque;
 
-use crate::alignment::AGES;
 use crate::units::{Millis, Tick, Watts};
 
+/// Ages of the meters' values that are told apart: 0, 1, 2 … seconds.
+pub(crate) const AGES: usize = 32;
 /// Readings kept; with the quickest polling (five a second) half a minute. At the bound the oldest goes.
 const ENTRIES_MAX: usize = 160;
 /// After this long without news the charger's power counts as unknown.
 const FORGET_AFTER: Millis = Millis::from_secs(60);
 
-/// What was drawn is held against the meters for so long: see [`crate::alignment::AGES`].
+/// What was drawn is held against the meters for so long: see [`AGES`].
 const SHOWS_FOR: Millis = Millis::from_secs(AGES as u64);
 
 /// Power that moves by no more than this is steady.

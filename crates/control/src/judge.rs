@@ -20,18 +20,19 @@
 pub(crate) mod balance;
 pub(crate) mod battery;
 pub(crate) mod cadence;
-mod doubt;
+pub(crate) mod doubt;
+pub(crate) mod evidence;
 pub(crate) mod range;
 pub(crate) mod response;
 
-pub use doubt::{Doubt, Sources};
+pub use doubt::Doubt;
 
 use balance::{Balance, LASTING, tolerance};
 use battery::BatteryYield;
-use response::{Moved, Response};
+use evidence::Evidence;
+use response::Response;
 
-use crate::site::Sample;
-use crate::units::{Tick, Watts};
+use crate::units::Watts;
 
 /// What a sample may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,65 +53,6 @@ pub(crate) struct Verdict {
     pub(crate) surplus: Watts,
     /// What is wrong, if anything is.
     pub(crate) doubt: Option<Doubt>,
-}
-
-/// The meters' values and the cars' power at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Evidence {
-    pub(crate) at: Tick,
-    pub(crate) grid: Option<Watts>,
-    pub(crate) solar: Option<Watts>,
-    pub(crate) battery: Option<Watts>,
-    pub(crate) load: Option<Watts>,
-    /// `grid + battery`, or what stands in for it.
-    pub(crate) net: Watts,
-    /// Sources whose stored value took part and is not confirmed yet.
-    pub(crate) unconfirmed: Sources,
-    /// What the cars drew when the meters were read.
-    pub(crate) cars: Watts,
-    /// The least they may have drawn then.
-    pub(crate) cars_least: Watts,
-    /// How certain `cars` is, and by how much they moved lately: meters that are not read at one moment disagree by that.
-    pub(crate) moved: Moved,
-    pub(crate) clear_since: Tick,
-    pub(crate) spread: Watts,
-    /// Surplus of the sample before.
-    pub(crate) before: Option<Watts>,
-}
-
-impl Evidence {
-    /// What a sample says, and what is known of the cars.
-    pub(crate) fn new(sample: &Sample, cars: &CarsThen, before: Option<Watts>) -> Self {
-        let CarsThen { drew: cars, least: cars_least, moved, clear_since, spread } = *cars;
-        Self {
-            at: sample.at,
-            grid: sample.grid.filter(|_| sample.direct),
-            solar: sample.solar,
-            battery: sample.direct.then_some(sample.battery),
-            load: sample.load,
-            net: sample.net,
-            unconfirmed: sample.unconfirmed,
-            cars,
-            cars_least,
-            moved,
-            clear_since,
-            spread,
-            before,
-        }
-    }
-}
-
-/// What the cars drew when the meters were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CarsThen {
-    pub(crate) drew: Watts,
-    /// The least they may have drawn.
-    pub(crate) least: Watts,
-    pub(crate) moved: Moved,
-    /// Since when all of them are known as they are: what moved before need not show.
-    pub(crate) clear_since: Tick,
-    /// By how much they moved around then.
-    pub(crate) spread: Watts,
 }
 
 /// A rise without a second witness of more than this waits for another sample.

@@ -27,29 +27,36 @@ mod config;
 mod contactor;
 mod controller;
 mod decide;
+mod facts;
 mod floor;
 mod history;
+mod input;
 mod judge;
+mod orders;
 mod overdraw;
 mod pause;
 mod phases;
 mod power;
 mod reason;
+mod sample;
 mod sharing;
 mod site;
 mod switching;
 #[cfg(test)]
 mod testing;
-mod types;
 mod units;
 mod uptake;
+mod view;
 
+pub use budget::Spent;
 pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, PhaseSwitching, Sampling, SolarPolicy};
 pub use controller::Controller;
-pub use judge::{Doubt, Sources};
+pub use facts::{ChargerId, ChargerReport, Fault, Link, Mode, Reading, Source, Sources, Vehicle};
+pub use input::{CarryOver, ChargerCarryOver, Command, Input, Restore};
+pub use judge::Doubt;
+pub use orders::{Action, Order, Wake};
+pub use overdraw::Overdrawn;
 pub use reason::Reason;
-pub use types::{
-    Action, CarryOver, ChargerCarryOver, ChargerId, ChargerReport, ChargerView, Command, Fault, Input, Link, Mode,
-    Needs, Order, Overdrawn, Reading, Restore, SiteView, Snapshot, Source, Spent, Vehicle, Wake,
-};
 pub use units::{Milliamps, Millis, Percent, Permille, Tick, Volts, WattHours, Watts};
+pub use uptake::Needs;
+pub use view::{ChargerView, SiteView, Snapshot};

@@ -8,8 +8,17 @@ use alloc::collections::VecDeque;
 
 use crate::pause::Pauses;
 use crate::reason::Reason;
-use crate::types::Overdrawn;
+
 use crate::units::{Milliamps, Millis, Tick};
+
+/// A car or wallbox that does not obey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdrawn {
+    /// The current it was told.
+    pub told: Milliamps,
+    /// The current of its strongest phase.
+    pub drawn: Milliamps,
+}
 
 /// Measured currents and cars that step by whole amperes differ by no more than this from what was told.
 const TOLERANCE: Milliamps = Milliamps(1_000);

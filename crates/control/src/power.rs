@@ -3,10 +3,11 @@
 //! The surplus is reckoned from this power, so a register that stands still must not become surplus. Currents times voltages say the same
 //! as the power register; where they differ for several reports the currents count. Neither may exceed what the setpoint allows.
 
-use crate::charger::MAINS;
-use crate::types::ChargerReport;
+use crate::facts::ChargerReport;
 use crate::units::{Milliamps, Volts, Watts};
 
+/// Measured voltages outside this are not the mains (an un-wired phase reads about 8 V).
+pub(crate) const MAINS: core::ops::RangeInclusive<u16> = 200..=260;
 /// The power register and the currents may differ by this, and by a sixth: reactive power, and currents rounded to 0.1 A.
 const AGREE_W: i64 = 300;
 /// Reports in a row that must differ before the currents count alone.
@@ -69,8 +70,8 @@ fn apparent(currents: [Milliamps; 3], voltages: Option<[Volts; 3]>, volts: i64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Vehicle;
     use crate::testing::report;
-    use crate::types::Vehicle;
     use crate::units::Tick;
 
     fn says(power: i32, amps: [u32; 3]) -> ChargerReport {

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use crate::judge::{Doubt, Sources};
-use crate::types::Fault;
+use crate::facts::{Fault, Sources};
+use crate::judge::doubt::Doubt;
 use crate::units::{Milliamps, Millis, Percent, Watts};
 
 /// Less is shown as nothing: wallboxes measure to a tenth of an ampere.

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::charger::{Charger, FIRST_ANSWER};
-use crate::types::{ChargerId, Mode, Vehicle};
+use crate::facts::{ChargerId, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Tick, Watts};
 
 /// A charge that was just allowed needs this long until current flows.

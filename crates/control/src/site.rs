@@ -21,11 +21,12 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Config, GroupId};
+use crate::facts::{Reading, Source, Sources};
 use crate::floor::Floor;
 use crate::judge::balance::tolerance;
+use crate::judge::doubt::Doubt;
 use crate::judge::range::{Range, is_possible};
-use crate::judge::{Doubt, Sources};
-use crate::types::{Reading, Source};
+use crate::sample::Sample;
 use crate::units::{Millis, Percent, Tick, Watts};
 
 /// The sources that measure power.
@@ -36,31 +37,6 @@ const CONFIRMED_BY: u8 = 3;
 const REPEATS_COUNT_FOR: Millis = Millis::from_secs(1_800);
 /// Values of `grid-status` above zero mean that the house is on the grid.
 const ON_GRID: i32 = 1;
-
-/// The net draw of house and cars on everything that is not solar, at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sample {
-    /// When its first message came.
-    pub(crate) at: Tick,
-    /// `grid + battery`: what is drawn beyond solar production; negative is surplus going elsewhere.
-    pub(crate) net: Watts,
-    /// Battery power: metered, or what the balance leaves for it; 0 where there is no battery.
-    pub(crate) battery: Watts,
-    /// The most that the battery may be giving: what it says, or what the balance leaves for it where that is more or it says nothing.
-    pub(crate) battery_most: Watts,
-    /// Grid power, where known.
-    pub(crate) grid: Option<Watts>,
-    /// Production, where known.
-    pub(crate) solar: Option<Watts>,
-    /// Load, where known.
-    pub(crate) load: Option<Watts>,
-    /// Whether `grid` and `battery` were both metered.
-    pub(crate) direct: bool,
-    /// Sources of which only an unconfirmed stored value took part.
-    pub(crate) unconfirmed: Sources,
-    /// Whether it is a sign of life, or only repeats what is known.
-    pub(crate) alive: bool,
-}
 
 /// What the cars do, as far as it matters to what the meters say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

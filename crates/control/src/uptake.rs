@@ -12,9 +12,18 @@
 //!   └──────────── offer withdrawn ─────────────────┴──▶ waiting
 //! ```
 
+use crate::facts::Vehicle;
 use crate::pause::Pauses;
-use crate::types::{Needs, Vehicle};
 use crate::units::{Milliamps, Millis, Tick};
+
+/// A car that takes nothing of the lowest current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// The highest current of which it took nothing.
+    pub nothing_at: Milliamps,
+    /// The lowest current of which it took something, in whole amperes where that is possible.
+    pub takes_from: Milliamps,
+}
 
 /// Less than half of the lowest current that can be offered is balancing, preheating or the car's own supply: a higher offer would not
 /// bring more.

@@ -5,8 +5,8 @@ use std::vec::Vec;
 
 use super::*;
 use crate::config::SolarPolicy;
+use crate::facts::{Fault, Link, Vehicle};
 use crate::testing::{Bench, CAR, config, report};
-use crate::types::{Fault, Link, Vehicle};
 use crate::units::Percent;
 use crate::units::{Milliamps, Permille, Volts, WattHours};
 

@@ -2,7 +2,8 @@
 
 use super::{Decision, Situation, carries, off};
 use crate::charger::Charger;
-use crate::judge::{Doubt, Sources};
+use crate::facts::Sources;
+use crate::judge::Doubt;
 use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Watts};
 

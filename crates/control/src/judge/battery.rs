@@ -10,7 +10,7 @@
 //! as it fills does so more slowly.
 
 use super::balance::REMEMBERED;
-use super::response::Moved;
+use super::evidence::Moved;
 use crate::units::{Millis, Tick, Watts};
 
 /// Less than this is noise of the meters or the battery's control.

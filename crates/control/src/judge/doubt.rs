@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::types::Source;
+use crate::facts::{Source, Sources};
 use crate::units::Watts;
 
 /// Why the site's meters are not believed. [`fmt::Display`] gives a sentence that says what to check.
@@ -115,58 +115,5 @@ impl fmt::Display for Doubt {
                 write!(f, "only a stored value is known of {sources}; waiting until live values confirm it")
             }
         }
-    }
-}
-
-/// A set of sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sources(pub u8);
-
-impl Sources {
-    /// No source.
-    pub const NONE: Self = Self(0);
-
-    /// Adds a source.
-    pub const fn add(&mut self, source: Source) {
-        self.0 |= 1 << source as u8;
-    }
-
-    /// Whether a source is in it.
-    pub const fn contains(self, source: Source) -> bool {
-        self.0 >> (source as u8) & 1 == 1
-    }
-
-    /// Whether it is empty.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl FromIterator<Source> for Sources {
-    fn from_iter<I: IntoIterator<Item = Source>>(sources: I) -> Self {
-        let mut set = Self::NONE;
-        for source in sources {
-            set.add(source);
-        }
-        set
-    }
-}
-
-impl fmt::Display for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names = Source::ALL.into_iter().filter(|source| self.contains(*source)).map(Source::name).peekable();
-        let mut first = true;
-        while let Some(name) = names.next() {
-            let link = if first {
-                ""
-            } else if names.peek().is_none() {
-                " and "
-            } else {
-                ", "
-            };
-            write!(f, "{link}{name}")?;
-            first = false;
-        }
-        Ok(())
     }
 }

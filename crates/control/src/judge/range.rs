@@ -9,7 +9,7 @@ use alloc::collections::BTreeMap;
 
 use super::doubt::Doubt;
 use crate::config::{Config, GroupId};
-use crate::types::Source;
+use crate::facts::Source;
 use crate::units::{Millis, Tick, Watts};
 
 /// Fuses carry half as much again for a while, and meters are not exact.

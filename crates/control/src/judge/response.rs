@@ -9,16 +9,14 @@
 //!
 //! Only changes count of which it is known when they happened: not those around a time in which a charger was not measured.
 
-use super::Evidence;
 use super::doubt::Doubt;
+use super::evidence::{Evidence, Moved};
 use crate::units::{Millis, Tick, Watts};
 
 /// A change of the cars by this much is told from changes of the house.
 const TELLS: Watts = Watts(2_000);
 /// One of this much tells by itself where the load is known: three phases at 6 A are 4.1 kW.
 const TELLS_ALONE: i64 = 3_500;
-/// Cars that move by no more than this do not spoil a comparison: it is a good part less than what tells.
-const STILL: Watts = Watts(1_500);
 /// The meters must show at least this share of it.
 const FOLLOWS_PERMILLE: i64 = 300;
 /// With less than this they moved the other way.
@@ -31,42 +29,6 @@ const NET_MISSED_FOR: Millis = Millis::from_secs(90);
 const A_MOMENT: Millis = Millis::from_secs(5);
 /// After so long it is tried again.
 const TRY_AGAIN: Millis = Millis::from_secs(3_600);
-
-/// When the cars' power last changed, as far as the meters can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moved {
-    /// So lately that it may not be in the meters.
-    Lately,
-    /// It should be in the meters, as far as their delay is known.
-    Seen,
-    /// It must be in the meters, however late they are.
-    Long,
-}
-
-impl Moved {
-    /// By what the cars drew each second before a sample: whether they moved within `soon`, or at all.
-    pub(crate) fn by(trail: &[Watts], soon: Millis) -> Self {
-        if spread(trail, trail.len()) <= STILL {
-            Self::Long
-        } else if spread(trail, seconds(soon)) <= STILL {
-            Self::Seen
-        } else {
-            Self::Lately
-        }
-    }
-}
-
-/// By how much the cars moved within the newest seconds of a trail.
-pub(crate) fn spread(trail: &[Watts], seconds: usize) -> Watts {
-    let window = trail.iter().take(seconds);
-    let (low, high) = window.fold((i32::MAX, i32::MIN), |(low, high), x| (low.min(x.0), high.max(x.0)));
-    Watts(high.saturating_sub(low).max(0))
-}
-
-/// Places of a trail that cover a span.
-pub(crate) fn seconds(span: Millis) -> usize {
-    usize::try_from(span.0 / 1_000 + 1).unwrap_or(usize::MAX)
-}
 
 /// What a sample says of the meters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

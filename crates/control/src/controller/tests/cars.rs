@@ -86,7 +86,7 @@ impl Street {
         }
     }
 
-    fn view(&self) -> crate::types::ChargerView {
+    fn view(&self) -> crate::view::ChargerView {
         self.bench.controller.snapshot().chargers[&CAR]
     }
 
@@ -150,7 +150,7 @@ fn a_car_that_needs_eight_amperes_gets_them_from_the_sun_once_they_are_there() {
     assert!(street.text().starts_with("offered 7.1 A, the car takes nothing: it is full, asleep, or needs"));
     street.pass(120, |_| 6_000);
     assert_eq!((street.said.1, street.bench.reason()), (8_600, "following"));
-    let needs = crate::types::Needs { nothing_at: Milliamps(7_100), takes_from: Milliamps(8_000) };
+    let needs = crate::uptake::Needs { nothing_at: Milliamps(7_100), takes_from: Milliamps(8_000) };
     assert_eq!(street.view().needs, Some(needs));
     street.pass(1_200, |_| 4_900);
     assert_eq!(street.bench.setpoint(), 8_000, "held at what it takes while that is worth it");

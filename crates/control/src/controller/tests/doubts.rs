@@ -4,8 +4,8 @@
 use alloc::boxed::Box;
 
 use super::*;
+use crate::facts::Source::{Battery, Grid, Load, Solar};
 use crate::testing::house::{House, without};
-use crate::types::Source::{Battery, Grid, Load, Solar};
 
 /// A1: an entity shows watts where kilowatts are expected.
 #[test]

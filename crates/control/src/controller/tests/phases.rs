@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::PhaseSwitching;
-use crate::types::ChargerReport;
+use crate::facts::ChargerReport;
 
 fn switchable() -> Config {
     let mut config = config();

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::*;
+use crate::facts::Source::{Battery, BatterySoc, Grid, GridStatus, Heartbeat, Load, Solar};
 use crate::testing::house::{House, without};
-use crate::types::Source::{Battery, BatterySoc, Grid, GridStatus, Heartbeat, Load, Solar};
 use crate::{GroupId, Reason};
 
 /// A wallbox that is not heard for two minutes: its watchdog stops the car, which is no change that the meters missed.

@@ -1,13 +1,8 @@
-//! What goes in and what comes out. Plain data; the shell turns it into packets, frames, files and text.
+//! What is known of the world: the site's readings and what a charger reports. Plain data.
 
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::fmt;
 
-use crate::judge::{Doubt, Sources};
-use crate::reason::Reason;
-use crate::units::{Milliamps, Percent, Tick, Volts, WattHours, Watts};
-use crate::{Config, Millis};
+use crate::units::{Milliamps, Tick, Volts, WattHours, Watts};
 
 /// A charger, by its place in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,62 +91,57 @@ impl Source {
     }
 }
 
-/// What the controller is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A message of one of the sources.
-    Reading(Reading),
-    /// News of a charger.
-    Report(ChargerReport),
-    /// A wish of the user.
-    Command(Command),
-    /// What was kept from before a restart. To be told before the first report.
-    Restore(Restore),
-    /// The configuration was read again.
-    Reconfigure(Config),
-    /// What counts towards limits over 24 hours from before a restart. To be told after [`Input::Restore`] and before the first report.
-    CarryOver(CarryOver),
+/// A set of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sources(pub u8);
+
+impl Sources {
+    /// No source.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a source.
+    pub const fn add(&mut self, source: Source) {
+        self.0 |= 1 << source as u8;
+    }
+
+    /// Whether a source is in it.
+    pub const fn contains(self, source: Source) -> bool {
+        self.0 >> (source as u8) & 1 == 1
+    }
+
+    /// Whether it is empty.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
-/// What counts towards limits over 24 hours: taken from one controller with [`crate::Controller::carry_over`], told to the next.
-/// Times are given as what is left of them, as ticks do not survive a restart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CarryOver {
-    /// What the battery gave to cars in mode `solar`, in place of what is known; `None` leaves that as it is.
-    pub drained: Option<Vec<Spent>>,
-    /// The chargers. Those not named keep what is known of them.
-    pub chargers: BTreeMap<ChargerId, ChargerCarryOver>,
+impl FromIterator<Source> for Sources {
+    fn from_iter<I: IntoIterator<Item = Source>>(sources: I) -> Self {
+        let mut set = Self::NONE;
+        for source in sources {
+            set.add(source);
+        }
+        set
+    }
 }
 
-/// Energy that counts towards a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spent {
-    /// For how much longer it counts.
-    pub left: Millis,
-    /// How much, at least 0.
-    pub energy: WattHours,
-}
-
-/// What counts of one charger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChargerCarryOver {
-    /// For how much longer each automatic start counts.
-    pub starts: Vec<Millis>,
-    /// It was charging when it was last known: unless it is found charging, it has stopped no earlier than its first report.
-    pub may_run: bool,
-}
-
-/// What a charger's state was before a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Restore {
-    /// Which charger.
-    pub charger: ChargerId,
-    /// The mode the user had chosen.
-    pub mode: Mode,
-    /// The current of mode `fixed` the user had chosen.
-    pub fixed: Milliamps,
-    /// How long ago it was stopped; `None`: long ago, or never.
-    pub stopped_ago: Option<Millis>,
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Source::ALL.into_iter().filter(|source| self.contains(*source)).map(Source::name).peekable();
+        let mut first = true;
+        while let Some(name) = names.next() {
+            let link = if first {
+                ""
+            } else if names.peek().is_none() {
+                " and "
+            } else {
+                ", "
+            };
+            write!(f, "{link}{name}")?;
+            first = false;
+        }
+        Ok(())
+    }
 }
 
 /// A message of a source: watts, percent for [`Source::BatterySoc`], 0 or 1 for [`Source::GridStatus`], any number for
@@ -164,25 +154,6 @@ pub struct Reading {
     pub value: Option<i32>,
     /// Stored by the broker at some unknown time: never a measurement.
     pub retained: bool,
-}
-
-/// A wish of the user. `charger: None` means every charger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Change the mode.
-    Mode {
-        /// Which charger.
-        charger: Option<ChargerId>,
-        /// Its new mode.
-        mode: Mode,
-    },
-    /// Change the current of mode `fixed`.
-    FixedCurrent {
-        /// Which charger.
-        charger: Option<ChargerId>,
-        /// Its new current.
-        current: Milliamps,
-    },
 }
 
 /// Whether the charger can be spoken to.
@@ -329,127 +300,4 @@ impl ChargerReport {
             released: false,
         }
     }
-}
-
-/// What the shell is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Tell a charger what it may draw, and for how long that holds.
-    Order(Order),
-    /// Wake the car at this charger.
-    Wake(ChargerId),
-    /// Ask for fresh samples of the site.
-    Refresh,
-}
-
-/// A setpoint with its validity. Not renewed in time, the driver lets it lapse to the safe value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
-    /// Which charger.
-    pub charger: ChargerId,
-    /// 0 or ≥ the minimum; `None` leaves what the box has (only until its first report).
-    pub setpoint: Option<Milliamps>,
-    /// Phases to be connected, 1 or 3; `None` where there is nothing to switch, or it is to stay as it is. It differs from what is
-    /// connected only while the setpoint is 0 and the car was measured at rest.
-    pub phases: Option<u8>,
-    /// The order lapses here.
-    pub valid_until: Tick,
-}
-
-/// Why [`crate::Controller::poll_timeout`] wants to be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    /// A burst of messages has had its time.
-    Settle,
-    /// Orders must be renewed, ages judged.
-    Renew,
-}
-
-/// Everything worth showing, after a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// When.
-    pub at: Tick,
-    /// The site as last sampled.
-    pub site: SiteView,
-    /// The chargers.
-    pub chargers: BTreeMap<ChargerId, ChargerView>,
-}
-
-/// The site as last sampled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SiteView {
-    /// + import.
-    pub grid: Option<Watts>,
-    /// ≥ 0.
-    pub solar: Option<Watts>,
-    /// + discharging.
-    pub battery: Option<Watts>,
-    /// Including the chargers.
-    pub load: Option<Watts>,
-    /// Home battery.
-    pub soc: Option<Percent>,
-    /// Without the chargers.
-    pub house: Option<Watts>,
-    /// Solar − house, before any battery policy.
-    pub surplus: Option<Watts>,
-    /// Age of the last sample.
-    pub age: Option<Millis>,
-    /// `load − solar − grid − battery` when it has been off for several samples: a sign or a topic is wrong.
-    pub imbalance: Option<Watts>,
-    /// Age of the state of charge; `None` where only a stored value is known, or none.
-    pub soc_age: Option<Millis>,
-    /// Power sources of the configuration of which no live value is known.
-    pub missing: Sources,
-    /// What is doubted of the meters now.
-    pub doubt: Option<Doubt>,
-    /// The rhythm in which samples come, once it is known.
-    pub cadence: Option<Millis>,
-    /// The grid is gone: the house runs from the home battery.
-    pub off_grid: bool,
-}
-
-/// One charger as decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChargerView {
-    /// What the user asked for.
-    pub mode: Mode,
-    /// Current of mode `fixed`.
-    pub fixed: Milliamps,
-    /// What was decided.
-    pub setpoint: Milliamps,
-    /// Why.
-    pub reason: Reason,
-    /// The last report, if any.
-    pub report: Option<ChargerReport>,
-    /// Phases the car uses.
-    pub phases: u8,
-    /// How often its contactor has closed in the last 24 h, whoever made it.
-    pub starts: u16,
-    /// More is drawn than it was told, or was until it was paused for that.
-    pub overdrawn: Option<Overdrawn>,
-    /// The car was seen to need more than the lowest current.
-    pub needs: Option<Needs>,
-    /// The wallbox's own maximum, where that is less than the configured one.
-    pub box_limit: Option<Milliamps>,
-    /// Its power register does not agree with its currents, which count instead.
-    pub power_doubted: bool,
-}
-
-/// A car or wallbox that does not obey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overdrawn {
-    /// The current it was told.
-    pub told: Milliamps,
-    /// The current of its strongest phase.
-    pub drawn: Milliamps,
-}
-
-/// A car that takes nothing of the lowest current.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needs {
-    /// The highest current of which it took nothing.
-    pub nothing_at: Milliamps,
-    /// The lowest current of which it took something, in whole amperes where that is possible.
-    pub takes_from: Milliamps,
 }
