@@ -266,7 +266,10 @@ async fn a_broker_that_refuses_ten_thousand_times_is_told_once() {
         answer.extend([0x90, 4, 0xEA, 0x61, 0x80, 0x80]);
     }
     let (port, _task) = answering(move |_| answer.clone()).await;
-    let (_link, mut events) = start(setup(port, None, &["in/a"]));
+    let mut setup = setup(port, None, &["in/a"]);
+    // No ping falls due before the acknowledgement does.
+    setup.mqtt.keep_alive_s = 60;
+    let (_link, mut events) = start(setup);
     assert_eq!(next(&mut events).await, Event::Up);
     let topics = vec!["in/a".to_owned(), "home/status".to_owned()];
     assert_eq!(next(&mut events).await, Event::SubscriptionRefused { topics });
