@@ -14,7 +14,7 @@ use self::engine::{Counts, Difference, Replay, WARM_UP};
 use super::exit;
 use super::when::local;
 use crate::config::Environment;
-use crate::journal::batch::FORMAT;
+use crate::journal::FORMAT;
 use crate::journal::reader::{ReadError, Reader, Run};
 use crate::journal::{Damaged, Decided, Record};
 

@@ -8,10 +8,8 @@ use flate2::read::{ZlibDecoder, ZlibEncoder};
 
 use super::codec::Codec;
 use super::record::{Head, Record, Start};
-use super::wire::{Bytes, Damaged, Field};
+use super::wire::{Bytes, Damaged, FORMAT, Field};
 
-/// Version of the blob's format, which is written; all older ones are read. `codec.rs` says when it is raised.
-pub const FORMAT: u64 = 2;
 /// A batch is closed at this size, whatever the time, in bytes before deflation.
 pub(super) const FULL: usize = 256 * 1024;
 /// Nothing that this program wrote unpacks to more.

@@ -8,7 +8,7 @@
 //! * **A field of `ChargerReport`**: the next free bit in `report!`. A report without it says what `ChargerReport::silent` says.
 //! * **A field of `Order`, or a kind of record**: by hand in `Codec`; `input.format` says whether there is such a field.
 //!
-//! `FORMAT` (in `batch.rs`) is raised by the first such change after a release, and stays until the next release. Format 1 is that of
+//! `FORMAT` (in `wire.rs`) is raised by the first such change after a release, and stays until the next release. Format 1 is that of
 //! `tests/golden/journal-v1.sqlite`, which every version to come must read as it is; format 2 is being made.
 
 use std::collections::BTreeMap;

@@ -24,5 +24,5 @@ mod writer;
 
 pub use batch::Batch;
 pub use record::{Decided, Head, Record, Sample, Start, chargers_decided};
-pub use wire::Damaged;
+pub use wire::{Damaged, FORMAT};
 pub use writer::Journal;

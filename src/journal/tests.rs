@@ -15,8 +15,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 
-use super::batch::{Batch, Builder, FORMAT, deflate};
-use super::wire::{Bytes, Field, codes, fields};
+use super::batch::{Batch, Builder, deflate};
+use super::wire::{Bytes, FORMAT, Field, codes, fields};
 use super::{Damaged, Decided, Head, Record, Sample, Start};
 
 fn watts() -> impl Strategy<Value = Watts> {

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+/// Version of the blob's format, which is written; all older ones are read. `codec.rs` says when it is raised.
+pub const FORMAT: u64 = 2;
+
 /// What is read is not what this program writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Damaged {
@@ -24,7 +27,7 @@ pub enum Damaged {
     #[error("it does not unpack")]
     Packing,
     /// A newer format.
-    #[error("it was written by a newer surplusd (format {0}, this one reads up to {max}): use the surplusd that wrote it, or a newer one", max = super::batch::FORMAT)]
+    #[error("it was written by a newer surplusd (format {0}, this one reads up to {max}): use the surplusd that wrote it, or a newer one", max = FORMAT)]
     Newer(u64),
 }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use relay_link::contacts::Contacts;
-use relay_link::endpoint::{ExchangeFailure, RelayHandler};
+use relay_link::endpoint::RelayHandler;
+use relay_link::message::ExchangeFailure;
 use relay_link::{ContactState, Endpoint, FRAME_MAX, LeaseRefusal, RS485_MAX, ResetReason, Status};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS};
 use surplusd::daemon::clock::Clock;

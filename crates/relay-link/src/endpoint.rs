@@ -11,41 +11,7 @@
 
 use crate::contacts::{ContactState, LeaseRefusal};
 use crate::frame::{BODY_MAX, CURRENT, FRAME_MAX, Frame, MIN};
-use crate::message::{RS485_MAX, Refusal, Reply, Request, Status};
-
-/// Why an exchange on the RS-485 line brought nothing of use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExchangeFailure {
-    /// No answer in time.
-    Timeout,
-    /// Parity or framing errors.
-    Garbage,
-    /// More than fits, or faster than it was taken.
-    Overrun,
-    /// This relay has no RS-485 line, or it does not work.
-    NoBus,
-}
-
-impl ExchangeFailure {
-    pub(crate) const fn code(self) -> u8 {
-        match self {
-            Self::Timeout => 1,
-            Self::Garbage => 2,
-            Self::Overrun => 3,
-            Self::NoBus => 4,
-        }
-    }
-
-    /// A newer relay's failure is taken for garbage: nothing of use came.
-    pub(crate) const fn of(code: u8) -> Self {
-        match code {
-            1 => Self::Timeout,
-            3 => Self::Overrun,
-            4 => Self::NoBus,
-            _ => Self::Garbage,
-        }
-    }
-}
+use crate::message::{ExchangeFailure, RS485_MAX, Refusal, Reply, Request, Status};
 
 /// What a relay can do.
 #[expect(

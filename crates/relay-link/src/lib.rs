@@ -23,6 +23,6 @@ pub mod settings;
 pub mod topic;
 
 pub use contacts::{ContactState, Contacts, LeaseRefusal};
-pub use endpoint::{Endpoint, ExchangeFailure, RelayHandler};
+pub use endpoint::{Endpoint, RelayHandler};
 pub use frame::{CURRENT, FRAME_MAX, Frame, FrameFault, MIN};
-pub use message::{RS485_MAX, Reply, Request, ResetReason, Status};
+pub use message::{ExchangeFailure, RS485_MAX, Reply, Request, ResetReason, Status};

@@ -2,8 +2,41 @@
 //! reader ignores what follows the fields it knows, and refuses kinds it does not know.
 
 use crate::contacts::{CONTACTS, ContactState, LeaseRefusal};
-use crate::endpoint::ExchangeFailure;
 use crate::frame::{BODY_MAX, Reader, Writer};
+
+/// Why an exchange on the RS-485 line brought nothing of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeFailure {
+    /// No answer in time.
+    Timeout,
+    /// Parity or framing errors.
+    Garbage,
+    /// More than fits, or faster than it was taken.
+    Overrun,
+    /// This relay has no RS-485 line, or it does not work.
+    NoBus,
+}
+
+impl ExchangeFailure {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Timeout => 1,
+            Self::Garbage => 2,
+            Self::Overrun => 3,
+            Self::NoBus => 4,
+        }
+    }
+
+    /// A newer relay's failure is taken for garbage: nothing of use came.
+    const fn of(code: u8) -> Self {
+        match code {
+            1 => Self::Timeout,
+            3 => Self::Overrun,
+            4 => Self::NoBus,
+            _ => Self::Garbage,
+        }
+    }
+}
 
 /// The longest frame on the RS-485 line (Modbus over Serial Line V1.02, 2.5.1: 256 bytes).
 pub const RS485_MAX: usize = 256;

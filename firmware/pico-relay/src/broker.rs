@@ -34,10 +34,10 @@ use rust_mqtt::types::{MqttBinary, MqttString, ReasonCode, TopicFilter, TopicNam
 use static_cell::StaticCell;
 
 use crate::backoff::Backoff;
-use crate::console::{self, line};
+use crate::log::line;
 use crate::relay::Relay;
 use crate::tls::{Identity, TlsFault};
-use crate::{health, led};
+use crate::{health, led, memory};
 
 /// The broker gives the relay up after one and a half of it.
 const KEEP_ALIVE_S: NonZero<u16> = NonZero::new(20).unwrap();
@@ -154,7 +154,7 @@ impl Broker {
         let options = PublicationOptions::new(TopicReference::Name(name(&online)?)).retain();
         step("PUBLISH", STEP, client.publish(&options, Bytes::from("online"))).await??;
         line!("broker: connected");
-        console::peaks();
+        memory::peaks();
         led::set_at_broker(true);
         let from = PublicationOptions::new(TopicReference::Name(name(&from)?));
         serve(&mut client, &from, &mut self.endpoint, &mut self.relay).await

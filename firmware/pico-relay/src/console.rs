@@ -1,48 +1,19 @@
 //! The console on UART0: lines about what happens, the commands `status` and `reset`, and the settings (see [`relay_link::draft`]). It
 //! says no secrets.
-//!
-//! Lines go through a queue, since interrupt level writes some as well, and nobody waits for a slow serial port: what finds the queue
-//! full is dropped, and their number is said.
-
-use core::fmt::Write as _;
 
 use embassy_executor::task;
 use embassy_futures::select::{Either, select};
 use embassy_rp::uart::{BufferedUart, BufferedUartTx, Config};
-use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use embassy_sync::channel::Channel;
 use embassy_time::Instant;
 use embedded_io_async::{Read as _, Write as _};
 use heapless::String;
-use portable_atomic::{AtomicU32, Ordering};
 use relay_link::draft::{Draft, LINE_MAX, Missing, Wish};
 use static_cell::StaticCell;
 
+use crate::log::{self, line, say};
 use crate::pins::{self, Irqs};
 use crate::settings::{self, Flash};
-use crate::{contacts, memory, panic};
-
-/// A line; what is longer is cut off.
-pub(crate) type Line = String<96>;
-
-static LINES: Channel<CriticalSectionRawMutex, Line, 12> = Channel::new();
-static DROPPED: AtomicU32 = AtomicU32::new(0);
-
-/// Puts a formatted line on the console.
-macro_rules! line {
-    ($($argument:tt)*) => { $crate::console::say(format_args!($($argument)*)) };
-}
-pub(crate) use line;
-
-/// What [`line!`] calls.
-pub(crate) fn say(arguments: core::fmt::Arguments<'_>) {
-    let mut line = Line::new();
-    // Cut off where it is full.
-    let _ = line.write_fmt(arguments);
-    if LINES.try_send(line).is_err() {
-        DROPPED.add(1, Ordering::Relaxed);
-    }
-}
+use crate::{contacts, memory, reset};
 
 /// Writes lines as they come, and does what is typed.
 #[task]
@@ -60,7 +31,7 @@ pub(crate) async fn run(pins: pins::Console, flash: Flash) {
     }
     loop {
         let mut byte = [0];
-        match select(LINES.receive(), rx.read(&mut byte)).await {
+        match select(log::next(), rx.read(&mut byte)).await {
             Either::First(line) => write(&mut tx, &line).await,
             Either::Second(Ok(_)) => typing.take(byte[0]),
             // Noise of a line that nobody holds, or more than was taken in time.
@@ -74,7 +45,7 @@ async fn write(tx: &mut BufferedUartTx, line: &str) {
         // Writing to a serial port's buffer does not fail.
         let _ = tx.write_all(part.as_bytes()).await;
     }
-    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    let dropped = log::take_dropped();
     if dropped > 0 {
         say(format_args!("({dropped} lines dropped)"));
     }
@@ -99,7 +70,7 @@ impl Typing {
             match self.draft.line(&self.line, &mut say) {
                 Wish::Nothing => {}
                 Wish::Status => status(),
-                Wish::Reset => panic::reset_by_console(),
+                Wish::Reset => reset::by_console(),
                 Wish::Save => self.save(),
             }
         } else {
@@ -133,10 +104,5 @@ fn status() {
             (if state.closed { "closed" } else { "open" }, if state.read_back { "closed" } else { "open" });
         line!("contact {} {}, seen {}, welded: {}, left: {} ms", number, is, seen, state.welded, state.left_ms);
     }
-    peaks();
-}
-
-/// The most memory that was ever in use, in bytes.
-pub(crate) fn peaks() {
-    line!("peaks: stack {} heap {}", memory::stack_peak(), memory::heap_peak());
+    memory::peaks();
 }

@@ -18,7 +18,7 @@ use embassy_time::{Duration, Instant, Timer};
 use relay_link::contacts::CONTACTS as COUNT;
 use relay_link::{ContactState, Contacts, LeaseRefusal};
 
-use crate::console::line;
+use crate::log::line;
 use crate::{health, pins};
 
 /// How long the outputs may go without having been looked after.

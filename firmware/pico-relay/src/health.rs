@@ -5,8 +5,8 @@ use embassy_rp::adc::{Adc, Channel, Config};
 use embassy_time::{Duration, Instant, Timer};
 use portable_atomic::{AtomicI16, AtomicU32, Ordering};
 
-use crate::console::{self, line};
-use crate::pins;
+use crate::log::line;
+use crate::{memory, pins};
 
 const PULSE: Duration = Duration::from_millis(500);
 /// TLS calculates for up to two seconds at a time; longer than this nothing does.
@@ -73,7 +73,7 @@ pub(crate) async fn run(pins: pins::Health, provisioned: bool) {
             TEMPERATURE.store(centi_c(raw), Ordering::Relaxed);
         }
         if count % REPORT == 4 {
-            console::peaks();
+            memory::peaks();
         }
         Timer::after(PULSE).await;
     }

@@ -2,6 +2,8 @@
 
 use portable_atomic::{AtomicUsize, Ordering};
 
+use crate::log::line;
+
 const PAINT: u32 = 0x5AFE_57AC;
 /// What the painting itself may be standing on.
 const MARGIN: usize = 256;
@@ -50,4 +52,9 @@ pub(crate) fn heap_in_use(bytes: usize) {
 /// The most bytes of heap that were ever in use.
 pub(crate) fn heap_peak() -> usize {
     HEAP_PEAK.load(Ordering::Relaxed)
+}
+
+/// The most memory that was ever in use, in bytes.
+pub(crate) fn peaks() {
+    line!("peaks: stack {} heap {}", stack_peak(), heap_peak());
 }

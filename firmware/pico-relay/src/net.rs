@@ -16,8 +16,8 @@ use relay_link::settings::Settings;
 use static_cell::StaticCell;
 
 use crate::backoff::Backoff;
-use crate::console::line;
 use crate::led;
+use crate::log::line;
 use crate::nvram::NVRAM;
 use crate::pins::{self, Irqs};
 

@@ -5,7 +5,7 @@ use embassy_rp::flash::{Blocking, Flash as Driver};
 use embassy_rp::peripherals::FLASH;
 use relay_link::settings::{FLASH_OFFSET, PAGE, Settings, SettingsFault};
 
-use crate::panic;
+use crate::reset;
 
 /// Where the RP2040 maps its flash (RP2040 datasheet, 2.2.1).
 const FLASH_BASE: u32 = 0x1000_0000;
@@ -24,7 +24,7 @@ impl Flash {
     /// fails, or power does meanwhile, the page is empty or damaged, and the relay says so.
     pub(crate) fn replace(mut self, page: &[u8; PAGE]) -> ! {
         let _ = self.0.blocking_erase(FLASH_OFFSET, FLASH_END).and_then(|()| self.0.blocking_write(FLASH_OFFSET, page));
-        panic::reset_by_console()
+        reset::by_console()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use control::{ChargerId, Controller, Input, Millis, Reading, Restore, Tick};
 
-use crate::journal::batch::FORMAT;
+use crate::journal::FORMAT;
 use crate::journal::{Batch, Damaged, Decided, Head, Record, Start, chargers_decided};
 
 /// Where the beginning is missing, what the controller knew of the last day is as well: starts, what the battery gave, how the weather
