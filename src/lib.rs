@@ -5,6 +5,7 @@
 
 pub mod charger;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod journal;

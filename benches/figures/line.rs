@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use control::Tick;
 use serialport::{SerialPort, TTYPort};
-use surplusd::daemon::clock::Clock;
+use surplusd::clock::Clock;
 use surplusd::sim::frames::{Ask, Parser};
 use surplusd::sim::plant::CarSignal;
 use surplusd::sim::wallbox::{Wallbox, WallboxOptions};

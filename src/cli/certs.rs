@@ -8,7 +8,7 @@ use relay_link::topic::is_id;
 
 use super::exit;
 use super::output::is_disk_error;
-use crate::daemon::clock::wall_ms;
+use crate::clock::wall_ms;
 use crate::tls::authority::{self, AUTHORITY, AuthorityError, Purpose};
 use crate::tls::certificates;
 use crate::tls::inspect::{Inspection, inspect};

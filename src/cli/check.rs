@@ -9,11 +9,11 @@ use control::{ChargerConfig, ChargerId};
 
 use super::exit;
 use super::plain::Plain;
+use crate::clock::wall_ms;
 use crate::config::{
     self, ChargerSetup, Config, Environment, Files, InputConfig, KnownProfile, LinkConfig, Loaded, PhaseSwitch,
     Severity, Unit,
 };
-use crate::daemon::clock::wall_ms;
 use crate::tls::examine::{About, examine};
 
 /// Arguments of `check`.

@@ -16,8 +16,8 @@ use crate::charger::bus::{OneShot, Remark};
 use crate::charger::codec::{Outcome, Request};
 use crate::charger::line::OpenError;
 use crate::charger::profile::{self, Kind, Layout, Profile, Register, Table, Unit};
+use crate::clock::Clock;
 use crate::config::LinkConfig;
-use crate::daemon::clock::Clock;
 use hints::Clues;
 
 /// Units that the address switch of a box can be set to.

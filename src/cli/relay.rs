@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::exit;
 use crate::charger::profile;
+use crate::clock::Clock;
 use crate::config::{self, Config, Environment, MqttConfig, PhaseSwitch};
-use crate::daemon::clock::Clock;
 use crate::mqtt::link::{self, Event, Link, LinkSetup};
 use crate::mqtt::trouble::left_out;
 use crate::relay::{Answer, Ask, Failure, Relays, What};

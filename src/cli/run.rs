@@ -8,8 +8,8 @@ use tracing::{Level, error, info, warn};
 
 use super::{exit, logging};
 use crate::charger::profile;
+use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Severity};
-use crate::daemon::clock::Clock;
 use crate::daemon::{self, Control, Ended, Wiring};
 
 /// Arguments of `run`.

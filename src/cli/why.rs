@@ -13,8 +13,8 @@ use self::story::{Place, Story, tell};
 use super::exit;
 use super::when::{At, local, time_of_day};
 use crate::charger::profile;
+use crate::clock::wall_ms;
 use crate::config::{self, Environment, Files};
-use crate::daemon::clock::wall_ms;
 use crate::journal::reader::Reader;
 use crate::journal::{Decided, Sample};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 
-use super::clock::Clock;
+use crate::clock::Clock;
 use crate::config::{ChargerSetup, Config, PhaseSwitch};
 use crate::mqtt::link::{Event, Link};
 use crate::relay::{ASKS, Ask, Relays};

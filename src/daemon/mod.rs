@@ -4,7 +4,6 @@
 //!
 //! Leaves out: reading files of configuration, signals and exit codes (`cli`), and how packets and frames move (`mqtt`, `charger`).
 
-pub mod clock;
 mod desk;
 mod energy;
 mod intake;
@@ -30,13 +29,13 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::charger::bus::{Bus, BusCommand, BusEvent};
+use crate::clock::Clock;
 use crate::config::{Config, LinkConfig};
 use crate::journal::Journal;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::{self, Link, LinkSetup};
 use crate::rate::Lines;
 use crate::relay::Relays;
-use clock::Clock;
 use desk::Desk;
 use intake::Intake;
 use notify::Notifier;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use control::{Action, CarryOver, ChargerId, Config, Controller, Doubt, Input, Millis, Snapshot, Tick, Wake};
 use tracing::{info, warn};
 
-use super::clock::Clock;
+use crate::clock::Clock;
 use crate::journal::{Decided, Head, Journal, Record, Sample, Start, chargers_decided};
 
 /// The wall clock is written down this often: records that follow are shown right also after it was set.

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use super::input::MAX_PAYLOAD;
 use super::session::{Action, Notice, PublishError, Session, Signal, Topics};
 use super::trouble::{DownKind, Trouble};
+use crate::clock::Clock;
 use crate::config::MqttConfig;
-use crate::daemon::clock::Clock;
 use crate::rate::{Lines, left_out};
 
 mod address;

@@ -18,7 +18,7 @@ use super::plant::{BatteryOptions, CarOptions, Flows, Ledger, Plant};
 use super::port::WallboxPort;
 use super::wallbox::{Wallbox, WallboxOptions};
 use super::weather::{DAY_S, Day, Weather};
-use crate::daemon::clock::Clock;
+use crate::clock::Clock;
 
 /// What the world is like.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,7 +17,7 @@ use control::{Millis, Tick};
 use serialport::{SerialPort, TTYPort};
 
 use super::wallbox::Wallbox;
-use crate::daemon::clock::Clock;
+use crate::clock::Clock;
 
 /// How often it is looked for somebody at the other end while nobody is, in real time.
 const LOOK: Duration = Duration::from_millis(10);

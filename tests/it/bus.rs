@@ -12,8 +12,8 @@ use surplusd::charger::codec::{Failure, Flaw, Operation, Outcome, Request, Sampl
 use surplusd::charger::driver::Notice;
 use surplusd::charger::line::OpenError;
 use surplusd::charger::profile::{self, LinkDefaults, Profile};
+use surplusd::clock::Clock;
 use surplusd::config::{ChargerSetup, LinkConfig};
-use surplusd::daemon::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use surplusd::daemon::clock::Clock;
+use surplusd::clock::Clock;
 use surplusd::sim::plant::CarSignal;
 use surplusd::sim::port::WallboxPort;
 use surplusd::sim::wallbox::{Wallbox, WallboxOptions};

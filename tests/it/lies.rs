@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use surplusd::clock::Clock;
 use surplusd::config::{MqttConfig, Secret, TlsConfig};
-use surplusd::daemon::clock::Clock;
 use surplusd::mqtt::link::{Event, Link, LinkSetup, spawn};
 use surplusd::mqtt::trouble::DownKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,8 +4,8 @@ use surplusd::charger::bus::OneShot;
 use surplusd::charger::codec::{Operation, Outcome, Request};
 use surplusd::charger::line::OpenError;
 use surplusd::charger::profile;
+use surplusd::clock::Clock;
 use surplusd::config::LinkConfig;
-use surplusd::daemon::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bus::PATIENT;

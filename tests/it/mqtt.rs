@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use surplusd::clock::Clock;
 use surplusd::config::{ClientAuth, MqttConfig, Secret, TlsConfig};
-use surplusd::daemon::clock::Clock;
 use surplusd::mqtt::link::{Event, Link, LinkSetup, spawn};
 use surplusd::mqtt::trouble::DownKind;
 use tokio::sync::mpsc::Receiver;

@@ -11,7 +11,7 @@ use relay_link::endpoint::RelayHandler;
 use relay_link::message::ExchangeFailure;
 use relay_link::{ContactState, Endpoint, FRAME_MAX, LeaseRefusal, RS485_MAX, ResetReason, Status};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS};
-use surplusd::daemon::clock::Clock;
+use surplusd::clock::Clock;
 use surplusd::sim::wallbox::WallboxOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;

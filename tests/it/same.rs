@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use control::{ChargerId, Config, Milliamps, Millis, SiteView, Snapshot, Watts};
+use surplusd::clock::Clock;
 use surplusd::config::{self, Environment};
-use surplusd::daemon::clock::Clock;
 use surplusd::daemon::{self, Control, Ended, Wiring};
 use surplusd::sim::demo::{World, WorldOptions};
 use surplusd::sim::home_assistant::HomeAssistantOptions;

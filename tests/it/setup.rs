@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use surplusd::clock::Clock;
 use surplusd::config::{MqttConfig, TlsConfig};
-use surplusd::daemon::clock::Clock;
 use surplusd::mqtt::link::{Event, LinkSetup, spawn};
 use surplusd::mqtt::trouble::DownKind;
 use tokio::time::timeout;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::charger::driver::ANSWER_WITHIN;
+use crate::clock::Clock;
 use crate::config::{ChargerSetup, PhaseSwitch};
-use crate::daemon::clock::Clock;
 use crate::relay::{Answer, Ask, Failure, What};
 
 /// The relays answer, or say that there is no answer, before this. A loop that hangs does neither, and does not take the question later.

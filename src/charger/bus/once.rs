@@ -8,8 +8,8 @@ use super::wire::{LATE_MAX, Remark, Target, Wire};
 use crate::charger::codec::{Failure, Operation, Outcome, Request};
 use crate::charger::line::{Done, Op, OpenError};
 use crate::charger::profile::LinkDefaults;
+use crate::clock::Clock;
 use crate::config::LinkConfig;
-use crate::daemon::clock::Clock;
 
 /// An open line that nobody else uses.
 pub struct OneShot {

@@ -17,7 +17,7 @@ use tokio_modbus::{ProtocolError, Response, Slave};
 use super::frames::{Dialect, Ear, Echo};
 use super::port::Port;
 use crate::charger::codec::{Answer, Body, Failure, Flaw, Operation, Outcome, Request, Sample, check};
-use crate::daemon::clock::Clock;
+use crate::clock::Clock;
 
 /// No wait for bytes is shorter than this, however fast the clock runs: the operating system does not.
 pub(super) const REAL_MIN: Duration = Duration::from_millis(50);

@@ -16,8 +16,8 @@ use super::session::{Patience, REAL_MIN, Session};
 use crate::charger::codec::{Failure, Operation, Outcome, Request, Sample};
 use crate::charger::line::{Done, Op, OpenError};
 use crate::charger::profile::LinkDefaults;
+use crate::clock::Clock;
 use crate::config::LinkConfig;
-use crate::daemon::clock::Clock;
 use crate::relay::Ask;
 
 /// Longest wait for a TCP connection.

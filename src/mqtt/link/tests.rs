@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::{Event, LinkSetup, spawn};
+use crate::clock::Clock;
 use crate::config::MqttConfig;
-use crate::daemon::clock::Clock;
 use crate::mqtt::trouble::DownKind;
 
 fn nobody_there() -> LinkSetup {
