@@ -41,7 +41,7 @@ use std::sync::Arc;
 use control::{ChargerId, Link, Milliamps, Millis, Order, Tick};
 
 use super::codec::{Operation, Request};
-use super::profile::{Layout, Profile, Register, Table};
+use super::profile::{Layout, Profile, Register};
 use crate::config::{ChargerSetup, PhaseSwitch};
 use connect::Step;
 pub(crate) use contact::ANSWER_WITHIN;
@@ -422,7 +422,7 @@ impl Driver {
         match job {
             Job::Connect(step) => self.connect_operation(step),
             Job::Measure => self.measure_operation(),
-            Job::Read(which) => read(self.register(which)),
+            Job::Read(which) => self.register(which).read(),
             Job::Write(which, value) => {
                 let value = if which == Which::FailSafe || which == Which::Setpoint {
                     self.never_forbidden(value)
@@ -434,7 +434,7 @@ impl Driver {
             Job::WriteStandby(addr, value) => Operation::WriteSingle { addr, value },
             Job::Phases(ask) => self.phases_operation(ask),
             Job::Lock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.locked },
-            Job::ReadLock => read(&profile.lock.register),
+            Job::ReadLock => profile.lock.register.read(),
             Job::Unlock | Job::FreeLock => {
                 Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.unlocked }
             }
@@ -465,14 +465,5 @@ impl Driver {
         }
         self.pass_ending(now);
         self.pass_alone(now);
-    }
-}
-
-/// The request that reads a register.
-fn read(register: &Register) -> Operation {
-    let (addr, count) = (register.address, register.count());
-    match register.table {
-        Table::Input => Operation::ReadInput { addr, count },
-        Table::Holding => Operation::ReadHolding { addr, count },
     }
 }

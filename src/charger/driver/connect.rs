@@ -4,7 +4,7 @@ use control::{Link, Milliamps, Tick};
 
 use super::answers::Cause;
 use super::phases::Ask;
-use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which, read};
+use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
 
@@ -42,20 +42,20 @@ impl Driver {
     pub(super) fn connect_operation(&self, step: Step) -> Operation {
         let measure = &self.profile.measure;
         match step {
-            Step::Layout => read(&self.profile.layout),
+            Step::Layout => self.profile.layout.read(),
             Step::Limits => {
                 let count = measure.box_min.end().saturating_sub(measure.box_max.address);
                 Operation::ReadInput { addr: measure.box_max.address, count }
             }
             Step::Measure => self.measure_operation(),
-            Step::Setpoint => read(self.register(Which::Setpoint)),
-            Step::Watchdog => read(self.register(Which::Watchdog)),
-            Step::FailSafe => read(self.register(Which::FailSafe)),
+            Step::Setpoint => self.register(Which::Setpoint).read(),
+            Step::Watchdog => self.register(Which::Watchdog).read(),
+            Step::FailSafe => self.register(Which::FailSafe).read(),
             Step::Standby => {
-                self.profile.standby.as_ref().map_or_else(|| read(&self.profile.layout), |s| read(&s.register))
+                self.profile.standby.as_ref().map_or(&self.profile.layout, |standby| &standby.register).read()
             }
             Step::Phases => self.phases_operation(Ask::State),
-            Step::Serial => read(&measure.serial),
+            Step::Serial => measure.serial.read(),
         }
     }
 

@@ -227,12 +227,12 @@ impl Driver {
     }
 
     pub(super) fn phases_operation(&self, ask: Ask) -> Operation {
-        let Some(switch) = self.switch() else { return super::read(&self.profile.layout) };
+        let Some(switch) = self.switch() else { return self.profile.layout.read() };
         match ask {
-            Ask::State => super::read(&switch.state),
-            Ask::Command => super::read(&switch.command),
+            Ask::State => switch.state.read(),
+            Ask::Command => switch.command.read(),
             Ask::Write(phases) => switch.encode(phases).map_or_else(
-                || super::read(&switch.command),
+                || switch.command.read(),
                 |value| Operation::WriteSingle { addr: switch.command.address, value },
             ),
         }
