@@ -1,11 +1,14 @@
 //! The operations of a line: opening, draining, one request with its answer; and what is learnt of the line by the way.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control::Millis;
+use control::{Millis, Tick};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -28,6 +31,10 @@ const DRAIN_MAX: u32 = 10;
 pub(super) const LATE_MAX: Millis = Millis::from_secs(2);
 /// Requests in a row without an answer, from which on it is waited for so long. Before, another charger may be alive on the line.
 const UNANSWERED: u32 = 2;
+/// An answer that came too late makes later requests be listened for as long, until it is this old.
+const LATE_COUNTS: Millis = Millis::from_secs(600);
+/// Late answers that are remembered at most, the newest.
+const LATE_KEPT: usize = 8;
 /// Connections in a row that were closed after one answer, from which on the other end is known to do so.
 const CLOSED_AFTER_ONE: u32 = 3;
 /// Remarks that nobody has taken yet, at most; the oldest is dropped.
@@ -127,8 +134,8 @@ struct Learnt {
     strays: bool,
     /// Requests without an answer, in a row.
     unanswered: u32,
-    /// The latest answer that came too late, counted from the request.
-    latest: Option<Millis>,
+    /// Answers that came too late: when, and how long after the request.
+    delays: VecDeque<(Tick, Millis)>,
     /// How long to listen for an answer that is too late, if that is not found out.
     late: Option<Millis>,
     /// Connections that were closed after one answer, in a row.
@@ -242,7 +249,7 @@ impl Wire {
         clock: Clock,
     ) -> Outcome {
         let way = if target.link.relay().is_some() { WAY } else { Millis(0) };
-        let patience = Patience { reply, way, late: self.learnt.late(reply, target.defaults.quiet) };
+        let patience = Patience { reply, way, late: self.learnt.late(reply, target.defaults.quiet, clock.now()) };
         let mut stale = session.closed_by_peer().await;
         let mut outcome = Outcome::Failed(Failure::Gone);
         if !stale {
@@ -256,20 +263,29 @@ impl Wire {
                 outcome = session.ask(request, patience, clock).await;
             }
         }
-        self.learnt.learn(session, &outcome);
+        self.learnt.learn(session, &outcome, clock.now());
         outcome
     }
 }
 
 impl Learnt {
-    /// How long to listen for an answer that is too late to count.
-    fn late(&self, reply: Millis, quiet: Millis) -> Millis {
+    /// How long to listen for an answer that is too late to count: as long as the longest delay that was seen lately.
+    fn late(&self, reply: Millis, quiet: Millis, now: Tick) -> Millis {
         let usual = if self.unanswered < UNANSWERED { quiet } else { LATE_MAX };
-        let known = self.latest.map(|latest| Millis((latest.0 + quiet.0).saturating_sub(reply.0)).min(LATE_MAX));
+        let lately = self.delays.iter().filter(|(at, _)| now.since(*at) < LATE_COUNTS);
+        let known = lately.map(|(_, delay)| Millis((delay.0 + quiet.0).saturating_sub(reply.0)).min(LATE_MAX)).max();
         self.late.unwrap_or(known.map_or(usual, |known| usual.max(known)))
     }
 
-    fn learn(&mut self, session: &Session, outcome: &Outcome) {
+    /// An answer came too late, that long after its request.
+    fn came_late(&mut self, delay: Millis, now: Tick) {
+        if self.delays.len() >= LATE_KEPT {
+            self.delays.pop_front();
+        }
+        self.delays.push_back((now, delay));
+    }
+
+    fn learn(&mut self, session: &Session, outcome: &Outcome, now: Tick) {
         let echo = session.echo();
         if echo == Echo::Yes && self.echo != Echo::Yes {
             self.remark(Remark::Echo);
@@ -288,7 +304,7 @@ impl Learnt {
                 self.unanswered = self.unanswered.saturating_add(1);
                 match *failure {
                     Failure::Late { after, limit } => {
-                        self.latest = self.latest.max(Some(after));
+                        self.came_late(after, now);
                         self.remark(Remark::Late { after, limit });
                     }
                     Failure::Noise(_) => self.strays = true,
