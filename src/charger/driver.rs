@@ -19,6 +19,7 @@
 //! for a wallbox that cannot be controlled (`left_alone`).
 
 mod answers;
+mod asleep;
 mod connect;
 mod contact;
 mod found_locked;
@@ -149,6 +150,8 @@ pub struct Driver {
     serial: Option<String>,
     serial_tried: bool,
     measured: Option<Measured>,
+    /// It was seen without a car, and has given no other sign of life since.
+    without_car: bool,
     /// Last value of the counter that starts at 0 at power-on.
     counter: Option<i64>,
 
@@ -213,6 +216,7 @@ impl Driver {
             serial: None,
             serial_tried: false,
             measured: None,
+            without_car: false,
             counter: None,
             setpoint: Kept::new(),
             watchdog: Kept::new(),

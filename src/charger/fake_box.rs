@@ -145,6 +145,14 @@ impl FakeBox {
         }
     }
 
+    /// A car is plugged in: it comes back from standby as from a power cut, and its watchdog begins to count.
+    pub(crate) fn wake(&mut self, now: Tick) {
+        self.power_cycle();
+        self.silent = false;
+        self.fed = now;
+        self.state(7);
+    }
+
     /// What goes by time: the car, and the switch.
     fn pass(&mut self, now: Tick) {
         if let Some(setpoint) = self.setpoint(now) {

@@ -2,6 +2,7 @@
 
 use control::{Link, Millis, Tick};
 
+use super::asleep::{is_silence, its_own};
 use super::connect::Step;
 use super::kept::Seen;
 use super::{
@@ -44,6 +45,10 @@ impl Driver {
     pub(super) fn take_outcome(&mut self, outcome: &Outcome, now: Tick) {
         let Some(job) = self.outstanding.take() else { return };
         self.alone.spoke(now);
+        let outcome = &its_own(outcome);
+        if self.stage != Stage::Running {
+            self.note_life(outcome);
+        }
         let unanswered = matches!(outcome, Outcome::Failed(_));
         if job == Job::Write(Which::Setpoint, self.profile.set_current.off) && !unanswered {
             self.told_off();
@@ -268,7 +273,9 @@ impl Driver {
     }
 
     fn link_lost(&mut self, job: Option<Job>, cause: Cause, now: Tick) {
-        let asleep = self.line_up && (self.may_sleep() || self.link == Link::Asleep);
+        let silent = self.failures >= FAILURES_MAX && matches!(cause, Cause::Failure(failure) if is_silence(failure));
+        self.without_car &= silent;
+        let asleep = self.line_up && self.may_sleep();
         let link = if asleep { Link::Asleep } else { Link::Offline };
         self.retry_at = now + if asleep { ASLEEP_RETRY } else { self.backoff };
         self.backoff = Millis(self.backoff.0.saturating_mul(2)).min(BACKOFF_MAX);

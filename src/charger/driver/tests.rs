@@ -1,5 +1,6 @@
 //! The driver against a fake box, in virtual time.
 
+mod asleep;
 mod contact;
 mod faults;
 mod left_alone;
