@@ -359,11 +359,11 @@ impl Driver {
         }
         if let Stage::Connecting(step) = self.stage {
             // 0 A goes first where a contact may open soon, then a lock left over from a crash, whatever else is known or not.
-            let job = if self.pulse.must_unlock() { Job::Unlock } else { Job::Connect(step) };
+            let job = if self.pulse.must_unlock(now) { Job::Unlock } else { Job::Connect(step) };
             let job = self.tells_off().unwrap_or(job);
             return (!self.lapsed || self.ending.is_some()).then_some(job);
         }
-        let halted = self.lapsed || self.ending.is_some();
+        let halted = self.is_halted();
         if let Some(job) = self.setpoint_job(None) {
             return Some(job);
         }
@@ -398,6 +398,11 @@ impl Driver {
             return Some(Job::Lock);
         }
         (self.poll_at <= now).then_some(Job::Measure)
+    }
+
+    /// Whether nothing is done any more but what ends in silence.
+    const fn is_halted(&self) -> bool {
+        self.lapsed || self.ending.is_some()
     }
 
     /// Whether the layout has the registers that set a current.
@@ -464,7 +469,7 @@ impl Driver {
         self.pass_found_locked(now);
         self.pass_phases(now);
         self.pass_contact(now);
-        if (self.lapsed || self.ending.is_some()) && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
+        if self.is_halted() && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
             self.cancel_pulse();
         }
         self.pass_ending(now);

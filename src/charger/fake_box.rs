@@ -46,6 +46,8 @@ pub(crate) struct FakeBox {
     pub(crate) read_only: Vec<u16>,
     /// Answers requests that touch these registers with these exceptions.
     pub(crate) declines: Vec<(u16, u8)>,
+    /// Does not answer requests that touch these, and does not carry them out.
+    pub(crate) deaf: Vec<u16>,
     /// Says state F while its remote lock is locked.
     pub(crate) locks: bool,
     /// Does nothing and answers this exception to everything.
@@ -103,6 +105,7 @@ impl FakeBox {
             unreadable: vec![],
             read_only: vec![],
             declines: vec![],
+            deaf: vec![],
             locks: false,
             exception: None,
             garbled: false,
@@ -236,6 +239,9 @@ impl FakeBox {
             Operation::ReadInput { addr, count } | Operation::ReadHolding { addr, count } => (addr, count),
             Operation::WriteSingle { addr, .. } => (addr, 1),
         };
+        if self.deaf.iter().any(|register| (addr..addr + count).contains(register)) {
+            return Outcome::Failed(Failure::Timeout);
+        }
         if let Some((_, code)) = self.declines.iter().find(|(register, _)| (addr..addr + count).contains(register)) {
             return Outcome::Exception(*code);
         }

@@ -8,8 +8,9 @@
 
 use control::{Fault, Millis, Tick};
 
+use super::answers::Cause;
 use super::pulse::Pulse;
-use super::{Driver, Job, Notice, Trouble};
+use super::{Driver, FAILURES_MAX, Job, Notice, Trouble};
 use crate::charger::codec::Outcome;
 
 /// A wallbox leaves state F within 10 s after its watchdog was fed again, or its lock opened; after this it is locked for good.
@@ -29,13 +30,15 @@ pub(super) struct FoundLocked {
     /// In state F since; `None`: not locked.
     since: Option<Tick>,
     said: bool,
+    /// Requests in vain.
+    tries: u8,
     /// Its key switch is locked; `None` where that cannot be read.
     external: Option<bool>,
 }
 
 impl FoundLocked {
     pub(super) const fn new() -> Self {
-        Self { state: State::Idle, since: None, said: false, external: None }
+        Self { state: State::Idle, since: None, said: false, tries: 0, external: None }
     }
 
     /// Measurements were read.
@@ -54,6 +57,11 @@ impl FoundLocked {
         if self.since.is_some() && pulse == Pulse::Idle {
             self.state = State::Read;
         }
+    }
+
+    /// Its remote lock was opened: if it is locked, that should end soon.
+    pub(super) fn opened(&mut self, now: Tick) {
+        self.since = self.since.map(|_| now);
     }
 
     pub(super) fn deadline(&self) -> Option<Tick> {
@@ -84,10 +92,19 @@ impl Driver {
                     address: lock.register.address,
                     unlocked: lock.unlocked,
                 }));
-                self.found_locked.since = Some(now);
+                self.found_locked.opened(now);
                 self.poll_at = now;
             }
             (_, _) => {}
+        }
+    }
+
+    /// A request has come to nothing. What is never answered, or declined, is given up: that it stays locked will be said.
+    pub(super) fn found_locked_failed(&mut self, cause: Cause) {
+        let found = &mut self.found_locked;
+        found.tries = found.tries.saturating_add(1);
+        if found.tries > FAILURES_MAX || (found.state == State::Free && matches!(cause, Cause::Declined(_))) {
+            found.state = State::Idle;
         }
     }
 

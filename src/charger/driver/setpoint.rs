@@ -135,6 +135,7 @@ impl Driver {
         let low = self.setpoint.known().map_or(low, |known| known.min(low));
         self.ending = Some(Ending::Under { deadline: now + ENDING_MAX, low: Some(low) });
         self.alone.end();
+        self.pulse.end();
         self.lapsed = false;
         self.retry_at = now;
         // What was read before does not prove anything about the end.

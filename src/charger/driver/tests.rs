@@ -7,6 +7,7 @@ mod left_alone;
 mod locked;
 mod phases;
 mod random;
+mod unlock;
 
 use control::{ChargerReport, Fault, Vehicle, WattHours, Watts};
 
