@@ -157,6 +157,9 @@ pub fn spawn(
     }
     let first_read = chargers.values().next().map(|(_, profile, _)| profile.layout.read());
     let first_read = first_read.ok_or_else(|| invalid("a line needs a charger"))?;
+    let setpoint =
+        |(setup, profile, _): &(ChargerSetup, Arc<Profile>, bool)| (setup.unit, profile.set_current.register.address);
+    let setpoints = chargers.values().map(setpoint).collect();
     let reply = chargers.values().find_map(|(setup, ..)| setup.reply);
     let link_defaults = LinkDefaults { reply: reply.unwrap_or(link_defaults.reply), ..link_defaults };
     let now = clock.now();
@@ -174,7 +177,7 @@ pub fn spawn(
     }
     let (wishes, inbox) = watch::channel(Wishes::default());
     let (alive, over) = oneshot::channel::<()>();
-    let target = Target { link, defaults: link_defaults, first_read, relays };
+    let target = Target { link, defaults: link_defaults, first_read, setpoints, relays };
     let worker = Worker {
         line: Line::new(drivers, link_defaults, now),
         name: target.to_string(),

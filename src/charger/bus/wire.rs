@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(crate) struct Target {
     pub(crate) defaults: LinkDefaults,
     /// What is read of a unit before the first write, if nothing has been read before.
     pub(crate) first_read: Operation,
+    /// The register of each unit's setpoint. What is written there before anything was read is a low current, and does not wait for a read.
+    pub(crate) setpoints: BTreeMap<u8, u16>,
     /// The way to relays; `None` where there is none.
     pub(crate) relays: Option<mpsc::Sender<Ask>>,
 }
@@ -60,6 +62,13 @@ impl fmt::Display for Target {
             LinkConfig::Tcp { host, port } => write!(f, "{host}:{port}"),
             LinkConfig::Relay { id } => write!(f, "relay {id}"),
         }
+    }
+}
+
+impl Target {
+    fn sets_current(&self, request: Request) -> bool {
+        let setpoint = self.setpoints.get(&request.unit);
+        matches!(request.op, Operation::WriteSingle { addr, .. } if setpoint == Some(&addr))
     }
 }
 
@@ -223,19 +232,48 @@ impl Wire {
         clock: Clock,
     ) -> Outcome {
         let writes = matches!(request.op, Operation::WriteSingle { .. });
-        if writes && session.must_learn() {
-            let read = Request { unit: request.unit, op: target.first_read };
-            let outcome = self.exchange(&mut session, read, reply, target, clock).await;
-            if matches!(outcome, Outcome::Failed(_)) {
-                return outcome;
-            }
-            clock.sleep(target.defaults.gap).await;
-        }
-        let outcome = self.exchange(&mut session, request, reply, target, clock).await;
+        let outcome = if writes && session.must_learn() {
+            self.send_first(&mut session, request, reply, target, clock).await
+        } else {
+            self.exchange(&mut session, request, reply, target, clock).await
+        };
         if !matches!(outcome, Outcome::Failed(_)) {
             self.state = State::Ready(session);
         }
         outcome
+    }
+
+    /// A write of which it is not known yet whether the adapter returns it: nothing counts as its acknowledgement before a read has told.
+    /// A low current is sent all the same before that read, as the wallbox may do what it is told although it is not heard.
+    async fn send_first(
+        &mut self,
+        session: &mut Session,
+        request: Request,
+        reply: Millis,
+        target: &Target,
+        clock: Clock,
+    ) -> Outcome {
+        let mut told = None;
+        if target.sets_current(request) {
+            let outcome = self.exchange(session, request, reply, target, clock).await;
+            if matches!(outcome, Outcome::Failed(_)) {
+                return outcome;
+            }
+            // What came may have been the copy, with the acknowledgement still behind it.
+            session.hear_out(reply, clock).await;
+            clock.sleep(target.defaults.gap).await;
+            told = Some(outcome);
+        }
+        let read = Request { unit: request.unit, op: target.first_read };
+        let learnt = self.exchange(session, read, reply, target, clock).await;
+        if matches!(learnt, Outcome::Failed(_)) {
+            return learnt;
+        }
+        if let Some(outcome) = told.filter(|_| session.echo() == Echo::No) {
+            return outcome;
+        }
+        clock.sleep(target.defaults.gap).await;
+        self.exchange(session, request, reply, target, clock).await
     }
 
     /// One exchange. A TCP connection that was closed since the last answer is replaced: the request never arrived, or asks for the same
