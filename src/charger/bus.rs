@@ -1,5 +1,5 @@
 //! Moves the operations of a [`Line`] through tokio-modbus, on a thread and runtime of its own: closing or flushing a serial
-//! port may block in the kernel, and must not hold up anything else. Decides nothing.
+//! port may block in the kernel, and must not hold up anything else. What is asked and when is decided by the line and its drivers.
 //!
 //! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
 
@@ -60,7 +60,7 @@ pub enum BusEvent {
         /// What.
         notice: Notice,
     },
-    /// The charger is certainly not locked by a wake-up any more.
+    /// The charger is not locked by a wake-up any more, or cannot be.
     Woken(ChargerId),
     /// A charger's shutdown has ended.
     ShutDown {
@@ -157,6 +157,9 @@ pub fn spawn(
     }
     let first_read = chargers.values().next().map(|(_, profile, _)| profile.layout.read());
     let first_read = first_read.ok_or_else(|| invalid("a line needs a charger"))?;
+    let setpoint =
+        |(setup, profile, _): &(ChargerSetup, Arc<Profile>, bool)| (setup.unit, profile.set_current.register.address);
+    let setpoints = chargers.values().map(setpoint).collect();
     let reply = chargers.values().find_map(|(setup, ..)| setup.reply);
     let link_defaults = LinkDefaults { reply: reply.unwrap_or(link_defaults.reply), ..link_defaults };
     let now = clock.now();
@@ -174,7 +177,7 @@ pub fn spawn(
     }
     let (wishes, inbox) = watch::channel(Wishes::default());
     let (alive, over) = oneshot::channel::<()>();
-    let target = Target { link, defaults: link_defaults, first_read, relays };
+    let target = Target { link, defaults: link_defaults, first_read, setpoints, relays };
     let worker = Worker {
         line: Line::new(drivers, link_defaults, now),
         name: target.to_string(),

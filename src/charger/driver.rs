@@ -1,8 +1,8 @@
 //! One charger: what to ask next, what an answer means, when a setpoint is proven. A pure state machine over requests,
-//! outcomes and ticks; it knows no bytes, no line and no other charger.
+//! outcomes and ticks; it knows no bytes and no other charger, and of its line only whether that is there.
 //!
 //! ```text
-//!            3 failures, line down
+//!            3 failures in a row, line down, left alone
 //!      ┌────────────────────────────────┐
 //!      ▼                                │
 //!  Connecting: layout → limits → measurements → setpoint → watchdog → fail-safe → standby → phases → serial number
@@ -11,14 +11,17 @@
 //!  Running ─────────────────────────────┘
 //! ```
 //!
-//! What Running asks for is chosen anew each time from what is known (`Driver::choose`), so nothing is queued and nothing can be
-//! stale: a lower current first, then the lock, the settings, a higher current, checks, and measurements last.
+//! What is asked next is chosen anew each time from what is known (`Driver::choose`), so nothing is queued and nothing can be stale: a lower
+//! current first, then an unlock, the settings, the checks, a change of phases, a higher current, a lock, and measurements last. An unlock
+//! that is due, and 0 A where a contact may open, go before the steps of Connecting too.
 //!
-//! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has
-//! lapsed the driver writes the safe current, reads it back, and is silent. The box's own watchdog then does the rest. The same holds
-//! for a wallbox that cannot be controlled (`left_alone`).
+//! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has lapsed
+//! the driver writes the safe current until that is read back, takes back a lock of its own, and is silent. The box's own watchdog then
+//! does the rest. Before the first order nothing is written but such an unlock, and all is silent after [`GRACE`]. A wallbox that cannot be
+//! controlled is left in silence too (`left_alone`).
 
 mod answers;
+mod asleep;
 mod connect;
 mod contact;
 mod found_locked;
@@ -41,7 +44,7 @@ use std::sync::Arc;
 use control::{ChargerId, Link, Milliamps, Millis, Order, Tick};
 
 use super::codec::{Operation, Request};
-use super::profile::{Layout, Profile, Register, Table};
+use super::profile::{Layout, Profile, Register};
 use crate::config::{ChargerSetup, PhaseSwitch};
 use connect::Step;
 pub(crate) use contact::ANSWER_WITHIN;
@@ -58,11 +61,11 @@ use reliability::Reliability;
 use setpoint::Ending;
 pub use trouble::Trouble;
 
-/// Without any order the box is only read, and only this long: traffic feeds its watchdog.
+/// Before the first order the box is spoken to only for so long: traffic feeds its watchdog.
 const GRACE: Millis = Millis::from_secs(60);
 /// The setpoint is read back this often although nothing suggests a change.
 const READBACK_EVERY: Millis = Millis::from_secs(10);
-/// The watchdog register is read this often: its default betrays a power cycle that nothing else does.
+/// The watchdog register is read this often: its default may be the only trace of a power cycle.
 const CHECK_EVERY: Millis = Millis::from_secs(60);
 /// Failures in a row after which the charger counts as unreachable.
 const FAILURES_MAX: u8 = 3;
@@ -72,7 +75,7 @@ const RETRY: Millis = Millis::from_secs(1);
 const ASLEEP_RETRY: Millis = Millis::from_secs(5);
 /// Longest pause between tries at a box that should answer.
 const BACKOFF_MAX: Millis = Millis::from_secs(10);
-/// More events than one input can cause; at the bound the oldest are dropped, which only a caller that never polls can see.
+/// More events than one input can cause. At the bound the oldest are dropped; only a caller that never polls gets there.
 const EVENTS_MAX: usize = 64;
 
 /// What a request is for.
@@ -109,7 +112,7 @@ enum Stage {
 /// What is known of the standby register, which most boxes do not let us read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StandbyState {
-    /// Written in vain so often.
+    /// Not written yet, after so many tries in vain.
     Unwritten(u8),
     Done,
 }
@@ -134,7 +137,7 @@ pub struct Driver {
     failures: u8,
     backoff: Millis,
     lost_at: Option<Tick>,
-    /// It has answered before.
+    /// It was connected before.
     met: bool,
 
     order: Option<Order>,
@@ -149,6 +152,8 @@ pub struct Driver {
     serial: Option<String>,
     serial_tried: bool,
     measured: Option<Measured>,
+    /// It was seen without a car, and has given no other sign of life since.
+    without_car: bool,
     /// Last value of the counter that starts at 0 at power-on.
     counter: Option<i64>,
 
@@ -213,6 +218,7 @@ impl Driver {
             serial: None,
             serial_tried: false,
             measured: None,
+            without_car: false,
             counter: None,
             setpoint: Kept::new(),
             watchdog: Kept::new(),
@@ -272,7 +278,7 @@ impl Driver {
         Some(Request { unit: self.unit, op: self.operation(job) })
     }
 
-    /// Whether the request it would make now lowers the current: that goes before other chargers' requests.
+    /// Whether the request it would make now lowers the current or belongs to the end: that goes before other chargers' requests.
     pub fn is_urgent(&self, now: Tick) -> bool {
         match (self.choose(now), self.setpoint.known()) {
             (Some(Job::Write(Which::Setpoint, raw)), Some(known)) => raw < known,
@@ -355,11 +361,11 @@ impl Driver {
         }
         if let Stage::Connecting(step) = self.stage {
             // 0 A goes first where a contact may open soon, then a lock left over from a crash, whatever else is known or not.
-            let job = if self.pulse.must_unlock() { Job::Unlock } else { Job::Connect(step) };
+            let job = if self.pulse.must_unlock(now) { Job::Unlock } else { Job::Connect(step) };
             let job = self.tells_off().unwrap_or(job);
             return (!self.lapsed || self.ending.is_some()).then_some(job);
         }
-        let halted = self.lapsed || self.ending.is_some();
+        let halted = self.is_halted();
         if let Some(job) = self.setpoint_job(None) {
             return Some(job);
         }
@@ -396,6 +402,11 @@ impl Driver {
         (self.poll_at <= now).then_some(Job::Measure)
     }
 
+    /// Whether nothing is done any more but what ends in silence.
+    const fn is_halted(&self) -> bool {
+        self.lapsed || self.ending.is_some()
+    }
+
     /// Whether the layout has the registers that set a current.
     fn controllable(&self) -> bool {
         self.layout >= self.profile.control_since
@@ -422,7 +433,7 @@ impl Driver {
         match job {
             Job::Connect(step) => self.connect_operation(step),
             Job::Measure => self.measure_operation(),
-            Job::Read(which) => read(self.register(which)),
+            Job::Read(which) => self.register(which).read(),
             Job::Write(which, value) => {
                 let value = if which == Which::FailSafe || which == Which::Setpoint {
                     self.never_forbidden(value)
@@ -434,14 +445,14 @@ impl Driver {
             Job::WriteStandby(addr, value) => Operation::WriteSingle { addr, value },
             Job::Phases(ask) => self.phases_operation(ask),
             Job::Lock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.locked },
-            Job::ReadLock => read(&profile.lock.register),
+            Job::ReadLock => profile.lock.register.read(),
             Job::Unlock | Job::FreeLock => {
                 Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.unlocked }
             }
         }
     }
 
-    /// What passes time only: the lapse, the end of a shutdown, of a refusal, of a wake-up.
+    /// What happens by time alone: the lapse, the end of a shutdown, of a refusal, of a wake-up.
     fn pass_time(&mut self, now: Tick) {
         let until = self.order.map_or(self.grace_until, |order| order.valid_until);
         if !self.lapsed && now >= until && self.ending.is_none() {
@@ -460,19 +471,10 @@ impl Driver {
         self.pass_found_locked(now);
         self.pass_phases(now);
         self.pass_contact(now);
-        if (self.lapsed || self.ending.is_some()) && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
+        if self.is_halted() && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
             self.cancel_pulse();
         }
         self.pass_ending(now);
         self.pass_alone(now);
-    }
-}
-
-/// The request that reads a register.
-fn read(register: &Register) -> Operation {
-    let (addr, count) = (register.address, register.count());
-    match register.table {
-        Table::Input => Operation::ReadInput { addr, count },
-        Table::Holding => Operation::ReadHolding { addr, count },
     }
 }

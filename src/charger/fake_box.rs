@@ -46,6 +46,8 @@ pub(crate) struct FakeBox {
     pub(crate) read_only: Vec<u16>,
     /// Answers requests that touch these registers with these exceptions.
     pub(crate) declines: Vec<(u16, u8)>,
+    /// Does not answer requests that touch these, and does not carry them out.
+    pub(crate) deaf: Vec<u16>,
     /// Says state F while its remote lock is locked.
     pub(crate) locks: bool,
     /// Does nothing and answers this exception to everything.
@@ -103,6 +105,7 @@ impl FakeBox {
             unreadable: vec![],
             read_only: vec![],
             declines: vec![],
+            deaf: vec![],
             locks: false,
             exception: None,
             garbled: false,
@@ -143,6 +146,14 @@ impl FakeBox {
         if let (Some(_), Some(commanded)) = (self.switch_until.take(), self.holding.get(&501)) {
             self.input.insert(5_001, *commanded);
         }
+    }
+
+    /// A car is plugged in: it comes back from standby as from a power cut, and its watchdog begins to count.
+    pub(crate) fn wake(&mut self, now: Tick) {
+        self.power_cycle();
+        self.silent = false;
+        self.fed = now;
+        self.state(7);
     }
 
     /// What goes by time: the car, and the switch.
@@ -228,6 +239,9 @@ impl FakeBox {
             Operation::ReadInput { addr, count } | Operation::ReadHolding { addr, count } => (addr, count),
             Operation::WriteSingle { addr, .. } => (addr, 1),
         };
+        if self.deaf.iter().any(|register| (addr..addr + count).contains(register)) {
+            return Outcome::Failed(Failure::Timeout);
+        }
         if let Some((_, code)) = self.declines.iter().find(|(register, _)| (addr..addr + count).contains(register)) {
             return Outcome::Exception(*code);
         }

@@ -9,7 +9,7 @@
 //! ```
 //! The acknowledgement of a write (function 06) is the request itself, byte for byte (Modbus application protocol V1.1b3, 6.6). Whether one
 //! copy is the adapter's echo or the acknowledgement cannot be seen; so echo is learnt from reads, and [`Ear::must_learn`] says when that
-//! has to happen first. RTU frames carry no transaction id: of what is ours but does not fit, nothing is guessed, the request fails.
+//! has to happen before an acknowledgement counts. RTU frames carry no transaction id: of what is ours but does not fit, nothing is guessed, the request fails.
 
 #[cfg(test)]
 mod tests;
@@ -165,18 +165,23 @@ impl Ear {
 
     /// The request has ended, with an answer or without: what that says of the echo.
     pub(super) fn end(&mut self) {
-        if self.dialect == Dialect::Tcp || self.writes() || self.request.is_empty() {
+        if self.dialect == Dialect::Tcp || self.request.is_empty() {
             return;
         }
         self.echo = match self.echo {
+            // Of a write only this is certain: what does not come back at all is not returned.
+            Echo::Unknown if self.writes() && self.heard.is_empty() => Echo::No,
+            echo if self.writes() => echo,
             _ if self.copies > 0 => Echo::Yes,
             // One read without a copy does not disprove it: what comes with the copy may have spoilt it.
             Echo::Yes => Echo::Unknown,
+            // Nor does one whose copy may be behind what is out of step.
+            Echo::Unknown if self.flaw.is_some() => Echo::Unknown,
             Echo::Unknown | Echo::No => Echo::No,
         };
     }
 
-    /// Whether a read must come before a write, as one copy of the write would mean nothing.
+    /// Whether a read must come before a write counts as acknowledged, as one copy of the write would mean nothing.
     pub(super) fn must_learn(&self) -> bool {
         self.dialect == Dialect::Rtu && self.echo == Echo::Unknown
     }

@@ -1,5 +1,7 @@
-//! A line for one-shot commands: open, ask, look at the answer. Reads only, repeats nothing.
+//! A line for one-shot commands: open, ask, look at the answer. Reads only, and repeats only
+//! what met a connection that had been closed before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use control::Millis;
@@ -23,7 +25,7 @@ impl OneShot {
     pub async fn open(link: LinkConfig, defaults: LinkDefaults, clock: Clock) -> Result<Self, OpenError> {
         // Reads only, so nothing has to be read before.
         let first_read = Operation::ReadInput { addr: 0, count: 1 };
-        let target = Arc::new(Target { link, defaults, first_read, relays: None });
+        let target = Arc::new(Target { link, defaults, first_read, setpoints: BTreeMap::new(), relays: None });
         let mut new = Self { target, clock, wire: Wire::closed() };
         new.wire.listen_for(LATE_MAX);
         new.reopen().await?;

@@ -118,7 +118,6 @@ impl Session {
 
     /// Sends a request and listens for its answer.
     pub(super) async fn ask(&mut self, request: Request, patience: Patience, clock: Clock) -> Outcome {
-        let real = |span: Millis| clock.real(span).max(if clock.speed() > 1 { REAL_REPLY_MIN } else { REAL_MIN });
         {
             let mut shared = self.lock();
             shared.ear.begin();
@@ -132,10 +131,10 @@ impl Session {
                 Operation::ReadHolding { addr, count } => tokio_modbus::Request::ReadHoldingRegisters(addr, count),
                 Operation::WriteSingle { addr, value } => tokio_modbus::Request::WriteSingleRegister(addr, value),
             }));
-            match clock.within(real(Millis(patience.reply.0 + patience.way.0)), &mut call).await {
+            match clock.within(real(Millis(patience.reply.0 + patience.way.0), clock), &mut call).await {
                 Ok(result) => Ok(result),
                 // No request while an answer may still come. And whether one comes is worth knowing.
-                Err(_) => Err(matches!(clock.within(real(patience.late), &mut call).await, Ok(Ok(_)))),
+                Err(_) => Err(matches!(clock.within(real(patience.late, clock), &mut call).await, Ok(Ok(_)))),
             }
         };
         let outcome = match result {
@@ -153,6 +152,13 @@ impl Session {
             self.answered = self.answered.saturating_add(1);
         }
         outcome
+    }
+
+    /// Hears what still comes after an answer, until nothing has come for that long.
+    pub(super) async fn hear_out(&mut self, span: Millis, clock: Clock) {
+        if self.serial {
+            listen(&self.shared, real(span, clock)).await;
+        }
     }
 
     /// What tokio-modbus and the ear make of it.
@@ -190,6 +196,11 @@ impl Session {
     fn lock(&self) -> MutexGuard<'_, Shared> {
         lock(&self.shared)
     }
+}
+
+/// A wait for an answer, in real time.
+fn real(span: Millis, clock: Clock) -> Duration {
+    clock.real(span).max(if clock.speed() > 1 { REAL_REPLY_MIN } else { REAL_MIN })
 }
 
 /// Only the thread of the line has it, so it is free.

@@ -1,11 +1,14 @@
 //! The operations of a line: opening, draining, one request with its answer; and what is learnt of the line by the way.
 
-use std::collections::VecDeque;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control::Millis;
+use control::{Millis, Tick};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -26,8 +29,13 @@ const CONNECT_MAX: Millis = Millis::from_secs(3);
 const DRAIN_MAX: u32 = 10;
 /// Longest wait for an answer that is too late to count.
 pub(super) const LATE_MAX: Millis = Millis::from_secs(2);
-/// Requests in a row without an answer, from which on it is waited for so long. Before, another charger may be alive on the line.
+/// After so many requests in a row without an answer a late one is waited for that long. Before, another charger on the line may be waiting
+/// for its turn.
 const UNANSWERED: u32 = 2;
+/// An answer that came too late makes later requests be listened for as long, until it is this old.
+const LATE_COUNTS: Millis = Millis::from_secs(600);
+/// Late answers that are remembered at most, the newest.
+const LATE_KEPT: usize = 8;
 /// Connections in a row that were closed after one answer, from which on the other end is known to do so.
 const CLOSED_AFTER_ONE: u32 = 3;
 /// Remarks that nobody has taken yet, at most; the oldest is dropped.
@@ -42,6 +50,8 @@ pub(crate) struct Target {
     pub(crate) defaults: LinkDefaults,
     /// What is read of a unit before the first write, if nothing has been read before.
     pub(crate) first_read: Operation,
+    /// The register of each unit's setpoint. What is written there before anything was read is a low current, and does not wait for a read.
+    pub(crate) setpoints: BTreeMap<u8, u16>,
     /// The way to relays; `None` where there is none.
     pub(crate) relays: Option<mpsc::Sender<Ask>>,
 }
@@ -53,6 +63,13 @@ impl fmt::Display for Target {
             LinkConfig::Tcp { host, port } => write!(f, "{host}:{port}"),
             LinkConfig::Relay { id } => write!(f, "relay {id}"),
         }
+    }
+}
+
+impl Target {
+    fn sets_current(&self, request: Request) -> bool {
+        let setpoint = self.setpoints.get(&request.unit);
+        matches!(request.op, Operation::WriteSingle { addr, .. } if setpoint == Some(&addr))
     }
 }
 
@@ -127,8 +144,8 @@ struct Learnt {
     strays: bool,
     /// Requests without an answer, in a row.
     unanswered: u32,
-    /// The latest answer that came too late, counted from the request.
-    latest: Option<Millis>,
+    /// Answers that came too late: when, and how long after the request.
+    delays: VecDeque<(Tick, Millis)>,
     /// How long to listen for an answer that is too late, if that is not found out.
     late: Option<Millis>,
     /// Connections that were closed after one answer, in a row.
@@ -216,19 +233,48 @@ impl Wire {
         clock: Clock,
     ) -> Outcome {
         let writes = matches!(request.op, Operation::WriteSingle { .. });
-        if writes && session.must_learn() {
-            let read = Request { unit: request.unit, op: target.first_read };
-            let outcome = self.exchange(&mut session, read, reply, target, clock).await;
-            if matches!(outcome, Outcome::Failed(_)) {
-                return outcome;
-            }
-            clock.sleep(target.defaults.gap).await;
-        }
-        let outcome = self.exchange(&mut session, request, reply, target, clock).await;
+        let outcome = if writes && session.must_learn() {
+            self.send_first(&mut session, request, reply, target, clock).await
+        } else {
+            self.exchange(&mut session, request, reply, target, clock).await
+        };
         if !matches!(outcome, Outcome::Failed(_)) {
             self.state = State::Ready(session);
         }
         outcome
+    }
+
+    /// A write of which it is not known yet whether the adapter returns it: nothing counts as its acknowledgement before a read has told.
+    /// A low current is sent all the same before that read, as the wallbox may do what it is told although it is not heard.
+    async fn send_first(
+        &mut self,
+        session: &mut Session,
+        request: Request,
+        reply: Millis,
+        target: &Target,
+        clock: Clock,
+    ) -> Outcome {
+        let mut told = None;
+        if target.sets_current(request) {
+            let outcome = self.exchange(session, request, reply, target, clock).await;
+            if matches!(outcome, Outcome::Failed(_)) {
+                return outcome;
+            }
+            // What came may have been the copy, with the acknowledgement still behind it.
+            session.hear_out(reply, clock).await;
+            clock.sleep(target.defaults.gap).await;
+            told = Some(outcome);
+        }
+        let read = Request { unit: request.unit, op: target.first_read };
+        let learnt = self.exchange(session, read, reply, target, clock).await;
+        if matches!(learnt, Outcome::Failed(_)) {
+            return learnt;
+        }
+        if let Some(outcome) = told.filter(|_| session.echo() == Echo::No) {
+            return outcome;
+        }
+        clock.sleep(target.defaults.gap).await;
+        self.exchange(session, request, reply, target, clock).await
     }
 
     /// One exchange. A TCP connection that was closed since the last answer is replaced: the request never arrived, or asks for the same
@@ -242,7 +288,7 @@ impl Wire {
         clock: Clock,
     ) -> Outcome {
         let way = if target.link.relay().is_some() { WAY } else { Millis(0) };
-        let patience = Patience { reply, way, late: self.learnt.late(reply, target.defaults.quiet) };
+        let patience = Patience { reply, way, late: self.learnt.late(reply, target.defaults.quiet, clock.now()) };
         let mut stale = session.closed_by_peer().await;
         let mut outcome = Outcome::Failed(Failure::Gone);
         if !stale {
@@ -256,20 +302,29 @@ impl Wire {
                 outcome = session.ask(request, patience, clock).await;
             }
         }
-        self.learnt.learn(session, &outcome);
+        self.learnt.learn(session, &outcome, clock.now());
         outcome
     }
 }
 
 impl Learnt {
-    /// How long to listen for an answer that is too late to count.
-    fn late(&self, reply: Millis, quiet: Millis) -> Millis {
+    /// How long to listen for an answer that is too late to count: as long as the longest delay that was seen lately.
+    fn late(&self, reply: Millis, quiet: Millis, now: Tick) -> Millis {
         let usual = if self.unanswered < UNANSWERED { quiet } else { LATE_MAX };
-        let known = self.latest.map(|latest| Millis((latest.0 + quiet.0).saturating_sub(reply.0)).min(LATE_MAX));
+        let lately = self.delays.iter().filter(|(at, _)| now.since(*at) < LATE_COUNTS);
+        let known = lately.map(|(_, delay)| Millis((delay.0 + quiet.0).saturating_sub(reply.0)).min(LATE_MAX)).max();
         self.late.unwrap_or(known.map_or(usual, |known| usual.max(known)))
     }
 
-    fn learn(&mut self, session: &Session, outcome: &Outcome) {
+    /// An answer came too late, that long after its request.
+    fn came_late(&mut self, delay: Millis, now: Tick) {
+        if self.delays.len() >= LATE_KEPT {
+            self.delays.pop_front();
+        }
+        self.delays.push_back((now, delay));
+    }
+
+    fn learn(&mut self, session: &Session, outcome: &Outcome, now: Tick) {
         let echo = session.echo();
         if echo == Echo::Yes && self.echo != Echo::Yes {
             self.remark(Remark::Echo);
@@ -288,7 +343,7 @@ impl Learnt {
                 self.unanswered = self.unanswered.saturating_add(1);
                 match *failure {
                     Failure::Late { after, limit } => {
-                        self.latest = self.latest.max(Some(after));
+                        self.came_late(after, now);
                         self.remark(Remark::Late { after, limit });
                     }
                     Failure::Noise(_) => self.strays = true,

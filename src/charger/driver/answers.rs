@@ -2,6 +2,7 @@
 
 use control::{Link, Millis, Tick};
 
+use super::asleep::{is_silence, its_own};
 use super::connect::Step;
 use super::kept::Seen;
 use super::{
@@ -44,6 +45,10 @@ impl Driver {
     pub(super) fn take_outcome(&mut self, outcome: &Outcome, now: Tick) {
         let Some(job) = self.outstanding.take() else { return };
         self.alone.spoke(now);
+        let outcome = &its_own(outcome);
+        if self.stage != Stage::Running {
+            self.note_life(outcome);
+        }
         let unanswered = matches!(outcome, Outcome::Failed(_));
         if job == Job::Write(Which::Setpoint, self.profile.set_current.off) && !unanswered {
             self.told_off();
@@ -55,9 +60,9 @@ impl Driver {
         if let Job::Write(Which::Setpoint, raw) = job {
             self.farewell_ended(raw);
         }
-        if job == Job::Connect(Step::Serial) {
+        if let Job::Connect(step @ (Step::Standby | Step::Serial)) = job {
             // Not worth losing a charger over.
-            self.connect_answer(Step::Serial, outcome, now);
+            self.connect_answer(step, outcome, now);
             return;
         }
         let passing = matches!(outcome, Outcome::Exception(code) if !LASTING_EXCEPTIONS.contains(code));
@@ -65,6 +70,9 @@ impl Driver {
             && let Some(notice) = self.reliability.ended(unanswered || passing)
         {
             self.notice(notice);
+        }
+        if job != Job::Unlock && !unanswered && !passing {
+            self.passed_over(now);
         }
         if unanswered || passing {
             // Device failure, busy and the like pass: try again, as after no answer.
@@ -222,6 +230,9 @@ impl Driver {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now + RETRY;
         let unmeasured = job == Job::Measure && self.reliability.polled(true);
+        if job != Job::Unlock {
+            self.pulse.fell_silent();
+        }
         match job {
             // Whether it has arrived shows when the register is read.
             Job::Write(which, value) => match cause {
@@ -235,14 +246,17 @@ impl Driver {
             },
             Job::Lock => self.lock_answer(&Outcome::Failed(Failure::Timeout), now),
             Job::Unlock => {
-                self.unlock_answer(&Outcome::Failed(Failure::Timeout), now);
+                let declined = if let Cause::Declined(code) = cause { Some(Outcome::Exception(code)) } else { None };
+                self.unlock_answer(&declined.unwrap_or(Outcome::Failed(Failure::Timeout)), now);
+                if self.is_halted() {
+                    // The tries have a bound of their own, and what was proven stays so.
+                    self.failures = 0;
+                }
             }
             Job::Phases(ask) => self.phases_answer(ask, &Outcome::Failed(Failure::Timeout), now),
             Job::WriteStandby(..) => self.standby_failed(cause),
-            Job::FreeLock if matches!(cause, Cause::Declined(_)) => {
-                self.found_locked_answer(job, &Outcome::Failed(Failure::Timeout), now);
-            }
-            Job::Connect(_) | Job::Measure | Job::Read(_) | Job::ReadLock | Job::FreeLock => {}
+            Job::ReadLock | Job::FreeLock => self.found_locked_failed(cause),
+            Job::Connect(_) | Job::Measure | Job::Read(_) => {}
         }
         // A single reading in vain is repeated and costs nothing else: were others put before it, every second failure would be its own.
         if !first || !matches!(job, Job::Measure | Job::Read(_)) {
@@ -268,10 +282,17 @@ impl Driver {
     }
 
     fn link_lost(&mut self, job: Option<Job>, cause: Cause, now: Tick) {
-        let asleep = self.line_up && (self.may_sleep() || self.link == Link::Asleep);
+        let silent = self.failures >= FAILURES_MAX && matches!(cause, Cause::Failure(failure) if is_silence(failure));
+        self.without_car &= silent;
+        let asleep = self.line_up && self.may_sleep();
         let link = if asleep { Link::Asleep } else { Link::Offline };
-        self.retry_at = now + if asleep { ASLEEP_RETRY } else { self.backoff };
-        self.backoff = Millis(self.backoff.0.saturating_mul(2)).min(BACKOFF_MAX);
+        // Whether it answers at all is asked soon after an unlock in vain, so that the longer pause is before the next unlock.
+        if job == Some(Job::Unlock) {
+            self.retry_at = now + RETRY;
+        } else {
+            self.retry_at = now + if asleep { ASLEEP_RETRY } else { self.backoff };
+            self.backoff = Millis(self.backoff.0.saturating_mul(2)).min(BACKOFF_MAX);
+        }
         self.stage = Stage::Connecting(Step::Layout);
         self.forget_all(now);
         let useless = !matches!(cause, Cause::Failure(_));

@@ -1,10 +1,11 @@
-//! Making acquaintance: only reads, in a fixed order, each only where the layout has the register.
+//! Making acquaintance: steps that only read, in a fixed order, each only where the layout has the register. What has to be written before
+//! all else is written between them (`Driver::choose`).
 
 use control::{Link, Milliamps, Tick};
 
 use super::answers::Cause;
 use super::phases::Ask;
-use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which, read};
+use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
 
@@ -42,20 +43,20 @@ impl Driver {
     pub(super) fn connect_operation(&self, step: Step) -> Operation {
         let measure = &self.profile.measure;
         match step {
-            Step::Layout => read(&self.profile.layout),
+            Step::Layout => self.profile.layout.read(),
             Step::Limits => {
                 let count = measure.box_min.end().saturating_sub(measure.box_max.address);
                 Operation::ReadInput { addr: measure.box_max.address, count }
             }
             Step::Measure => self.measure_operation(),
-            Step::Setpoint => read(self.register(Which::Setpoint)),
-            Step::Watchdog => read(self.register(Which::Watchdog)),
-            Step::FailSafe => read(self.register(Which::FailSafe)),
+            Step::Setpoint => self.register(Which::Setpoint).read(),
+            Step::Watchdog => self.register(Which::Watchdog).read(),
+            Step::FailSafe => self.register(Which::FailSafe).read(),
             Step::Standby => {
-                self.profile.standby.as_ref().map_or_else(|| read(&self.profile.layout), |s| read(&s.register))
+                self.profile.standby.as_ref().map_or(&self.profile.layout, |standby| &standby.register).read()
             }
             Step::Phases => self.phases_operation(Ask::State),
-            Step::Serial => read(&measure.serial),
+            Step::Serial => measure.serial.read(),
         }
     }
 
@@ -69,12 +70,13 @@ impl Driver {
                 self.controllable() && self.profile.standby.as_ref().is_some_and(|standby| readable(&standby.register))
             }
             Step::Phases => self.controllable() && self.phases.wanted() && self.has_switch() && !self.by_contact(),
-            // For the log only: asked once, so that a box that is silent about it is not lost over it.
+            // For the log only, so once is enough.
             Step::Serial => !self.serial_tried && self.ending.is_none() && readable(&self.profile.measure.serial),
         }
     }
 
-    /// The answer to a step. Exceptions are answers too, except where nothing works without the value.
+    /// The answer to a step. Exceptions are answers too, except where nothing works without the value; and what is not worth losing a charger
+    /// over may go without any.
     pub(super) fn connect_answer(&mut self, step: Step, outcome: &Outcome, now: Tick) {
         let words = match outcome {
             Outcome::Registers(words) => Some(words.as_slice()),

@@ -3,13 +3,14 @@
 //! ```text
 //! Idle ─met in state F─▶ Read ─locked, or not readable─▶ Free ─▶ Idle
 //! ```
-//! The remote lock may be left over from another program; it is taken back once, at the first meeting. What locks the wallbox later,
-//! or stays locked, is not ours to open: it is said, with the remedy.
+//! The remote lock may be left over from another program; it is opened once, at the first meeting. A lock that is set later, or that stays,
+//! is not ours to open: that is said, with the remedy.
 
 use control::{Fault, Millis, Tick};
 
+use super::answers::Cause;
 use super::pulse::Pulse;
-use super::{Driver, Job, Notice, Trouble};
+use super::{Driver, FAILURES_MAX, Job, Notice, Trouble};
 use crate::charger::codec::Outcome;
 
 /// A wallbox leaves state F within 10 s after its watchdog was fed again, or its lock opened; after this it is locked for good.
@@ -29,13 +30,15 @@ pub(super) struct FoundLocked {
     /// In state F since; `None`: not locked.
     since: Option<Tick>,
     said: bool,
+    /// Requests in vain.
+    tries: u8,
     /// Its key switch is locked; `None` where that cannot be read.
     external: Option<bool>,
 }
 
 impl FoundLocked {
     pub(super) const fn new() -> Self {
-        Self { state: State::Idle, since: None, said: false, external: None }
+        Self { state: State::Idle, since: None, said: false, tries: 0, external: None }
     }
 
     /// Measurements were read.
@@ -56,6 +59,11 @@ impl FoundLocked {
         }
     }
 
+    /// Its remote lock was opened: if it is locked, that should end soon.
+    pub(super) fn opened(&mut self, now: Tick) {
+        self.since = self.since.map(|_| now);
+    }
+
     pub(super) fn deadline(&self) -> Option<Tick> {
         self.since.filter(|_| !self.said).map(|since| since + PATIENCE)
     }
@@ -72,7 +80,7 @@ impl Driver {
         }
     }
 
-    /// The lock was read, or taken back, or not.
+    /// The answer to reading the lock, or to opening it.
     pub(super) fn found_locked_answer(&mut self, job: Job, outcome: &Outcome, now: Tick) {
         let lock = &self.profile.lock;
         self.found_locked.state = State::Idle;
@@ -84,10 +92,19 @@ impl Driver {
                     address: lock.register.address,
                     unlocked: lock.unlocked,
                 }));
-                self.found_locked.since = Some(now);
+                self.found_locked.opened(now);
                 self.poll_at = now;
             }
             (_, _) => {}
+        }
+    }
+
+    /// A request has come to nothing. What is never answered, or declined, is given up: that it stays locked will be said.
+    pub(super) fn found_locked_failed(&mut self, cause: Cause) {
+        let found = &mut self.found_locked;
+        found.tries = found.tries.saturating_add(1);
+        if found.tries > FAILURES_MAX || (found.state == State::Free && matches!(cause, Cause::Declined(_))) {
+            found.state = State::Idle;
         }
     }
 

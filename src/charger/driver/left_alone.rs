@@ -73,8 +73,8 @@ pub(super) struct LeftAlone {
     state: State,
     /// Its setpoint was last known to be no more than wanted.
     proven_at: Tick,
-    /// Its setpoint was last read.
-    read_at: Tick,
+    /// Its setpoint was last read, if ever.
+    read_at: Option<Tick>,
     /// It may last have heard us.
     spoken_at: Option<Tick>,
     /// It could not be controlled since.
@@ -100,7 +100,7 @@ impl LeftAlone {
         Self {
             state: State::Near,
             proven_at: now,
-            read_at: now,
+            read_at: None,
             spoken_at: None,
             since: None,
             said: false,
@@ -125,10 +125,15 @@ impl LeftAlone {
     /// A kept register was read.
     pub(super) const fn saw(&mut self, which: Which, raw: u16, now: Tick) {
         match which {
-            Which::Setpoint => self.read_at = now,
+            Which::Setpoint => self.read_at = Some(now),
             Which::Watchdog => self.watchdog = Some(raw),
             Which::FailSafe => self.fail_safe = Some(raw),
         }
+    }
+
+    /// Whether its setpoint was ever read.
+    pub(super) const fn was_read(&self) -> bool {
+        self.read_at.is_some()
     }
 
     pub(super) const fn spoke(&mut self, now: Tick) {
@@ -214,7 +219,7 @@ impl Driver {
     /// Whether nothing lower is wanted than what the wallbox is known to have.
     fn proven(&self, now: Tick) -> bool {
         let bound = self.order.is_some() && self.ending.is_none() && !self.only_watched();
-        let fresh = self.lapsed || now.since(self.alone.read_at) <= FRESH;
+        let fresh = self.lapsed || self.alone.read_at.is_some_and(|at| now.since(at) <= FRESH);
         let low = self.setpoint.known().is_some_and(|known| self.target().is_none_or(|wanted| known <= wanted));
         !bound || (fresh && low && !self.alone.distrusted)
     }
@@ -320,25 +325,29 @@ impl Driver {
         self.failures = 0;
         self.retry_at = now;
         self.forget_all(now);
-        let asleep = self.link == Link::Asleep;
-        if !asleep {
-            self.link = Link::Offline;
-        }
         self.lost_at.get_or_insert(now);
-        if !asleep && !self.alone.said {
-            self.alone.said = true;
-            self.notice(Notice::Trouble(Trouble::LeftAlone {
-                rises: self.alone.distrusted.then_some(self.profile.set_current.register.address),
-                wanted: self.target().map(|raw| self.profile.decode_current(raw)),
-                told: self.profile.decode_current(self.certainly_not_too_high()),
-                silence: self.silence(),
-                falls_to: self.falls_back().then_some(self.safe_current),
-            }));
+        // Whether one that has not been heard sleeps shows in the try.
+        if self.link == Link::Online || !self.may_sleep() {
+            self.link = Link::Offline;
+            self.say_left_alone();
         }
         // A reading has been trusted before, and what followed was no better: silence comes first.
         self.alone.distrusted |= again;
         let report = self.silent_report(now);
         self.say(Event::Report(report));
+    }
+
+    fn say_left_alone(&mut self) {
+        if std::mem::replace(&mut self.alone.said, true) {
+            return;
+        }
+        self.notice(Notice::Trouble(Trouble::LeftAlone {
+            rises: self.alone.distrusted.then_some(self.profile.set_current.register.address),
+            wanted: self.target().map(|raw| self.profile.decode_current(raw)),
+            told: self.profile.decode_current(self.certainly_not_too_high()),
+            silence: self.silence(),
+            falls_to: self.falls_back().then_some(self.safe_current),
+        }));
     }
 
     /// A request of a try has ended.
@@ -387,10 +396,21 @@ impl Driver {
     }
 
     pub(super) fn fall_silent(&mut self, now: Tick) {
+        let sleeps = self.may_sleep();
+        if self.link == Link::Asleep && !sleeps {
+            // The time that it slept is no sign of how long it cannot be controlled.
+            self.alone.since = Some(now);
+        }
         let lasted = self.alone.since.map_or(Millis(0), |since| now.since(since));
-        let grown = if self.link == Link::Asleep { Millis(0) } else { Millis(lasted.0 / 2).min(PAUSE_MAX) };
+        let grown = if sleeps { Millis(0) } else { Millis(lasted.0 / 2).min(PAUSE_MAX) };
         self.alone.state = State::Silent { until: now + self.silence().max(grown) };
         self.setpoint.try_again();
+        if !sleeps {
+            self.link = Link::Offline;
+            self.say_left_alone();
+        } else if self.line_up && std::mem::replace(&mut self.link, Link::Asleep) != Link::Asleep {
+            self.notice(Notice::Asleep);
+        }
         let report = self.silent_report(now);
         self.say(Event::Report(report));
     }

@@ -13,7 +13,6 @@
 
 use control::{Milliamps, Millis, Tick, Vehicle};
 
-use super::pulse::Pulse;
 use super::{Driver, Job, Notice, contact};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::PhaseSwitch;
@@ -227,12 +226,12 @@ impl Driver {
     }
 
     pub(super) fn phases_operation(&self, ask: Ask) -> Operation {
-        let Some(switch) = self.switch() else { return super::read(&self.profile.layout) };
+        let Some(switch) = self.switch() else { return self.profile.layout.read() };
         match ask {
-            Ask::State => super::read(&switch.state),
-            Ask::Command => super::read(&switch.command),
+            Ask::State => switch.state.read(),
+            Ask::Command => switch.command.read(),
             Ask::Write(phases) => switch.encode(phases).map_or_else(
-                || super::read(&switch.command),
+                || switch.command.read(),
                 |value| Operation::WriteSingle { addr: switch.command.address, value },
             ),
         }
@@ -263,7 +262,7 @@ impl Driver {
     pub(super) fn phases_to_command(&self, now: Tick) -> Option<u8> {
         let at_zero = self.setpoint.known() == Some(self.profile.set_current.off);
         let rested = self.phases.rest_since.is_some_and(|since| now.since(since) >= REST);
-        if !at_zero || !rested || self.pulse != Pulse::Idle || self.restoring {
+        if !at_zero || !rested || self.pulse.is_under_way() || self.restoring {
             return None;
         }
         if let Some((back, at)) = self.phases.undo {

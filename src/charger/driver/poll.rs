@@ -44,6 +44,7 @@ impl Driver {
         let external = self.profile.lock.external.as_ref().and_then(|register| self.value(register, words));
         let open = i64::from(self.profile.lock.unlocked);
         self.found_locked.saw(measured.fault, external.map(|value| value != open), now);
+        self.without_car = measured.vehicle == Vehicle::Absent;
         self.measured = Some(measured);
         self.note_rest(now);
         true
@@ -142,11 +143,6 @@ impl Driver {
             released: false,
             ..silent
         }
-    }
-
-    /// Whether the box may well be asleep rather than gone.
-    pub(super) fn may_sleep(&self) -> bool {
-        self.standby_allowed && self.measured.as_ref().is_some_and(|measured| measured.vehicle == Vehicle::Absent)
     }
 }
 

@@ -4,12 +4,19 @@
 //! Idle ─Wake─▶ Lock ─written─▶ Held ─time, lapse, shutdown─▶ Unlock ─written─▶ Settling ─not locked, time─▶ Idle
 //!                └─failed, link lost───────────────────────────▲ ◀── Input::Unlock after a crash
 //! ```
-//! Once the lock may have been written, only a written unlock ends it.
+//! Once the lock may have been written, only a written unlock ends it. A wallbox that answers everything else is not held up by that:
+//! after a few tries in vain it is operated as usual, reported as it is, and asked at a slow pace. One that answers nothing has not
+//! declined: it is asked first thing when it comes back.
 
 use control::{Fault, Millis, Tick, Vehicle};
 
-use super::{Driver, Event, Notice, Stage};
+use super::{Driver, Event, Notice, Stage, Trouble};
 use crate::charger::codec::Outcome;
+
+/// Unlocks in vain, of a wallbox that answers otherwise, until it is operated without.
+const TRIES_MAX: u8 = 3;
+/// From then on it is tried this often.
+const UNLOCK_EVERY: Millis = Millis::from_secs(30);
 
 /// The box needs about 10 s to leave state F; after this the pulse no longer excuses it.
 const SETTLE_MAX: Millis = Millis::from_secs(20);
@@ -18,22 +25,38 @@ const SETTLE_MAX: Millis = Millis::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pulse {
     Idle,
-    Lock {
-        before: Vehicle,
-    },
-    Held {
-        before: Vehicle,
-        until: Tick,
-    },
-    /// `locked`: the lock was echoed, so the register is there.
-    Unlock {
-        before: Option<Vehicle>,
-        locked: bool,
-    },
-    Settling {
-        before: Vehicle,
-        until: Tick,
-    },
+    Lock { before: Vehicle },
+    Held { before: Vehicle, until: Tick },
+    Unlock(Unlock),
+    Settling { before: Vehicle, until: Tick },
+}
+
+/// An unlock that is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unlock {
+    before: Option<Vehicle>,
+    /// The lock was echoed, so the register is there.
+    locked: bool,
+    /// In vain so often, although the wallbox answers otherwise.
+    tries: u8,
+    /// The last try was in vain, and nothing else was answered since.
+    unclear: bool,
+    /// Not before this.
+    at: Tick,
+}
+
+impl Unlock {
+    const fn new(before: Option<Vehicle>, locked: bool) -> Self {
+        Self { before, locked, tries: 0, unclear: false, at: Tick(0) }
+    }
+
+    const fn gave_up(self) -> bool {
+        self.tries >= TRIES_MAX
+    }
+
+    fn is_due(self, now: Tick) -> bool {
+        !self.unclear && now >= self.at
+    }
 }
 
 impl Pulse {
@@ -41,14 +64,25 @@ impl Pulse {
         matches!(self, Self::Lock { .. })
     }
 
-    pub(super) const fn must_unlock(self) -> bool {
-        matches!(self, Self::Unlock { .. })
+    /// Before acquaintance is made.
+    pub(super) fn must_unlock(self, now: Tick) -> bool {
+        matches!(self, Self::Unlock(unlock) if unlock.is_due(now))
+    }
+
+    /// Whether other things have to wait until it is over.
+    pub(super) const fn is_under_way(self) -> bool {
+        match self {
+            Self::Idle => false,
+            Self::Unlock(unlock) => !unlock.gave_up(),
+            Self::Lock { .. } | Self::Held { .. } | Self::Settling { .. } => true,
+        }
     }
 
     /// `halted`: nobody will come back to unlock later.
     pub(super) fn wants_unlock(self, now: Tick, halted: bool) -> bool {
         match self {
-            Self::Unlock { .. } => true,
+            Self::Unlock(unlock) if halted => !unlock.gave_up(),
+            Self::Unlock(unlock) => unlock.is_due(now),
             Self::Held { until, .. } => halted || now >= until,
             Self::Idle | Self::Lock { .. } | Self::Settling { .. } => false,
         }
@@ -57,7 +91,8 @@ impl Pulse {
     pub(super) const fn deadline(self) -> Option<Tick> {
         match self {
             Self::Held { until, .. } | Self::Settling { until, .. } => Some(until),
-            Self::Idle | Self::Lock { .. } | Self::Unlock { .. } => None,
+            Self::Unlock(unlock) => Some(unlock.at),
+            Self::Idle | Self::Lock { .. } => None,
         }
     }
 
@@ -65,8 +100,8 @@ impl Pulse {
     pub(super) const fn before(self) -> Option<Vehicle> {
         match self {
             Self::Held { before, .. } | Self::Settling { before, .. } => Some(before),
-            Self::Unlock { before, .. } => before,
-            Self::Idle | Self::Lock { .. } => None,
+            Self::Unlock(unlock) if !unlock.gave_up() => unlock.before,
+            Self::Unlock(_) | Self::Idle | Self::Lock { .. } => None,
         }
     }
 
@@ -85,12 +120,28 @@ impl Pulse {
 
     /// Unlock as soon as possible. What is known of a pulse under way stays known.
     pub(super) const fn unlock(&mut self) {
-        *self = match *self {
-            Self::Held { before, .. } => Self::Unlock { before: Some(before), locked: true },
-            Self::Lock { before } => Self::Unlock { before: Some(before), locked: false },
-            Self::Idle | Self::Settling { .. } => Self::Unlock { before: None, locked: false },
-            Self::Unlock { .. } => return,
-        };
+        *self = Self::Unlock(match *self {
+            Self::Held { before, .. } => Unlock::new(Some(before), true),
+            Self::Lock { before } => Unlock::new(Some(before), false),
+            Self::Idle | Self::Settling { .. } => Unlock::new(None, false),
+            Self::Unlock(unlock) => unlock,
+        });
+    }
+
+    /// Another request came to nothing: the wallbox is silent altogether, which says nothing of the unlock.
+    pub(super) const fn fell_silent(&mut self) {
+        if let Self::Unlock(unlock) = self {
+            unlock.unclear = false;
+        }
+    }
+
+    /// The program ends: once more, if it was given up.
+    pub(super) const fn end(&mut self) {
+        if let Self::Unlock(unlock) = self
+            && unlock.gave_up()
+        {
+            unlock.tries = TRIES_MAX - 1;
+        }
     }
 
     /// The link was lost: whether the lock has arrived is not known, and neither is whether the box still has it.
@@ -98,7 +149,7 @@ impl Pulse {
         match *self {
             Self::Lock { .. } | Self::Held { .. } => self.unlock(),
             Self::Settling { .. } => *self = Self::Idle,
-            Self::Idle | Self::Unlock { .. } => {}
+            Self::Idle | Self::Unlock(_) => {}
         }
     }
 }
@@ -115,7 +166,7 @@ impl Driver {
             (Pulse::Idle, Some(measured)) if able => self.pulse = Pulse::Lock { before: measured.vehicle },
             (Pulse::Idle, _) => self.cancel_pulse(),
             // One at a time; the one under way serves.
-            (Pulse::Lock { .. } | Pulse::Held { .. } | Pulse::Unlock { .. } | Pulse::Settling { .. }, _) => {}
+            (Pulse::Lock { .. } | Pulse::Held { .. } | Pulse::Unlock(_) | Pulse::Settling { .. }, _) => {}
         }
     }
 
@@ -135,33 +186,62 @@ impl Driver {
                 self.notice(Notice::WakeStarted);
             }
             Outcome::Exception(_) | Outcome::Registers(_) => self.cancel_pulse(),
-            Outcome::Failed(_) => self.pulse = Pulse::Unlock { before: Some(before), locked: false },
+            Outcome::Failed(_) => self.pulse = Pulse::Unlock(Unlock::new(Some(before), false)),
         }
     }
 
     /// False if it has to be tried again.
     pub(super) fn unlock_answer(&mut self, outcome: &Outcome, now: Tick) -> bool {
-        let before = self.pulse.before();
-        let locked = matches!(self.pulse, Pulse::Held { .. } | Pulse::Unlock { locked: true, .. });
+        self.pulse.unlock();
+        let Pulse::Unlock(unlock) = &mut self.pulse else { return true };
         match outcome {
             Outcome::Written => {
+                let before = unlock.before;
                 self.pulse = before.map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
                 self.poll_at = now;
+                self.found_locked.opened(now);
                 self.notice(if before.is_some() { Notice::WakeEnded } else { Notice::Unlocked });
                 self.say(Event::Woken);
                 true
             }
             // Illegal function, address or value, or a failure: a wallbox that cannot write that register cannot be locked by it. (5 and 6,
             // busy, pass.)
-            Outcome::Exception(1..=4) if !locked => {
+            Outcome::Exception(1..=4) if !unlock.locked => {
                 self.pulse = Pulse::Idle;
                 self.say(Event::Woken);
                 true
             }
             Outcome::Exception(_) | Outcome::Registers(_) | Outcome::Failed(_) => {
-                self.pulse = Pulse::Unlock { before, locked };
+                unlock.unclear = true;
+                if self.is_halted() {
+                    // Nothing else is asked that could tell.
+                    self.passed_over(now);
+                }
                 false
             }
+        }
+    }
+
+    /// The wallbox has answered something else, or may be asked no more: if the last unlock was in vain, that counts.
+    pub(super) fn passed_over(&mut self, now: Tick) {
+        let Pulse::Unlock(unlock) = &mut self.pulse else { return };
+        if !std::mem::replace(&mut unlock.unclear, false) {
+            return;
+        }
+        let before = unlock.gave_up();
+        unlock.tries = unlock.tries.saturating_add(1);
+        if !unlock.gave_up() {
+            return;
+        }
+        unlock.at = now + UNLOCK_EVERY;
+        if !before {
+            self.poll_at = now;
+            let lock = &self.profile.lock;
+            self.notice(Notice::Trouble(Trouble::NotUnlocked {
+                address: lock.register.address,
+                unlocked: lock.unlocked,
+                every: UNLOCK_EVERY,
+            }));
         }
     }
 }

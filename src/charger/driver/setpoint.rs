@@ -97,7 +97,7 @@ impl Driver {
         }
     }
 
-    /// Address and raw value; `None` where the box has no such register.
+    /// Address and raw value; `None` where the profile has no such register.
     pub(super) fn wanted_standby(&self) -> Option<(u16, u16)> {
         let standby = self.profile.standby.as_ref()?;
         let value = if self.standby_allowed { standby.allowed } else { standby.forbidden };
@@ -135,6 +135,7 @@ impl Driver {
         let low = self.setpoint.known().map_or(low, |known| known.min(low));
         self.ending = Some(Ending::Under { deadline: now + ENDING_MAX, low: Some(low) });
         self.alone.end();
+        self.pulse.end();
         self.lapsed = false;
         self.retry_at = now;
         // What was read before does not prove anything about the end.

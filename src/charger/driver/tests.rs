@@ -1,11 +1,13 @@
 //! The driver against a fake box, in virtual time.
 
+mod asleep;
 mod contact;
 mod faults;
 mod left_alone;
 mod locked;
 mod phases;
 mod random;
+mod unlock;
 
 use control::{ChargerReport, Fault, Vehicle, WattHours, Watts};
 

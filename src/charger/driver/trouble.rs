@@ -50,6 +50,15 @@ pub enum Trouble {
         /// The value that was written.
         unlocked: u16,
     },
+    /// Its remote lock, which this program may have locked, does not open: not answered, or declined.
+    NotUnlocked {
+        /// Register of the remote lock.
+        address: u16,
+        /// Its value when open.
+        unlocked: u16,
+        /// It is tried again this often.
+        every: Millis,
+    },
     /// It stays in state F although this program does not lock it.
     StaysLocked {
         /// Register of the remote lock.
@@ -67,7 +76,7 @@ impl Trouble {
         match self {
             Self::Useless { .. } | Self::LeftAlone { .. } | Self::TakenBack { .. } => Subject::Link,
             Self::Unreliable { .. } | Self::Reliable => Subject::Reliability,
-            Self::FoundLocked { .. } | Self::StaysLocked { .. } => Subject::Lock,
+            Self::FoundLocked { .. } | Self::NotUnlocked { .. } | Self::StaysLocked { .. } => Subject::Lock,
         }
     }
 
@@ -79,6 +88,7 @@ impl Trouble {
             | Self::LeftAlone { .. }
             | Self::Unreliable { .. }
             | Self::FoundLocked { .. }
+            | Self::NotUnlocked { .. }
             | Self::StaysLocked { .. } => Level::Warn,
         }
     }
@@ -106,7 +116,8 @@ impl fmt::Display for Trouble {
                 }
                 write!(
                     f,
-                    ". {told} was sent anyway; surplusd now stays silent for at least {silence} between attempts, so that its own watchdog "
+                    ". It is told {told} all the same, and then left in silence for at least {silence} before each further try, so that its \
+                     own watchdog "
                 )?;
                 match falls_to {
                     Some(current) => write!(f, "lowers it to {current}"),
@@ -124,6 +135,12 @@ impl fmt::Display for Trouble {
             Self::FoundLocked { address, unlocked } => write!(
                 f,
                 "found in state F (locked or not ready): its remote lock was opened once (register {address} = {unlocked})"
+            ),
+            Self::NotUnlocked { address, unlocked, every } => write!(
+                f,
+                "may still be locked by a wake-up: it answers, but does not take {unlocked} in register {address} (remote lock). That is \
+                 tried again every {every} and holds up nothing else; if the wallbox stays in state F (locked), switch it off and on, or \
+                 stop surplusd and write {unlocked} to register {address} with another Modbus program"
             ),
             Self::StaysLocked { key_switch: Some((address, true)), .. } => write!(
                 f,

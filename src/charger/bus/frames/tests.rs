@@ -121,6 +121,23 @@ fn echo_is_learnt_from_reads_and_not_forgotten_at_once() {
 }
 
 #[test]
+fn nothing_is_learnt_of_the_echo_from_what_may_be_either() {
+    let (request, out_of_step) = (read(1, 3, 261, 1), write(60));
+    let copy = [out_of_step.clone(), request.clone()].concat();
+    for (sent, heard, echo) in [
+        (&out_of_step, vec![], Echo::No),
+        (&out_of_step, out_of_step.clone(), Echo::Unknown),
+        (&out_of_step, vec![0xff], Echo::Unknown),
+        (&request, copy, Echo::Unknown),
+    ] {
+        let mut ear = ear(sent, Echo::Unknown);
+        ear.hear(&heard);
+        ear.end();
+        assert_eq!(ear.echo(), echo, "{sent:x?}: {heard:x?}");
+    }
+}
+
+#[test]
 fn what_is_out_of_step_fails_and_is_not_skipped() {
     let request = read(1, 3, 261, 1);
     let answer = registers(1, 3, &[60]);

@@ -81,9 +81,9 @@ fn heal(fake: &mut FakeBox) {
 }
 
 /// Looks on while time passes: for how long without a break the wallbox allows more than is wanted, and for how long in all.
-struct Watch {
+pub(super) struct Watch {
     since: Option<Tick>,
-    longest: Millis,
+    pub(super) longest: Millis,
     all: Millis,
     /// The longest time that its watchdog register held meanwhile.
     held: u64,
@@ -92,11 +92,11 @@ struct Watch {
 }
 
 impl Watch {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { since: None, longest: Millis(0), all: Millis(0), held: 0, beyond: Millis(0) }
     }
 
-    fn run(&mut self, rig: &mut Rig, span: Millis, wanted: u16) {
+    pub(super) fn run(&mut self, rig: &mut Rig, span: Millis, wanted: u16) {
         let end = rig.now + span;
         while rig.now < end {
             let before = rig.now;
