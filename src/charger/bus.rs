@@ -9,6 +9,7 @@ mod once;
 mod port;
 mod relay_line;
 mod session;
+mod target;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -31,8 +32,9 @@ use crate::rate::left_out;
 use crate::relay::Ask;
 use contact::Contacts;
 pub use once::OneShot;
+use target::Target;
 pub use wire::Remark;
-use wire::{Target, Wire};
+use wire::Wire;
 
 /// A remark of one kind is said again after this long at the soonest.
 const REMARK_EVERY: Millis = Millis::from_secs(600);

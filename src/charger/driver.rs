@@ -22,6 +22,7 @@
 
 mod answers;
 mod asleep;
+mod cause;
 mod connect;
 mod contact;
 mod found_locked;

@@ -33,6 +33,10 @@ fn opened(tls: &TlsConfig) -> Result<Client, TlsError> {
     client(tls, "broker.lan")
 }
 
+fn opened_for(tls: &TlsConfig, host: &str) -> Client {
+    client(tls, host).expect("good files")
+}
+
 #[test]
 fn good_files() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -68,40 +72,43 @@ fn each_bad_file_is_named_with_its_cause() {
 }
 
 /// What a client of a broker with this name thinks of the certificate for `test`, when it connects to an address instead of the name.
-fn by_address(host: &str) -> Result<(), rustls::Error> {
+fn by_address(host: &str) -> Option<rustls::Error> {
     let folder = tempfile::tempdir().expect("scratch");
     let (certificate, key) = pair();
-    let config = client(&setup(&write(folder.path(), "a.crt", &certificate), None), host).expect("good files").config;
+    let config = opened_for(&setup(&write(folder.path(), "a.crt", &certificate), None), host).config;
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
     let server = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))?;
-    let mut server = ServerConnection::new(server.into())?;
-    let mut client = ClientConnection::new(config, ServerName::try_from("192.0.2.1").expect("an address"))?;
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+    let mut server = ServerConnection::new(server.expect("fits").into()).expect("fits");
+    let address = ServerName::try_from("192.0.2.1").expect("an address");
+    let mut client = ClientConnection::new(config, address).expect("fits");
     while client.is_handshaking() {
         let (mut there, mut back) = (Vec::new(), Vec::new());
         while client.wants_write() {
             client.write_tls(&mut there).expect("memory");
         }
         server.read_tls(&mut there.as_slice()).expect("memory");
-        server.process_new_packets()?;
+        server.process_new_packets().expect("a client's handshake");
         while server.wants_write() {
             server.write_tls(&mut back).expect("memory");
         }
         let mut back = back.as_slice();
         while !back.is_empty() {
             client.read_tls(&mut back).expect("memory");
-            client.process_new_packets()?;
+            if let Err(error) = client.process_new_packets() {
+                return Some(error);
+            }
         }
     }
-    Ok(())
+    None
 }
 
 #[test]
 fn a_certificate_is_for_the_configured_name_at_whichever_address() {
-    assert_eq!(by_address("test"), Ok(()));
-    let error = by_address("other").expect_err("another name");
+    assert_eq!(by_address("test"), None);
+    let error = by_address("other").expect("another name");
     assert!(error.to_string().contains("other"), "{error}");
-    assert!(by_address("192.0.2.1").is_err(), "the address itself is not in it");
+    assert!(by_address("192.0.2.1").is_some(), "the address itself is not in it");
 }

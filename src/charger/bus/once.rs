@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use control::Millis;
 
-use super::wire::{LATE_MAX, Remark, Target, Wire};
+use super::target::Target;
+use super::wire::{LATE_MAX, Remark, Wire};
 use crate::charger::codec::{Failure, Operation, Outcome, Request};
 use crate::charger::line::{Done, Op, OpenError};
 use crate::charger::profile::LinkDefaults;

@@ -19,7 +19,7 @@ use crate::relay::Failure as RelayFailure;
 
 use super::frames::Dialect;
 use super::relay_line::RelayLine;
-use super::wire::Target;
+use super::target::Target;
 
 /// An open line.
 #[derive(Debug)]

@@ -3,25 +3,22 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use control::{Millis, Tick};
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
 
 use super::frames::{Dialect, Echo};
 use super::port::{self, Port};
 use super::relay_line::WAY;
 use super::session::{Patience, REAL_MIN, Session};
+use super::target::Target;
 use crate::charger::codec::{Failure, Operation, Outcome, Request, Sample};
 use crate::charger::line::{Done, Op, OpenError};
-use crate::charger::profile::LinkDefaults;
 use crate::clock::Clock;
-use crate::config::LinkConfig;
-use crate::relay::Ask;
 
 /// Longest wait for a TCP connection.
 const CONNECT_MAX: Millis = Millis::from_secs(3);
@@ -40,38 +37,6 @@ const LATE_KEPT: usize = 8;
 const CLOSED_AFTER_ONE: u32 = 3;
 /// Remarks that nobody has taken yet, at most; the oldest is dropped.
 const REMARKS_MAX: usize = 8;
-
-/// Where a line goes and how it is set.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    /// Which line.
-    pub(crate) link: LinkConfig,
-    /// Its settings.
-    pub(crate) defaults: LinkDefaults,
-    /// What is read of a unit before the first write, if nothing has been read before.
-    pub(crate) first_read: Operation,
-    /// The register of each unit's setpoint. What is written there before anything was read is a low current, and does not wait for a read.
-    pub(crate) setpoints: BTreeMap<u8, u16>,
-    /// The way to relays; `None` where there is none.
-    pub(crate) relays: Option<mpsc::Sender<Ask>>,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.link {
-            LinkConfig::Serial { path } => write!(f, "{}", path.display()),
-            LinkConfig::Tcp { host, port } => write!(f, "{host}:{port}"),
-            LinkConfig::Relay { id } => write!(f, "relay {id}"),
-        }
-    }
-}
-
-impl Target {
-    fn sets_current(&self, request: Request) -> bool {
-        let setpoint = self.setpoints.get(&request.unit);
-        matches!(request.op, Operation::WriteSingle { addr, .. } if setpoint == Some(&addr))
-    }
-}
 
 /// What was noticed of a line that works all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

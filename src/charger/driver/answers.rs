@@ -3,6 +3,7 @@
 use control::{Link, Millis, Tick};
 
 use super::asleep::{is_silence, its_own};
+use super::cause::Cause;
 use super::connect::Step;
 use super::kept::Seen;
 use super::{
@@ -19,27 +20,6 @@ const BUSY_RETRY: Millis = Millis::from_secs(5);
 
 /// Illegal function, address and value: asking again does not change them (Modbus application protocol 1.1b3, section 7).
 const LASTING_EXCEPTIONS: std::ops::RangeInclusive<u8> = 1..=3;
-
-/// Why a request has come to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// There is no usable answer.
-    Failure(Failure),
-    /// It was declined with that exception code.
-    Declined(u8),
-    /// The answer does not hold what it must.
-    Nonsense,
-}
-
-impl Cause {
-    pub(super) const fn of(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Failed(failure) => Self::Failure(*failure),
-            Outcome::Exception(code) => Self::Declined(*code),
-            Outcome::Registers(_) | Outcome::Written => Self::Nonsense,
-        }
-    }
-}
 
 impl Driver {
     pub(super) fn take_outcome(&mut self, outcome: &Outcome, now: Tick) {

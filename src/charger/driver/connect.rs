@@ -3,7 +3,7 @@
 
 use control::{Link, Milliamps, Tick};
 
-use super::answers::Cause;
+use super::cause::Cause;
 use super::phases::Ask;
 use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which};
 use crate::charger::codec::{Operation, Outcome};

@@ -15,14 +15,10 @@ use control::{Millis, Tick};
 use relay_link::ContactState;
 use relay_link::contacts::LEASE_MAX_S;
 
-use super::phases::{LOOK_EVERY, Switch};
+use super::phases::{CONFIRM, LOOK_EVERY, SETTLE, Switch};
 use super::{Driver, Event, Job, Notice, Which};
 use crate::relay::{Answer, Failure, What};
 
-/// The contactor must follow, and show it, within this.
-pub(super) const CONFIRM: Millis = Millis::from_secs(10);
-/// No current before it has been as it is for this long (a contactor bounces for some tens of milliseconds; openWB waits 5 s).
-pub(super) const SETTLE: Millis = Millis::from_secs(5);
 /// It is not closed before it was open for this long (openWB: 5 s; `SmartEVSE`: 10 s).
 const PAUSE: Millis = Millis::from_secs(10);
 /// An answer that takes longer is none.

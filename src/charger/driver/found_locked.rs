@@ -8,7 +8,7 @@
 
 use control::{Fault, Millis, Tick};
 
-use super::answers::Cause;
+use super::cause::Cause;
 use super::pulse::Pulse;
 use super::{Driver, FAILURES_MAX, Job, Notice, Trouble};
 use crate::charger::codec::Outcome;

@@ -13,7 +13,7 @@
 
 use control::{Milliamps, Millis, Tick, Vehicle};
 
-use super::{Driver, Job, Notice, contact};
+use super::{Driver, Job, Notice};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::PhaseSwitch;
 
@@ -25,6 +25,10 @@ const LOAD: Milliamps = Milliamps(500);
 const REST: Millis = Millis::from_secs(6);
 /// The state is read this often, as somebody may change it at the box.
 const READ_EVERY: Millis = Millis::from_secs(10);
+/// A relay's contactor must follow, and show it, within this.
+pub(super) const CONFIRM: Millis = Millis::from_secs(10);
+/// No current before a relay's contactor has been as it is for this long (a contactor bounces for some tens of milliseconds; openWB waits 5 s).
+pub(super) const SETTLE: Millis = Millis::from_secs(5);
 /// And this often while it changes.
 pub(super) const LOOK_EVERY: Millis = Millis::from_secs(1);
 /// After a failed change the next one is not begun before this.
@@ -216,7 +220,7 @@ impl Driver {
     /// How long a change may take, and how long until a current may flow after it.
     fn spans(&self) -> Option<(Millis, Millis)> {
         if self.by_contact() {
-            return Some((contact::CONFIRM, contact::SETTLE));
+            return Some((CONFIRM, SETTLE));
         }
         self.switch().map(|switch| (switch.confirm, switch.settle))
     }

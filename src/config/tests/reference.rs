@@ -242,7 +242,7 @@ fn set(file: &mut toml::Table, lines: &str) {
     }
 }
 
-/// No key is only read: each changes what the program is told. That the program uses what it is told is `tests/tidy.rs`'s.
+/// No key is only read: each changes what the program is told. That the program uses what it is told is `tests/tidy`'s.
 #[test]
 fn every_key_has_an_effect() {
     let all: toml::Table = all_keys().parse().expect("TOML");

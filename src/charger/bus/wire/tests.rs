@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio_serial::{SerialPort, SerialStream};
 
 use super::*;
+use crate::config::LinkConfig;
 
 const REPLY: Millis = Millis(500);
 const QUIET: Millis = Millis(50);

@@ -1,8 +1,9 @@
-use std::time::Instant;
-
 use tokio::net::{TcpListener, TcpSocket};
 
+use control::Tick;
+
 use super::*;
+use crate::clock::Clock;
 
 /// A port that answers no connection attempt, like a host that was turned off: its queue of connections is full.
 struct Swallowing {
@@ -55,7 +56,7 @@ async fn an_address_that_swallows_is_passed_over_for_one_that_takes() {
     assert_eq!(taker(&[alive]).await, None);
     assert_eq!(taker(&[dead.address]).await, None, "there is no other");
 
-    let begun = Instant::now();
+    let clock = Clock::start(1);
     assert_eq!(taker(&[dead.address, dead.address, refused]).await, None, "none takes any");
-    assert!(begun.elapsed() >= PATIENCE * 2, "each had its time");
+    assert!(clock.now() >= Tick(2_000), "each had its time");
 }

@@ -1,6 +1,8 @@
 //! House rules that no compiler checks: who may import what, sizes, secrets, reasons for dependencies, links in documents.
 #![expect(clippy::expect_used, reason = "a rule that cannot be checked must fail loudly")]
 
+mod circles;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

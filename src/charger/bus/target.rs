@@ -1,0 +1,44 @@
+//! Where a line goes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use tokio::sync::mpsc;
+
+use crate::charger::codec::{Operation, Request};
+use crate::charger::profile::LinkDefaults;
+use crate::config::LinkConfig;
+use crate::relay::Ask;
+
+/// Where a line goes and how it is set.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Which line.
+    pub(crate) link: LinkConfig,
+    /// Its settings.
+    pub(crate) defaults: LinkDefaults,
+    /// What is read of a unit before the first write, if nothing has been read before.
+    pub(crate) first_read: Operation,
+    /// The register of each unit's setpoint. What is written there before anything was read is a low current, and does not wait for a read.
+    pub(crate) setpoints: BTreeMap<u8, u16>,
+    /// The way to relays; `None` where there is none.
+    pub(crate) relays: Option<mpsc::Sender<Ask>>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.link {
+            LinkConfig::Serial { path } => write!(f, "{}", path.display()),
+            LinkConfig::Tcp { host, port } => write!(f, "{host}:{port}"),
+            LinkConfig::Relay { id } => write!(f, "relay {id}"),
+        }
+    }
+}
+
+impl Target {
+    /// Whether a request sets a unit's current.
+    pub(crate) fn sets_current(&self, request: Request) -> bool {
+        let setpoint = self.setpoints.get(&request.unit);
+        matches!(request.op, Operation::WriteSingle { addr, .. } if setpoint == Some(&addr))
+    }
+}
