@@ -15,7 +15,7 @@ use control::{Millis, Tick};
 use relay_link::ContactState;
 use relay_link::contacts::LEASE_MAX_S;
 
-use super::phases::{CONFIRM, LOOK_EVERY, SETTLE, Switch};
+use super::phases::{LOOK_EVERY, Switch};
 use super::{Driver, Event, Job, Notice, Which};
 use crate::relay::{Answer, Failure, What};
 
