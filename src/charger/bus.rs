@@ -1,5 +1,5 @@
 //! Moves the operations of a [`Line`] through tokio-modbus, on a thread and runtime of its own: closing or flushing a serial
-//! port may block in the kernel, and must not hold up anything else. Decides nothing.
+//! port may block in the kernel, and must not hold up anything else. What is asked and when is decided by the line and its drivers.
 //!
 //! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
 
@@ -60,7 +60,7 @@ pub enum BusEvent {
         /// What.
         notice: Notice,
     },
-    /// The charger is certainly not locked by a wake-up any more.
+    /// The charger is not locked by a wake-up any more, or cannot be.
     Woken(ChargerId),
     /// A charger's shutdown has ended.
     ShutDown {

@@ -1,7 +1,7 @@
 //! Requests, outcomes, and whether an answer belongs to its request. Pure; frames and CRC are the transport's.
 //!
-//! The transport checks unit and function code only (tokio-modbus 0.17 compares lengths and echoes in debug builds at most),
-//! and RTU has no transaction id: what can be compared is compared here, in every build.
+//! tokio-modbus 0.17 checks unit and function code only (lengths and echoes in debug builds at most), and RTU has no transaction id: what can
+//! be compared is compared here, in every build.
 
 use std::fmt;
 

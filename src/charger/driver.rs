@@ -1,8 +1,8 @@
 //! One charger: what to ask next, what an answer means, when a setpoint is proven. A pure state machine over requests,
-//! outcomes and ticks; it knows no bytes, no line and no other charger.
+//! outcomes and ticks; it knows no bytes and no other charger, and of its line only whether that is there.
 //!
 //! ```text
-//!            3 failures, line down
+//!            3 failures in a row, line down, left alone
 //!      ┌────────────────────────────────┐
 //!      ▼                                │
 //!  Connecting: layout → limits → measurements → setpoint → watchdog → fail-safe → standby → phases → serial number
@@ -11,12 +11,14 @@
 //!  Running ─────────────────────────────┘
 //! ```
 //!
-//! What Running asks for is chosen anew each time from what is known (`Driver::choose`), so nothing is queued and nothing can be
-//! stale: a lower current first, then the lock, the settings, a higher current, checks, and measurements last.
+//! What is asked next is chosen anew each time from what is known (`Driver::choose`), so nothing is queued and nothing can be stale: a lower
+//! current first, then an unlock, the settings, the checks, a change of phases, a higher current, a lock, and measurements last. An unlock
+//! that is due, and 0 A where a contact may open, go before the steps of Connecting too.
 //!
-//! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has
-//! lapsed the driver writes the safe current, reads it back, and is silent. The box's own watchdog then does the rest. The same holds
-//! for a wallbox that cannot be controlled (`left_alone`).
+//! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has lapsed
+//! the driver writes the safe current until that is read back, takes back a lock of its own, and is silent. The box's own watchdog then
+//! does the rest. Before the first order nothing is written but such an unlock, and all is silent after [`GRACE`]. A wallbox that cannot be
+//! controlled is left in silence too (`left_alone`).
 
 mod answers;
 mod asleep;
@@ -59,11 +61,11 @@ use reliability::Reliability;
 use setpoint::Ending;
 pub use trouble::Trouble;
 
-/// Without any order the box is only read, and only this long: traffic feeds its watchdog.
+/// Before the first order the box is spoken to only for so long: traffic feeds its watchdog.
 const GRACE: Millis = Millis::from_secs(60);
 /// The setpoint is read back this often although nothing suggests a change.
 const READBACK_EVERY: Millis = Millis::from_secs(10);
-/// The watchdog register is read this often: its default betrays a power cycle that nothing else does.
+/// The watchdog register is read this often: its default may be the only trace of a power cycle.
 const CHECK_EVERY: Millis = Millis::from_secs(60);
 /// Failures in a row after which the charger counts as unreachable.
 const FAILURES_MAX: u8 = 3;
@@ -73,7 +75,7 @@ const RETRY: Millis = Millis::from_secs(1);
 const ASLEEP_RETRY: Millis = Millis::from_secs(5);
 /// Longest pause between tries at a box that should answer.
 const BACKOFF_MAX: Millis = Millis::from_secs(10);
-/// More events than one input can cause; at the bound the oldest are dropped, which only a caller that never polls can see.
+/// More events than one input can cause. At the bound the oldest are dropped; only a caller that never polls gets there.
 const EVENTS_MAX: usize = 64;
 
 /// What a request is for.
@@ -110,7 +112,7 @@ enum Stage {
 /// What is known of the standby register, which most boxes do not let us read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StandbyState {
-    /// Written in vain so often.
+    /// Not written yet, after so many tries in vain.
     Unwritten(u8),
     Done,
 }
@@ -135,7 +137,7 @@ pub struct Driver {
     failures: u8,
     backoff: Millis,
     lost_at: Option<Tick>,
-    /// It has answered before.
+    /// It was connected before.
     met: bool,
 
     order: Option<Order>,
@@ -276,7 +278,7 @@ impl Driver {
         Some(Request { unit: self.unit, op: self.operation(job) })
     }
 
-    /// Whether the request it would make now lowers the current: that goes before other chargers' requests.
+    /// Whether the request it would make now lowers the current or belongs to the end: that goes before other chargers' requests.
     pub fn is_urgent(&self, now: Tick) -> bool {
         match (self.choose(now), self.setpoint.known()) {
             (Some(Job::Write(Which::Setpoint, raw)), Some(known)) => raw < known,
@@ -450,7 +452,7 @@ impl Driver {
         }
     }
 
-    /// What passes time only: the lapse, the end of a shutdown, of a refusal, of a wake-up.
+    /// What happens by time alone: the lapse, the end of a shutdown, of a refusal, of a wake-up.
     fn pass_time(&mut self, now: Tick) {
         let until = self.order.map_or(self.grace_until, |order| order.valid_until);
         if !self.lapsed && now >= until && self.ending.is_none() {

@@ -2,11 +2,14 @@
 //! gets out of step or is gone. Pure: it says which operation is next and is told how that ended.
 //!
 //! ```text
-//!  Closed ──wait──▶ Open ─▶ Drain ─▶ Idle ◀──▶ Busy
-//!    ▲  ▲            │        │                 │ no answer, or not the answer: RTU has no transaction id, so an answer
-//!    │  └── failed ──┴────────┘                 │ that comes late would be taken for that of the next request
-//!    └── gone ─────────── Open ◀───────────────┘
+//!  Closed ──pause──▶ Open ─▶ Drain ─▶ Idle ◀──▶ Busy
+//!    ▲                │  ▲     │                   │
+//!    ├──── failed ────┴──┼─────┘                   │
+//!    │                   └── no answer, or wrong ──┤
+//!    └──────────────────── gone ───────────────────┘
 //! ```
+//! RTU has no transaction id: an answer that comes late would be taken for that of the next request. So after no answer, or a wrong one, the
+//! line is opened anew and drained before anything else is asked.
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! A line for one-shot commands: open, ask, look at the answer. Reads only, repeats nothing.
+//! A line for one-shot commands: open, ask, look at the answer. Reads only, and repeats only
+//! what met a connection that had been closed before.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

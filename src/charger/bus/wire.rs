@@ -29,7 +29,8 @@ const CONNECT_MAX: Millis = Millis::from_secs(3);
 const DRAIN_MAX: u32 = 10;
 /// Longest wait for an answer that is too late to count.
 pub(super) const LATE_MAX: Millis = Millis::from_secs(2);
-/// Requests in a row without an answer, from which on it is waited for so long. Before, another charger may be alive on the line.
+/// After so many requests in a row without an answer a late one is waited for that long. Before, another charger on the line may be waiting
+/// for its turn.
 const UNANSWERED: u32 = 2;
 /// An answer that came too late makes later requests be listened for as long, until it is this old.
 const LATE_COUNTS: Millis = Millis::from_secs(600);

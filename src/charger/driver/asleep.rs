@@ -10,7 +10,7 @@
 //! be plugged in at any time.
 
 use super::Driver;
-use crate::charger::codec::{Failure, Outcome};
+use crate::charger::codec::{Failure, Flaw, Outcome};
 
 /// Modbus exception 11: the gateway says that the wallbox behind it does not answer (Modbus application protocol 1.1b3, section 7).
 const TARGET_SILENT: u8 = 11;
@@ -23,11 +23,13 @@ pub(super) fn its_own(outcome: &Outcome) -> Outcome {
     }
 }
 
-/// Whether nothing has come from the wallbox. A line without bias makes noise of its own, and what other units say is not its word.
+/// Whether nothing has come from the wallbox. A line without bias makes noise of its own, and what other units and masters say is not its
+/// word.
 pub(super) const fn is_silence(failure: Failure) -> bool {
     match failure {
         Failure::Timeout | Failure::EchoOnly | Failure::Noise(_) | Failure::Gone => true,
-        Failure::Late { .. } | Failure::Malformed(_) => false,
+        Failure::Malformed(flaw) => matches!(flaw, Flaw::Unit(_) | Flaw::Master),
+        Failure::Late { .. } => false,
     }
 }
 

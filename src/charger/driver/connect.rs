@@ -1,4 +1,5 @@
-//! Making acquaintance: only reads, in a fixed order, each only where the layout has the register.
+//! Making acquaintance: steps that only read, in a fixed order, each only where the layout has the register. What has to be written before
+//! all else is written between them (`Driver::choose`).
 
 use control::{Link, Milliamps, Tick};
 
@@ -69,12 +70,13 @@ impl Driver {
                 self.controllable() && self.profile.standby.as_ref().is_some_and(|standby| readable(&standby.register))
             }
             Step::Phases => self.controllable() && self.phases.wanted() && self.has_switch() && !self.by_contact(),
-            // For the log only: asked once, so that a box that is silent about it is not lost over it.
+            // For the log only, so once is enough.
             Step::Serial => !self.serial_tried && self.ending.is_none() && readable(&self.profile.measure.serial),
         }
     }
 
-    /// The answer to a step. Exceptions are answers too, except where nothing works without the value.
+    /// The answer to a step. Exceptions are answers too, except where nothing works without the value; and what is not worth losing a charger
+    /// over may go without any.
     pub(super) fn connect_answer(&mut self, step: Step, outcome: &Outcome, now: Tick) {
         let words = match outcome {
             Outcome::Registers(words) => Some(words.as_slice()),

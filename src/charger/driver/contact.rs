@@ -9,7 +9,7 @@
 //! different is that the contact is closed on a lease, renewed only while orders are valid. It lasts longer than the box needs to fall
 //! to its fail-safe current of 0 A and the car to stop: whoever dies, the charge ends first and the contact opens then. What opened all
 //! the same (the relay was without power) is not closed by a renewal; that takes a change, with all that belongs to it. A change that
-//! fails ends with the contact open: that is always possible, and definite.
+//! fails ends with the contact open: at once, or at the latest with the lease.
 
 use control::{Millis, Tick};
 use relay_link::ContactState;

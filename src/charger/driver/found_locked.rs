@@ -3,8 +3,8 @@
 //! ```text
 //! Idle ─met in state F─▶ Read ─locked, or not readable─▶ Free ─▶ Idle
 //! ```
-//! The remote lock may be left over from another program; it is taken back once, at the first meeting. What locks the wallbox later,
-//! or stays locked, is not ours to open: it is said, with the remedy.
+//! The remote lock may be left over from another program; it is opened once, at the first meeting. A lock that is set later, or that stays,
+//! is not ours to open: that is said, with the remedy.
 
 use control::{Fault, Millis, Tick};
 
@@ -80,7 +80,7 @@ impl Driver {
         }
     }
 
-    /// The lock was read, or taken back, or not.
+    /// The answer to reading the lock, or to opening it.
     pub(super) fn found_locked_answer(&mut self, job: Job, outcome: &Outcome, now: Tick) {
         let lock = &self.profile.lock;
         self.found_locked.state = State::Idle;

@@ -13,7 +13,7 @@ pub enum Input {
     Order(Order),
     /// Wake the car.
     Wake,
-    /// A wake-up may have been cut short by a crash: unlock before anything else.
+    /// A wake-up may have been cut short by a crash: unlock as soon as possible.
     Unlock,
     /// Safe current, read back, then silence.
     Shutdown,
@@ -38,7 +38,7 @@ pub enum Event {
     Notice(Notice),
     /// To be asked of the relay whose contact switches the phases; one at a time, answer with [`Input::Contact`].
     Contact(What),
-    /// The box is certainly not locked by a wake-up any more.
+    /// The box is not locked by a wake-up any more, or cannot be.
     Woken,
     /// Shutdown has ended; `proven` if the safe current was read back.
     ShutDown {
@@ -56,7 +56,7 @@ pub enum Why {
     Retry,
     /// Measurements are due.
     Poll,
-    /// The setpoint or the watchdog must be looked at again.
+    /// A register must be looked at again, or may be written again.
     Check,
     /// The order lapses.
     Lapse,

@@ -44,7 +44,7 @@ pub enum Notice {
         /// The setpoint.
         setpoint: Milliamps,
     },
-    /// The box does not keep a register: no current until it is tried again.
+    /// The box does not keep a register, or does not let that be proven: no current until it is tried again.
     Refused {
         /// What the register is.
         title: String,
@@ -78,9 +78,9 @@ pub enum Notice {
     },
     /// The wallbox does not do what it should.
     Trouble(Trouble),
-    /// It does not answer, as is to be expected of a box in standby.
+    /// It does not answer, which standby explains.
     Asleep,
-    /// It answers again.
+    /// A charger that did not answer does again.
     Recovered {
         /// How long it did not.
         after: Millis,
@@ -89,9 +89,9 @@ pub enum Notice {
     WakeStarted,
     /// It is unlocked again.
     WakeEnded,
-    /// There is no way to wake the car now.
+    /// The car is not woken: this box, or its present state, does not allow it.
     WakeImpossible,
-    /// Unlocked once after the start, as it may have been left locked.
+    /// Unlocked, as it may have been left locked by a wake-up that was not seen to its end.
     Unlocked,
     /// The phases are to be switched, but this box has nothing to do that with.
     NoPhaseSwitch,
@@ -121,16 +121,16 @@ pub enum Notice {
         /// So many are connected; `None` where that is not known.
         connected: Option<u8>,
     },
-    /// What is connected has not been known for long.
+    /// It has been unknown for too long what is connected.
     PhasesUnknown,
     /// The relay does not answer for the contact that switches the phases, or does not keep it closed.
     ContactLost {
         /// Why.
         failure: RelayFailure,
     },
-    /// It answers again.
+    /// The relay answers for it again.
     ContactBack,
-    /// Now it does again.
+    /// It is known again what is connected.
     PhasesKnown {
         /// So many.
         phases: u8,
@@ -282,7 +282,7 @@ impl fmt::Display for Notice {
             Self::Resumed => f.write_str("decisions come again"),
             Self::LinkLost { failure } => write!(f, "does not answer: {failure}"),
             Self::Trouble(trouble) => trouble.fmt(f),
-            Self::Asleep => f.write_str("sleeps until a car is plugged in"),
+            Self::Asleep => f.write_str("is in standby, it seems: it was last seen without a car, and answers nothing"),
             Self::Recovered { after } => write!(f, "answers again after {after}"),
             Self::WakeStarted => f.write_str("locked for some seconds to wake the car"),
             Self::WakeEnded => f.write_str("unlocked again"),
@@ -294,7 +294,7 @@ impl fmt::Display for Notice {
             Self::PhasesChanging { to } => write!(f, "changing to {}", count(*to)),
             Self::PhasesChanged { phases, after } => write!(f, "{} connected after {after}", count(*phases)),
             Self::PhasesRefused { to, connected } => {
-                write!(f, "declines to change to {}: {}", count(*to), Then(*connected))
+                write!(f, "does not take the command to change to {}: {}", count(*to), Then(*connected))
             }
             Self::PhasesNotConfirmed { to, connected } => {
                 let taken_back = if connected.is_some() { "the change is taken back, " } else { "" };

@@ -97,7 +97,7 @@ impl Driver {
         }
     }
 
-    /// Address and raw value; `None` where the box has no such register.
+    /// Address and raw value; `None` where the profile has no such register.
     pub(super) fn wanted_standby(&self) -> Option<(u16, u16)> {
         let standby = self.profile.standby.as_ref()?;
         let value = if self.standby_allowed { standby.allowed } else { standby.forbidden };

@@ -116,7 +116,8 @@ impl fmt::Display for Trouble {
                 }
                 write!(
                     f,
-                    ". {told} was sent anyway; surplusd now stays silent for at least {silence} between attempts, so that its own watchdog "
+                    ". It is told {told} all the same, and then left in silence for at least {silence} before each further try, so that its \
+                     own watchdog "
                 )?;
                 match falls_to {
                     Some(current) => write!(f, "lowers it to {current}"),

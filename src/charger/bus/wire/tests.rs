@@ -109,10 +109,9 @@ impl Rig {
             assert_eq!(self.perform(Op::Open).await, Done::Opened);
             assert_eq!(self.perform(Op::Drain { quiet: QUIET }).await, Done::Drained);
         }
-        match self.perform(Op::Send(Request { unit: 1, op }, REPLY)).await {
-            Done::Ended(outcome) => outcome,
-            other => panic!("{other:?}"),
-        }
+        let done = self.perform(Op::Send(Request { unit: 1, op }, REPLY)).await;
+        let Done::Ended(outcome) = done else { panic!("{done:?}") };
+        outcome
     }
 
     fn heard(&self) -> Vec<Vec<u8>> {
