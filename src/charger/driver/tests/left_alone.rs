@@ -257,7 +257,7 @@ fn what_is_said_of_a_wallbox_that_refuses_is_true() {
         rig.amps(0);
         rig.run(Millis(60_000));
         let said: Vec<String> = rig.notices().iter().map(ToString::to_string).collect();
-        assert!(said.iter().any(|text| text.contains("silent for at least 35 s")), "{said:?}");
+        assert!(said.iter().any(|text| text.contains("in silence for at least 35 s")), "{said:?}");
         assert!(!said.iter().any(|text| text.contains("no charging")), "{said:?}");
         assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, Some(Fault::Unusable)), "{ill:?}");
         assert_eq!(rig.report().setpoint, None);
