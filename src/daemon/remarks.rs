@@ -31,12 +31,16 @@ impl Remarks {
         if view.overdrawn.is_some() != said.overdrawn {
             said.overdrawn = view.overdrawn.is_some();
             if let Some(seen) = view.overdrawn {
+                let consequence = if seen.told == Milliamps(0) {
+                    "the wallbox does not switch off: switch it off at its circuit breaker, and have it looked at"
+                } else {
+                    "if it lasts the charge is paused; if it comes back have the wallbox looked at"
+                };
                 warn!(
                     charger = name,
                     told_ma = seen.told.0,
                     drawn_ma = seen.drawn.0,
-                    "{name}: the car draws {} although it was told {}; if it lasts the charge is paused, and if it comes back have the \
-                     wallbox looked at",
+                    "{name}: the car draws {} although it was told {}; {consequence}",
                     seen.drawn,
                     seen.told
                 );

@@ -135,7 +135,11 @@ async fn car_errors_and_locks_are_told_apart() {
     peer.expect(&format!("{BASE}/reason"), "the charger reports an error").await;
     house.port.wallbox().set_error(None);
     house.port.wallbox().set_external_lock(true);
-    peer.expect(&format!("{BASE}/reason"), "the charger is locked").await;
+    peer.expect(
+        &format!("{BASE}/reason"),
+        "the charger is locked: by its key switch, or by a remote lock (the log names the register)",
+    )
+    .await;
     house.port.wallbox().set_external_lock(false);
     house.setpoint(160).await;
     house.port.wallbox().set_derating(Some(80));

@@ -47,7 +47,9 @@ impl Car {
         if report.vehicle == Vehicle::Absent {
             self.overdraw.forget();
         }
-        if online {
+        if online && report.waking {
+            self.uptake.woken(now);
+        } else if online {
             self.uptake.follow(report.vehicle, drawn, now);
         }
         match drawn.filter(|_| online) {

@@ -1,6 +1,7 @@
 //! From the situation to a setpoint and its reason, for one charger. Pure functions, top down.
 
 mod belief;
+mod limits;
 
 use crate::band::{Band, Lines, Trend};
 use crate::charger::{Charger, Origin};
@@ -11,6 +12,7 @@ use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 pub(crate) use belief::Belief;
 use belief::{believed_rise, coarse, no_data, refused, time_passes};
+use limits::{limited, nothing_off_grid, steady};
 
 /// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
 const REPORTS_STOP: Millis = Millis::from_secs(75);
@@ -162,6 +164,9 @@ fn ready(charger: &Charger, situation: &Situation<'_>) -> Decision {
         let surplus = situation.trend.filter(|_| charger.mode == Mode::Solar);
         return off(Reason::SwitchingPhases { to, surplus: surplus.map(|trend| available(trend, situation)) });
     }
+    if wish > Milliamps::ZERO && nothing_off_grid(charger, situation) {
+        return off(Reason::OffGrid);
+    }
     if wish > Milliamps::ZERO
         && !charger.on()
         && let Some(left) = charger.min_off_left(situation.now, &situation.config.solar)
@@ -169,48 +174,6 @@ fn ready(charger: &Charger, situation: &Situation<'_>) -> Decision {
         return off(Reason::MinimumOff { left: coarse(left) });
     }
     limited(charger, situation, steady(charger, situation, (wish, reason)))
-}
-
-/// While the car does not take what it is offered, the offer does not follow the surplus, and the reason says so.
-fn steady(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
-    let now = situation.now;
-    let uptake = &charger.car.uptake;
-    let offered = match charger.mode {
-        Mode::Solar | Mode::SlowSolar => {
-            uptake.steady(wish, charger.min(), charger.max(), charger.car.contactor.is_calm(now), now)
-        }
-        Mode::Off | Mode::Slow | Mode::Fast | Mode::Fixed => wish,
-    };
-    let takes_from = uptake.needs().map(|needs| needs.takes_from);
-    match uptake.leaves(now) {
-        Some(drawn) if offered > Milliamps::ZERO && reason.is_of_the_offer() => {
-            (offered, Reason::NotTaken { offered, drawn, takes_from })
-        }
-        Some(_) | None => (offered, reason),
-    }
-}
-
-/// No charger above what it and the site may carry.
-fn limited(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
-    if wish == Milliamps::ZERO {
-        return (wish, reason);
-    }
-    if situation.belief.off_grid && situation.config.fail_safe.off_grid < charger.min() {
-        return off(Reason::OffGrid);
-    }
-    let idle = situation.config.chargers.len() > 1 && charger.idle(situation.now);
-    let wish = if idle { wish.min(charger.min()) } else { wish };
-    let off_grid = if situation.belief.off_grid { situation.config.fail_safe.off_grid } else { charger.max() };
-    let limit = charger.max().min(situation.site_left).floor_to(charger.config.step);
-    if limit < charger.min() {
-        off(Reason::SiteLimit)
-    } else if wish > off_grid && off_grid <= limit {
-        (off_grid.floor_to(charger.config.step), Reason::OffGrid)
-    } else if wish > limit {
-        (limit, if limit < charger.max() { Reason::SiteLimit } else { reason })
-    } else {
-        (wish, reason)
-    }
 }
 
 /// Modes that do not need the sun go on without data, at their blind limit.

@@ -8,7 +8,6 @@ use alloc::collections::VecDeque;
 
 use crate::pause::Pauses;
 use crate::reason::Reason;
-
 use crate::units::{Milliamps, Millis, Tick};
 
 /// A car or wallbox that does not obey.
@@ -28,6 +27,10 @@ const FOLLOWED_AFTER: Millis = Millis::from_secs(10);
 const SAID_AFTER: Millis = Millis::from_secs(5);
 /// Beyond that for this long the charge is paused.
 const PAUSED_AFTER: Millis = Millis::from_secs(15);
+/// A car that draws no more than it was told for this long keeps to it; before, what it drew beyond adds up.
+const OBEYS_AFTER: Millis = Millis::from_secs(60);
+/// Measurements further apart than this say nothing of the time between them.
+const APART: Millis = Millis::from_secs(5);
 /// The first pause.
 const PAUSE_FIRST: Millis = Millis::from_secs(120);
 /// The longest one.
@@ -41,7 +44,11 @@ pub(crate) struct Overdraw {
     /// The setpoints that may still be in force, with the moment of each, the oldest first.
     setpoints: VecDeque<(Tick, Milliamps)>,
     drawn: Milliamps,
-    since: Option<Tick>,
+    measured_at: Option<Tick>,
+    /// For how long too much was drawn.
+    beyond_for: Option<Millis>,
+    /// Since when no more is drawn than was told.
+    within_since: Option<Tick>,
     seen: Option<Overdrawn>,
     pauses: Pauses,
 }
@@ -51,7 +58,9 @@ impl Overdraw {
         Self {
             setpoints: VecDeque::new(),
             drawn: Milliamps::ZERO,
-            since: None,
+            measured_at: None,
+            beyond_for: None,
+            within_since: None,
             seen: None,
             pauses: Pauses::new(PAUSE_FIRST, PAUSE_LONGEST),
         }
@@ -70,14 +79,18 @@ impl Overdraw {
     pub(crate) fn measured(&mut self, drawn: Milliamps, now: Tick) {
         self.drawn = drawn;
         let told = self.setpoint();
+        let before = self.measured_at.replace(now).map_or(Millis(0), |at| now.since(at).min(APART));
         if drawn.0 <= self.highest(now).0.saturating_add(TOLERANCE.0) {
-            self.since = None;
-            if self.pauses.left(now).is_none() {
-                self.seen = None;
-            }
+            self.within(told, now);
             return;
         }
-        let mut lasted = now.since(*self.since.get_or_insert(now));
+        let was_within = self.within_since.take().is_some();
+        let mut lasted = match self.beyond_for {
+            Some(span) if was_within => span,
+            Some(span) => span + before,
+            None => Millis(0),
+        };
+        self.beyond_for = Some(lasted);
         if told == Milliamps::ZERO {
             // From the stop on it is a new matter.
             lasted = lasted.min(Millis(self.unchanged_for(now).0.saturating_sub(FOLLOWED_AFTER.0)));
@@ -90,13 +103,25 @@ impl Overdraw {
         }
         if lasted >= PAUSED_AFTER && told > Milliamps::ZERO && self.pauses.left(now).is_none() {
             self.pauses.begin(now);
+            self.beyond_for = None;
+        }
+    }
+
+    fn within(&mut self, told: Milliamps, now: Tick) {
+        let since = *self.within_since.get_or_insert(now);
+        if told == Milliamps::ZERO || now.since(since) >= OBEYS_AFTER {
+            self.beyond_for = None;
+            if self.pauses.left(now).is_none() {
+                self.seen = None;
+            }
         }
     }
 
     /// The wallbox says nothing, or cannot be told a current.
     pub(crate) const fn unmeasured(&mut self) {
         self.drawn = Milliamps::ZERO;
-        self.since = None;
+        self.measured_at = None;
+        self.beyond_for = None;
     }
 
     /// Another car may behave.
@@ -111,7 +136,7 @@ impl Overdraw {
 
     /// Whether current flows although none is allowed.
     pub(crate) fn flows_at_zero(&self) -> Option<Reason> {
-        let seen = self.seen.filter(|seen| seen.told == Milliamps::ZERO && self.since.is_some())?;
+        let seen = self.seen.filter(|seen| seen.told == Milliamps::ZERO && self.beyond_for.is_some())?;
         Some(Reason::Overdraw { told: seen.told, drawn: seen.drawn, left: Millis(0) })
     }
 
@@ -176,7 +201,7 @@ mod tests {
         for second in 1..90_u32 {
             overdraw.told(Milliamps(16_000 - second * 100), at(u64::from(second)));
             overdraw.measured(Milliamps(16_000 - second.saturating_sub(8) * 100), at(u64::from(second)));
-            assert_eq!(overdraw.since, None);
+            assert_eq!(overdraw.beyond_for, None);
         }
     }
 
@@ -202,6 +227,22 @@ mod tests {
             overdraw.measured(Milliamps::ZERO, at(second));
             assert_eq!((overdraw.seen(), overdraw.stops(at(second))), (None, None));
             overdraw.told(Milliamps(7_200), at(second));
+        }
+    }
+
+    /// 14 s of every 16 s: 15 s of it are together after two pulses.
+    #[test]
+    fn pulses_add_up() {
+        let mut overdraw = told(8_000);
+        let paused = (20..120).find(|second| {
+            overdraw.measured(Milliamps(if second % 16 < 14 { 16_000 } else { 8_000 }), at(*second));
+            overdraw.stops(at(*second)).is_some()
+        });
+        assert!(paused.is_some_and(|second| second < 20 + 2 * 16 + 2), "{paused:?}");
+        let mut obeys = told(8_000);
+        for second in 20..2_000 {
+            obeys.measured(Milliamps(if second % 100 < 14 { 16_000 } else { 8_000 }), at(second));
+            assert_eq!(obeys.stops(at(second)), None, "a minute within what was told begins anew");
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Reason {
         /// Why.
         doubt: Doubt,
     },
-    /// Sources became unavailable; the charge goes on for a while.
+    /// Sources became unavailable, or have never spoken live; the charge goes on for a while.
     DataLost {
         /// Age of the last sample.
         age: Millis,
@@ -254,7 +254,10 @@ impl fmt::Display for Reason {
             Self::NoData { missing } => write!(f, "no sample of the site yet: nothing live from {missing}"),
             Self::Doubted { doubt } => write!(f, "{doubt}"),
             Self::DataLost { age } => {
-                write!(f, "sources became unavailable, the last sample is {age} old: nothing rises until they are back")
+                write!(
+                    f,
+                    "no live value of some sources, the last sample is {age} old: nothing rises until they are back"
+                )
             }
             Self::Asking { age } => {
                 write!(f, "no news from the meters for {age}: lowered a little to see whether they answer")
@@ -313,7 +316,7 @@ impl fmt::Display for Reason {
 
 const fn fault_text(fault: Fault) -> &'static str {
     match fault {
-        Fault::Locked => "the charger is locked",
+        Fault::Locked => "the charger is locked: by its key switch, or by a remote lock (the log names the register)",
         Fault::Error => "the charger reports an error",
         Fault::Refused => "the charger does not keep what is written to it",
         Fault::Unusable => "the wallbox answers, but cannot be controlled or measured: the log names the register",

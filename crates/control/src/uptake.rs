@@ -142,6 +142,21 @@ impl Uptake {
         if takes { self.takes(now) } else { self.refuses(now) }
     }
 
+    /// The car is being woken: what it did not take in its sleep says nothing of what it needs.
+    pub(crate) const fn woken(&mut self, now: Tick) {
+        self.offer.1 = now;
+        self.changed_at = now;
+        self.refused = None;
+        self.began_at = None;
+        self.try_began = None;
+        self.tries.forget();
+    }
+
+    /// The highest current of which it took nothing for long.
+    pub(crate) const fn refused(&self) -> Option<Milliamps> {
+        self.refused
+    }
+
     /// Whether it takes what it is offered.
     pub(crate) const fn taking(&self) -> bool {
         self.taking
@@ -192,12 +207,15 @@ impl Uptake {
         more.unwrap_or(if wish >= offer { offer.max(min) } else { min })
     }
 
-    /// A higher current than the one that the car did not take, if it was not seen to take that one before: then it is full.
+    /// A higher current than the one that the car did not take, if it was not seen to take that one before: then it is full. One that it
+    /// was seen to take is tried at once; else it is felt for in small steps.
     fn worth_trying(&self, wish: Milliamps, max: Milliamps, now: Tick) -> Option<Milliamps> {
         let refused = self.refused.filter(|refused| self.took.is_none_or(|took| took > *refused))?;
         let enough = wish.0 >= refused.0.saturating_add(TRY_FROM.0) || (wish >= max && wish > refused);
-        let due = now.since(self.offer.1) >= TRY_AFTER && self.tries.left(now).is_none();
-        let more = Milliamps(refused.0.saturating_add(TRY_MORE.0)).min(wish);
+        let known = self.took.filter(|took| *took <= wish);
+        let patience = if known.is_some() { PATIENCE } else { TRY_AFTER };
+        let due = now.since(self.offer.1) >= patience && self.tries.left(now).is_none();
+        let more = known.unwrap_or(Milliamps(refused.0.saturating_add(TRY_MORE.0)).min(wish));
         (enough && due && more > self.offer.0).then_some(more)
     }
 
@@ -214,6 +232,7 @@ impl Uptake {
             && self.took.is_none_or(|took| took > refused)
         {
             self.learn(refused, began);
+            self.tries.forget();
         }
         if now.since(since) >= PROVEN {
             let took = self.took.map_or(offer, |took| took.min(offer));

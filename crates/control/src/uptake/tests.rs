@@ -111,6 +111,36 @@ fn a_car_that_needs_eight_amperes_is_noticed() {
     assert_eq!(world.uptake.needs(), None, "it took less after all");
 }
 
+/// It charged at 13 A, and a cloud came and went.
+#[test]
+fn a_car_is_offered_soon_what_it_was_seen_to_take() {
+    let mut world = World::new(10_000);
+    world.pass(13_000, 60);
+    world.pass(7_300, 120);
+    world.pass(13_000, 120);
+    assert_eq!(world.offers, [13_000, 7_300, 13_000]);
+    assert!(world.uptake.taking());
+    world.pass(7_300, 120);
+    world.pass(13_000, 120);
+    assert!(world.uptake.taking(), "and after the next cloud: {:?}", world.offers);
+}
+
+#[test]
+fn what_a_car_did_not_take_in_its_sleep_says_nothing_of_what_it_needs() {
+    let mut world = World::new(NEVER);
+    world.pass(6_200, 200);
+    world.pass(11_000, 101);
+    assert_eq!(world.offers, [6_200, 8_200], "a try, as a wake-up begins");
+    for _ in 0..10 {
+        world.uptake.woken(world.now);
+        world.now = world.now + Millis(1_000);
+    }
+    world.needs = 6_000;
+    world.pass(11_000, 60);
+    assert!(world.uptake.taking());
+    assert_eq!((world.uptake.needs(), world.uptake.refused()), (None, None));
+}
+
 #[test]
 fn a_large_step_tells_little_until_the_current_falls() {
     let mut world = World::new(8_000);
