@@ -36,6 +36,8 @@ pub enum DownKind {
     BadClientId,
     /// The broker says it is not available.
     ServiceUnavailable,
+    /// The broker does not take clients of MQTT 3.1.1.
+    OtherVersion,
     /// The broker's certificate is signed by an authority we do not trust.
     TlsUnknownCa,
     /// The broker's certificate is for another name.
@@ -74,6 +76,7 @@ impl DownKind {
             Self::BadLogin
             | Self::NotAuthorized
             | Self::BadClientId
+            | Self::OtherVersion
             | Self::TlsUnknownCa
             | Self::TlsWrongName
             | Self::TlsExpired
@@ -141,13 +144,16 @@ impl DownKind {
                 "the broker closed the connection: it was stopped, or another client uses the same client id (each needs its own)"
             }
             Self::KeepAlive => "the line went silent: a ping was not answered",
-            Self::NoAck => "the broker does not acknowledge what is published",
+            Self::NoAck => "the broker does not acknowledge what is published and subscribed",
             Self::BadLogin => "the broker refuses user name or password",
             Self::NotAuthorized => {
                 "the broker refuses this client: check user name, password and the broker's access rules"
             }
             Self::BadClientId => "the broker does not accept the client id: use letters, digits, - and _",
             Self::ServiceUnavailable => "the broker says that it is not available",
+            Self::OtherVersion => {
+                "the broker does not take clients of MQTT 3.1.1: allow that version in its configuration"
+            }
             Self::TlsUnknownCa => "the broker's certificate is not signed by a trusted authority: check ca-file",
             Self::TlsWrongName => "the broker's certificate is for another name: use a name or address it was made for",
             Self::TlsExpired => {

@@ -236,6 +236,28 @@ async fn what_is_no_broker_is_not_called_one() {
     }
 }
 
+/// Answers and closes, as small servers do; and a broker of another version.
+#[tokio::test]
+async fn a_short_answer_before_the_end_is_no_fault_of_the_network() {
+    for (answer, want) in [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(), DownKind::NotMqtt),
+        (&[0x20, 2, 0, 1], DownKind::OtherVersion),
+    ] {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = socket.local_addr().expect("bound").port();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            while let Ok((mut line, _)) = socket.accept().await {
+                let _ = line.read(&mut [0; 4096]).await;
+                let _ = line.write_all(answer).await;
+            }
+        });
+        let (_link, mut events) = start(setup(port, None, &["in/a"]));
+        let (kind, why) = down(&mut events).await;
+        assert_eq!(kind, want, "{why}");
+    }
+}
+
 #[tokio::test]
 async fn a_port_that_closes_at_once_is_said_to() {
     for (with_tls, want) in [(false, DownKind::ClosedEarly), (true, DownKind::TlsFailed)] {

@@ -66,6 +66,10 @@ impl Stage {
             return self.closed();
         }
         let text = error.to_string();
+        // What came before the end was no whole packet.
+        if text.contains("bytes remaining on stream") {
+            return self.closed();
+        }
         let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
         let kind = if is(&[io::ErrorKind::ConnectionRefused]) {
             DownKind::Refused
@@ -90,9 +94,8 @@ fn refused(code: ConnectReturnCode) -> Trouble {
         ConnectReturnCode::NotAuthorized => Trouble::plain(DownKind::NotAuthorized),
         ConnectReturnCode::BadClientId => Trouble::plain(DownKind::BadClientId),
         ConnectReturnCode::ServiceUnavailable => Trouble::plain(DownKind::ServiceUnavailable),
-        ConnectReturnCode::Success | ConnectReturnCode::RefusedProtocolVersion => {
-            Trouble { kind: DownKind::Protocol, detail: format!("{code:?}") }
-        }
+        ConnectReturnCode::RefusedProtocolVersion => Trouble::plain(DownKind::OtherVersion),
+        ConnectReturnCode::Success => Trouble { kind: DownKind::Protocol, detail: format!("{code:?}") },
     }
 }
 
