@@ -425,10 +425,12 @@ fn on_sun(charger: &Charger, surplus: Watts, lines: Lines, trend: &Trend) -> Rea
     }
 }
 
-/// The setpoint is the surplus, at once in both directions. Only a rise by a single step waits until the samples show the cars as they are:
+/// The setpoint is the surplus, less what the car steadily draws beyond it, at once in both directions. Only a rise by a single step waits until the samples show the cars as they are:
 /// with meters that are read at different moments it would come and go with every sample.
 fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milliamps {
-    let current = charger.current_for(surplus);
+    let meant = charger.current_for(surplus);
+    let told = Milliamps(meant.0.saturating_sub(charger.car.overdraw.excess().0)).floor_to(charger.config.step);
+    let current = told.max(charger.min().min(meant));
     let step = charger.on() && current > charger.setpoint && current.0 - charger.setpoint.0 <= charger.config.step.0;
     if step && !situation.settled { charger.setpoint } else { current }
 }

@@ -31,6 +31,10 @@ const PAUSED_AFTER: Millis = Millis::from_secs(15);
 const OBEYS_AFTER: Millis = Millis::from_secs(60);
 /// Measurements further apart than this say nothing of the time between them.
 const APART: Millis = Millis::from_secs(5);
+/// Less than this above what was told is the wallbox's rounding.
+const ROUNDING: Milliamps = Milliamps(200);
+/// What is learned of a steady excess, with each measurement at most.
+const LEARNS: Milliamps = Milliamps(100);
 /// The first pause.
 const PAUSE_FIRST: Millis = Millis::from_secs(120);
 /// The longest one.
@@ -49,6 +53,8 @@ pub(crate) struct Overdraw {
     beyond_for: Option<Millis>,
     /// Since when no more is drawn than was told.
     within_since: Option<Tick>,
+    /// What is drawn beyond what was told, steadily and within what is tolerated.
+    excess: Milliamps,
     seen: Option<Overdrawn>,
     pauses: Pauses,
 }
@@ -61,6 +67,7 @@ impl Overdraw {
             measured_at: None,
             beyond_for: None,
             within_since: None,
+            excess: Milliamps::ZERO,
             seen: None,
             pauses: Pauses::new(PAUSE_FIRST, PAUSE_LONGEST),
         }
@@ -82,6 +89,7 @@ impl Overdraw {
         let before = self.measured_at.replace(now).map_or(Millis(0), |at| now.since(at).min(APART));
         if drawn.0 <= self.highest(now).0.saturating_add(TOLERANCE.0) {
             self.within(told, now);
+            self.learn(told, now);
             return;
         }
         let was_within = self.within_since.take().is_some();
@@ -117,6 +125,20 @@ impl Overdraw {
         }
     }
 
+    /// A setpoint that has been in force for a while tells by how much the car, or its wallbox, draws more.
+    fn learn(&mut self, told: Milliamps, now: Tick) {
+        if told == Milliamps::ZERO || self.unchanged_for(now) < FOLLOWED_AFTER {
+            return;
+        }
+        let beyond = Milliamps(self.drawn.0.saturating_sub(told.0));
+        self.excess = beyond.min(Milliamps(self.excess.0.saturating_add(LEARNS.0)));
+    }
+
+    /// How much less the car must be told so that it draws what it is meant to.
+    pub(crate) fn excess(&self) -> Milliamps {
+        if self.excess > ROUNDING { self.excess } else { Milliamps::ZERO }
+    }
+
     /// The wallbox says nothing, or cannot be told a current.
     pub(crate) const fn unmeasured(&mut self) {
         self.drawn = Milliamps::ZERO;
@@ -126,6 +148,7 @@ impl Overdraw {
 
     /// Another car may behave.
     pub(crate) const fn forget(&mut self) {
+        self.excess = Milliamps::ZERO;
         self.pauses.forget();
     }
 
@@ -244,6 +267,22 @@ mod tests {
             obeys.measured(Milliamps(if second % 100 < 14 { 16_000 } else { 8_000 }), at(second));
             assert_eq!(obeys.stops(at(second)), None, "a minute within what was told begins anew");
         }
+    }
+
+    #[test]
+    fn a_steady_excess_is_learned_and_forgotten() {
+        let mut overdraw = told(7_200);
+        for second in 1..=30 {
+            overdraw.measured(Milliamps(8_100), at(second));
+        }
+        assert_eq!((overdraw.excess(), overdraw.seen()), (Milliamps(900), None));
+        overdraw.told(Milliamps(6_300), at(31));
+        for second in 31..=60 {
+            overdraw.measured(Milliamps(7_200), at(second));
+        }
+        assert_eq!(overdraw.excess(), Milliamps(900));
+        overdraw.measured(Milliamps(6_400), at(61));
+        assert_eq!(overdraw.excess(), Milliamps::ZERO, "0.1 A is rounding");
     }
 
     #[test]

@@ -30,6 +30,8 @@ enum Kind {
     Takes(u32),
     /// Draws so many milliamperes always.
     Always(u32),
+    /// Draws so many thousandths of what it is offered.
+    Permille(u32),
 }
 
 const SAMPLED: u64 = 10;
@@ -63,8 +65,9 @@ impl Street {
             Kind::Pulsing if told > 0 && now.0 / 1_000 % 60 < 12 => charges(5_000),
             Kind::From(needs) if told >= needs && since >= 8 => charges(told),
             Kind::Takes(drawn) if told > 0 => charges(drawn),
+            Kind::Permille(share) if told > 0 => charges(told * share / 1_000),
             Kind::Always(drawn) => (if told > 0 { Vehicle::Charging } else { Vehicle::Requesting }, drawn),
-            Kind::Full | Kind::Nervous | Kind::Pulsing | Kind::From(_) | Kind::Takes(_) => rests,
+            Kind::Full | Kind::Nervous | Kind::Pulsing | Kind::From(_) | Kind::Takes(_) | Kind::Permille(_) => rests,
         };
         self.closures += u32::from(said.0 == Vehicle::Charging && self.said.0 != Vehicle::Charging);
         self.said = said;
@@ -298,4 +301,14 @@ fn a_silent_charger_goes_down_with_the_sun() {
     bench.surplus(9_000, 0);
     bench.secs(80);
     bench.check(0, "offline");
+}
+
+/// A tenth more than what it is told, which is within what is tolerated: the surplus is not passed for long.
+#[test]
+fn a_car_that_draws_a_little_more_is_told_a_little_less() {
+    let mut street = Street::new(Kind::Permille(1_110), config());
+    street.pass(600, |_| 6_000);
+    let drawn = street.said.1 * 69 / 100;
+    assert!((5_500..=6_050).contains(&drawn), "{drawn} W of 6000 W, told {}", street.bench.setpoint());
+    assert_eq!(street.bench.controller.snapshot().chargers[&CAR].overdrawn, None);
 }
