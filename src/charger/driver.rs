@@ -17,7 +17,7 @@
 //!
 //! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has lapsed
 //! the driver writes the safe current until that is read back, takes back a lock of its own, and is silent. The box's own watchdog then
-//! does the rest. Before the first order nothing is written but such an unlock, and all is silent after [`GRACE`]. A wallbox that cannot be
+//! does the rest. Before the first order nothing is written but such an unlock, and all is silent after `GRACE`. A wallbox that cannot be
 //! controlled is left in silence too (`left_alone`).
 
 mod answers;
