@@ -53,6 +53,17 @@ fn milliseconds(text: &str) -> Option<i64> {
     whole.parse::<i64>().ok()?.checked_mul(1_000)?.checked_add(thousandths.parse().ok()?)
 }
 
+/// How soon something is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Store {
+    /// There is no need to.
+    Never,
+    /// After the pause that spares the card.
+    Soon,
+    /// At once: a crash a moment later would undo what the user chose, or forget a start.
+    AtOnce,
+}
+
 /// What is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
@@ -137,7 +148,7 @@ impl State {
         }
     }
 
-    /// Takes what counts at `now`; true if that is worth storing at once. Energy is stored ahead in steps of `step`: after a crash what was
+    /// Takes what counts at `now`; says how soon that is to be stored. Energy is stored ahead in steps of `step`: after a crash what was
     /// stored is never less than what was given.
     pub(super) fn take(
         &mut self,
@@ -145,13 +156,17 @@ impl State {
         ids: &BTreeMap<ChargerId, String>,
         now: Moment,
         step: WattHours,
-    ) -> bool {
-        let mut changed = false;
+    ) -> Store {
+        let mut worth = Store::Never;
         let mut solar = false;
         for (id, counts) in &counts.chargers {
             let Some(known) = ids.get(id).and_then(|name| self.chargers.get_mut(name)) else { continue };
             let starts: Vec<Moment> = counts.starts.iter().map(|left| now.after(*left)).collect();
-            changed |= starts != known.starts || counts.may_run != known.running;
+            if starts.last() > known.starts.last() || counts.may_run && !known.running {
+                worth = Store::AtOnce;
+            } else if starts != known.starts || counts.may_run != known.running {
+                worth = worth.max(Store::Soon);
+            }
             known.starts = starts;
             known.running = counts.may_run;
             solar |= known.running && known.mode == Mode::Solar;
@@ -161,15 +176,16 @@ impl State {
         }
         let sum = WattHours(self.drained.iter().fold(0, |sum, (_, energy)| sum.saturating_add(energy.0)));
         if sum.0 >= self.noted.0.saturating_add(step.0.max(1)) {
-            changed = true;
+            worth = worth.max(Store::Soon);
         }
+        let changed = worth > Store::Never;
         if changed || sum < self.noted {
             self.noted = sum;
         }
         if changed || !solar {
             self.ahead = solar.then(|| (now.after(COUNTS_FOR), step));
         }
-        changed
+        worth
     }
 }
 

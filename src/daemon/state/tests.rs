@@ -48,8 +48,8 @@ fn after_two_hours() -> State {
         drained: Some(vec![Spent { left: day, energy: WattHours(200) }]),
         chargers: BTreeMap::from([(CAR, ChargerCarryOver { starts: vec![Millis(1_000), day], may_run: true })]),
     };
-    assert!(state.take(&counts, &ids(), now, WattHours(40)));
-    assert!(!state.take(&counts, &ids(), now, WattHours(40)), "the same is not worth storing");
+    assert_eq!(state.take(&counts, &ids(), now, WattHours(40)), Store::Soon);
+    assert_eq!(state.take(&counts, &ids(), now, WattHours(40)), Store::Never, "the same is not worth storing");
     state.get_mut("carport").unwrap().stopped = Some(Moment(HOUR));
     state
 }
@@ -107,7 +107,7 @@ fn what_the_battery_gives_is_stored_ahead() {
             drained: Some(vec![Spent { left: Millis(DAY.unsigned_abs()), energy: WattHours(given) }]),
             chargers: BTreeMap::from([(CAR, ChargerCarryOver { starts: Vec::new(), may_run: true })]),
         };
-        if state.take(&counts, &ids(), now, WattHours(40)) {
+        if state.take(&counts, &ids(), now, WattHours(40)) > Store::Never {
             times += 1;
             let loaded = through(&state, &at("a", now.0), &at("a", now.0));
             stored = loaded.drained.iter().map(|(_, energy)| energy.0).sum::<i64>();
