@@ -411,7 +411,7 @@ async fn an_energy_counter_that_goes_away_counts_nothing_twice() {
     assert!(daemon.energies().is_empty(), "nothing is known yet");
     let mut at = 1_000;
     for raw in [1_234_625, 1_234_625, 0, 0, 0, 1_234_625, 1_234_626] {
-        at += 1_000;
+        at += if at == 2_000 { 60_000 } else { 1_000 };
         let report = ChargerReport { energy: Some(control::WattHours(raw)), at: Tick(at), ..waits(ChargerId(0)) };
         daemon.bus(&BusEvent::Report(report));
     }
