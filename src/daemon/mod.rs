@@ -350,13 +350,13 @@ fn restore(state: &State, config: &Config, controller: &mut Recorder, now: Tick,
     controller.handle(Input::CarryOver(carried), now);
 }
 
-/// Gives every configured charger its place in the stored state, and forgets the others.
+/// Gives every configured charger its place in the stored state.
 fn make_room(state: &mut State, config: &Config, found: Found) {
     let new = config.chargers.iter().filter_map(|(id, setup)| {
         let limits = config.control.chargers.get(id)?;
         Some((setup.name.clone(), ChargerState::new(limits.mode, limits.fixed, found)))
     });
-    state.make_room(new.collect());
+    state.make_room(new.collect(), Moment::now());
 }
 
 fn names(config: &Config) -> BTreeMap<ChargerId, String> {

@@ -21,6 +21,11 @@ use super::energy::EnergyMeter;
 /// Energy counts towards the battery's budget for a day and the quarter of an hour in which it is summed.
 const COUNTS_FOR: Millis = Millis::from_secs(86_400 + 900);
 
+/// What is kept of a charger that is not in the file any more: so long after it went, or after the last start, …
+const GONE_FOR: Millis = Millis::from_secs(86_400);
+/// … and of so many of them.
+const GONE_MAX: usize = 16;
+
 /// A point in time, in milliseconds since the machine was started. Negative: before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(i64);
@@ -94,6 +99,8 @@ pub(super) struct ChargerState {
     starts: Vec<Moment>,
     /// A wake-up pulse has locked the box, and may not have unlocked it.
     pub(super) locked: bool,
+    /// Since when it is not in the file any more. Not stored: it counts anew from each start.
+    gone: Option<Moment>,
 }
 
 impl ChargerState {
@@ -107,6 +114,7 @@ impl ChargerState {
             stopped: None,
             starts: Vec::new(),
             locked: matches!(found, Found::Damaged | Found::Nothing),
+            gone: None,
         }
     }
 }
@@ -127,11 +135,27 @@ impl State {
         self.chargers.get_mut(name)
     }
 
-    /// Keeps the chargers of these names and no others; makes up what is not known of them.
-    pub(super) fn make_room(&mut self, names: BTreeMap<String, ChargerState>) {
-        let mut known = std::mem::take(&mut self.chargers);
-        self.chargers =
-            names.into_iter().map(|(name, new)| (name.clone(), known.remove(&name).unwrap_or(new))).collect();
+    /// Has a place for each charger of these names; makes up what is not known of them. Of the others, those that went lately are kept: one
+    /// that is put back has forgotten nothing.
+    pub(super) fn make_room(&mut self, names: BTreeMap<String, ChargerState>, now: Moment) {
+        self.chargers.retain(|_, known| known.gone.is_none_or(|gone| now.since(gone) < GONE_FOR));
+        for (name, known) in &mut self.chargers {
+            known.gone = if names.contains_key(name) { None } else { known.gone.or(Some(now)) };
+        }
+        for (name, new) in names {
+            self.chargers.entry(name).or_insert(new);
+        }
+        self.forget_the_longest_gone();
+    }
+
+    fn forget_the_longest_gone(&mut self) {
+        let mut gone: Vec<_> =
+            self.chargers.iter().filter_map(|(name, known)| Some((known.gone?, name.clone()))).collect();
+        gone.sort();
+        let surplus = gone.len().saturating_sub(GONE_MAX);
+        for (_, name) in gone.into_iter().take(surplus) {
+            self.chargers.remove(&name);
+        }
     }
 
     /// What the controller is to be told at `now`; the energy only where it does not know it already.

@@ -403,6 +403,32 @@ async fn starts_survive_a_reload() {
     assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);
 }
 
+/// Taken out of the file and put back a moment later: nothing that limits it is forgotten, and what the user chose stays.
+#[tokio::test]
+async fn a_charger_that_is_taken_out_and_put_back_has_forgotten_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(2, folder.path()).await;
+    let car = ChargerId(1);
+    let now = daemon.clock.now();
+    daemon.command(control::Command::Mode { charger: Some(car), mode: control::Mode::Fast }, now);
+    daemon.controller.handle(Input::Report(waits(car)), now);
+    daemon.take_the_rest();
+    daemon.controller.handle(Input::Report(charges(car, now)), now);
+    daemon.take_the_rest();
+    daemon.show(now, true);
+    let whole = daemon.config.clone();
+    let mut less = whole.clone();
+    less.chargers.remove(&car);
+    less.control.chargers.remove(&car);
+    for config in [less, whole] {
+        daemon.reload(config).await.unwrap();
+        daemon.show(daemon.clock.now(), true);
+    }
+    let view = daemon.controller.snapshot().chargers[&car];
+    assert_eq!((view.mode, view.starts), (control::Mode::Fast, 1), "{view:?}");
+    assert!(daemon.state.get("c1").unwrap().stopped.is_some(), "the minimum-off time runs");
+}
+
 /// The counter goes away for a moment: nothing is counted twice, and what is published never jumps.
 #[tokio::test]
 async fn an_energy_counter_that_goes_away_counts_nothing_twice() {

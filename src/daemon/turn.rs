@@ -347,6 +347,7 @@ impl Daemon {
             // Ids are places in the file: what the lines still say belongs to the old names.
             self.note_stops();
             self.close_lines().await;
+            self.count_limits(self.clock.now());
         }
         let old = std::mem::replace(&mut self.config, config);
         self.config.state_file = old.state_file;
