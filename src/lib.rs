@@ -1,7 +1,8 @@
 //! `surplusd` charges an electric car from the sun. In reading order:
 //! `config` (the file), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop), `journal` (what it did, and why),
 //! `relay` (Pico W relays), `sim` (everything simulated), `simulate` (the controller on it in virtual time), `tls` (certificates), `cli` (commands),
-//! `regular` (files that a user names), `rate` (how often something is done or said).
+//! `regular` (files that a user names), `rate` (how often something is done or said),
+//! `wording` (what was decided, in words).
 
 pub mod charger;
 pub mod cli;
@@ -16,3 +17,4 @@ pub mod relay;
 pub mod sim;
 pub mod simulate;
 pub mod tls;
+pub mod wording;

@@ -1,5 +1,5 @@
 //! `surplusd probe`: reads and names every register that the profile knows, and says in plain words what the box can do.
-//! It only reads.
+//! It only reads. What is not answered is asked for again, and said.
 
 mod hints;
 
@@ -13,7 +13,7 @@ use control::Millis;
 
 use super::exit;
 use crate::charger::bus::{OneShot, Remark};
-use crate::charger::codec::{Outcome, Request};
+use crate::charger::codec::{Operation, Outcome, Request};
 use crate::charger::line::OpenError;
 use crate::charger::profile::{self, Kind, Layout, Profile, Register, Table, Unit};
 use crate::clock::Clock;
@@ -26,6 +26,10 @@ const UNITS: std::ops::RangeInclusive<u8> = 1..=15;
 const SCAN_REPLY: Millis = Millis(200);
 /// How long to listen for slow ones after that.
 const SCAN_LATE: Millis = Millis(800);
+/// So often it is asked for what is not answered: one lost answer says nothing of a box.
+const TRIES: u32 = 3;
+/// After so many in a row that were asked for in vain, the rest is asked for once: the box has gone.
+const VAIN_MAX: u32 = 2;
 
 /// Read and name every register of a wallbox. Reads only; stop the daemon first, as a line has one master.
 #[derive(Debug, clap::Args)]
@@ -127,19 +131,15 @@ async fn probe(args: &Args, profile: &Arc<Profile>) -> Result<Found, OpenError> 
         line.listen_for(SCAN_LATE);
     }
     for unit in units {
-        let request = Request { unit, op: profile.layout.read() };
-        match line.ask(request, reply).await? {
+        let mut asking = Asking { unit, reply, asked: 0, lost: 0, vain: if args.scan { VAIN_MAX } else { 0 } };
+        match asking.ask(&mut line, profile.layout.read()).await? {
             Outcome::Registers(words) => {
                 found.any = true;
                 let layout = Layout(words.first().copied().unwrap_or(0));
                 let _ = writeln!(found.text, "unit {unit}: {}, register layout {layout}", profile.title);
-                let values = table(
-                    &mut line,
-                    Asked { unit, layout, reply: given.unwrap_or(profile.link.reply) },
-                    profile,
-                    &mut found.text,
-                )
-                .await?;
+                asking.reply = given.unwrap_or(profile.link.reply);
+                let values = table(&mut line, &mut asking, layout, profile, &mut found.text).await?;
+                asking.say(&mut found.text);
                 summary(profile, layout, &values, &mut found.text);
             }
             Outcome::Exception(code) => {
@@ -171,16 +171,66 @@ async fn probe(args: &Args, profile: &Arc<Profile>) -> Result<Found, OpenError> 
 /// The raw registers of those that could be read, by name.
 type Values = std::collections::BTreeMap<String, Vec<u16>>;
 
-/// Which box is read, and how.
-#[derive(Clone, Copy)]
-struct Asked {
+/// Which box is asked and how, and how it went.
+struct Asking {
     unit: u8,
-    layout: Layout,
     reply: Millis,
+    /// Requests so far, and those without a right answer.
+    asked: u32,
+    lost: u32,
+    /// In a row asked for in vain, until now.
+    vain: u32,
 }
 
-async fn table(line: &mut OneShot, asked: Asked, profile: &Profile, text: &mut String) -> Result<Values, OpenError> {
-    let Asked { unit, layout, reply } = asked;
+impl Asking {
+    /// Asks, again where there is no right answer.
+    async fn ask(&mut self, line: &mut OneShot, op: Operation) -> Result<Outcome, OpenError> {
+        let request = Request { unit: self.unit, op };
+        for _ in 1..self.tries() {
+            match self.once(line, request).await? {
+                Outcome::Failed(_) => {}
+                outcome => {
+                    self.vain = 0;
+                    return Ok(outcome);
+                }
+            }
+        }
+        let outcome = self.once(line, request).await?;
+        self.vain = if matches!(outcome, Outcome::Failed(_)) { self.vain.saturating_add(1) } else { 0 };
+        Ok(outcome)
+    }
+
+    async fn once(&mut self, line: &mut OneShot, request: Request) -> Result<Outcome, OpenError> {
+        let outcome = line.ask(request, self.reply).await?;
+        self.asked += 1;
+        self.lost += u32::from(matches!(outcome, Outcome::Failed(_)));
+        Ok(outcome)
+    }
+
+    const fn tries(&self) -> u32 {
+        if self.vain < VAIN_MAX { TRIES } else { 1 }
+    }
+
+    /// Says that answers are lost, if they are.
+    fn say(&self, text: &mut String) {
+        if self.lost > 0 {
+            let _ = writeln!(
+                text,
+                "  → It does not answer reliably: {} of {} requests were without a right answer. Look at the cable and its ends, and for other \
+                 masters on the line; surplusd asks again, and charges as long as answers come.",
+                self.lost, self.asked
+            );
+        }
+    }
+}
+
+async fn table(
+    line: &mut OneShot,
+    asking: &mut Asking,
+    layout: Layout,
+    profile: &Profile,
+    text: &mut String,
+) -> Result<Values, OpenError> {
     let mut values = Values::new();
     for register in &profile.registers {
         let place = match register.table {
@@ -192,7 +242,8 @@ async fn table(line: &mut OneShot, asked: Asked, profile: &Profile, text: &mut S
         } else if register.readable_since > layout {
             format!("there, but cannot be read before layout {}", register.readable_since)
         } else {
-            match line.ask(Request { unit, op: register.read() }, reply).await? {
+            let tries = asking.tries();
+            match asking.ask(line, register.read()).await? {
                 Outcome::Registers(words) => {
                     let shown = show(profile, register, &words);
                     values.insert(register.name.clone(), words);
@@ -200,6 +251,7 @@ async fn table(line: &mut OneShot, asked: Asked, profile: &Profile, text: &mut S
                 }
                 Outcome::Exception(2) => "the box says that it has no such register (exception 2)".to_owned(),
                 Outcome::Exception(code) => format!("the box declines (exception {code})"),
+                Outcome::Failed(failure) if tries > 1 => format!("{failure}, asked {tries} times"),
                 Outcome::Failed(failure) => failure.to_string(),
                 Outcome::Written => String::new(),
             }
@@ -258,17 +310,23 @@ fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String
     }
     match value(&profile.set_current.register) {
         Some(current) => say(format!("It can be controlled; it may draw {} A now.", thousandths(current))),
-        None => say("Its register for the current could not be read: it cannot be controlled safely.".to_owned()),
+        None => {
+            say("Its register for the current could not be read: it cannot be controlled safely as long as that is so."
+                .to_owned())
+        }
     }
     match value(&profile.watchdog.register) {
         Some(0) => say("Its watchdog is switched off; surplusd will set it.".to_owned()),
         Some(limit) => say(format!("Its watchdog acts after {} s without any request.", thousandths(limit))),
-        None => say("Its watchdog could not be read: surplusd will not let it charge.".to_owned()),
+        None => {
+            say("Its watchdog could not be read: surplusd does not let it charge as long as that is so.".to_owned())
+        }
     }
     match value(&profile.fail_safe.register) {
         Some(0) => say("It then stops charging and locks (state F).".to_owned()),
         Some(current) => say(format!("It then goes on charging with {} A.", thousandths(current))),
-        None => say("Its fail-safe current could not be read: surplusd will not let it charge.".to_owned()),
+        None => say("Its fail-safe current could not be read: surplusd does not let it charge as long as that is so."
+            .to_owned()),
     }
     if let Some(switch) = profile.phase_switch.as_ref().filter(|switch| switch.state.since <= layout) {
         let raw = values.get(&switch.state.name).and_then(|words| words.first());

@@ -17,6 +17,7 @@ use crate::clock::wall_ms;
 use crate::config::{self, Environment, Files};
 use crate::journal::reader::Reader;
 use crate::journal::{Decided, Sample};
+use crate::wording::is_out_of_reach;
 
 /// What surplusd decides is stored within this time: `batch-s` is an hour at most, and the batch is closed by the next record.
 const BATCH_MAX: Millis = Millis::from_secs(3_600 + 300);
@@ -139,7 +140,9 @@ fn one(story: &Story, charger: ChargerId, out: &mut dyn Write) -> std::io::Resul
 }
 
 fn setpoint(decided: &Decided) -> String {
-    if decided.setpoint == Milliamps::ZERO {
+    if is_out_of_reach(&decided.reason) {
+        format!("could not be controlled ({} wanted)", decided.setpoint)
+    } else if decided.setpoint == Milliamps::ZERO {
         "was not to charge (0 A)".to_owned()
     } else {
         format!("was allowed {}", decided.setpoint)

@@ -12,6 +12,9 @@
 //!   │  └──── a reading that the base explains: counted from the base ┘   │
 //!   └──── a minute of readings that explain each other: a new base, counted from their first one
 //! ```
+//!
+//! The very first base needs that minute as well: what is false then would be counted from for ever, as a published total cannot be taken
+//! back. Until then nothing is published.
 
 use control::{Millis, Tick, WattHours, Watts};
 
@@ -19,10 +22,12 @@ use control::{Millis, Tick, WattHours, Watts};
 const WMS_PER_WH: i64 = 3_600_000;
 /// Counters move in steps, and late: up to this much time's energy may be made up for.
 const BURST: Millis = Millis::from_secs(60);
-/// A counter that was replaced must be consistent for this long before it is taken as the new base.
+/// A counter that is new must be consistent for this long before it is taken as the base.
 const DOUBT: Millis = Millis::from_secs(60);
 /// Wallboxes count in 32 bits.
 const WRAP: i64 = 1 << 32;
+/// What registers say that have no value.
+const NO_VALUE: i64 = WRAP - 1;
 /// A counter above this number of watt-hours is no counter; keeps sums far from overflow.
 const RAW_MAX: i64 = 100_000_000_000_000;
 
@@ -92,7 +97,7 @@ impl EnergyMeter {
     pub(super) fn read(&mut self, raw: WattHours, power: Watts, now: Tick) -> Option<Replaced> {
         self.earn(power, now);
         let raw = raw.0;
-        if !(0..=RAW_MAX).contains(&raw) {
+        if !(0..=RAW_MAX).contains(&raw) || raw == NO_VALUE {
             return None;
         }
         if let Some(base) = self.base
@@ -103,13 +108,8 @@ impl EnergyMeter {
         }
         let doubt = self.doubt.filter(|doubt| self.affordable(doubt.last, raw).is_some());
         let doubt = doubt.map_or(Doubt { first: raw, last: raw, since: now }, |doubt| Doubt { last: raw, ..doubt });
-        let confirmed = match self.base {
-            // The very first reading needs one more that agrees.
-            None => self.doubt.is_some_and(|before| before.since == doubt.since),
-            Some(_) => now.since(doubt.since) >= DOUBT,
-        };
         self.doubt = Some(doubt);
-        if !confirmed {
+        if now.since(doubt.since) < DOUBT {
             return None;
         }
         let replaced = self.base.map(|base| Replaced { from: WattHours(base), to: WattHours(raw) });

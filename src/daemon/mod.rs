@@ -34,7 +34,7 @@ use crate::config::{Config, LinkConfig};
 use crate::journal::Journal;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::{self, Link, LinkSetup};
-use crate::rate::Lines;
+use crate::rate::{Bucket, Lines};
 use crate::relay::Relays;
 use desk::Desk;
 use intake::Intake;
@@ -42,12 +42,14 @@ use notify::Notifier;
 use outlet::Outlet;
 use published::Published;
 use recorder::Recorder;
-use state::{ChargerState, Found, Moment, Saved, State, Writer};
+use state::{ChargerState, Found, Moment, Saved, State, Store, Writer};
 
 /// Messages of the lines on their way to the loop; beyond it a line waits, and its orders lapse.
 const BUS_EVENTS: usize = 256;
-/// The state is stored no more often than this, but for locks: a card wears by the write.
+/// The state is stored no more often than this, but for locks and what is urgent: a card wears by the write.
 const STORE_PAUSE: Millis = Millis::from_secs(5);
+/// What is urgent is stored at once so many times, and after that once in each pause as well.
+const URGENT_STORES: u32 = 5;
 /// Lines about commands: so many at once, then one for each span.
 const COMMAND_LINES: (u32, Millis) = (20, Millis::from_secs(60));
 /// Events taken per turn before the result is shown; the rest wait.
@@ -129,9 +131,10 @@ struct Daemon {
     wakes: Vec<(ChargerId, u64)>,
     /// The newest state that has been dealt with.
     stored: u64,
-    /// Something is to be stored that does not hurry, and when something was stored last.
-    unstored: bool,
+    /// How soon the state is to be stored, and when it was stored last.
+    unstored: Store,
     stored_at: Option<Tick>,
+    urgent_stores: Bucket,
     /// Lines about commands.
     command_lines: Lines,
 }
@@ -168,8 +171,9 @@ impl Daemon {
             saved,
             wakes: Vec::new(),
             stored: 0,
-            unstored: false,
+            unstored: Store::Never,
             stored_at: None,
+            urgent_stores: Bucket::new(URGENT_STORES, STORE_PAUSE),
             command_lines: Lines::new(COMMAND_LINES.0, COMMAND_LINES.1),
             clock,
             config,
@@ -323,8 +327,8 @@ impl Daemon {
         }
     }
 
-    /// Keeps what counts towards limits over 24 hours; true if that is worth storing at once.
-    fn count_limits(&mut self, now: Tick) -> bool {
+    /// Keeps what counts towards limits over 24 hours; says how soon that is to be stored.
+    fn count_limits(&mut self, now: Tick) -> Store {
         let (tick, moment) = self.anchor;
         let budget = self.config.control.battery.drain_budget;
         let step = control::WattHours(budget.0 / STORED_STEPS);
@@ -346,13 +350,13 @@ fn restore(state: &State, config: &Config, controller: &mut Recorder, now: Tick,
     controller.handle(Input::CarryOver(carried), now);
 }
 
-/// Gives every configured charger its place in the stored state, and forgets the others.
+/// Gives every configured charger its place in the stored state.
 fn make_room(state: &mut State, config: &Config, found: Found) {
     let new = config.chargers.iter().filter_map(|(id, setup)| {
         let limits = config.control.chargers.get(id)?;
         Some((setup.name.clone(), ChargerState::new(limits.mode, limits.fixed, found)))
     });
-    state.make_room(new.collect());
+    state.make_room(new.collect(), Moment::now());
 }
 
 fn names(config: &Config) -> BTreeMap<ChargerId, String> {

@@ -15,6 +15,7 @@ use crate::config::PublishConfig;
 use crate::mqtt::link::Link;
 use crate::mqtt::state;
 use crate::rate::{Lines, left_out};
+use crate::wording;
 
 #[cfg(test)]
 mod tests;
@@ -161,7 +162,8 @@ impl Outlet {
     pub(super) fn status_line(&self, snapshot: &Snapshot) -> String {
         let charger = |(id, view): (&ChargerId, &ChargerView)| {
             let name = self.names.get(id).map_or("?", String::as_str);
-            format!("{name}: {}, {}, {}", view.mode, view.setpoint, view.reason.code())
+            let current = wording::current(view.setpoint, &view.reason);
+            format!("{name}: {}, {current}, {}", view.mode, view.reason.code())
         };
         snapshot.chargers.iter().map(charger).collect::<Vec<_>>().join("; ")
     }
@@ -200,10 +202,8 @@ impl Outlet {
                 battery_w = site.battery.map(|power| power.0),
                 house_w = site.house.map(|power| power.0),
                 surplus_w = site.surplus.map(|power| power.0),
-                "{name}: {} ({}): {}{more}",
-                view.setpoint,
-                view.mode,
-                view.reason
+                "{name}: {}{more}",
+                wording::decision(view.setpoint, view.mode, &view.reason)
             );
         }
         self.log_doubt(&snapshot.site, now);

@@ -21,6 +21,11 @@ use super::energy::EnergyMeter;
 /// Energy counts towards the battery's budget for a day and the quarter of an hour in which it is summed.
 const COUNTS_FOR: Millis = Millis::from_secs(86_400 + 900);
 
+/// What is kept of a charger that is not in the file any more: so long after it went, or after the last start, …
+const GONE_FOR: Millis = Millis::from_secs(86_400);
+/// … and of so many of them.
+const GONE_MAX: usize = 16;
+
 /// A point in time, in milliseconds since the machine was started. Negative: before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(i64);
@@ -53,6 +58,17 @@ fn milliseconds(text: &str) -> Option<i64> {
     whole.parse::<i64>().ok()?.checked_mul(1_000)?.checked_add(thousandths.parse().ok()?)
 }
 
+/// How soon something is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Store {
+    /// There is no need to.
+    Never,
+    /// After the pause that spares the card.
+    Soon,
+    /// At once: a crash a moment later would undo what the user chose, or forget a start.
+    AtOnce,
+}
+
 /// What is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
@@ -83,6 +99,8 @@ pub(super) struct ChargerState {
     starts: Vec<Moment>,
     /// A wake-up pulse has locked the box, and may not have unlocked it.
     pub(super) locked: bool,
+    /// Since when it is not in the file any more. Not stored: it counts anew from each start.
+    gone: Option<Moment>,
 }
 
 impl ChargerState {
@@ -96,6 +114,7 @@ impl ChargerState {
             stopped: None,
             starts: Vec::new(),
             locked: matches!(found, Found::Damaged | Found::Nothing),
+            gone: None,
         }
     }
 }
@@ -116,11 +135,27 @@ impl State {
         self.chargers.get_mut(name)
     }
 
-    /// Keeps the chargers of these names and no others; makes up what is not known of them.
-    pub(super) fn make_room(&mut self, names: BTreeMap<String, ChargerState>) {
-        let mut known = std::mem::take(&mut self.chargers);
-        self.chargers =
-            names.into_iter().map(|(name, new)| (name.clone(), known.remove(&name).unwrap_or(new))).collect();
+    /// Has a place for each charger of these names; makes up what is not known of them. Of the others, those that went lately are kept: one
+    /// that is put back has forgotten nothing.
+    pub(super) fn make_room(&mut self, names: BTreeMap<String, ChargerState>, now: Moment) {
+        self.chargers.retain(|_, known| known.gone.is_none_or(|gone| now.since(gone) < GONE_FOR));
+        for (name, known) in &mut self.chargers {
+            known.gone = if names.contains_key(name) { None } else { known.gone.or(Some(now)) };
+        }
+        for (name, new) in names {
+            self.chargers.entry(name).or_insert(new);
+        }
+        self.forget_the_longest_gone();
+    }
+
+    fn forget_the_longest_gone(&mut self) {
+        let mut gone: Vec<_> =
+            self.chargers.iter().filter_map(|(name, known)| Some((known.gone?, name.clone()))).collect();
+        gone.sort();
+        let surplus = gone.len().saturating_sub(GONE_MAX);
+        for (_, name) in gone.into_iter().take(surplus) {
+            self.chargers.remove(&name);
+        }
     }
 
     /// What the controller is to be told at `now`; the energy only where it does not know it already.
@@ -137,7 +172,7 @@ impl State {
         }
     }
 
-    /// Takes what counts at `now`; true if that is worth storing at once. Energy is stored ahead in steps of `step`: after a crash what was
+    /// Takes what counts at `now`; says how soon that is to be stored. Energy is stored ahead in steps of `step`: after a crash what was
     /// stored is never less than what was given.
     pub(super) fn take(
         &mut self,
@@ -145,13 +180,17 @@ impl State {
         ids: &BTreeMap<ChargerId, String>,
         now: Moment,
         step: WattHours,
-    ) -> bool {
-        let mut changed = false;
+    ) -> Store {
+        let mut worth = Store::Never;
         let mut solar = false;
         for (id, counts) in &counts.chargers {
             let Some(known) = ids.get(id).and_then(|name| self.chargers.get_mut(name)) else { continue };
             let starts: Vec<Moment> = counts.starts.iter().map(|left| now.after(*left)).collect();
-            changed |= starts != known.starts || counts.may_run != known.running;
+            if starts.last() > known.starts.last() || counts.may_run && !known.running {
+                worth = Store::AtOnce;
+            } else if starts != known.starts || counts.may_run != known.running {
+                worth = worth.max(Store::Soon);
+            }
             known.starts = starts;
             known.running = counts.may_run;
             solar |= known.running && known.mode == Mode::Solar;
@@ -161,15 +200,16 @@ impl State {
         }
         let sum = WattHours(self.drained.iter().fold(0, |sum, (_, energy)| sum.saturating_add(energy.0)));
         if sum.0 >= self.noted.0.saturating_add(step.0.max(1)) {
-            changed = true;
+            worth = worth.max(Store::Soon);
         }
+        let changed = worth > Store::Never;
         if changed || sum < self.noted {
             self.noted = sum;
         }
         if changed || !solar {
             self.ahead = solar.then(|| (now.after(COUNTS_FOR), step));
         }
-        changed
+        worth
     }
 }
 

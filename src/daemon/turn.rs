@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::energy::Replaced;
 use super::intake::Told;
-use super::state::{Found, Moment, Saved};
+use super::state::{Found, Moment, Saved, Store};
 use super::{BUS_EVENTS, Control, Daemon, Ended, STORE_PAUSE, TURN_MAX, link_setup, make_room, names, restore};
 use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
 use crate::config::{Config, LinkConfig};
@@ -59,8 +59,7 @@ impl Daemon {
 
     async fn wait(&mut self) -> Woken {
         let due = self.controller.poll_timeout().map_or(self.clock.now(), |(due, _)| due);
-        let store = self.unstored.then(|| self.stored_at.map_or(due, |at| at + STORE_PAUSE));
-        let due = [self.intake.poll_timeout(), store].into_iter().flatten().fold(due, Tick::min);
+        let due = [self.intake.poll_timeout(), self.store_due()].into_iter().flatten().fold(due, Tick::min);
         tokio::select! {
             biased;
             control = self.controls.recv() => Woken::Control(control),
@@ -275,21 +274,25 @@ impl Daemon {
     /// Log, topics, stored state, systemd.
     pub(super) fn show(&mut self, now: Tick, decided: bool) {
         let snapshot = self.controller.snapshot();
-        let mut store = false;
+        let mut store = Store::Never;
         for (id, view) in &snapshot.chargers {
             let Some(setup) = self.config.chargers.get(id) else { continue };
             let Some(state) = self.state.get_mut(&setup.name) else { continue };
-            store |= state.mode != view.mode || state.fixed != view.fixed;
+            if state.mode != view.mode || state.fixed != view.fixed {
+                store = Store::AtOnce;
+            }
             state.mode = view.mode;
             state.fixed = view.fixed;
             if self.outlet.stopped(*id, view.setpoint) {
                 state.stopped = Some(Moment::now());
-                store = true;
+                store = store.max(Store::Soon);
             }
         }
-        store |= self.count_limits(now);
+        store = store.max(self.count_limits(now));
         let energies = self.energies();
-        store |= self.outlet.show(&snapshot, &energies, now, &self.link, self.link_up, &self.intake);
+        if self.outlet.show(&snapshot, &energies, now, &self.link, self.link_up, &self.intake) {
+            store = store.max(Store::Soon);
+        }
         self.store(store, now);
         if decided {
             self.notifier.decided(now, &self.outlet.status_line(&snapshot));
@@ -298,12 +301,25 @@ impl Daemon {
     }
 
     /// Stores the state if it is time, or as soon as it is. Locks do not wait for it ([`Self::lock`]).
-    fn store(&mut self, wanted: bool, now: Tick) {
-        self.unstored |= wanted;
-        if self.unstored && self.stored_at.is_none_or(|at| now.since(at) >= STORE_PAUSE) {
-            self.unstored = false;
+    fn store(&mut self, wanted: Store, now: Tick) {
+        self.unstored = self.unstored.max(wanted);
+        if self.store_due().is_some_and(|due| due <= now) {
+            if self.unstored == Store::AtOnce {
+                self.urgent_stores.take(now);
+            }
+            self.unstored = Store::Never;
             self.stored_at = Some(now);
             self.writer.save(&self.state);
+        }
+    }
+
+    /// When the state is to be stored.
+    fn store_due(&self) -> Option<Tick> {
+        let paused = self.stored_at.map_or(Tick(0), |at| at + STORE_PAUSE);
+        match self.unstored {
+            Store::Never => None,
+            Store::Soon => Some(paused),
+            Store::AtOnce => Some(paused.min(self.urgent_stores.next())),
         }
     }
 
@@ -331,6 +347,7 @@ impl Daemon {
             // Ids are places in the file: what the lines still say belongs to the old names.
             self.note_stops();
             self.close_lines().await;
+            self.count_limits(self.clock.now());
         }
         let old = std::mem::replace(&mut self.config, config);
         self.config.state_file = old.state_file;

@@ -8,11 +8,16 @@
 //! | `state/soc` | % |
 //! | `state/mode`, `setpoint` (A, one decimal), `vehicle` | of the (first) charger |
 //! | `state/<name>/mode`, `setpoint`, `vehicle`, `charger` | of each, where there are several |
+//!
+//! `setpoint` is what is in force: of a charger that does not answer or cannot be controlled, what was read back last. In the document
+//! `setpoint_a` is what was decided, and `box_setpoint_a` what the charger's last report read back.
 
 use std::collections::BTreeMap;
 
 use control::{ChargerId, ChargerReport, ChargerView, Milliamps, SiteView, Snapshot, Source, Tick, WattHours, Watts};
 use serde_json::{Map, Value, json};
+
+use crate::wording::in_force;
 
 #[cfg(test)]
 mod tests;
@@ -79,7 +84,7 @@ fn site_values(base: &str, snapshot: &Snapshot, out: &mut Vec<(String, String)>)
 fn charger_values(prefix: &str, view: &ChargerView, out: &mut Vec<(String, String)>) {
     let vehicle = view.report.as_ref().map_or("unknown", |report| report.vehicle.name());
     out.push((format!("{prefix}/mode"), view.mode.name().to_owned()));
-    out.push((format!("{prefix}/setpoint"), amps(view.setpoint)));
+    out.push((format!("{prefix}/setpoint"), in_force(view).map_or_else(unknown, amps)));
     out.push((format!("{prefix}/vehicle"), vehicle.to_owned()));
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct Player {
     holding: BTreeMap<u16, u16>,
     /// Sent instead of the honest answer, one per request.
     replies: Vec<Vec<u8>>,
+    /// Requests for these addresses go without an answer so many times.
+    pub(crate) lost: BTreeMap<u16, u32>,
 }
 
 impl Player {
@@ -68,7 +70,7 @@ impl Player {
         input.extend([(4, 0x107), (5, 7), (10, 230), (11, 230), (12, 230), (100, 16), (101, 6)]);
         input.extend((102..134).map(|address| (address, 0x4142)));
         let holding = [(257, 30_000), (261, 0), (262, 60)].into();
-        Self { master, slave, log: vec![], input, holding, replies: vec![] }
+        Self { master, slave, log: vec![], input, holding, replies: vec![], lost: BTreeMap::new() }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -109,6 +111,10 @@ impl Player {
 
     pub(crate) async fn serve_one(&mut self) {
         let request = self.request().await;
+        if let Some(left) = self.lost.get_mut(&u16::from_be_bytes([request[2], request[3]])).filter(|left| **left > 0) {
+            *left -= 1;
+            return;
+        }
         let reply = if self.replies.is_empty() { self.honest(&request) } else { self.replies.remove(0) };
         self.send(&reply).await;
     }

@@ -110,6 +110,7 @@ async fn a_flood_from_outside_fills_neither_log_nor_card() {
     let seconds = (house.now_ms() - began) / 1_000;
     let lines = house.log().lines().count() - lines;
     assert!(lines as u64 <= 150 + seconds, "{lines} lines in {seconds} s\n{}", house.log());
-    assert!(writes as u64 <= 2 + seconds / 5, "{writes} writes in {seconds} s");
+    // Five that are urgent, and then one every 5 s.
+    assert!(writes as u64 <= 2 + 5 + seconds / 5, "{writes} writes in {seconds} s");
     house.assert_well_behaved();
 }

@@ -7,6 +7,7 @@ use control::{ChargerId, Command, Fault, Input, Link, Milliamps, Tick, Vehicle};
 use super::super::when::local;
 use crate::journal::reader::{ReadError, Reader};
 use crate::journal::{Batch, Damaged, Decided, Head, Record};
+use crate::wording::{current, is_out_of_reach};
 
 /// Events that are told of each charger, the last ones.
 const EVENTS: usize = 6;
@@ -227,8 +228,13 @@ impl Scan {
             from = first;
             events.pop();
         }
-        let change = if from == new.setpoint { from.to_string() } else { format!("{from} → {}", new.setpoint) };
-        let text = format!("{change}: {}", new.reason);
+        let text = if is_out_of_reach(&new.reason) {
+            format!("{}; {}", new.reason, current(new.setpoint, &new.reason))
+        } else if from == new.setpoint {
+            format!("{from}: {}", new.reason)
+        } else {
+            format!("{from} → {}: {}", new.setpoint, new.reason)
+        };
         events.push(Event { at, text, drift_from: drifts.then_some(from) });
     }
 

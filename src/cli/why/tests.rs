@@ -129,6 +129,49 @@ async fn minutes(folder: &Path, runs: &[MadeRun<'_>]) -> PathBuf {
     file
 }
 
+/// A charger that does not answer was not allowed anything that is known.
+#[tokio::test]
+async fn what_was_not_proven_is_told_as_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("journal.sqlite");
+    let config = JournalConfig {
+        file: file.clone(),
+        keep: Millis::from_secs(30 * 86_400),
+        max_bytes: 64_000_000,
+        batch: Millis::from_secs(600),
+    };
+    let journal = Journal::start(config).unwrap();
+    let names = [(ChargerId(0), "carport".to_owned())].into();
+    assert!(journal.begin(Start::Begin, Head::new(Tick(5_000), NOON_MS, some_config(), names)));
+    let mut tick = Tick(5_000);
+    for reason in [Reason::Fast, Reason::Offline] {
+        let decided = Decided {
+            charger: ChargerId(0),
+            mode: Mode::Fast,
+            fixed: Milliamps(6_000),
+            setpoint: Milliamps(16_000),
+            reason,
+            phases: 3,
+            starts: 0,
+        };
+        assert!(journal.note(tick, Record::Timeout) && journal.note(tick, Record::Decided(decided)));
+        tick = tick + Millis::from_secs(60);
+    }
+    assert!(journal.note(tick, Record::Timeout));
+    assert!(journal.close(std::time::Duration::from_secs(120)).await);
+    let text = why(&file, &[], NOON_MS + 5 * MINUTE_MS).unwrap();
+    for part in [
+        ": could not be controlled (16.0 A wanted), since ",
+        "  because   the charger does not answer\n",
+        "  the charger does not answer; 16.0 A wanted\n",
+    ] {
+        assert!(text.contains(part), "{part:?}: {text}");
+    }
+    assert!(!text.contains("was allowed"), "{text}");
+    let text = why(&file, &["--at", &local(NOON_MS + MINUTE_MS / 2).replace(' ', "T")], NOON_MS + MINUTE_MS).unwrap();
+    assert!(text.contains(": was allowed 16.0 A"), "{text}");
+}
+
 const MINUTE_MS: i64 = 60_000;
 /// A noon in November 2026.
 const NOON_MS: i64 = 1_795_608_000_000;

@@ -14,9 +14,16 @@ fn read(meter: &mut EnergyMeter, from_s: u64, readings: &[i64]) {
     }
 }
 
+/// When [`begun`] has ended.
+const BEGUN_S: u64 = 62;
+
+/// A meter that begins at `raw`; the next reading is due at second [`BEGUN_S`].
 fn begun(raw: i64) -> EnergyMeter {
     let mut meter = EnergyMeter::new();
-    read(&mut meter, 1, &[raw; 3]);
+    for second in 1..BEGUN_S {
+        assert_eq!(meter.total(), None, "second {second}");
+        meter.read(WattHours(raw), MOST, Tick(second * 1_000));
+    }
     assert_eq!(meter.total(), Some(WattHours(raw)));
     meter
 }
@@ -24,7 +31,7 @@ fn begun(raw: i64) -> EnergyMeter {
 #[test]
 fn a_counter_that_goes_away_for_seconds_counts_nothing_twice() {
     let mut meter = begun(1_234_620);
-    read(&mut meter, 4, &[0, 0, 0, 1_234_625, 1_234_626]);
+    read(&mut meter, BEGUN_S, &[0, 0, 0, 1_234_625, 1_234_626]);
     assert_eq!(meter.total(), Some(WattHours(1_234_626)));
 }
 
@@ -32,15 +39,15 @@ fn a_counter_that_goes_away_for_seconds_counts_nothing_twice() {
 fn a_counter_that_loses_its_high_word_counts_nothing_twice() {
     let whole = 0x0012_fffe_i64;
     let mut meter = begun(whole);
-    read(&mut meter, 4, &[0xffff, 0x0013_0000 & 0xffff, 1, 0x0013_0001, 0x0013_0002]);
+    read(&mut meter, BEGUN_S, &[0xffff, 0x0013_0000 & 0xffff, 1, 0x0013_0001, 0x0013_0002]);
     assert_eq!(meter.total(), Some(WattHours(0x0013_0002)));
 }
 
 #[test]
 fn a_counter_that_goes_away_for_long_and_comes_back_advances_by_what_was_possible() {
     let mut meter = begun(1_234_620);
-    read(&mut meter, 4, &vec![0; 3_600]);
-    read(&mut meter, 3_604, &vec![1_234_700; 3_600]);
+    read(&mut meter, BEGUN_S, &vec![0; 3_600]);
+    read(&mut meter, BEGUN_S + 3_600, &vec![1_234_700; 3_600]);
     let total = meter.total().unwrap().0;
     assert!((1_234_620..=1_234_700).contains(&total), "{total}");
 }
@@ -51,7 +58,7 @@ fn another_wallbox_is_counted_from_where_it_was_found() {
     let mut replaced = Vec::new();
     for second in 0..120_u64 {
         let raw = 9_000_000 + i64::try_from(second).unwrap();
-        replaced.extend(meter.read(WattHours(raw), MOST, Tick(10_000 + second * 1_000)));
+        replaced.extend(meter.read(WattHours(raw), MOST, Tick((BEGUN_S + second) * 1_000)));
     }
     assert_eq!(replaced, [Replaced { from: WattHours(5_000), to: WattHours(9_000_060) }]);
     assert_eq!(meter.total(), Some(WattHours(5_119)));
@@ -61,17 +68,28 @@ fn another_wallbox_is_counted_from_where_it_was_found() {
 fn a_counter_wraps() {
     let end = (1 << 32) - 2;
     let mut meter = begun(end);
-    read(&mut meter, 4, &[end + 1, 0, 1]);
+    read(&mut meter, BEGUN_S, &[end + 1, 0, 1]);
     assert_eq!(meter.total(), Some(WattHours(end + 3)));
 }
 
+/// Half a counter, none, or what an unconnected register says: nothing is published of it, and counting begins at what comes after.
 #[test]
-fn one_false_reading_at_the_very_beginning_is_not_taken() {
-    let mut meter = EnergyMeter::new();
-    read(&mut meter, 1, &[77]);
-    assert_eq!(meter.total(), None, "nothing is published that may be false");
-    read(&mut meter, 2, &[900, 901]);
-    assert_eq!(meter.total(), Some(WattHours(901)));
+fn what_is_false_at_the_very_beginning_is_not_taken() {
+    for (lie, seconds) in [(77, 1), (0, 4), (0xffff_ffff, 4), (0xffff_ffff, 600), (0, 50)] {
+        let mut meter = EnergyMeter::new();
+        read(&mut meter, 1, &vec![lie; seconds]);
+        assert_eq!(meter.total(), None, "{lie} for {seconds} s");
+        let truth: Vec<i64> = (0..61).map(|second| 1_234_600 + second).collect();
+        read(&mut meter, 1 + seconds as u64, &truth);
+        assert_eq!(meter.total(), Some(WattHours(1_234_660)), "{lie} for {seconds} s");
+    }
+}
+
+#[test]
+fn a_counter_that_says_nothing_counts_nothing() {
+    let mut meter = begun(0xffff_fff0);
+    read(&mut meter, BEGUN_S, &vec![0xffff_ffff; 100]);
+    assert_eq!(meter.total(), Some(WattHours(0xffff_fff0)));
 }
 
 #[test]
@@ -89,8 +107,8 @@ fn a_restart_counts_what_was_possible_meanwhile() {
 #[test]
 fn nonsense_from_the_stored_state_or_the_wallbox_does_no_harm() {
     let mut meter = EnergyMeter::resume(WattHours(-5), Some(WattHours(i64::MIN)), Millis(u64::MAX));
-    for raw in [i64::MIN, i64::MAX, -1, 0, 3, 3] {
-        meter.read(WattHours(raw), Watts(i32::MAX), Tick(u64::MAX));
+    for (raw, tick) in [(i64::MIN, 0), (i64::MAX, 0), (-1, 0), (0, 0), (3, 1), (3, u64::MAX)] {
+        meter.read(WattHours(raw), Watts(i32::MAX), Tick(tick));
     }
     assert_eq!(meter.total(), Some(WattHours(3)));
 }
@@ -126,7 +144,7 @@ impl Bench {
     fn new() -> Self {
         let mut bench = Self { meter: EnergyMeter::new(), now: 1, truth_wms: 1_000 * WMS_PER_WH, lie: None };
         bench.step(0, 0);
-        bench.step(1_000, 0);
+        bench.step(60_000, 0);
         bench
     }
 

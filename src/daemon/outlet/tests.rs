@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use control::Controller;
+use control::{Controller, Reason};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
@@ -75,4 +75,28 @@ fn the_last_decision_is_never_left_out() {
     let last = lines.last().unwrap();
     assert_eq!(lines.len(), 31, "{lines:#?}");
     assert!(last.starts_with("carport: 0.0 A (off)") && last.ends_with("(69 lines like this were left out)"), "{last}");
+}
+
+/// What a charger does that does not answer, or not as it is told, is not claimed to be known.
+#[test]
+fn a_setpoint_that_is_not_proven_is_not_said_to_be_in_force() {
+    for (reason, says) in [
+        (Reason::Offline, "the charger does not answer"),
+        (
+            Reason::Fault(Fault::Unusable),
+            "the wallbox answers, but cannot be controlled or measured: the log names the register",
+        ),
+        (Reason::Fault(Fault::Refused), "the charger does not keep what is written to it"),
+    ] {
+        let mut last = None;
+        let lines = play(|snapshot, _| {
+            let view = snapshot.chargers.get_mut(&ChargerId(0)).unwrap();
+            (view.mode, view.setpoint, view.reason) = (Mode::Fast, Milliamps(16_000), reason);
+            last = Some(snapshot.clone());
+        });
+        assert_eq!(lines, [format!("carport: {says}; 16.0 A wanted (fast)")]);
+        let folder = tempfile::tempdir().unwrap();
+        let status = outlet(folder.path()).0.status_line(&last.unwrap());
+        assert_eq!(status, format!("carport: fast, 16.0 A wanted, {}", reason.code()));
+    }
 }

@@ -152,6 +152,7 @@ mod v1 {
                 stopped: self.stopped.map(stopped),
                 starts: Vec::new(),
                 locked: self.locked,
+                gone: None,
             })
         }
     }
@@ -255,6 +256,7 @@ mod v2 {
                 stopped: self.stopped_ms.map(&moment),
                 starts: self.starts_until_ms.into_iter().map(moment).collect(),
                 locked: self.locked,
+                gone: None,
             })
         }
     }

@@ -18,6 +18,7 @@ pub(super) fn state() -> State {
         stopped: Some(Moment(12)),
         starts: vec![far],
         locked: true,
+        gone: None,
     };
     State {
         chargers: BTreeMap::from([("carport".to_owned(), charger)]),
@@ -48,8 +49,8 @@ fn after_two_hours() -> State {
         drained: Some(vec![Spent { left: day, energy: WattHours(200) }]),
         chargers: BTreeMap::from([(CAR, ChargerCarryOver { starts: vec![Millis(1_000), day], may_run: true })]),
     };
-    assert!(state.take(&counts, &ids(), now, WattHours(40)));
-    assert!(!state.take(&counts, &ids(), now, WattHours(40)), "the same is not worth storing");
+    assert_eq!(state.take(&counts, &ids(), now, WattHours(40)), Store::Soon);
+    assert_eq!(state.take(&counts, &ids(), now, WattHours(40)), Store::Never, "the same is not worth storing");
     state.get_mut("carport").unwrap().stopped = Some(Moment(HOUR));
     state
 }
@@ -107,7 +108,7 @@ fn what_the_battery_gives_is_stored_ahead() {
             drained: Some(vec![Spent { left: Millis(DAY.unsigned_abs()), energy: WattHours(given) }]),
             chargers: BTreeMap::from([(CAR, ChargerCarryOver { starts: Vec::new(), may_run: true })]),
         };
-        if state.take(&counts, &ids(), now, WattHours(40)) {
+        if state.take(&counts, &ids(), now, WattHours(40)) > Store::Never {
             times += 1;
             let loaded = through(&state, &at("a", now.0), &at("a", now.0));
             stored = loaded.drained.iter().map(|(_, energy)| energy.0).sum::<i64>();
@@ -115,6 +116,43 @@ fn what_the_battery_gives_is_stored_ahead() {
         assert!(stored >= given && stored <= given + 40, "{stored} of {given}");
     }
     assert!((44..=47).contains(&times), "{times}");
+}
+
+fn room(state: &mut State, names: &[&str], now: i64) {
+    let new = |name: &&str| ((*name).to_owned(), ChargerState::new(Mode::Solar, Milliamps(6_000), Found::Whole));
+    state.make_room(names.iter().map(new).collect(), Moment(now));
+}
+
+/// A charger is taken out of the file and put back: what is kept of it is its own, for a day, also across restarts.
+#[test]
+fn a_charger_that_comes_back_within_a_day_has_forgotten_nothing() {
+    let mut state = after_two_hours();
+    let kept = state.get("carport").unwrap().clone();
+    room(&mut state, &["garage"], 3 * HOUR);
+    let mut state = through(&state, &at("a", 3 * HOUR), &at("a", 4 * HOUR));
+    room(&mut state, &["garage"], 4 * HOUR);
+    let mut late = state.clone();
+    room(&mut state, &["garage", "carport"], 4 * HOUR + DAY - 1);
+    let back = state.get("carport").unwrap();
+    assert_eq!((back.mode, back.fixed, back.stopped), (kept.mode, kept.fixed, kept.stopped));
+    assert_eq!(back.starts, [*kept.starts.last().unwrap()], "the other one counts no more");
+    assert_eq!(state.get("garage").unwrap().mode, Mode::Solar);
+    room(&mut late, &["carport"], 4 * HOUR + DAY);
+    assert_eq!(late.get("carport").unwrap().mode, Mode::Solar, "a day is over");
+}
+
+/// Whoever renames chargers again and again fills no file; those that went last are kept.
+#[test]
+fn of_chargers_that_are_gone_only_so_many_are_kept() {
+    let mut state = State::new();
+    let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
+    for (name, hour) in names.iter().zip(0..) {
+        room(&mut state, &[name.as_str()], hour * 1_000);
+    }
+    assert_eq!(state.chargers.len(), 1 + GONE_MAX);
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(state.get(name).is_some(), number + GONE_MAX >= 99, "{name}");
+    }
 }
 
 /// The file that the last program of version 1 wrote. Do not change it.

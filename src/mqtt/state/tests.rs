@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use control::{
-    ChargerId, ChargerReport, ChargerView, Link, Milliamps, Mode, Percent, Reason, SiteView, Snapshot, Tick, Vehicle,
-    Volts, WattHours, Watts,
+    ChargerId, ChargerReport, ChargerView, Fault, Link, Milliamps, Mode, Percent, Reason, SiteView, Snapshot, Tick,
+    Vehicle, Volts, WattHours, Watts,
 };
 use serde_json::Value;
 
@@ -129,6 +129,33 @@ fn what_is_not_known_is_never_zero() {
     }
     for leaf in ["charger", "grid", "solar", "battery", "house", "surplus", "soc", "vehicle"] {
         assert_eq!(find(&out, &format!("s/state/{leaf}")), Some("unknown"), "{leaf}");
+    }
+}
+
+/// Of a charger that does not answer or cannot be controlled the setpoint is the one that was read back last, if any; what is wanted is in
+/// the document only.
+#[test]
+fn the_setpoint_shown_is_the_one_that_is_proven() {
+    let none = "unknown";
+    for (reason, read_back, shown) in [
+        (Reason::Fast, None, "16.0"),
+        (Reason::Offline, None, none),
+        (Reason::Offline, Some(6_000), "6.0"),
+        (Reason::Fault(Fault::Unusable), None, none),
+        (Reason::Fault(Fault::Unusable), Some(13_000), "13.0"),
+        (Reason::Fault(Fault::Refused), Some(10_000), "10.0"),
+        (Reason::Fault(Fault::Error), Some(10_000), "16.0"),
+    ] {
+        let mut snapshot = snapshot(1, true);
+        let view = snapshot.chargers.get_mut(&ChargerId(0)).unwrap();
+        (view.setpoint, view.reason) = (Milliamps(16_000), reason);
+        view.report.as_mut().unwrap().setpoint = read_back.map(Milliamps);
+        let out = messages("s", &names(1), &snapshot, &BTreeMap::new(), &Health::default());
+        assert_eq!(find(&out, "s/state/setpoint"), Some(shown), "{reason:?} {read_back:?}");
+        let document: Value = serde_json::from_str(find(&out, "s/state").unwrap()).unwrap();
+        let charger = &document["chargers"][&names(1)[&ChargerId(0)]];
+        assert_eq!(charger["setpoint_a"], 16.0, "what was decided");
+        assert_eq!(charger["box_setpoint_a"].as_f64(), read_back.map(|current| f64::from(current) / 1_000.0));
     }
 }
 
