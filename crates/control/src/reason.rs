@@ -254,10 +254,7 @@ impl fmt::Display for Reason {
             Self::NoData { missing } => write!(f, "no sample of the site yet: nothing live from {missing}"),
             Self::Doubted { doubt } => write!(f, "{doubt}"),
             Self::DataLost { age } => {
-                write!(
-                    f,
-                    "no live value of some sources, the last sample is {age} old: nothing rises until they are back"
-                )
+                write!(f, "some sources give nothing live, the last sample is {age} old: nothing rises until they do")
             }
             Self::Asking { age } => {
                 write!(f, "no news from the meters for {age}: lowered a little to see whether they answer")

@@ -342,6 +342,6 @@ fn reasons_tell_the_time_that_is_left() {
     bench.secs(1);
     assert_eq!(
         text(&bench),
-        "no live value of some sources, the last sample is 20 s old: nothing rises until they are back"
+        "some sources give nothing live, the last sample is 20 s old: nothing rises until they do"
     );
 }
