@@ -25,6 +25,8 @@ mod asleep;
 mod cause;
 mod connect;
 mod contact;
+mod doubt;
+mod flow;
 mod found_locked;
 mod interface;
 mod kept;
@@ -33,6 +35,7 @@ mod notice;
 mod phases;
 mod poll;
 mod pulse;
+mod released;
 mod reliability;
 mod setpoint;
 #[cfg(test)]
@@ -50,6 +53,7 @@ use crate::config::{ChargerSetup, PhaseSwitch};
 use connect::Step;
 pub(crate) use contact::ANSWER_WITHIN;
 use contact::Contact;
+use doubt::InVain;
 use found_locked::FoundLocked;
 pub use interface::{Event, Input, Why};
 use kept::Kept;
@@ -60,7 +64,7 @@ use poll::Measured;
 use pulse::Pulse;
 use reliability::Reliability;
 use setpoint::Ending;
-pub use trouble::Trouble;
+pub use trouble::{Doubt, Trouble};
 
 /// Before the first order the box is spoken to only for so long: traffic feeds its watchdog.
 const GRACE: Millis = Millis::from_secs(60);
@@ -169,6 +173,7 @@ pub struct Driver {
     pulse: Pulse,
     found_locked: FoundLocked,
     alone: LeftAlone,
+    in_vain: Option<InVain>,
     reliability: Reliability,
     phases: Phases,
     /// What switches the phases, if the box does not.
@@ -230,6 +235,7 @@ impl Driver {
             pulse: Pulse::Idle,
             found_locked: FoundLocked::new(),
             alone: LeftAlone::new(now),
+            in_vain: None,
             reliability: Reliability::new(),
             phases,
             contact,

@@ -44,6 +44,8 @@ pub(crate) struct FakeBox {
     pub(crate) unreadable: Vec<u16>,
     /// Answers exception 2 to writing these, and lets them be read.
     pub(crate) read_only: Vec<u16>,
+    /// Answers writes of these registers with these exceptions.
+    pub(crate) declines_writes: Vec<(u16, u8)>,
     /// Answers requests that touch these registers with these exceptions.
     pub(crate) declines: Vec<(u16, u8)>,
     /// Does not answer requests that touch these, and does not carry them out.
@@ -58,6 +60,14 @@ pub(crate) struct FakeBox {
     pub(crate) every: Option<usize>,
     /// So long after each write its setpoint is the maximum again.
     pub(crate) reverts: Option<Millis>,
+    /// Answers this exception to reading input registers, but for each request of that number (none for 1).
+    pub(crate) input_declined: Option<(u8, usize)>,
+    /// It keeps what is written and lets it be read, and goes on at this setpoint.
+    pub(crate) ignores: Option<u16>,
+    /// A car takes what the wallbox allows, and so much later that is measured.
+    pub(crate) lag: Option<Millis>,
+    /// What it allowed, from when on.
+    allowed: Vec<(Tick, u16)>,
     /// Its setpoint was last written then.
     set_at: Tick,
     /// Requests so far.
@@ -104,6 +114,7 @@ impl FakeBox {
             missing: vec![],
             unreadable: vec![],
             read_only: vec![],
+            declines_writes: vec![],
             declines: vec![],
             deaf: vec![],
             locks: false,
@@ -111,6 +122,10 @@ impl FakeBox {
             garbled: false,
             every: None,
             reverts: None,
+            input_declined: None,
+            ignores: None,
+            lag: None,
+            allowed: vec![(Tick(0), 0)],
             set_at: Tick(0),
             turn: 0,
             writes: vec![],
@@ -197,7 +212,26 @@ impl FakeBox {
     pub(crate) fn offers(&self, now: Tick) -> u16 {
         let limit = u64::from(self.holding[&257]);
         let expired = limit > 0 && now.since(self.fed) > Millis(limit);
-        if expired { self.holding[&262] } else { self.setpoint(now).unwrap_or_default() }
+        if expired { self.holding[&262] } else { self.ignores.or(self.setpoint(now)).unwrap_or_default() }
+    }
+
+    fn declines_inputs(&self) -> Option<u8> {
+        let (code, every) = self.input_declined?;
+        (every == 1 || !self.turn.is_multiple_of(every)).then_some(code)
+    }
+
+    /// What it allows from then on.
+    fn note_allowed(&mut self, at: Tick, allowed: u16) {
+        if self.allowed.last().is_none_or(|(_, before)| *before != allowed) {
+            self.allowed.push((at, allowed));
+        }
+    }
+
+    fn measure(&mut self, now: Tick) {
+        let Some(lag) = self.lag else { return };
+        let felt = Tick(now.0.saturating_sub(lag.0));
+        let amps = self.allowed.iter().rev().find(|(at, _)| *at <= felt).map_or(0, |(_, allowed)| *allowed);
+        self.input.extend((6..9).map(|address| (address, amps)));
     }
 
     fn setpoint(&self, now: Tick) -> Option<u16> {
@@ -228,7 +262,15 @@ impl FakeBox {
 
     /// Whatever is asked, and whatever becomes of it, feeds the watchdog.
     fn hear(&mut self, request: Request, now: Tick) {
+        let fallen = self.fed + Millis(u64::from(self.holding.get(&257).copied().unwrap_or_default()) + 1);
+        if self.holding.contains_key(&261) {
+            self.note_allowed(fallen.min(now), self.offers(now));
+        }
         self.fed = now;
+        if self.holding.contains_key(&261) {
+            self.note_allowed(now, self.offers(now));
+            self.measure(now);
+        }
         self.requests.push((now, request.op));
         self.pass(now);
     }
@@ -246,6 +288,9 @@ impl FakeBox {
             return Outcome::Exception(*code);
         }
         match request.op {
+            Operation::ReadInput { .. } if self.declines_inputs().is_some() => {
+                Outcome::Exception(self.declines_inputs().unwrap_or_default())
+            }
             Operation::ReadInput { addr, count } => {
                 let mut input = self.input.clone();
                 if self.locks && self.holding.get(&259) == Some(&0) {
@@ -262,6 +307,9 @@ impl FakeBox {
             }
             Operation::WriteSingle { addr, value } => {
                 self.writes.push((now, addr, value));
+                if let Some((_, code)) = self.declines_writes.iter().find(|(register, _)| *register == addr) {
+                    return Outcome::Exception(*code);
+                }
                 let declined = self.missing.contains(&addr) || self.read_only.contains(&addr);
                 if declined || !self.holding.contains_key(&addr) {
                     return Outcome::Exception(2);

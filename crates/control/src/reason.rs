@@ -316,7 +316,7 @@ const fn fault_text(fault: Fault) -> &'static str {
         Fault::Locked => "the charger is locked: by its key switch, or by a remote lock (the log names the register)",
         Fault::Error => "the charger reports an error",
         Fault::Refused => "the charger does not keep what is written to it",
-        Fault::Unusable => "the wallbox answers, but cannot be controlled or measured: the log names the register",
+        Fault::Unusable => "the wallbox answers, but cannot be controlled or measured: the log says what is wrong",
         Fault::Phases => "it is not known how many phases are connected",
     }
 }

@@ -30,6 +30,9 @@ impl Driver {
             self.note_life(outcome);
         }
         let unanswered = matches!(outcome, Outcome::Failed(_));
+        if unanswered || matches!(outcome, Outcome::Exception(_)) {
+            self.note_in_vain(job, Cause::of(outcome));
+        }
         if job == Job::Write(Which::Setpoint, self.profile.set_current.off) && !unanswered {
             self.told_off();
         }
@@ -207,6 +210,9 @@ impl Driver {
     /// A job has come to nothing and is to be tried again.
     pub(super) fn failed(&mut self, job: Job, cause: Cause, now: Tick) {
         let first = self.failures == 0;
+        if cause == Cause::Nonsense {
+            self.note_in_vain(job, cause);
+        }
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now + RETRY;
         let unmeasured = job == Job::Measure && self.reliability.polled(true);
@@ -276,6 +282,9 @@ impl Driver {
         self.stage = Stage::Connecting(Step::Layout);
         self.forget_all(now);
         let useless = !matches!(cause, Cause::Failure(_));
+        if self.back_to_silence(job, useless, now) {
+            return;
+        }
         let changed = std::mem::replace(&mut self.alone.useless, useless) != useless;
         if self.link != link {
             self.link = link;

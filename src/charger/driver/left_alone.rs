@@ -18,9 +18,11 @@
 //!
 //! Requests to other units are not for this wallbox and do not feed its watchdog (Heidelberg: "any valid traffic to that box").
 
-use control::{ChargerReport, Fault, Link, Milliamps, Millis, Tick};
+use control::{Link, Milliamps, Millis, Tick};
 
 use super::connect::Step;
+use super::flow::{Flow, SETTLED};
+use super::released::LEAD;
 use super::{Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Stage, Trouble, Which};
 use crate::charger::codec::Outcome;
 use crate::charger::profile::Layout;
@@ -31,10 +33,6 @@ const PROOF_MIN: Millis = Millis::from_secs(10);
 const FRESH: Millis = Millis(2 * READBACK_EVERY.0);
 /// By how much the silence before a try is longer than the wallbox's watchdog: its clock and ours, and a request on its way.
 const MARGIN: Millis = Millis::from_secs(5);
-/// The wallbox has fallen to its fail-safe current this long after its watchdog time.
-const FALLEN: Millis = Millis::from_secs(3);
-/// This long before a try the wallbox no longer counts as fallen back, so that others can be lowered first.
-const LEAD: Millis = Millis::from_secs(5);
 /// A pause is half of the time for which the wallbox could not be controlled, and at most this: each try may let it charge again.
 const PAUSE_MAX: Millis = Millis::from_secs(300);
 /// A setpoint that rises by itself twice within this time is not kept. A power cut can raise it once; it is longer than the longest pause, so
@@ -64,6 +62,8 @@ enum Try {
     /// Only of a wallbox that was never met: an old one has no setpoint.
     Layout,
     Proof,
+    /// Only where a setpoint of 0 was not heeded, and after a pause: it must be seen at rest.
+    Rest,
 }
 
 /// What is known of a wallbox that may have to be left alone.
@@ -76,23 +76,27 @@ pub(super) struct LeftAlone {
     /// Its setpoint was last read, if ever.
     read_at: Option<Tick>,
     /// It may last have heard us.
-    spoken_at: Option<Tick>,
+    pub(super) spoken_at: Option<Tick>,
     /// It could not be controlled since.
     since: Option<Tick>,
-    said: bool,
+    pub(super) said: bool,
     /// Its setpoint last rose by itself, above what was wanted.
     pub(super) rose_at: Option<Tick>,
     /// What is read of its setpoint proves nothing before the wallbox was left in silence.
     distrusted: bool,
+    /// What its measurements say of a setpoint of 0.
+    pub(super) flow: Flow,
     /// It could be told a current once: whatever it says of its layout now, it is no wallbox that can only be watched.
     controllable: bool,
     /// Its last answer, if it gives any, did not help.
     pub(super) useless: bool,
+    /// Anything was answered since the present try began.
+    answered: bool,
     /// Raw values as last read, also before the link was lost.
     watchdog: Option<u16>,
     fail_safe: Option<u16>,
     /// As last reported.
-    released: bool,
+    pub(super) released: bool,
 }
 
 impl LeftAlone {
@@ -106,8 +110,10 @@ impl LeftAlone {
             said: false,
             rose_at: None,
             distrusted: false,
+            flow: Flow::new(),
             controllable: false,
             useless: false,
+            answered: false,
             watchdog: None,
             fail_safe: None,
             released: false,
@@ -120,6 +126,14 @@ impl LeftAlone {
 
     pub(super) const fn is_trying(&self) -> bool {
         matches!(self.state, State::Trying(_))
+    }
+
+    /// How long it is left in silence at least.
+    pub(super) const fn silent_until(&self) -> Option<Tick> {
+        match self.state {
+            State::Silent { until } => Some(until),
+            State::Near | State::Trying(_) => None,
+        }
     }
 
     /// A kept register was read.
@@ -145,6 +159,11 @@ impl LeftAlone {
         self.state = State::Near;
     }
 
+    /// Whether a reading of its setpoint was worth nothing lately.
+    fn on_trial(&self, now: Tick) -> bool {
+        self.rose_lately(now) || self.flow.lately(now)
+    }
+
     /// Whether its setpoint has risen by itself lately.
     fn rose_lately(&self, now: Tick) -> bool {
         self.rose_at.is_some_and(|at| now.since(at) < RISES_WITHIN)
@@ -161,13 +180,15 @@ impl Driver {
             Try::FailSafe => Job::Write(Which::FailSafe, self.wanted(Which::FailSafe)),
             Try::Layout => Job::Connect(Step::Layout),
             Try::Proof => Job::Read(Which::Setpoint),
+            Try::Rest => Job::Measure,
         })
     }
 
     /// The raw setpoint for a wallbox of which it is not known what it has: the least of what is ordered, the safe current, and 0 where
-    /// there must be none.
+    /// there must be none, or its heeding is to be seen.
     pub(super) fn certainly_not_too_high(&self) -> u16 {
-        let none = self.refused_until.is_some() || !self.phases.known_where_wanted();
+        let unheeded = self.alone.flow.unheeded().is_some();
+        let none = unheeded || self.refused_until.is_some() || !self.phases.known_where_wanted();
         let ordered = self.order.and_then(|order| order.setpoint).filter(|_| !none).unwrap_or(Milliamps::ZERO);
         self.profile.encode_current(ordered.min(self.safe_current), self.box_max)
     }
@@ -200,7 +221,7 @@ impl Driver {
 
     /// It can be controlled again, once nothing speaks against it any more.
     fn take_back(&mut self, now: Tick) {
-        if self.stage != Stage::Running || self.alone.rose_lately(now) {
+        if self.stage != Stage::Running || self.alone.on_trial(now) {
             return;
         }
         let since = self.alone.since.take();
@@ -219,14 +240,19 @@ impl Driver {
     /// Whether nothing lower is wanted than what the wallbox is known to have.
     fn proven(&self, now: Tick) -> bool {
         let bound = self.order.is_some() && self.ending.is_none() && !self.only_watched();
+        !bound || (self.reads_low(now) && self.alone.flow.unheeded().is_none())
+    }
+
+    /// Whether its setpoint is read as no more than what is wanted, as far as a reading is worth anything.
+    fn reads_low(&self, now: Tick) -> bool {
         let fresh = self.lapsed || self.alone.read_at.is_some_and(|at| now.since(at) <= FRESH);
         let low = self.setpoint.known().is_some_and(|known| self.target().is_none_or(|wanted| known <= wanted));
-        !bound || (fresh && low && !self.alone.distrusted)
+        fresh && low && !self.alone.distrusted
     }
 
     /// How long its watchdog may take at most. A power cut may have brought the default back, and a write that was not read back either
     /// value.
-    fn watchdog_at_most(&self) -> Millis {
+    pub(super) fn watchdog_at_most(&self) -> Millis {
         let longest = match self.alone.watchdog {
             None | Some(0) => u16::MAX,
             Some(read) => read.max(self.watchdog_ms).max(self.profile.watchdog.default),
@@ -234,7 +260,7 @@ impl Driver {
         Millis(u64::from(longest))
     }
 
-    fn silence(&self) -> Millis {
+    pub(super) fn silence(&self) -> Millis {
         Millis(self.watchdog_at_most().0 + MARGIN.0)
     }
 
@@ -255,7 +281,7 @@ impl Driver {
     }
 
     /// Whether it falls back by itself, as far as that was ever read.
-    fn falls_back(&self) -> bool {
+    pub(super) fn falls_back(&self) -> bool {
         self.alone.watchdog == Some(self.watchdog_ms) && self.alone.fail_safe == Some(self.wanted(Which::FailSafe))
     }
 
@@ -266,11 +292,7 @@ impl Driver {
             State::Trying(_) => None,
         };
         let fallen = self.fallen_at();
-        let lead = if let State::Silent { until } = self.alone.state {
-            Some(Tick(until.0.saturating_sub(LEAD.0)))
-        } else {
-            None
-        };
+        let lead = self.alone.silent_until().map(|until| Tick(until.0.saturating_sub(LEAD.0)));
         [next, fallen, lead].into_iter().flatten().filter(|at| *at > now).min()
     }
 
@@ -278,6 +300,7 @@ impl Driver {
     pub(super) fn pass_alone(&mut self, now: Tick) {
         if self.proven(now) {
             self.alone.proven_at = now;
+            self.in_vain = None;
         }
         match self.alone.state {
             State::Near => {
@@ -289,7 +312,7 @@ impl Driver {
             }
             State::Silent { until } if now >= until && self.line_up && !self.lapsed => {
                 self.alone.state = State::Trying(Try::Setpoint);
-                self.alone.useless = false;
+                self.alone.answered = false;
                 self.alone.distrusted = false;
                 self.retry_at = now;
             }
@@ -311,16 +334,19 @@ impl Driver {
             return false;
         }
         let idle = self.settings_job().is_none() && !self.pulse.wants_unlock(now, self.lapsed);
-        let refuses = running && (self.setpoint.gave_up() || self.alone.distrusted) && idle;
+        let worthless = self.alone.distrusted || self.alone.flow.unheeded().is_some();
+        let refuses = running && (self.setpoint.gave_up() || worthless) && idle;
         refuses || now.since(self.alone.proven_at) >= self.proof_within()
     }
 
     /// Tells it a low current without waiting for proof, and is silent from then on.
     fn leave(&mut self, now: Tick) {
-        let again = self.alone.since.is_some() || self.alone.rose_lately(now);
+        let again = self.alone.since.is_some() || self.alone.on_trial(now);
         self.alone.state = State::Trying(Try::Setpoint);
         self.alone.since.get_or_insert(now);
-        self.alone.useless |= self.stage == Stage::Running;
+        self.alone.answered = self.stage == Stage::Running;
+        self.alone.useless |= self.alone.answered;
+        let doubt = self.doubt(self.alone.distrusted);
         self.stage = Stage::Connecting(Step::Layout);
         self.failures = 0;
         self.retry_at = now;
@@ -329,7 +355,7 @@ impl Driver {
         // Whether one that has not been heard sleeps shows in the try.
         if self.link == Link::Online || !self.may_sleep() {
             self.link = Link::Offline;
-            self.say_left_alone();
+            self.say_left_alone(doubt);
         }
         // A reading has been trusted before, and what followed was no better: silence comes first.
         self.alone.distrusted |= again;
@@ -337,23 +363,10 @@ impl Driver {
         self.say(Event::Report(report));
     }
 
-    fn say_left_alone(&mut self) {
-        if std::mem::replace(&mut self.alone.said, true) {
-            return;
-        }
-        self.notice(Notice::Trouble(Trouble::LeftAlone {
-            rises: self.alone.distrusted.then_some(self.profile.set_current.register.address),
-            wanted: self.target().map(|raw| self.profile.decode_current(raw)),
-            told: self.profile.decode_current(self.certainly_not_too_high()),
-            silence: self.silence(),
-            falls_to: self.falls_back().then_some(self.safe_current),
-        }));
-    }
-
     /// A request of a try has ended.
     pub(super) fn try_answer(&mut self, job: Job, outcome: &Outcome, now: Tick) {
         let State::Trying(step) = self.alone.state else { return };
-        self.alone.useless |= !matches!(outcome, Outcome::Failed(_));
+        self.alone.answered |= !matches!(outcome, Outcome::Failed(_));
         match (job, outcome) {
             (Job::Write(which, value), Outcome::Written) => self.kept(which).written(value),
             (Job::Write(which, _), _) => self.kept(which).forget(),
@@ -368,23 +381,33 @@ impl Driver {
                     self.setpoint.read(value);
                 }
             }
+            (Job::Measure, Outcome::Registers(words)) => {
+                let currents = self.decode(words).and_then(|measured| measured.currents);
+                self.note_flow(currents, now);
+            }
             (_, _) => {}
         }
-        match self.next_try(step) {
+        match self.next_try(step, now) {
             _ if self.only_watched() => self.come_near(now),
+            Some(Try::Rest) => {
+                self.alone.state = State::Trying(Try::Rest);
+                self.retry_at = now + SETTLED;
+            }
             Some(next) => self.alone.state = State::Trying(next),
             None if self.proven(now) => self.come_near(now),
             None => self.fall_silent(now),
         }
     }
 
-    fn next_try(&self, step: Try) -> Option<Try> {
+    fn next_try(&self, step: Try, now: Tick) -> Option<Try> {
+        let unheeded = self.alone.flow.unheeded().is_some() && self.reads_low(now);
         match step {
             Try::Setpoint if !self.falls_back() => Some(Try::Watchdog),
             Try::Watchdog => Some(Try::FailSafe),
             Try::Setpoint | Try::FailSafe if !self.met => Some(Try::Layout),
             Try::Setpoint | Try::FailSafe | Try::Layout => Some(Try::Proof),
-            Try::Proof => None,
+            Try::Proof if unheeded => Some(Try::Rest),
+            Try::Proof | Try::Rest => None,
         }
     }
 
@@ -404,10 +427,12 @@ impl Driver {
         let lasted = self.alone.since.map_or(Millis(0), |since| now.since(since));
         let grown = if sleeps { Millis(0) } else { Millis(lasted.0 / 2).min(PAUSE_MAX) };
         self.alone.state = State::Silent { until: now + self.silence().max(grown) };
+        self.alone.useless = self.alone.answered;
+        let doubt = self.doubt(false);
         self.setpoint.try_again();
         if !sleeps {
             self.link = Link::Offline;
-            self.say_left_alone();
+            self.say_left_alone(doubt);
         } else if self.line_up && std::mem::replace(&mut self.link, Link::Asleep) != Link::Asleep {
             self.notice(Notice::Asleep);
         }
@@ -415,39 +440,24 @@ impl Driver {
         self.say(Event::Report(report));
     }
 
+    /// It is lost, and true if that was after a try: then the silence goes on, which requests now and then would break. An unlock in vain is
+    /// followed by other requests first.
+    pub(super) fn back_to_silence(&mut self, job: Option<Job>, useless: bool, now: Tick) -> bool {
+        let tried = self.alone.since.is_some() && !self.alone.is_trying();
+        if !tried || !self.line_up || self.ending.is_some() || job.is_none_or(|job| job == Job::Unlock) {
+            return false;
+        }
+        self.alone.answered |= useless;
+        self.lost_at.get_or_insert(now);
+        self.failures = 0;
+        self.fall_silent(now);
+        true
+    }
+
     /// The line was lost in the middle of a try.
     pub(super) fn try_lost(&mut self, now: Tick) {
         if self.alone.is_trying() {
             self.fall_silent(now);
-        }
-    }
-
-    /// From when on it has certainly fallen to its fail-safe current, if nobody speaks to it.
-    fn fallen_at(&self) -> Option<Tick> {
-        let after = Millis(self.watchdog_at_most().0 + FALLEN.0);
-        self.alone.spoken_at.filter(|_| self.falls_back()).map(|at| at + after)
-    }
-
-    /// Tells the controller whether the wallbox has certainly fallen back.
-    pub(super) fn tell_released(&mut self, now: Tick) {
-        let soon = matches!(self.alone.state, State::Silent { until } if self.line_up && now + LEAD >= until);
-        let released = self.fallen_at().is_some_and(|at| now >= at) && !soon;
-        if std::mem::replace(&mut self.alone.released, released) == released {
-            return;
-        }
-        if matches!(self.link, Link::Offline | Link::Asleep) {
-            let report = self.silent_report(now);
-            self.say(Event::Report(report));
-        }
-    }
-
-    /// What the controller is told of a wallbox that is not measured.
-    pub(super) fn silent_report(&self, now: Tick) -> ChargerReport {
-        let useless = self.alone.useless && self.link == Link::Offline;
-        ChargerReport {
-            fault: useless.then_some(Fault::Unusable),
-            released: self.alone.released,
-            ..ChargerReport::silent(self.id, now, self.link)
         }
     }
 

@@ -2,6 +2,7 @@
 
 use control::{ChargerReport, Fault, Link, Milliamps, Tick, Vehicle, Volts, WattHours, Watts};
 
+use super::flow::LOOK_EVERY;
 use super::{Driver, Event, Notice, Sign};
 use crate::charger::codec::Operation;
 use crate::charger::profile::Register;
@@ -45,8 +46,10 @@ impl Driver {
         let open = i64::from(self.profile.lock.unlocked);
         self.found_locked.saw(measured.fault, external.map(|value| value != open), now);
         self.without_car = measured.vehicle == Vehicle::Absent;
+        let currents = measured.currents;
         self.measured = Some(measured);
         self.note_rest(now);
+        self.note_flow(currents, now);
         true
     }
 
@@ -56,6 +59,9 @@ impl Driver {
         let before = self.measured.as_ref().map(|measured| measured.raw_state);
         if !self.take_measurements(words, now) {
             return false;
+        }
+        if self.alone.flow.is_watched() {
+            self.poll_at = now + self.poll_every.min(LOOK_EVERY);
         }
         let after = self.measured.as_ref().map(|measured| measured.raw_state);
         if let (Some(before), Some(after)) = (before, after)
@@ -82,7 +88,7 @@ impl Driver {
         register.value(register.words(start, words)?)
     }
 
-    fn decode(&self, words: &[u16]) -> Option<Measured> {
+    pub(super) fn decode(&self, words: &[u16]) -> Option<Measured> {
         let measure = &self.profile.measure;
         let raw_state = u16::try_from(self.value(&measure.state, words)?).ok()?;
         let state = self.profile.states.get(&raw_state);

@@ -2,7 +2,9 @@
 
 mod asleep;
 mod contact;
+mod doubt;
 mod faults;
+mod flow;
 mod left_alone;
 mod locked;
 mod phases;

@@ -5,6 +5,7 @@ use std::fmt;
 use control::{Milliamps, Millis};
 
 use super::{Level, Subject};
+use crate::charger::codec::Failure;
 
 /// News of a wallbox that does not do what it should. Edges, as all notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +19,8 @@ pub enum Trouble {
     },
     /// No setpoint as low as wanted can be read back, or none that stays: the wallbox is told a low one without proof, and left alone.
     LeftAlone {
-        /// The register of the setpoint, if that rises by itself after it was read back.
-        rises: Option<u16>,
-        /// The setpoint that is wanted; `None` while the one that is found would be kept.
-        wanted: Option<Milliamps>,
+        /// Why.
+        doubt: Doubt,
         /// What it is told.
         told: Milliamps,
         /// The shortest silence before each further try.
@@ -70,6 +69,76 @@ pub enum Trouble {
     },
 }
 
+/// What speaks against a wallbox that is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// Its setpoint rises by itself after it was read back.
+    Rises {
+        /// Register of the setpoint.
+        address: u16,
+    },
+    /// Its setpoint is read back as 0, and current flows all the same.
+    Unheeded {
+        /// Register of the setpoint.
+        address: u16,
+        /// The current that was measured.
+        current: Milliamps,
+    },
+    /// It declines what it cannot be used without.
+    Declined {
+        /// What it was asked to do.
+        asked: String,
+        /// The Modbus exception code.
+        exception: u8,
+    },
+    /// It does not take over a lower setpoint.
+    Keeps {
+        /// Register of the setpoint.
+        address: u16,
+        /// What it holds.
+        found: Milliamps,
+    },
+    /// Its answer makes no sense.
+    Nonsense {
+        /// What it was asked to do.
+        asked: String,
+    },
+    /// There is no usable answer.
+    Silent {
+        /// How the last request ended.
+        failure: Failure,
+    },
+    /// Its setpoint was not read back in time, for no single reason.
+    Unconfirmed {
+        /// Register of the setpoint.
+        address: u16,
+    },
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rises { address } => write!(
+                f,
+                "something else writes its setpoint (register {address}), or the wallbox does not keep it: look for another master on the \
+                 line"
+            ),
+            Self::Unheeded { address, current } => write!(
+                f,
+                "does not heed its setpoint: 0 A is read back (register {address}), and {current} goes on flowing. Switch the wallbox off and \
+                 on at its breaker; if that does not help, leave it off and have it repaired"
+            ),
+            Self::Declined { asked, exception } => write!(f, "declines to {asked} (Modbus exception {exception})"),
+            Self::Keeps { address, found } => {
+                write!(f, "does not take a lower setpoint: register {address} stays at {found}")
+            }
+            Self::Nonsense { asked } => write!(f, "its answer to \"{asked}\" makes no sense"),
+            Self::Silent { failure } => write!(f, "does not answer: {failure}"),
+            Self::Unconfirmed { address } => write!(f, "its setpoint (register {address}) was not read back in time"),
+        }
+    }
+}
+
 impl Trouble {
     /// What it is about.
     pub const fn subject(&self) -> Subject {
@@ -104,16 +173,8 @@ impl fmt::Display for Trouble {
                 }
                 f.write_str(": check `profile` and `unit`, and read it with `surplusd probe`")
             }
-            Self::LeftAlone { rises, wanted, told, silence, falls_to } => {
-                match (rises, wanted) {
-                    (Some(address), _) => write!(
-                        f,
-                        "something else writes its setpoint (register {address}), or the wallbox does not keep it: look for another master \
-                         on the line"
-                    )?,
-                    (None, Some(wanted)) => write!(f, "does not confirm a setpoint of {wanted} or less")?,
-                    (None, None) => f.write_str("does not let its setpoint be read back")?,
-                }
+            Self::LeftAlone { doubt, told, silence, falls_to } => {
+                doubt.fmt(f)?;
                 write!(
                     f,
                     ". It is told {told} all the same, and then left in silence for at least {silence} before each further try, so that its \

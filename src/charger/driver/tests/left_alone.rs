@@ -27,9 +27,11 @@ enum Ill {
     Unmeasured,
     /// Something else writes its setpoint, or it forgets it, so many milliseconds after it was told.
     Reverts(u64),
+    /// What is written is read back, and it goes on at 16 A all the same.
+    Unheeding,
 }
 
-const ILLS: [Ill; 20] = [
+const ILLS: [Ill; 21] = [
     Ill::Mute,
     Ill::Deaf,
     Ill::Garbled,
@@ -50,6 +52,7 @@ const ILLS: [Ill; 20] = [
     Ill::Reverts(5_000),
     Ill::Reverts(9_000),
     Ill::Reverts(100_000),
+    Ill::Unheeding,
 ];
 
 impl Ill {
@@ -67,6 +70,7 @@ impl Ill {
             Self::SettingsNotKept => fake.stubborn.extend([257, 262]),
             Self::SettingsMissing => fake.missing.extend([257, 262]),
             Self::Reverts(after) => fake.reverts = Some(Millis(after)),
+            Self::Unheeding => fake.ignores = Some(160),
             Self::Unmeasured => fake.missing.extend(5..=18),
         }
     }
@@ -74,7 +78,7 @@ impl Ill {
 
 fn heal(fake: &mut FakeBox) {
     (fake.mute, fake.silent, fake.garbled, fake.every, fake.exception) = (false, false, false, None, None);
-    fake.reverts = None;
+    (fake.reverts, fake.ignores) = (None, None);
     for registers in [&mut fake.stubborn, &mut fake.read_only, &mut fake.unreadable, &mut fake.missing] {
         registers.clear();
     }
@@ -120,6 +124,7 @@ impl Watch {
 fn whatever_goes_wrong_the_wallbox_is_off_within_the_bound_and_stays_so() {
     for ill in ILLS {
         let mut rig = Rig::charging_at(0x108, 16);
+        rig.fake.lag = Some(Millis(3_000));
         ill.befall(&mut rig.fake);
         rig.run(Millis(20_000));
         rig.amps(0);
@@ -127,7 +132,7 @@ fn whatever_goes_wrong_the_wallbox_is_off_within_the_bound_and_stays_so() {
         watch.run(&mut rig, Millis::from_secs(3_600), 0);
         assert!(watch.longest <= BOUND, "{ill:?}: {:?} at more than wanted", watch.longest);
         // A wallbox that does not keep what it is told comes back at each try until its watchdog acts again.
-        assert!(watch.all <= Millis::from_secs(600), "{ill:?}: {:?} of an hour at more than wanted", watch.all);
+        assert!(watch.all <= Millis::from_secs(700), "{ill:?}: {:?} of an hour at more than wanted", watch.all);
         // And once all is well it is taken back.
         heal(&mut rig.fake);
         rig.amps(10);
@@ -404,13 +409,20 @@ fn story() -> impl Strategy<Value = Vec<(Move, u64)>> {
     prop::collection::vec((one, 0..90_000_u64), 1..25)
 }
 
+/// More than was ordered, but not at 0, is the controller's to see, which then orders 0.
+fn tolerated(rig: &Rig) -> bool {
+    let ordered = rig.order.and_then(|order| order.setpoint);
+    rig.fake.ignores.is_some() && ordered.is_some_and(|setpoint| setpoint > Milliamps::ZERO)
+}
+
 /// Plays a history; from its first order on, by how much longer than documented the wallbox allowed more than was wanted without a break.
-fn play(layout: u16, found_at: u16, watchdog: u64, safe: u32, story: &[(Move, u64)]) -> Millis {
+fn play(layout: u16, found_at: u16, watchdog: u64, safe: u32, lag: u64, story: &[(Move, u64)]) -> Millis {
     let setup = ChargerSetup { watchdog: Millis(watchdog), safe_current: Milliamps(safe), ..setup() };
     let mut rig = Rig::with(layout, &setup);
     let safe = u16::try_from(safe / 100).unwrap();
     rig.fake.state(7);
     rig.fake.holding.insert(261, found_at);
+    rig.fake.lag = Some(Millis(lag));
     let mut watch = Watch::new();
     let mut wanted = safe;
     for (step, span) in story {
@@ -430,12 +442,14 @@ fn play(layout: u16, found_at: u16, watchdog: u64, safe: u32, story: &[(Move, u6
             Move::Line(up) => rig.tell(if up { Input::LineUp } else { Input::LineDown }),
             Move::Wake => rig.tell(Input::Wake),
         }
+        let wanted = if tolerated(&rig) { 160 } else { wanted };
         if rig.driver.order.is_some() {
             watch.run(&mut rig, Millis(*span), wanted);
         } else {
             rig.run(Millis(*span));
         }
     }
+    let wanted = if tolerated(&rig) { 160 } else { wanted };
     if rig.driver.order.is_some() {
         watch.run(&mut rig, Millis(200_000), wanted);
     }
@@ -452,9 +466,13 @@ proptest! {
         found_at in prop_oneof![Just(0_u16), Just(160)],
         watchdog in prop_oneof![3 => Just(30_000_u64), 1 => Just(4_000), 1 => Just(60_000)],
         safe in prop_oneof![3 => Just(0_u32), 1 => Just(6_000)],
+        lag in prop_oneof![Just(0_u64), Just(3_000), Just(9_000)],
         story in story(),
     ) {
-        let beyond = play(layout, found_at, watchdog, safe, &story);
-        prop_assert!(beyond == Millis(0), "{beyond:?}: play({layout:#x}, {found_at}, {watchdog}, {safe}, &{story:?})");
+        let beyond = play(layout, found_at, watchdog, safe, lag, &story);
+        prop_assert!(
+            beyond == Millis(0),
+            "{beyond:?}: play({layout:#x}, {found_at}, {watchdog}, {safe}, {lag}, &{story:?})"
+        );
     }
 }

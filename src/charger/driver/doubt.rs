@@ -1,0 +1,78 @@
+//! Why a wallbox is left alone: of all that speaks against it, what tells most.
+
+use super::cause::Cause;
+use super::connect::Step;
+use super::{Doubt, Driver, Job, Notice, Trouble, Which};
+
+/// The last request in vain that matters, since its setpoint was last proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InVain {
+    asked: String,
+    cause: Cause,
+    /// It was about the setpoint.
+    setpoint: bool,
+}
+
+impl InVain {
+    /// Whether it says more than any other could.
+    const fn tells_most(&self) -> bool {
+        self.setpoint && matches!(self.cause, Cause::Declined(_))
+    }
+}
+
+impl Driver {
+    /// A request has come to nothing.
+    pub(super) fn note_in_vain(&mut self, job: Job, cause: Cause) {
+        let setpoint = match job {
+            Job::Connect(Step::Setpoint) | Job::Read(Which::Setpoint) | Job::Write(Which::Setpoint, _) => true,
+            Job::Connect(Step::Standby | Step::Phases | Step::Serial)
+            | Job::WriteStandby(..)
+            | Job::Phases(_)
+            | Job::Lock
+            | Job::Unlock
+            | Job::ReadLock
+            | Job::FreeLock => return,
+            Job::Connect(_) | Job::Measure | Job::Read(_) | Job::Write(..) => false,
+        };
+        let new = InVain { asked: self.operation(job).to_string(), cause, setpoint };
+        if new.tells_most() || !self.in_vain.as_ref().is_some_and(InVain::tells_most) {
+            self.in_vain = Some(new);
+        }
+    }
+
+    /// What speaks against it; `rises`: its setpoint rises by itself again and again.
+    pub(super) fn doubt(&self, rises: bool) -> Doubt {
+        let address = self.profile.set_current.register.address;
+        let wanted = self.target();
+        let high = self.setpoint.known().filter(|known| wanted.is_some_and(|wanted| *known > wanted));
+        let told = self.in_vain.as_ref().filter(|one| high.is_none() || one.tells_most());
+        if rises {
+            return Doubt::Rises { address };
+        }
+        if let Some(current) = self.alone.flow.unheeded() {
+            return Doubt::Unheeded { address, current };
+        }
+        match (told, high) {
+            (Some(InVain { asked, cause: Cause::Declined(exception), .. }), _) => {
+                Doubt::Declined { asked: asked.clone(), exception: *exception }
+            }
+            (Some(InVain { asked, cause: Cause::Nonsense, .. }), _) => Doubt::Nonsense { asked: asked.clone() },
+            (Some(InVain { cause: Cause::Failure(failure), .. }), _) => Doubt::Silent { failure: *failure },
+            (None, Some(found)) => Doubt::Keeps { address, found: self.profile.decode_current(found) },
+            (None, None) => Doubt::Unconfirmed { address },
+        }
+    }
+
+    /// Says once, and why, that it is left alone.
+    pub(super) fn say_left_alone(&mut self, doubt: Doubt) {
+        if std::mem::replace(&mut self.alone.said, true) {
+            return;
+        }
+        self.notice(Notice::Trouble(Trouble::LeftAlone {
+            doubt,
+            told: self.profile.decode_current(self.certainly_not_too_high()),
+            silence: self.silence(),
+            falls_to: self.falls_back().then_some(self.safe_current),
+        }));
+    }
+}
