@@ -186,16 +186,13 @@ impl Asking {
     /// Asks, again where there is no right answer.
     async fn ask(&mut self, line: &mut OneShot, op: Operation) -> Result<Outcome, OpenError> {
         let request = Request { unit: self.unit, op };
+        let mut outcome = self.once(line, request).await?;
         for _ in 1..self.tries() {
-            match self.once(line, request).await? {
-                Outcome::Failed(_) => {}
-                outcome => {
-                    self.vain = 0;
-                    return Ok(outcome);
-                }
+            if !matches!(outcome, Outcome::Failed(_)) {
+                break;
             }
+            outcome = self.once(line, request).await?;
         }
-        let outcome = self.once(line, request).await?;
         self.vain = if matches!(outcome, Outcome::Failed(_)) { self.vain.saturating_add(1) } else { 0 };
         Ok(outcome)
     }
@@ -295,6 +292,9 @@ fn thousandths(value: i64) -> String {
     format!("{sign}{}.{}", value / 1_000, value % 1_000 / 100)
 }
 
+/// What follows from a register without which nothing is safe. It may be read the next time.
+const UNREAD: &str = "could not be read: surplusd does not let it charge as long as that is so.";
+
 /// The box in plain words.
 fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String) {
     let value = |register: &Register| register.value(values.get(&register.name)?);
@@ -310,30 +310,24 @@ fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String
     }
     match value(&profile.set_current.register) {
         Some(current) => say(format!("It can be controlled; it may draw {} A now.", thousandths(current))),
-        None => {
-            say("Its register for the current could not be read: it cannot be controlled safely as long as that is so."
-                .to_owned())
-        }
+        None => say(format!("Its register for the current {UNREAD}")),
     }
     match value(&profile.watchdog.register) {
         Some(0) => say("Its watchdog is switched off; surplusd will set it.".to_owned()),
         Some(limit) => say(format!("Its watchdog acts after {} s without any request.", thousandths(limit))),
-        None => {
-            say("Its watchdog could not be read: surplusd does not let it charge as long as that is so.".to_owned())
-        }
+        None => say(format!("Its watchdog {UNREAD}")),
     }
     match value(&profile.fail_safe.register) {
         Some(0) => say("It then stops charging and locks (state F).".to_owned()),
         Some(current) => say(format!("It then goes on charging with {} A.", thousandths(current))),
-        None => say("Its fail-safe current could not be read: surplusd does not let it charge as long as that is so."
-            .to_owned()),
+        None => say(format!("Its fail-safe current {UNREAD}")),
     }
     if let Some(switch) = profile.phase_switch.as_ref().filter(|switch| switch.state.since <= layout) {
         let raw = values.get(&switch.state.name).and_then(|words| words.first());
         match raw.map(|raw| switch.decode(*raw)) {
             Some(Some(phases)) => say(format!("It can change between one and three phases; {phases} connected now.")),
             Some(None) => say("It can change between one and three phases, but says neither number now.".to_owned()),
-            None => say("It has no switch between one and three phases.".to_owned()),
+            None => say("It has no switch between one and three phases, or that could not be read.".to_owned()),
         }
     }
     if layout < profile.settings_kept_since {
@@ -406,7 +400,7 @@ mod tests {
         for (state, says) in [
             (Some(3), "It can change between one and three phases; 3 connected now."),
             (Some(0), "says neither number now"),
-            (None, "It has no switch"),
+            (None, "It has no switch between one and three phases, or that could not be read."),
         ] {
             let mut text = String::new();
             let values = state.map(|word| ("phase-switch-state".to_owned(), vec![word])).into_iter().collect();
