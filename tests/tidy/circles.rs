@@ -164,7 +164,8 @@ fn circles<'a>(below: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> Vec<Vec<&'
     let mut circles: Vec<Vec<&Module>> = Vec::new();
     for (module, reach) in &reached {
         if reach.contains(module) && !circles.iter().any(|circle| circle.contains(module)) {
-            circles.push(reach.iter().copied().filter(|other| reached[other].contains(module)).collect());
+            let leads_back = |other: &&Module| reached.get(other).is_some_and(|from_there| from_there.contains(module));
+            circles.push(reach.iter().copied().filter(leads_back).collect());
         }
     }
     circles
