@@ -84,7 +84,7 @@ fn a_setpoint_that_is_not_proven_is_not_said_to_be_in_force() {
         (Reason::Offline, "the charger does not answer"),
         (
             Reason::Fault(Fault::Unusable),
-            "the wallbox answers, but cannot be controlled or measured: the log names the register",
+            "the wallbox answers, but cannot be controlled or measured: the log says what is wrong",
         ),
         (Reason::Fault(Fault::Refused), "the charger does not keep what is written to it"),
     ] {
