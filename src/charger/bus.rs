@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use control::{ChargerId, ChargerReport, Millis, Order, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Driver, Event, Input, Level, Notice};
+use super::driver::{Driver, Event, Input, Level, Memory, Notice};
 use super::line::{Done, Line, LineEvent, LineNotice};
 use super::log::{Entry, Log};
 use super::profile::{LinkDefaults, Profile};
@@ -88,9 +88,22 @@ pub enum BusEnd {
 #[derive(Debug)]
 pub struct Bus {
     wishes: watch::Sender<Wishes>,
-    over: oneshot::Receiver<()>,
+    over: oneshot::Receiver<Memories>,
     thread: Option<JoinHandle<()>>,
     end: Option<BusEnd>,
+    memories: Memories,
+}
+
+/// What must be remembered of the chargers of a line that has ended.
+pub type Memories = BTreeMap<ChargerId, Memory>;
+
+/// What is known of a charger from before its line is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// It may have been left locked by an interrupted wake-up.
+    pub unlock_first: bool,
+    /// What its driver on an earlier line has left.
+    pub memory: Option<Memory>,
 }
 
 /// All commands, merged: at most one order per charger, so it cannot grow.
@@ -122,13 +135,19 @@ impl Bus {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        // The sender is dropped when the thread's work ends, in whatever way; nothing is ever sent.
-        let _ = (&mut self.over).await;
+        // The sender is used when the thread's work ends, or dropped by a panic.
+        self.memories = (&mut self.over).await.unwrap_or_default();
         let end = match self.thread.take().map(JoinHandle::join) {
             Some(Err(panic)) => BusEnd::Panicked(message(&*panic)),
             Some(Ok(())) | None => BusEnd::Orderly,
         };
         self.end.insert(end).clone()
+    }
+
+    /// What must be remembered of its chargers, if it is known to have ended ([`Bus::ended`]).
+    pub fn memories(&mut self) -> Option<Memories> {
+        self.end.as_ref()?;
+        Some(std::mem::take(&mut self.memories))
     }
 }
 
@@ -137,8 +156,7 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-/// Starts the thread of a line. Each charger comes with its setup, its profile, and whether it may have been left locked by an
-/// interrupted wake-up.
+/// Starts the thread of a line. Each charger comes with its setup, its profile, and what is known from before.
 ///
 /// `events` is bounded: while it is full the line waits, its orders lapse, and the boxes fail safe. The receiver must go on
 /// receiving until [`BusEvent::Ended`]. `relays` is the way to Pico relays, for lines that go through one.
@@ -146,7 +164,7 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 /// Fails if the chargers' profiles want different settings of one line, if there are none, or if there is no thread to be had.
 pub fn spawn(
     link: LinkConfig,
-    chargers: BTreeMap<ChargerId, (ChargerSetup, Arc<Profile>, bool)>,
+    chargers: BTreeMap<ChargerId, (ChargerSetup, Arc<Profile>, Before)>,
     clock: Clock,
     events: mpsc::Sender<BusEvent>,
     relays: Option<mpsc::Sender<Ask>>,
@@ -160,7 +178,7 @@ pub fn spawn(
     let first_read = chargers.values().next().map(|(_, profile, _)| profile.layout.read());
     let first_read = first_read.ok_or_else(|| invalid("a line needs a charger"))?;
     let setpoint =
-        |(setup, profile, _): &(ChargerSetup, Arc<Profile>, bool)| (setup.unit, profile.set_current.register.address);
+        |(setup, profile, _): &(ChargerSetup, Arc<Profile>, Before)| (setup.unit, profile.set_current.register.address);
     let setpoints = chargers.values().map(setpoint).collect();
     let reply = chargers.values().find_map(|(setup, ..)| setup.reply);
     let link_defaults = LinkDefaults { reply: reply.unwrap_or(link_defaults.reply), ..link_defaults };
@@ -169,16 +187,19 @@ pub fn spawn(
     let contacts = Contacts::new(setups, relays.clone(), clock);
     let mut names = BTreeMap::new();
     let mut drivers = BTreeMap::new();
-    for (id, (setup, profile, unlock_first)) in chargers {
+    for (id, (setup, profile, before)) in chargers {
         let mut driver = Driver::new(id, &setup, profile, now);
-        if unlock_first {
+        if before.unlock_first {
             driver.handle(Input::Unlock, now);
+        }
+        if let Some(memory) = before.memory {
+            driver.remember(memory, now);
         }
         names.insert(id, setup.name);
         drivers.insert(id, driver);
     }
     let (wishes, inbox) = watch::channel(Wishes::default());
-    let (alive, over) = oneshot::channel::<()>();
+    let (alive, over) = oneshot::channel::<Memories>();
     let target = Target { link, defaults: link_defaults, first_read, setpoints, relays };
     let worker = Worker {
         line: Line::new(drivers, link_defaults, now),
@@ -197,12 +218,12 @@ pub fn spawn(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
-        let _alive = alive;
-        runtime.block_on(worker.run());
+        let memories = runtime.block_on(worker.run());
         // A look-up of the line's name may hang for half a minute, and whoever joins this thread would wait for it.
         runtime.shutdown_background();
+        let _ = alive.send(memories);
     })?;
-    Ok(Bus { wishes, over, thread: Some(thread), end: None })
+    Ok(Bus { wishes, over, thread: Some(thread), end: None, memories: Memories::new() })
 }
 
 type Io = Pin<Box<dyn Future<Output = (Wire, Done)> + Send>>;
@@ -229,7 +250,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self) {
+    async fn run(mut self) -> Memories {
         let mut commanded = true;
         loop {
             self.pass_events().await;
@@ -281,6 +302,7 @@ impl Worker {
             self.write(&entry);
         }
         self.emit(BusEvent::Ended).await;
+        self.line.memories(self.clock.now())
     }
 
     /// `alone`: the handle is gone, so nobody will ever command a shutdown.
@@ -380,12 +402,12 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_the_thread_is_seen_and_stays_seen() {
         let (wishes, _) = watch::channel(Wishes::default());
-        let (alive, over) = oneshot::channel::<()>();
+        let (alive, over) = oneshot::channel::<Memories>();
         let thread = std::thread::spawn(move || {
             let _alive = alive;
             panic!("a bug in unit {}", 7);
         });
-        let mut bus = Bus { wishes, over, thread: Some(thread), end: None };
+        let mut bus = Bus { wishes, over, thread: Some(thread), end: None, memories: Memories::new() };
         let expected = BusEnd::Panicked("a bug in unit 7".to_owned());
         assert_eq!(bus.ended().await, expected);
         assert_eq!(bus.ended().await, expected);

@@ -20,7 +20,7 @@ use std::fmt;
 use control::{ChargerId, Millis, Tick};
 
 use super::codec::{Failure, Outcome, Request};
-use super::driver::{Driver, Event, Input};
+use super::driver::{Driver, Event, Input, Memory};
 use super::profile::LinkDefaults;
 
 /// First pause before a lost line is opened again; doubles up to [`REOPEN_MAX`].
@@ -224,6 +224,11 @@ impl Line {
     /// Whether every charger has ended its shutdown.
     pub fn ended(&self) -> bool {
         self.drivers.values().all(Driver::ended)
+    }
+
+    /// After the end: what must be remembered of its chargers.
+    pub fn memories(&self, now: Tick) -> BTreeMap<ChargerId, Memory> {
+        self.drivers.iter().filter_map(|(charger, driver)| Some((*charger, driver.memory(now)?))).collect()
     }
 
     /// The next operation, if there is one to begin now.

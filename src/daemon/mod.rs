@@ -7,6 +7,7 @@
 mod desk;
 mod energy;
 mod intake;
+mod lines;
 mod notify;
 mod outlet;
 mod published;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::charger::bus::{Bus, BusCommand, BusEvent};
+use crate::charger::driver::Memory;
 use crate::clock::Clock;
 use crate::config::{Config, LinkConfig};
 use crate::journal::Journal;
@@ -38,6 +40,7 @@ use crate::rate::{Bucket, Lines};
 use crate::relay::Relays;
 use desk::Desk;
 use intake::Intake;
+use lines::{Closing, Place};
 use notify::Notifier;
 use outlet::Outlet;
 use published::Published;
@@ -118,6 +121,10 @@ struct Daemon {
     link_up: bool,
     desk: Desk,
     buses: BTreeMap<LinkConfig, Bus>,
+    /// Lines that have yet to end before any is opened.
+    closing: Vec<Closing>,
+    /// What must be remembered of chargers whose lines have ended.
+    memories: BTreeMap<Place, Memory>,
     bus_sender: mpsc::Sender<BusEvent>,
     bus_events: mpsc::Receiver<BusEvent>,
     state: State,
@@ -163,6 +170,8 @@ impl Daemon {
             link_up: false,
             desk: Desk::new(&config),
             buses: BTreeMap::new(),
+            closing: Vec::new(),
+            memories: BTreeMap::new(),
             bus_sender,
             bus_events,
             state,
@@ -186,29 +195,6 @@ impl Daemon {
             daemon.config.chargers.len()
         );
         Ok(daemon)
-    }
-
-    /// Opens a bus for every line that has none.
-    fn open_buses(&mut self) -> std::io::Result<()> {
-        let mut lines: BTreeMap<LinkConfig, BTreeMap<_, _>> = BTreeMap::new();
-        for (id, setup) in &self.config.chargers {
-            let profile = crate::charger::profile::load(&setup.profile).map_err(std::io::Error::other)?;
-            let locked = self.state.get(&setup.name).is_some_and(|state| state.locked);
-            lines.entry(setup.link.clone()).or_default().insert(*id, (setup.clone(), profile, locked));
-        }
-        for (line, chargers) in lines {
-            if !self.buses.contains_key(&line) {
-                let bus = crate::charger::bus::spawn(
-                    line.clone(),
-                    chargers,
-                    self.clock,
-                    self.bus_sender.clone(),
-                    Some(self.desk.sender()),
-                )?;
-                self.buses.insert(line, bus);
-            }
-        }
-        Ok(())
     }
 
     /// Turns until the end, and ends in good order, whatever the end was.

@@ -443,3 +443,55 @@ async fn an_energy_counter_that_goes_away_counts_nothing_twice() {
     }
     assert_eq!(daemon.energies()[&ChargerId(0)], control::WattHours(1_234_626));
 }
+
+/// What the log says.
+struct Lines(Arc<std::sync::Mutex<String>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        struct Text<'a>(&'a mut String);
+        impl tracing::field::Visit for Text<'_> {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                use std::fmt::Write;
+                let _ = writeln!(self.0, "{value:?}");
+            }
+        }
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+}
+
+/// A mute wallbox holds its line for some seconds at a reload: the new line waits for it, and nothing false is said of that.
+#[tokio::test]
+async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
+    let said = Arc::new(std::sync::Mutex::new(String::new()));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines(said.clone())));
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let (_stop, controls) = mpsc::channel(1);
+    daemon.controls = controls;
+    let options = crate::sim::wallbox::WallboxOptions::default();
+    let wallbox = crate::sim::wallbox::Wallbox::new(options);
+    let port = crate::sim::port::WallboxPort::open(wallbox, daemon.clock, None).unwrap();
+    port.wallbox().fault(crate::sim::wallbox::Fault::Silent, None);
+    let link = LinkConfig::Serial { path: port.path().to_owned() };
+    let mut config = daemon.config.clone();
+    config.chargers.get_mut(&ChargerId(0)).unwrap().link = link.clone();
+    daemon.reload(config.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    config.chargers.get_mut(&ChargerId(0)).unwrap().poll = Millis(2_000);
+    daemon.reload(config).await.unwrap();
+    assert!(daemon.buses.is_empty(), "the old line needs more time than the loop waits");
+    // Some seconds of the loop's own, until the old line has ended and the new one has been opened.
+    for _ in 0..30 {
+        let turns = tokio::time::timeout(Duration::from_secs(1), daemon.turns()).await;
+        assert!(turns.is_err(), "{turns:?}");
+        if daemon.buses.contains_key(&link) {
+            break;
+        }
+    }
+    assert!(daemon.buses.contains_key(&link));
+    let _ = tokio::time::timeout(Duration::from_secs(1), daemon.turns()).await;
+    let said = said.lock().unwrap().clone();
+    assert!(said.contains("the new ones are opened after it"), "{said}");
+    assert!(!said.contains("by another name") && !said.contains("cannot be used: another"), "{said}");
+}

@@ -3,23 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::select_all;
-
 use control::{Action, ChargerId, ChargerReport, Input, Milliamps, Tick, Watts};
-use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::energy::Replaced;
 use super::intake::Told;
+use super::lines::{Closing, first_end};
 use super::state::{Found, Moment, Saved, Store};
-use super::{BUS_EVENTS, Control, Daemon, Ended, STORE_PAUSE, TURN_MAX, link_setup, make_room, names, restore};
-use crate::charger::bus::{Bus, BusCommand, BusEnd, BusEvent};
-use crate::config::{Config, LinkConfig};
+use super::{Control, Daemon, Ended, STORE_PAUSE, TURN_MAX, link_setup, make_room, names, restore};
+use crate::charger::bus::{BusCommand, BusEnd, BusEvent};
+use crate::config::Config;
 use crate::mqtt::link::{self, Event};
 use crate::rate::left_out;
-
-/// A line that is closed gets this long for its safe current.
-const LINES_END: Duration = Duration::from_secs(3);
 
 /// What woke the loop.
 enum Woken {
@@ -30,6 +25,7 @@ enum Woken {
     Time,
     LinkEnded,
     LineEnded(BusEnd),
+    LineClosed,
     Relay,
 }
 
@@ -68,7 +64,8 @@ impl Daemon {
             saved = self.saved.recv() => Woken::Saved(saved),
             () = self.clock.sleep_until(due) => Woken::Time,
             () = self.link.ended() => Woken::LinkEnded,
-            end = first_end(&mut self.buses) => Woken::LineEnded(end),
+            end = first_end(self.buses.values_mut()) => Woken::LineEnded(end),
+            _ = first_end(self.closing.iter_mut().map(Closing::bus)) => Woken::LineClosed,
             () = self.desk.wait(self.clock) => Woken::Relay,
         }
     }
@@ -89,6 +86,11 @@ impl Daemon {
             Woken::Mqtt(None) | Woken::LinkEnded => return broken("the MQTT task has ended"),
             Woken::Bus(None) => return broken("the lines have ended"),
             Woken::LineEnded(end) => return broken(&format!("the thread of a line has ended: {end:?}")),
+            Woken::LineClosed => {
+                if let Err(error) = self.lines_closed() {
+                    return broken(&format!("a line cannot be opened: {error}"));
+                }
+            }
             Woken::Saved(None) => return broken("the thread of the stored state has ended"),
         }
         None
@@ -386,57 +388,10 @@ impl Daemon {
         self.outlet.forget_chargers();
         self.wakes.clear();
     }
-
-    /// Safe current on every line, and wait for them to end; what they still say is taken.
-    async fn close_lines(&mut self) {
-        let mut buses = std::mem::take(&mut self.buses);
-        for bus in buses.values() {
-            bus.send(BusCommand::Shutdown);
-        }
-        let ends = async {
-            for bus in buses.values_mut() {
-                bus.ended().await;
-            }
-        };
-        let mut others = Vec::new();
-        let mut said = Vec::new();
-        let taking = async {
-            while let Some(event) = self.bus_events.recv().await {
-                if said.len() < BUS_EVENTS {
-                    said.push(event);
-                }
-            }
-        };
-        tokio::select! {
-            () = ends => {}
-            () = taking => {}
-            () = self.desk.serve(&self.link, &mut self.link_events, self.clock, &mut others) => {}
-            () = tokio::time::sleep(LINES_END) => warn!("a line did not end in time"),
-        }
-        for event in said {
-            self.bus(&event);
-        }
-        for event in others {
-            self.mqtt(event);
-        }
-        while let Ok(event) = self.bus_events.try_recv() {
-            self.bus(&event);
-        }
-        // A line that did not end in time finds nobody listening any more.
-        (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
-    }
 }
 
 /// The most that three phases can carry at this current: 230 V, and a tenth more.
 fn power_of(current: Milliamps) -> Watts {
     let milliwatts = u64::from(current.0) * 3 * 253;
     Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))
-}
-
-/// The first of the lines to end.
-async fn first_end(buses: &mut BTreeMap<LinkConfig, Bus>) -> BusEnd {
-    if buses.is_empty() {
-        return std::future::pending().await;
-    }
-    select_all(buses.values_mut().map(|bus| Box::pin(bus.ended()))).await.0
 }

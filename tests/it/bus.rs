@@ -172,7 +172,14 @@ impl Rig {
             reply: None,
         };
         let (sender, events) = mpsc::channel(capacity);
-        let bus = bus::spawn(link, [(ID, (setup, profile, unlock_first))].into(), clock, sender, None).unwrap();
+        let bus = bus::spawn(
+            link,
+            [(ID, (setup, profile, bus::Before { unlock_first, memory: None }))].into(),
+            clock,
+            sender,
+            None,
+        )
+        .unwrap();
         Self { bus, events, clock }
     }
 

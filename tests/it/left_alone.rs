@@ -48,7 +48,7 @@ async fn is_left_alone(fault: Fault) {
         phase_switch: None,
     };
     let (sender, mut events) = mpsc::channel(1_024);
-    let bus = bus::spawn(link, [(ID, (setup, profile, false))].into(), clock, sender, None).unwrap();
+    let bus = bus::spawn(link, [(ID, (setup, profile, bus::Before::default()))].into(), clock, sender, None).unwrap();
     let order = |amps: u32| {
         bus.send(BusCommand::Order(Order {
             charger: ID,

@@ -155,7 +155,7 @@ async fn ask(line: &mut OneShot, op: Operation) -> Outcome {
 }
 
 /// The wallbox on `link`, and whether the last run left it `locked`.
-fn wallbox(link: LinkConfig, reply: Option<Millis>, locked: bool) -> (ChargerSetup, Arc<Profile>, bool) {
+fn wallbox(link: LinkConfig, reply: Option<Millis>, unlock_first: bool) -> (ChargerSetup, Arc<Profile>, bus::Before) {
     let profile = profile::load("heidelberg-energy-control").unwrap();
     let setup = ChargerSetup {
         name: "carport".to_owned(),
@@ -169,7 +169,7 @@ fn wallbox(link: LinkConfig, reply: Option<Millis>, locked: bool) -> (ChargerSet
         phase_switch: None,
         reply,
     };
-    (setup, profile, locked)
+    (setup, profile, bus::Before { unlock_first, memory: None })
 }
 
 struct Rig {

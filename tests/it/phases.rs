@@ -102,7 +102,8 @@ impl Rig {
         let profile = profile::load(&setup.profile).unwrap();
         let times = LinkDefaults { reply: Millis(10_000 * u64::from(SPEED)), ..profile.link };
         let profile = Arc::new(Profile { link: times, ..Profile::clone(&profile) });
-        let bus = bus::spawn(link, [(ID, (setup, profile, false))].into(), clock, sender, None).unwrap();
+        let bus =
+            bus::spawn(link, [(ID, (setup, profile, bus::Before::default()))].into(), clock, sender, None).unwrap();
         Self { bus, events, clock, port, stopped, _car: car }
     }
 

@@ -78,7 +78,7 @@ pub(super) struct LeftAlone {
     /// It may last have heard us.
     pub(super) spoken_at: Option<Tick>,
     /// It could not be controlled since.
-    since: Option<Tick>,
+    pub(super) since: Option<Tick>,
     pub(super) said: bool,
     /// Its setpoint last rose by itself, above what was wanted.
     pub(super) rose_at: Option<Tick>,
@@ -159,6 +159,20 @@ impl LeftAlone {
         self.state = State::Near;
     }
 
+    /// Goes on from what another driver has left.
+    pub(super) fn begin_silent(&mut self, silence: Millis, now: Tick) {
+        self.state = State::Silent { until: self.spoken_at.map_or(now, |at| at + silence) };
+        self.proven_at = now;
+        self.released = false;
+        self.since.get_or_insert(now);
+    }
+
+    /// Whether what is read of its setpoint is worth nothing.
+    pub(super) fn is_doubted(&self, now: Tick) -> bool {
+        let on_trial = self.since.is_some() && self.on_trial(now);
+        self.distrusted || on_trial || self.flow.unheeded().is_some()
+    }
+
     /// Whether a reading of its setpoint was worth nothing lately.
     fn on_trial(&self, now: Tick) -> bool {
         self.rose_lately(now) || self.flow.lately(now)
@@ -221,7 +235,7 @@ impl Driver {
 
     /// It can be controlled again, once nothing speaks against it any more.
     fn take_back(&mut self, now: Tick) {
-        if self.stage != Stage::Running || self.alone.on_trial(now) {
+        if self.stage != Stage::Running || self.alone.on_trial(now) || self.ending.is_some() {
             return;
         }
         let since = self.alone.since.take();

@@ -7,6 +7,7 @@ mod faults;
 mod flow;
 mod left_alone;
 mod locked;
+mod memory;
 mod phases;
 mod random;
 mod unlock;

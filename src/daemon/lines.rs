@@ -1,0 +1,127 @@
+//! Lines that are closed and opened anew when a charger's table has changed.
+//!
+//! The old ones end first: a port can be opened by one only, and what an old driver knows of a wallbox that was left alone goes to the new one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use control::ChargerId;
+use futures_util::future::select_all;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::{BUS_EVENTS, Daemon};
+use crate::charger::bus::{self, Before, Bus, BusCommand, BusEnd};
+use crate::config::LinkConfig;
+
+/// So long the loop waits for nothing but the lines that are closed. A line may take some seconds more: nothing is lost by that.
+const LINES_END: Duration = Duration::from_secs(3);
+
+/// Where a wallbox is: its line, and its unit on that.
+pub(super) type Place = (LinkConfig, u8);
+
+/// A line that was told to end.
+#[derive(Debug)]
+pub(super) struct Closing {
+    bus: Bus,
+    places: BTreeMap<ChargerId, Place>,
+}
+
+impl Closing {
+    pub(super) const fn bus(&mut self) -> &mut Bus {
+        &mut self.bus
+    }
+}
+
+impl Daemon {
+    /// Opens a bus for every line that has none, once all old ones have ended.
+    pub(super) fn open_buses(&mut self) -> std::io::Result<()> {
+        if !self.closing.is_empty() {
+            return Ok(());
+        }
+        let mut memories = std::mem::take(&mut self.memories);
+        let mut lines: BTreeMap<LinkConfig, BTreeMap<_, _>> = BTreeMap::new();
+        for (id, setup) in &self.config.chargers {
+            let profile = crate::charger::profile::load(&setup.profile).map_err(std::io::Error::other)?;
+            let unlock_first = self.state.get(&setup.name).is_some_and(|state| state.locked);
+            let before = Before { unlock_first, memory: memories.remove(&(setup.link.clone(), setup.unit)) };
+            lines.entry(setup.link.clone()).or_default().insert(*id, (setup.clone(), profile, before));
+        }
+        for (line, chargers) in lines {
+            if !self.buses.contains_key(&line) {
+                let events = self.bus_sender.clone();
+                let bus = bus::spawn(line.clone(), chargers, self.clock, events, Some(self.desk.sender()))?;
+                self.buses.insert(line, bus);
+            }
+        }
+        Ok(())
+    }
+
+    /// Safe current on every line, and wait for them to end; what they still say is taken.
+    pub(super) async fn close_lines(&mut self) {
+        for (link, bus) in std::mem::take(&mut self.buses) {
+            bus.send(BusCommand::Shutdown);
+            let on_it = self.config.chargers.iter().filter(|(_, setup)| setup.link == link);
+            let places = on_it.map(|(id, setup)| (*id, (link.clone(), setup.unit))).collect();
+            self.closing.push(Closing { bus, places });
+        }
+        let ends = async {
+            for closing in &mut self.closing {
+                closing.bus.ended().await;
+            }
+        };
+        let mut others = Vec::new();
+        let mut said = Vec::new();
+        let taking = async {
+            while let Some(event) = self.bus_events.recv().await {
+                if said.len() < BUS_EVENTS {
+                    said.push(event);
+                }
+            }
+        };
+        tokio::select! {
+            () = ends => {}
+            () = taking => {}
+            () = self.desk.serve(&self.link, &mut self.link_events, self.clock, &mut others) => {}
+            () = tokio::time::sleep(LINES_END) => info!("a line takes some seconds to end; the new ones are opened after it"),
+        }
+        self.take_memories();
+        for event in said {
+            self.bus(&event);
+        }
+        for event in others {
+            self.mqtt(event);
+        }
+        while let Ok(event) = self.bus_events.try_recv() {
+            self.bus(&event);
+        }
+        // A line that has yet to end finds nobody listening any more.
+        (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
+    }
+
+    /// An old line has ended; the new ones are opened after the last of them.
+    pub(super) fn lines_closed(&mut self) -> std::io::Result<()> {
+        self.take_memories();
+        self.open_buses()
+    }
+
+    /// Takes what the lines that have ended have left.
+    fn take_memories(&mut self) {
+        let memories = &mut self.memories;
+        self.closing.retain_mut(|closing| {
+            let Some(left) = closing.bus.memories() else { return true };
+            let places = &closing.places;
+            memories.extend(left.into_iter().filter_map(|(id, memory)| Some((places.get(&id)?.clone(), memory))));
+            false
+        });
+    }
+}
+
+/// The first of the lines to end; never if there is none.
+pub(super) async fn first_end(buses: impl Iterator<Item = &mut Bus>) -> BusEnd {
+    let ends: Vec<_> = buses.map(|bus| Box::pin(bus.ended())).collect();
+    if ends.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(ends).await.0
+}
