@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use control::ranges::POLL_MAX_S;
 use control::{ChargerConfig, ChargerId, Milliamps, Mode};
 
 use super::checks::{Surroundings, shortened};
@@ -199,7 +200,7 @@ fn setup(
     let unit_max = if matches!(link, Some(LinkConfig::Tcp { .. })) { 255.0 } else { 247.0 };
     let unit = report.whole(&format!("{path}.unit"), charger.unit, 1.0..=unit_max);
     let poll_path = format!("{path}.poll-s");
-    let poll = report.seconds(&poll_path, charger.poll_s, 0.2..=20.0);
+    let poll = report.seconds(&poll_path, charger.poll_s, 0.2..=f64::from(POLL_MAX_S));
     if let (Some(poll), Some(safety)) = (poll, safety)
         && poll.0.saturating_mul(3) > safety.watchdog.0
     {

@@ -1,7 +1,7 @@
 //! `phase-switch` of a charger: what changes the number of phases it connects, and what that must fit.
 
 use control::{Milliamps, Millis, PhaseSwitching};
-use relay_link::contacts::CONTACTS;
+use relay_link::contacts::{CONTACTS, LEASE_MAX_S, LEASE_RESERVE_S};
 
 use super::KnownProfile;
 use super::checks::{Surroundings, shortened};
@@ -14,8 +14,8 @@ use super::site::{Safety, Site};
 /// Pauses in products are from 10 s (the drivers of `SmartEVSE` and `EM2GO`) to some minutes; no car starts sooner after a pause.
 const PAUSE_MIN_S: f64 = 10.0;
 const PAUSE_MAX_S: f64 = 600.0;
-/// The longest lease of a contact (60 s), less what it must be longer by (see `charger::driver::contact`).
-const CONTACT_WATCHDOG_MAX: Millis = Millis::from_secs(35);
+/// The longest watchdog that a lease of a contact can outlast.
+const CONTACT_WATCHDOG_MAX: Millis = Millis::from_secs((LEASE_MAX_S - LEASE_RESERVE_S) as u64);
 
 /// What comes of `phase-switch`.
 #[derive(Debug, Clone, PartialEq, Eq)]

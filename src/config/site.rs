@@ -1,5 +1,6 @@
 //! `[site]`, `[battery]`, `[solar]`, `[fail-safe]`, `[sampling]`: what the controller is told, and what does not fit together.
 
+use control::ranges::{STARTS_PER_DAY_MAX, WATCHDOG_MAX_S};
 use control::{BatteryPolicy, FailSafe, Milliamps, Millis, Permille, Sampling, SolarPolicy, WattHours, Watts};
 
 use super::file;
@@ -117,7 +118,8 @@ pub(super) fn battery(report: &mut Report, battery: &file::Battery) -> Option<Ba
 pub(super) fn solar(report: &mut Report, solar: &file::Solar) -> Option<SolarPolicy> {
     let min_share = report.share("solar.min-share", solar.min_share, 0.5..=1.0);
     let start_cost = report.whole("solar.start-cost-wh", solar.start_cost_wh, 0.0..=2_000.0);
-    let starts_per_day_max = report.whole("solar.starts-per-day-max", solar.starts_per_day_max, 1.0..=200.0);
+    let starts_per_day_max =
+        report.whole("solar.starts-per-day-max", solar.starts_per_day_max, 1.0..=f64::from(STARTS_PER_DAY_MAX));
     let min_on = report.seconds("solar.min-on-s", solar.min_on_s, 0.0..=3_600.0);
     let min_off = report.seconds("solar.min-off-s", solar.min_off_s, 30.0..=3_600.0);
     Some(SolarPolicy {
@@ -159,7 +161,8 @@ pub(super) fn safety(report: &mut Report, fail_safe: &file::FailSafe, highest: f
     let blind_fast = blind(report, "fail-safe.blind-current-fast-a", fail_safe.blind_current_fast_a, highest);
     let blind_fixed = blind(report, "fail-safe.blind-current-fixed-a", fail_safe.blind_current_fixed_a, highest);
     let off_grid = blind(report, "fail-safe.off-grid-current-a", fail_safe.off_grid_current_a, highest);
-    let watchdog = report.seconds("fail-safe.charger-watchdog-s", fail_safe.charger_watchdog_s, 4.0..=60.0);
+    let watchdog =
+        report.seconds("fail-safe.charger-watchdog-s", fail_safe.charger_watchdog_s, 4.0..=f64::from(WATCHDOG_MAX_S));
     let current = report.current_or_zero("fail-safe.charger-current-a", fail_safe.charger_current_a, 16.0);
     Some(Safety {
         fail_safe: FailSafe {

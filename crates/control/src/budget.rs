@@ -6,6 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::ranges::STARTS_PER_DAY_MAX;
 use crate::units::{Millis, Tick, WattHours, Watts};
 
 /// Energy that counts towards a limit.
@@ -18,7 +19,7 @@ pub struct Spent {
 }
 
 /// The window of both limits.
-const DAY: Millis = Millis::from_secs(86_400);
+pub(crate) const DAY: Millis = Millis::from_secs(86_400);
 /// Watt-milliseconds in a watt-hour.
 const WMS_PER_WH: i64 = 3_600_000;
 /// Energy is summed in slots of this length. A slot leaves the window 24 hours after its end, so nothing leaves too early.
@@ -207,8 +208,8 @@ pub(crate) struct Starts {
     until: VecDeque<Tick>,
 }
 
-/// Largest number of starts a day that can be configured.
-const STARTS_MAX: usize = 200;
+/// Starts that are remembered: as many as a day may have.
+const STARTS_MAX: usize = STARTS_PER_DAY_MAX as usize;
 
 impl Starts {
     pub(crate) const fn new() -> Self {

@@ -103,7 +103,7 @@ impl Controller {
     pub fn carry_over(&self, now: Tick) -> CarryOver {
         let now = now.max(self.now);
         let charger = |charger: &Charger| ChargerCarryOver {
-            starts: charger.starts.left(now),
+            starts: charger.starts.left(now).into_iter().chain(charger.start_under_way(now)).collect(),
             may_run: charger.on() || charger.may_have_run,
         };
         CarryOver {

@@ -8,6 +8,7 @@ use crate::charger::{Charger, Origin};
 use crate::config::{Config, FailSafe};
 use crate::facts::{Fault, Link, Mode, Vehicle};
 use crate::phases::Crossing;
+use crate::ranges::POLL_MAX_S;
 use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
 pub(crate) use belief::Belief;
@@ -15,7 +16,7 @@ use belief::{believed_rise, coarse, no_data, refused, time_passes};
 use limits::{limited, nothing_off_grid, steady};
 
 /// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
-const REPORTS_STOP: Millis = Millis::from_secs(75);
+const REPORTS_STOP: Millis = Millis::from_secs(3 * POLL_MAX_S as u64 + 15);
 
 /// While the house runs from the home battery, this much of the surplus is left to it.
 const OFF_GRID_RESERVE: Watts = Watts(1_000);

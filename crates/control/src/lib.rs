@@ -37,6 +37,7 @@ mod overdraw;
 mod pause;
 mod phases;
 mod power;
+pub mod ranges;
 mod reason;
 mod sample;
 mod sharing;

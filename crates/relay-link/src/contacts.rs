@@ -14,6 +14,8 @@
 pub const CONTACTS: usize = 2;
 /// The longest lease.
 pub const LEASE_MAX_S: u16 = 60;
+/// By how much a lease is longer than the wallbox's watchdog, in seconds.
+pub const LEASE_RESERVE_S: u16 = 25;
 /// A contactor drops out within some tens of milliseconds; one that shows closed for this long after it was opened does not let go.
 pub const WELDED_AFTER_MS: u64 = 500;
 

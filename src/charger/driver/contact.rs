@@ -13,7 +13,7 @@
 
 use control::{Millis, Tick};
 use relay_link::ContactState;
-use relay_link::contacts::LEASE_MAX_S;
+use relay_link::contacts::{LEASE_MAX_S, LEASE_RESERVE_S};
 
 use super::phases::{LOOK_EVERY, Switch};
 use super::{Driver, Event, Job, Notice, Which};
@@ -28,7 +28,7 @@ const ASK_EVERY: Millis = Millis::from_secs(5);
 /// After a failure.
 const RETRY: Millis = Millis::from_secs(1);
 /// By how much a lease is longer than the box's watchdog.
-const RESERVE: Millis = Millis::from_secs(25);
+const RESERVE: Millis = Millis::from_secs(LEASE_RESERVE_S as u64);
 /// A car stops within 5 s of being told (IEC 61851-1, Annex A); boxes give it 6. The rest is for a frame that is late.
 const STOP: Millis = Millis::from_secs(8);
 /// A box that does not confirm 0 A is told so for this long, and then not spoken to any more while a lease may run: it may hear us, and

@@ -312,3 +312,18 @@ fn a_car_that_draws_a_little_more_is_told_a_little_less() {
     assert!((5_500..=6_050).contains(&drawn), "{drawn} W of 6000 W, told {}", street.bench.setpoint());
     assert_eq!(street.bench.controller.snapshot().chargers[&CAR].overdrawn, None);
 }
+
+/// A machine that fails as the contactor closes has used a start; a car that takes nothing has not.
+#[test]
+fn a_start_counts_over_a_crash_before_it_is_reported() {
+    let starts = |street: &Street| street.bench.controller.carry_over(street.bench.now).chargers[&CAR].starts.len();
+    let mut street = Street::new(Kind::From(6_000), config());
+    street.pass(3, |_| 6_000);
+    assert!(street.bench.setpoint() > 0 && street.said.1 == 0, "offered, and not taken yet");
+    assert_eq!((starts(&street), street.view().starts), (1, 0));
+    street.pass(20, |_| 6_000);
+    assert_eq!((starts(&street), street.view().starts), (1, 1), "the same one");
+    let mut full = Street::new(Kind::Full, config());
+    full.pass(70, |_| 6_000);
+    assert_eq!((starts(&full), full.view().starts), (0, 0));
+}
