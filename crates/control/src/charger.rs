@@ -1,6 +1,6 @@
 //! One charger as the controller sees it: what the user wants, what was decided, what the box says.
 
-use crate::budget::{DAY, Starts};
+use crate::budget::Starts;
 use crate::car::Car;
 use crate::config::ChargerConfig;
 use crate::config::SolarPolicy;
@@ -30,9 +30,6 @@ const IDLE_AFTER: Millis = Millis::from_secs(300);
 
 /// A car has followed a lower setpoint, and the reports show it, after this.
 const CAR_FOLLOWS: Millis = Millis::from_secs(20);
-
-/// A car that wants to charge closes the contactor, and the reports show it, within this of the offer.
-const CLOSES_WITHIN: Millis = Millis::from_secs(60);
 
 /// A wallbox not heard within its watchdog's longest time after the start will not be heard soon: until then the others keep what they have.
 pub(crate) const FIRST_ANSWER: Millis = Millis::from_secs(WATCHDOG_MAX_S as u64);
@@ -398,13 +395,6 @@ impl Charger {
         let milliamps = i64::from(power.positive().0) * 1_000 / per_amp;
         let current = Milliamps(u32::try_from(milliamps).unwrap_or(u32::MAX)).floor_to(self.config.step);
         current.max(self.min()).min(self.max())
-    }
-
-    /// For how long a start will count that may have happened and was not reported yet. Forgotten over a crash at that very moment, it
-    /// would be no start however often the machine fails with it.
-    pub(crate) fn start_under_way(&self, now: Tick) -> Option<Millis> {
-        let since = self.started_at.map(|at| now.since(at)).filter(|_| self.on() && !self.car.contactor.is_closed())?;
-        (since < CLOSES_WITHIN).then(|| Millis(DAY.0 - since.0))
     }
 
     /// How long it has not been heard; for ever if it never was.

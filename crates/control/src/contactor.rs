@@ -6,6 +6,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::budget::DAY;
 use crate::facts::{ChargerReport, Link, Vehicle};
 use crate::pause::Pauses;
 use crate::units::{Milliamps, Millis, Tick};
@@ -20,6 +21,9 @@ const REST_FIRST: Millis = Millis::from_secs(600);
 const REST_LONGEST: Millis = Millis::from_secs(3_600);
 /// Current from here on flows through closed contacts, whatever the wallbox says of the car.
 const CARRIES: Milliamps = Milliamps(1_000);
+
+/// A car that wants to charge closes the contactor, and the reports show it, within this of the offer.
+const CLOSES_WITHIN: Millis = Millis::from_secs(60);
 
 /// What is known of the contactor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,13 @@ impl Contactor {
     /// Whether it was last seen closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed == Some(true)
+    }
+
+    /// For how long a start of `started` will count that may have happened and was not reported yet. Forgotten over a crash at that very
+    /// moment, it would be no start however often the machine fails with it.
+    pub(crate) fn under_way(&self, started: Option<Tick>, now: Tick) -> Option<Millis> {
+        let since = started.map(|at| now.since(at)).filter(|_| !self.is_closed())?;
+        (since < CLOSES_WITHIN).then(|| Millis(DAY.0 - since.0))
     }
 
     /// Whether it has hardly moved of late.

@@ -102,9 +102,13 @@ impl Controller {
     /// What counts towards the limits over 24 hours, at `now`.
     pub fn carry_over(&self, now: Tick) -> CarryOver {
         let now = now.max(self.now);
-        let charger = |charger: &Charger| ChargerCarryOver {
-            starts: charger.starts.left(now).into_iter().chain(charger.start_under_way(now)).collect(),
-            may_run: charger.on() || charger.may_have_run,
+        let charger = |charger: &Charger| {
+            let started = charger.started_at.filter(|_| charger.on());
+            let under_way = charger.car.contactor.under_way(started, now);
+            ChargerCarryOver {
+                starts: charger.starts.left(now).into_iter().chain(under_way).collect(),
+                may_run: charger.on() || charger.may_have_run,
+            }
         };
         CarryOver {
             drained: Some(self.drain.counted(now)),
