@@ -20,8 +20,6 @@ const RECORDS: usize = 4_096;
 const SOON: Millis = Millis::from_secs(30);
 /// … but not in a batch shorter than this: a card wears by the batch.
 const SHORTEST: Millis = Millis::from_secs(120);
-/// A clock that is set by more than this ends the batch: else, until it is full, the newest that is stored is of another time.
-const CLOCK_SET_MS: u64 = 60_000;
 
 enum Message {
     Begin(Start, Box<Head>),
@@ -153,11 +151,6 @@ impl Desk {
         let Some(batch) = &mut self.batch else { return };
         let charges = |batch: &Builder| batch.now().decided.values().any(|d| d.setpoint > Milliamps::ZERO);
         let before = charges(batch);
-        if let Record::Wall(wall_ms) = record
-            && wall_ms.abs_diff(batch.now().wall_ms_at(tick, &Record::Timeout)) > CLOCK_SET_MS
-        {
-            self.due = tick;
-        }
         batch.push(tick, record);
         self.records += 1;
         if before != charges(batch) {

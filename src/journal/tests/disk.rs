@@ -85,28 +85,6 @@ async fn batches_follow_each_other_and_an_orderly_end_keeps_the_last() {
 }
 
 /// Runs an ignored test of this file in a process of its own, perhaps through a shell that makes a world for it.
-/// A Raspberry Pi starts without the time and is told it later.
-#[tokio::test]
-async fn a_clock_that_is_set_ends_the_batch() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path(), 600);
-    let journal = Journal::start(config.clone()).unwrap();
-    begin(&journal, 0);
-    seconds(&journal, 1..60);
-    assert!(journal.note(Tick(60_000), Record::Wall(59_000)), "a second of drift is none");
-    seconds(&journal, 60..120);
-    let now_ms = 1_795_000_000_000;
-    assert!(journal.note(Tick(120_000), Record::Wall(now_ms)));
-    seconds(&journal, 120..140);
-    close(journal).await;
-    let (ticks, starts) = all(&config.file, 1);
-    assert_eq!((ticks.len(), starts.len()), (141, 2));
-    let reader = Reader::open(&config.file).unwrap();
-    let found = reader.batches_around(now_ms + 10_000).unwrap();
-    let newest = reader.batch(found[0]).unwrap();
-    assert_eq!((newest.head.tick, newest.head.wall_ms), (Tick(120_000), now_ms));
-}
-
 fn child(name: &str, folder: &Path, shell: Option<&str>) -> Command {
     let test = format!("journal::tests::disk::{name}");
     let program = std::env::current_exe().unwrap();
