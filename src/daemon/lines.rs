@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use control::ChargerId;
+use control::{ChargerId, Millis, Tick};
 use futures_util::future::select_all;
 use tokio::sync::mpsc;
 use tracing::info;
@@ -16,6 +16,10 @@ use crate::config::LinkConfig;
 
 /// So long the loop waits for nothing but the lines that are closed. A line may take some seconds more: nothing is lost by that.
 const LINES_END: Duration = Duration::from_secs(3);
+
+/// A line that has not ended by then hangs in the operating system. The process ends over it, and systemd starts it anew: nothing could be
+/// charged else, as no line is opened before.
+const LINES_END_MAX: Millis = Millis::from_secs(60);
 
 /// Where a wallbox is: its line, and its unit on that.
 pub(super) type Place = (LinkConfig, u8);
@@ -59,6 +63,9 @@ impl Daemon {
 
     /// Safe current on every line, and wait for them to end; what they still say is taken.
     pub(super) async fn close_lines(&mut self) {
+        if self.closing.is_empty() {
+            self.closing_by = self.clock.now() + LINES_END_MAX;
+        }
         for (link, bus) in std::mem::take(&mut self.buses) {
             bus.send(BusCommand::Shutdown);
             let on_it = self.config.chargers.iter().filter(|(_, setup)| setup.link == link);
@@ -97,6 +104,11 @@ impl Daemon {
         }
         // A line that has yet to end finds nobody listening any more.
         (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
+    }
+
+    /// When the old lines are to have ended.
+    pub(super) fn lines_due(&self) -> Option<Tick> {
+        (!self.closing.is_empty()).then_some(self.closing_by)
     }
 
     /// An old line has ended; the new ones are opened after the last of them.

@@ -123,6 +123,8 @@ struct Daemon {
     buses: BTreeMap<LinkConfig, Bus>,
     /// Lines that have yet to end before any is opened.
     closing: Vec<Closing>,
+    /// They are to have ended by then.
+    closing_by: Tick,
     /// What must be remembered of chargers whose lines have ended.
     memories: BTreeMap<Place, Memory>,
     bus_sender: mpsc::Sender<BusEvent>,
@@ -171,6 +173,7 @@ impl Daemon {
             desk: Desk::new(&config),
             buses: BTreeMap::new(),
             closing: Vec::new(),
+            closing_by: Tick(0),
             memories: BTreeMap::new(),
             bus_sender,
             bus_events,

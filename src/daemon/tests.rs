@@ -481,6 +481,11 @@ async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
     config.chargers.get_mut(&ChargerId(0)).unwrap().poll = Millis(2_000);
     daemon.reload(config).await.unwrap();
     assert!(daemon.buses.is_empty(), "the old line needs more time than the loop waits");
+    // One that never ends is not waited for for ever.
+    let due = std::mem::replace(&mut daemon.closing_by, daemon.clock.now());
+    let ended = daemon.turns().await;
+    assert!(matches!(&ended, Ended::Broken { what } if what.contains("did not end")), "{ended:?}");
+    daemon.closing_by = due;
     // Some seconds of the loop's own, until the old line has ended and the new one has been opened.
     for _ in 0..30 {
         let turns = tokio::time::timeout(Duration::from_secs(1), daemon.turns()).await;

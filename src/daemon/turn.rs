@@ -55,7 +55,8 @@ impl Daemon {
 
     async fn wait(&mut self) -> Woken {
         let due = self.controller.poll_timeout().map_or(self.clock.now(), |(due, _)| due);
-        let due = [self.intake.poll_timeout(), self.store_due()].into_iter().flatten().fold(due, Tick::min);
+        let due =
+            [self.intake.poll_timeout(), self.store_due(), self.lines_due()].into_iter().flatten().fold(due, Tick::min);
         tokio::select! {
             biased;
             control = self.controls.recv() => Woken::Control(control),
@@ -72,6 +73,9 @@ impl Daemon {
 
     async fn take(&mut self, woken: Woken) -> Option<Ended> {
         let broken = |what: &str| Some(Ended::Broken { what: what.to_owned() });
+        if self.lines_due().is_some_and(|due| due <= self.clock.now()) {
+            return broken("a line that was closed for new settings did not end");
+        }
         match woken {
             Woken::Control(None | Some(Control::Stop)) => return Some(Ended::Asked { proven: false }),
             Woken::Control(Some(Control::Reload(config))) => {

@@ -272,7 +272,9 @@ impl Session {
             Phase::Up(live) => {
                 let ack = live.waits().then(|| live.progress + ACK_LIMIT);
                 let steady = live.unlogged.map(|_| live.since + STABLE);
-                let times = [ack, steady, live.echo_by, live.birth_again, self.subscribing.due(), self.end_by];
+                // One packet at a time: an answer belongs to the latest.
+                let next = self.subscribing.due().filter(|_| !live.subscribing);
+                let times = [ack, steady, live.echo_by, live.birth_again, next, self.end_by];
                 times.into_iter().flatten().min()
             }
             Phase::Ended { .. } => None,
@@ -399,7 +401,7 @@ impl Session {
         }
         if let Phase::Up(live) = &mut self.phase {
             live.birth_said &= live.birth_again.take_if(|at| *at <= now).is_none();
-            let next = self.subscribing.time(now);
+            let next = if live.subscribing { Vec::new() } else { self.subscribing.time(now) };
             self.subscribe(next, now);
             let left_out = self.access.left_out(self.subscribing.left_out());
             self.actions.extend(left_out.map(Action::Tell));

@@ -310,6 +310,22 @@ fn a_made_up_day_needs_no_trace() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{:?}", PathBuf::from(folder.path()));
 }
 
+/// README's picture is what its command draws.
+#[test]
+fn the_picture_of_the_readme_is_of_today() {
+    let folder = folder_with(&[]);
+    let output = surplusd(&["--weather", "hazy", "--seed", "5", "--plot", "day.svg"], folder.path());
+    assert!(output.status.success(), "{output:?}");
+    let drawn = fs::read_to_string(folder.path().join("day.svg")).unwrap();
+    assert!(drawn == include_str!("../../docs/day.svg"), "draw docs/day.svg anew, as README says");
+    assert!(drawn.contains("41.4 kWh into the car, 94 % from the sun, 3 starts"), "README says so");
+    let readme = include_str!("../../README.md");
+    assert!(
+        readme.contains("--weather hazy --seed 5 --plot docs/day.svg")
+            && readme.contains("41.4 kWh into the car, 94 %")
+    );
+}
+
 /// A trace in kilowatts is simulated as it says, and doubted.
 #[test]
 fn a_trace_in_kilowatts_is_doubted() {

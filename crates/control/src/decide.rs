@@ -426,8 +426,9 @@ fn on_sun(charger: &Charger, surplus: Watts, lines: Lines, trend: &Trend) -> Rea
     }
 }
 
-/// The setpoint is the surplus, less what the car steadily draws beyond it, at once in both directions. Only a rise by a single step waits until the samples show the cars as they are:
-/// with meters that are read at different moments it would come and go with every sample.
+/// The setpoint follows the surplus, less what the car steadily draws beyond its setpoint, at once in both directions. Only a rise by a
+/// single step waits until the samples show the cars as they are: with meters that are read at different moments it would come and go
+/// with every sample.
 fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milliamps {
     let meant = charger.current_for(surplus);
     let told = Milliamps(meant.0.saturating_sub(charger.car.overdraw.excess().0)).floor_to(charger.config.step);

@@ -101,6 +101,31 @@ fn a_topic_left_out_is_tried_every_hour_and_taken_back() {
     assert_eq!(world.subscribed.len(), 7);
 }
 
+/// The topic is due again as a connection begins: its own subscription waits for the answer to the first one, which says what is refused.
+#[test]
+fn a_topic_that_is_due_waits_for_the_answer_to_the_others() {
+    let mut world = World::new(&TOPICS);
+    world.find(&["c"], true);
+    world.kill(DownKind::Closed);
+    while !world.open || world.now < Tick(2 * HOUR.0) {
+        let due = world.session.poll_timeout().expect("it tries again");
+        world.pass(due.since(world.now));
+        if world.open && world.now < Tick(2 * HOUR.0) {
+            world.kill(DownKind::Refused);
+        }
+    }
+    world.accept();
+    world.pass(Millis(5_000));
+    assert_eq!(world.subscribed.len(), 6, "not answered yet");
+    assert!(world.session.poll_timeout() > Some(world.now), "and nothing is due");
+    let granted = [false, true, true, true, true, true];
+    world.signal(Signal::Subscribed(granted.to_vec()));
+    while world.send() | world.ack(0) {}
+    assert!(world.notices.contains(&Notice::Refused(vec!["a".to_owned()])), "{:?}", world.notices);
+    world.pass(Millis(1));
+    assert_eq!(world.subscribed.last().map(String::as_str), Some("c"));
+}
+
 /// Large messages that come at any time blame no topic unless nothing else is subscribed.
 #[test]
 fn a_large_message_by_chance_leaves_nothing_out() {
