@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,26 +27,26 @@ const ID: ChargerId = ChargerId(0);
 const LIMIT: Duration = Duration::from_secs(60);
 const LAYOUT: Operation = Operation::ReadInput { addr: 4, count: 1 };
 
-fn framed(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(crate) fn framed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.extend(surplusd::sim::frames::crc(&bytes));
     bytes
 }
 
 /// How the line and the wallbox are.
 #[derive(Debug, Clone, Default)]
-struct Manners {
+pub(crate) struct Manners {
     /// The adapter returns each request.
-    echoes: bool,
+    pub(crate) echoes: bool,
     /// Before each answer.
-    stray: Vec<u8>,
+    pub(crate) stray: Vec<u8>,
     /// After each answer.
-    trailing: Vec<u8>,
+    pub(crate) trailing: Vec<u8>,
     /// Nothing is answered.
-    mute: bool,
+    pub(crate) mute: bool,
     /// Instead of each answer.
-    instead: Option<Vec<u8>>,
+    pub(crate) instead: Option<Vec<u8>>,
     /// So long after the request.
-    delay: Duration,
+    pub(crate) delay: Duration,
 }
 
 /// What is at the other end of the line; it lives in a task of its own.
@@ -88,16 +88,16 @@ impl Wallbox {
 }
 
 /// A pseudo-terminal with a wallbox behind it.
-struct Cable {
+pub(crate) struct Cable {
     wallbox: Arc<Mutex<Wallbox>>,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Held: without it nobody would have the slave between two openings, and the task would end.
     _slave: SerialStream,
     _task: JoinSet<()>,
 }
 
 impl Cable {
-    fn new(manners: Manners) -> Self {
+    pub(crate) fn new(manners: Manners) -> Self {
         let (mut master, slave) = SerialStream::pair().unwrap();
         let path = slave.name().unwrap().into();
         let wallbox = Arc::new(Mutex::new(Wallbox::new(manners)));
@@ -445,61 +445,4 @@ async fn a_gateway_that_closes_without_an_answer_is_tried_with_growing_pauses() 
     let lost =
         |event: &BusEvent| matches!(event, BusEvent::Notice { notice: Notice::LinkLost { .. }, .. }).then_some(());
     rig.until(lost).await;
-}
-
-#[derive(clap::Parser)]
-struct Cli {
-    #[command(flatten)]
-    probe: surplusd::cli::probe::Args,
-}
-
-/// What `surplusd probe` with these arguments ends with, and says to the user. Not a child: it would inherit the pseudo-terminals of all
-/// tests, with the locks on them.
-async fn probe(args: &[&str]) -> (String, String) {
-    let cli = <Cli as clap::Parser>::try_parse_from([&["probe"], args].concat()).unwrap();
-    let run = tokio::task::spawn_blocking(move || {
-        let (mut out, mut hints) = (vec![], vec![]);
-        let code = surplusd::cli::probe::run_to(&cli.probe, &mut out, &mut hints).unwrap();
-        (format!("{code:?}"), String::from_utf8([out, hints].concat()).unwrap())
-    });
-    timeout(LIMIT, run).await.expect("probe ends").unwrap()
-}
-
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
-#[tokio::test]
-async fn probe_says_what_it_is() {
-    let late = Manners { delay: Duration::from_millis(900), ..Manners::default() };
-    let other = Manners { instead: Some(framed(vec![5, 4, 2, 1, 7])), ..Manners::default() };
-    let noise = Manners { instead: Some(vec![0xfe, 0xe0]), ..Manners::default() };
-    for (manners, code, says) in [
-        (Manners { mute: true, ..Manners::default() }, 69, "Nothing answers. What it usually is:\n  - A and B"),
-        (
-            Manners { mute: true, echoes: true, ..Manners::default() },
-            69,
-            "The adapter returns each request (local echo)",
-        ),
-        (noise, 69, "Bytes come, but they make no frame (the first: fe e0)"),
-        (other, 69, "Unit 5 answered when unit 1 was asked"),
-        (late, 69, "Wait longer: --reply-ms"),
-        (Manners { echoes: true, ..Manners::default() }, 0, "line: the adapter returns each request before the answer"),
-        (Manners { stray: vec![0], ..Manners::default() }, 0, "(the first: 00): they are skipped"),
-    ] {
-        let cable = Cable::new(manners.clone());
-        // Where an answer is due it is waited for, however busy the machine is.
-        let reply = if code == 0 { "5000" } else { "500" };
-        let args = ["--port", &shown(&cable.path), "--reply-ms", reply];
-        let code = code.to_string();
-        let (mut ended, mut text) = probe(&args).await;
-        for _ in 0..3 {
-            if ended != code {
-                // A machine that stands still for seconds makes any answer late.
-                (ended, text) = probe(&args).await;
-            }
-        }
-        assert_eq!(ended, code, "{manners:?}\n{text}");
-        assert!(text.contains(says), "{manners:?}: {says:?} is not in\n{text}");
-    }
 }

@@ -31,6 +31,8 @@ mod mosquitto;
 #[cfg(test)]
 mod mqtt;
 #[cfg(test)]
+mod one_shot;
+#[cfg(test)]
 mod phases;
 #[cfg(test)]
 mod probe;

@@ -1,8 +1,11 @@
 //! `surplusd probe` on a pseudo-terminal: the test plays the box.
 
+use std::time::Duration;
+
 use tokio::time::timeout;
 
 use crate::bus::{LIMIT, Player};
+use crate::line::{Cable, Manners, framed};
 
 #[derive(clap::Parser)]
 struct Cli {
@@ -73,4 +76,51 @@ async fn an_answer_that_is_lost_is_asked_for_again() {
     // A machine that is held up loses more of them.
     let count = text.split("It does not answer reliably: ").nth(1).and_then(|rest| rest.split(" of ").next());
     assert!(count.and_then(|count| count.parse().ok()).is_some_and(|count: u32| count >= 6), "{text}");
+}
+
+/// What `surplusd probe` with these arguments ends with, and says to the user. Not a child: it would inherit the pseudo-terminals of all
+/// tests, with the locks on them.
+async fn with_hints(args: &[&str]) -> (String, String) {
+    let cli = <Cli as clap::Parser>::try_parse_from([&["probe"], args].concat()).unwrap();
+    let run = tokio::task::spawn_blocking(move || {
+        let (mut out, mut hints) = (vec![], vec![]);
+        let code = surplusd::cli::probe::run_to(&cli.probe, &mut out, &mut hints).unwrap();
+        (format!("{code:?}"), String::from_utf8([out, hints].concat()).unwrap())
+    });
+    timeout(LIMIT, run).await.expect("probe ends").unwrap()
+}
+
+#[tokio::test]
+async fn probe_says_what_is_odd_about_a_line() {
+    let late = Manners { delay: Duration::from_millis(900), ..Manners::default() };
+    let other = Manners { instead: Some(framed(vec![5, 4, 2, 1, 7])), ..Manners::default() };
+    let noise = Manners { instead: Some(vec![0xfe, 0xe0]), ..Manners::default() };
+    for (manners, code, says) in [
+        (Manners { mute: true, ..Manners::default() }, 69, "Nothing answers. What it usually is:\n  - A and B"),
+        (
+            Manners { mute: true, echoes: true, ..Manners::default() },
+            69,
+            "The adapter returns each request (local echo)",
+        ),
+        (noise, 69, "Bytes come, but they make no frame (the first: fe e0)"),
+        (other, 69, "Unit 5 answered when unit 1 was asked"),
+        (late, 69, "Wait longer: --reply-ms"),
+        (Manners { echoes: true, ..Manners::default() }, 0, "line: the adapter returns each request before the answer"),
+        (Manners { stray: vec![0], ..Manners::default() }, 0, "(the first: 00): they are skipped"),
+    ] {
+        let cable = Cable::new(manners.clone());
+        // Where an answer is due it is waited for, however busy the machine is.
+        let reply = if code == 0 { "5000" } else { "500" };
+        let args = ["--port", &cable.path.to_string_lossy(), "--reply-ms", reply];
+        let code = code.to_string();
+        let (mut ended, mut text) = with_hints(&args).await;
+        for _ in 0..3 {
+            if ended != code {
+                // A machine that stands still for seconds makes any answer late.
+                (ended, text) = with_hints(&args).await;
+            }
+        }
+        assert_eq!(ended, code, "{manners:?}\n{text}");
+        assert!(text.contains(says), "{manners:?}: {says:?} is not in\n{text}");
+    }
 }
