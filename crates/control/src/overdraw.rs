@@ -7,6 +7,7 @@
 use alloc::collections::VecDeque;
 
 use crate::pause::Pauses;
+use crate::ranges::POLL_MAX_S;
 use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Tick};
 
@@ -29,8 +30,8 @@ const SAID_AFTER: Millis = Millis::from_secs(5);
 const PAUSED_AFTER: Millis = Millis::from_secs(15);
 /// A car that draws no more than it was told for this long keeps to it; before, what it drew beyond adds up.
 const OBEYS_AFTER: Millis = Millis::from_secs(60);
-/// Measurements further apart than this say nothing of the time between them.
-const APART: Millis = Millis::from_secs(5);
+/// Measurements further apart than the longest poll say nothing of the rest of the time between them.
+const APART: Millis = Millis::from_secs(POLL_MAX_S as u64);
 /// Less than this above what was told is the wallbox's rounding.
 const ROUNDING: Milliamps = Milliamps(200);
 /// What is learned of a steady excess, with each measurement at most.
@@ -251,6 +252,15 @@ mod tests {
             assert_eq!((overdraw.seen(), overdraw.stops(at(second))), (None, None));
             overdraw.told(Milliamps(7_200), at(second));
         }
+    }
+
+    #[test]
+    fn a_wallbox_that_is_polled_seldom_is_paused_at_the_second_poll() {
+        let mut overdraw = told(8_000);
+        overdraw.measured(Milliamps(16_000), at(20));
+        assert_eq!(overdraw.stops(at(20)), None);
+        overdraw.measured(Milliamps(16_000), at(40));
+        assert!(overdraw.stops(at(40)).is_some());
     }
 
     /// 14 s of every 16 s: 15 s of it are together after two pulses.
