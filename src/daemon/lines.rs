@@ -1,6 +1,7 @@
-//! Lines that are closed and opened anew when a charger's table has changed.
+//! Closes the lines and opens new ones when a charger's table has changed.
 //!
-//! The old ones end first: a port can be opened by one only, and what an old driver knows of a wallbox that was left alone goes to the new one.
+//! The old lines end first: only one can have a port open, and what an old driver knows of a wallbox that was left alone goes to the new
+//! driver.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +15,11 @@ use super::{BUS_EVENTS, Daemon};
 use crate::charger::bus::{self, Before, Bus, BusCommand, BusEnd};
 use crate::config::LinkConfig;
 
-/// So long the loop waits for nothing but the lines that are closed. A line may take some seconds more: nothing is lost by that.
+/// How long the loop does nothing but wait for the closing lines. A line that needs longer ends while the loop goes on.
 const LINES_END: Duration = Duration::from_secs(3);
 
-/// A line that has not ended by then hangs in the operating system. The process ends over it, and systemd starts it anew: nothing could be
-/// charged else, as no line is opened before.
+/// A line that has not ended after this hangs in the operating system. The process then ends, and systemd restarts it: no new line is
+/// opened before the old ones have ended, so nothing would ever charge again.
 const LINES_END_MAX: Millis = Millis::from_secs(60);
 
 /// Where a wallbox is: its line, and its unit on that.
@@ -102,7 +103,7 @@ impl Daemon {
         while let Ok(event) = self.bus_events.try_recv() {
             self.bus(&event);
         }
-        // A line that has yet to end finds nobody listening any more.
+        // Lines that have not ended yet report to a channel without a reader.
         (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
     }
 

@@ -59,8 +59,8 @@ impl Contactor {
         self.closed == Some(true)
     }
 
-    /// For how long a start of `started` will count that may have happened and was not reported yet. Forgotten over a crash at that very
-    /// moment, it would be no start however often the machine fails with it.
+    /// How long a start still counts that may have happened since `started` and is not reported yet. Without it a machine that fails as the
+    /// contactor closes would never use up its starts.
     pub(crate) fn under_way(&self, started: Option<Tick>, now: Tick) -> Option<Millis> {
         let since = started.map(|at| now.since(at)).filter(|_| !self.is_closed())?;
         (since < CLOSES_WITHIN).then(|| Millis(DAY.0 - since.0))
