@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
-use control::{Mode, Snapshot};
+use control::Mode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -24,7 +24,8 @@ use super::output::unwritable;
 use crate::charger::profile;
 use crate::clock::Clock;
 use crate::config::{self, Environment};
-use crate::daemon::{self, Control, Ended, Wiring};
+use crate::daemon::{self, Ended, StatusSender, Wiring};
+use crate::model::request::{Origin, Request, Wish};
 use crate::sim::demo::{World, WorldOptions, WorldView};
 use crate::sim::plant::BatteryOptions;
 use crate::sim::wallbox::WallboxOptions;
@@ -70,7 +71,7 @@ pub struct DemoRun {
     /// The clock that the world runs on.
     pub clock: Clock,
     /// Where it shows what it has decided.
-    pub snapshots: watch::Sender<Option<Snapshot>>,
+    pub status: StatusSender,
     /// Becomes `true` when it is to end in an orderly way.
     pub stop: watch::Receiver<bool>,
 }
@@ -99,15 +100,15 @@ async fn daemon(run: DemoRun) -> anyhow::Result<()> {
     let loaded = config::load(&run.config_file, &Environment::default(), &known);
     let first = loaded.findings.first().map(ToString::to_string).unwrap_or_default();
     let config = loaded.config.with_context(|| format!("the demo's own configuration is wrong: {first}"))?;
-    let (sender, controls) = mpsc::channel(1);
+    let (sender, requests) = mpsc::channel(1);
     let mut stop = run.stop;
     let stopping = async {
         // An error means that the demo itself is gone, which is a reason to stop as well.
         stop.wait_for(|stop| *stop).await.ok();
-        sender.send(Control::Stop).await.ok();
+        sender.send(Request { wish: Wish::Stop, origin: Origin::Process, reply: None }).await.ok();
         std::future::pending::<()>().await;
     };
-    let wiring = Wiring { clock: run.clock, controls, snapshots: run.snapshots };
+    let wiring = Wiring { clock: run.clock, requests, status: run.status };
     tokio::select! {
         ended = daemon::run(config, wiring) => match ended? {
             Ended::Asked { .. } => Ok(()),
@@ -140,11 +141,11 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
 
     let mut out = io::stdout();
     writeln!(out, "{}", introduction(args, &world, &config_file)).map_err(Unwritable)?;
-    let (snapshots, decided) = watch::channel(None);
+    let (status, decided) = watch::channel(None);
     let (stop, stopped) = watch::channel(false);
     let mut view = View::new(io::stdout(), io::stdout().is_terminal(), args.speed);
     // The one place where the daemon is started.
-    let mut daemon = pin!(run(DemoRun { config_file, clock, snapshots, stop: stopped }));
+    let mut daemon = pin!(run(DemoRun { config_file, clock, status, stop: stopped }));
     let mut shown = Ok(());
     let ended = tokio::select! {
         result = &mut daemon => Some(result),

@@ -152,7 +152,8 @@ async fn act(mqtt: MqttConfig, action: &RelayAction, out: &mut dyn Write) -> any
 }
 
 fn guest(mqtt: MqttConfig, subscriptions: Vec<String>, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
-    link::spawn(LinkSetup { mqtt, status_topic: None, subscriptions }, clock)
+    let (link, [events]) = link::spawn(LinkSetup { mqtt, status_topic: None }, [subscriptions], clock);
+    (link, events)
 }
 
 async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -223,10 +224,10 @@ async fn ask(mqtt: MqttConfig, id: &str, what: What) -> anyhow::Result<Answer> {
                 }
                 None => break Err(Failure::Away),
             },
-            () = clock.sleep_until(due) => relays.timeout(clock.now()),
+            () = clock.sleep_until(due) => relays.handle_timeout(clock.now()),
         }
         while let Some((topic, frame)) = relays.poll_frame() {
-            let _ = link.publish_now(&topic, frame);
+            let _ = link.publisher().publish_now(&topic, frame);
         }
     };
     link.shutdown(FAREWELL).await;

@@ -10,7 +10,8 @@ use super::{exit, logging};
 use crate::charger::profile;
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Severity};
-use crate::daemon::{self, Control, Ended, Wiring};
+use crate::daemon::{self, Ended, Wiring};
+use crate::model::request::{Origin, Request, Wish};
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -54,9 +55,9 @@ fn read(path: &Path, environment: &Environment) -> Option<Config> {
 }
 
 async fn serve(config: Config, path: PathBuf, environment: Environment) -> u8 {
-    let (sender, controls) = mpsc::channel(4);
-    let (snapshots, _) = watch::channel(None);
-    let wiring = Wiring { clock: Clock::start(1), controls, snapshots };
+    let (sender, requests) = mpsc::channel(4);
+    let (status, _) = watch::channel(None);
+    let wiring = Wiring { clock: Clock::start(1), requests, status };
     let signals = follow_signals(sender, path, environment);
     let ended = tokio::select! {
         ended = daemon::run(config, wiring) => ended,
@@ -73,7 +74,7 @@ async fn serve(config: Config, path: PathBuf, environment: Environment) -> u8 {
 }
 
 /// `SIGTERM` and `SIGINT` end, `SIGHUP` reads the configuration again; a bad file keeps the old one. Returns only if signals cannot be had.
-async fn follow_signals(sender: mpsc::Sender<Control>, path: PathBuf, environment: Environment) -> std::io::Error {
+async fn follow_signals(sender: mpsc::Sender<Request>, path: PathBuf, environment: Environment) -> std::io::Error {
     let signals =
         || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?));
     let (mut terminate, mut interrupt, mut hangup) = match signals() {
@@ -81,21 +82,21 @@ async fn follow_signals(sender: mpsc::Sender<Control>, path: PathBuf, environmen
         Err(error) => return error,
     };
     loop {
-        let control = tokio::select! {
-            _ = terminate.recv() => Control::Stop,
-            _ = interrupt.recv() => Control::Stop,
+        let wish = tokio::select! {
+            _ = terminate.recv() => Wish::Stop,
+            _ = interrupt.recv() => Wish::Stop,
             _ = hangup.recv() => {
                 let Some(config) = read(&path, &environment) else {
                     warn!("going on with the configuration in force");
                     continue;
                 };
-                Control::Reload(Box::new(config))
+                Wish::Reload(Box::new(config))
             }
         };
-        if matches!(control, Control::Stop) {
+        if matches!(wish, Wish::Stop) {
             info!("asked to stop");
         }
-        if sender.send(control).await.is_err() {
+        if sender.send(Request { wish, origin: Origin::Process, reply: None }).await.is_err() {
             // The loop has ended already and returns its result.
             std::future::pending::<()>().await;
         }

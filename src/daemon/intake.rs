@@ -1,50 +1,30 @@
-//! What comes from the broker for the controller: commands and readings, each at a pace that nobody outside can exceed. Of what comes too
-//! fast the newest is kept, and handed on when its time has come. So the journal, the log and the stored state grow at a known pace.
+//! Readings of the site on their way to the controller, each source at a pace that nobody outside can exceed. Of what comes too fast the
+//! newest is kept, and handed on when its time has come. So the journal and the log grow at a known pace.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use control::{ChargerId, Command, Millis, Reading, Source, Tick};
+use control::{Millis, Reading, Source, Tick};
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::mqtt::command::Commands;
+use crate::model::status::InputStatus;
 use crate::mqtt::input::Inputs;
-use crate::mqtt::refresh::{Requests, Verdict};
+use crate::mqtt::link::Event;
+use crate::mqtt::refresh::{Requests as Refresh, Verdict};
 use crate::mqtt::trouble;
-use crate::rate::{Lines, Pace, excerpt, left_out};
+use crate::rate::Pace;
 
 /// Readings of one source handed on at once, and then one for each span: no meter needs more to follow the sun.
 const READINGS: (u32, Millis) = (10, Millis::from_secs(1));
-/// Commands of one kind for one charger: a hand is never that fast.
-const COMMANDS: (u32, Millis) = (10, Millis::from_secs(5));
-/// Lines about commands that are none.
-const IGNORED: (u32, Millis) = (10, Millis::from_secs(60));
-
-/// What the controller is to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// A measurement, or that there is none.
-    Reading(Reading),
-    /// A wish.
-    Command(Command),
-}
-
-/// A kind of command, and for whom.
-type Wish = (Option<ChargerId>, bool);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Intake {
     base: String,
     inputs: Inputs,
-    commands: Commands,
-    ready: VecDeque<Told>,
+    ready: VecDeque<Reading>,
     readings: Pace<(Source, bool), Reading>,
-    wishes: Pace<Wish, Command>,
-    requests: Requests,
-    /// Said of commands that are none.
-    ignored: Lines,
-    last_ignored: Option<String>,
+    refresh: Refresh,
     /// What is published goes nowhere.
     unheard: Option<String>,
     /// Topics that are not read, and why.
@@ -52,29 +32,22 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(config: &Config, names: &BTreeMap<ChargerId, String>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             base: config.publish.base_topic.clone(),
             inputs: Inputs::new(&config.inputs),
-            commands: Commands::new(&config.publish.base_topic, names),
             ready: VecDeque::new(),
             readings: Pace::new(READINGS.0, READINGS.1),
-            wishes: Pace::new(COMMANDS.0, COMMANDS.1),
-            requests: Requests::default(),
-            ignored: Lines::new(IGNORED.0, IGNORED.1),
-            last_ignored: None,
+            refresh: Refresh::default(),
             unheard: None,
             left_out: None,
         }
     }
 
-    /// Takes a new configuration. Chargers may have changed places: what still waits for one of them may be for another. And requests may
-    /// be for another topic, or none at all.
-    pub(super) fn reconfigure(&mut self, config: &Config, names: &BTreeMap<ChargerId, String>) {
+    /// Takes a new configuration: requests for fresh samples may be for another topic, or none at all.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
         self.base.clone_from(&config.publish.base_topic);
-        self.commands = Commands::new(&self.base, names);
-        self.wishes = Pace::new(COMMANDS.0, COMMANDS.1);
-        self.requests = Requests::default();
+        self.refresh = Refresh::default();
     }
 
     /// Inputs or broker are others: what was found out about the old ones says nothing of them.
@@ -85,111 +58,71 @@ impl Intake {
         self.left_out = None;
     }
 
-    /// Takes a message; [`Self::poll`] gives what comes of it.
-    pub(super) fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) {
-        match self.commands.message(topic, payload, retained) {
-            Some(Ok(command)) => return self.command(command, now),
-            Some(Err(error)) => return self.refuse(topic, error.to_string(), now),
-            None => {}
+    /// Takes what comes from the broker; [`Self::poll`] gives what comes of it.
+    pub(super) fn handle(&mut self, event: &Event, now: Tick) {
+        match event {
+            Event::Up | Event::Down { .. } => {}
+            Event::SubscriptionRefused { topics } => self.inputs.refused(topics),
+            Event::LeftOut { topics } => self.left_out = (!topics.is_empty()).then(|| trouble::left_out(topics)),
+            Event::Unheard { why } => self.unheard.clone_from(why),
+            Event::Message { topic, payload, retained } => self.message(topic, payload, *retained, now),
         }
+    }
+
+    fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) {
         for reading in self.inputs.message(topic, payload, retained, now) {
             if !retained && reading.value.is_some() {
-                let verdict = self.requests.heard(now);
+                let verdict = self.refresh.heard(now);
                 self.judge(verdict);
             }
             let key = (reading.source, retained);
-            self.ready.extend(self.readings.offer(key, reading, now).map(Told::Reading));
+            self.ready.extend(self.readings.offer(key, reading, now));
         }
         self.log();
     }
 
     /// The next thing to tell the controller. To be called until it returns `None`.
-    pub(super) fn poll(&mut self, now: Tick) -> Option<Told> {
-        let ready = self.ready.pop_front();
-        ready
-            .or_else(|| self.wishes.poll(now).map(Told::Command))
-            .or_else(|| self.readings.poll(now).map(Told::Reading))
+    pub(super) fn poll(&mut self, now: Tick) -> Option<Reading> {
+        self.ready.pop_front().or_else(|| self.readings.poll(now))
     }
 
     /// When [`Self::poll`] has something.
     pub(super) fn poll_timeout(&self) -> Option<Tick> {
-        [self.wishes.poll_timeout(), self.readings.poll_timeout()].into_iter().flatten().min()
+        self.readings.poll_timeout()
     }
 
     /// Time has passed.
-    pub(super) fn time(&mut self, now: Tick) {
-        self.inputs.time(now);
+    pub(super) fn handle_timeout(&mut self, now: Tick) {
+        self.inputs.handle_timeout(now);
         self.log();
-        if let Some(count) = self.ignored.rest(now) {
-            warn!("{count} more messages that are no command were ignored");
-        }
     }
 
     /// The connection to the broker came or went.
     pub(super) fn link(&mut self, up: bool, now: Tick) {
         self.inputs.link(up, now);
-        self.requests.forget();
-    }
-
-    /// The broker refuses these subscriptions.
-    pub(super) fn refused(&mut self, topics: &[String]) {
-        self.inputs.refused(topics);
-    }
-
-    /// Whether what is published goes nowhere, and why.
-    pub(super) fn unheard(&mut self, why: Option<String>) {
-        self.unheard = why;
-    }
-
-    /// These topics are not subscribed, for a message that is too large.
-    pub(super) fn left_out(&mut self, topics: &[String]) {
-        self.left_out = (!topics.is_empty()).then(|| trouble::left_out(topics));
+        self.refresh.forget();
     }
 
     /// Fresh samples were asked for.
     pub(super) fn asked(&mut self, now: Tick) {
         // Sources that are no data say nothing of who answers.
         if self.inputs.has_outage() {
-            return self.requests.forget();
+            return self.refresh.forget();
         }
-        let verdict = self.requests.asked(now);
+        let verdict = self.refresh.asked(now);
         self.judge(verdict);
     }
 
     /// What is wrong with what comes from the broker, in sentences.
     pub(super) fn warnings(&self, now: Tick) -> Vec<String> {
-        let refresh = self.requests.is_unanswered().then(|| self.unanswered());
+        let refresh = self.refresh.is_unanswered().then(|| self.unanswered());
         let broker = self.unheard.iter().chain(&self.left_out).cloned();
         self.inputs.warnings(now).into_iter().chain(refresh).chain(broker).collect()
     }
 
     /// What is known of each source.
-    pub(super) fn summary(&self, now: Tick) -> serde_json::Value {
-        self.inputs.summary(now)
-    }
-
-    fn command(&mut self, command: Command, now: Tick) {
-        let (charger, is_mode) = match command {
-            Command::Mode { charger, .. } => (charger, true),
-            Command::FixedCurrent { charger, .. } => (charger, false),
-        };
-        if charger.is_none() {
-            // Older wishes for single chargers are overruled.
-            self.wishes.forget(|(_, kind)| *kind == is_mode);
-        }
-        self.ready.extend(self.wishes.offer((charger, is_mode), command, now).map(Told::Command));
-    }
-
-    /// Says what is wrong with a command; the same again and again only once.
-    fn refuse(&mut self, topic: &str, error: String, now: Tick) {
-        if self.last_ignored.as_ref() == Some(&error) {
-            return;
-        }
-        if let Some(more) = self.ignored.line(now).map(left_out) {
-            let topic = excerpt(topic.as_bytes());
-            warn!(%error, topic, "ignoring a command: {error}{more}");
-        }
-        self.last_ignored = Some(error);
+    pub(super) fn statuses(&self, now: Tick) -> Vec<InputStatus> {
+        self.inputs.statuses(now)
     }
 
     fn judge(&self, verdict: Option<Verdict>) {

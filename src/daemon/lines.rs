@@ -48,14 +48,14 @@ impl Daemon {
         let mut lines: BTreeMap<LinkConfig, BTreeMap<_, _>> = BTreeMap::new();
         for (id, setup) in &self.config.chargers {
             let profile = crate::charger::profile::load(&setup.profile).map_err(std::io::Error::other)?;
-            let unlock_first = self.state.get(&setup.name).is_some_and(|state| state.locked);
+            let unlock_first = self.keeper.is_locked(&setup.name);
             let before = Before { unlock_first, memory: memories.remove(&(setup.link.clone(), setup.unit)) };
             lines.entry(setup.link.clone()).or_default().insert(*id, (setup.clone(), profile, before));
         }
         for (line, chargers) in lines {
             if !self.buses.contains_key(&line) {
                 let events = self.bus_sender.clone();
-                let bus = bus::spawn(line.clone(), chargers, self.clock, events, Some(self.desk.sender()))?;
+                let bus = bus::spawn(line.clone(), chargers, self.clock, events, Some(self.relays.sender()))?;
                 self.buses.insert(line, bus);
             }
         }
@@ -78,27 +78,32 @@ impl Daemon {
                 closing.bus.ended().await;
             }
         };
-        let mut others = Vec::new();
-        let mut said = Vec::new();
+        let (mut said, mut site, mut set) = (Vec::new(), Vec::new(), Vec::new());
+        // All that speak to the loop are heard meanwhile: a relay is at the same broker as everything else.
         let taking = async {
-            while let Some(event) = self.bus_events.recv().await {
-                if said.len() < BUS_EVENTS {
-                    said.push(event);
+            loop {
+                tokio::select! {
+                    Some(event) = self.bus_events.recv() => keep(&mut said, event),
+                    Some(event) = self.site_events.recv() => keep(&mut site, event),
+                    Some(event) = self.set_events.recv() => keep(&mut set, event),
+                    else => std::future::pending().await,
                 }
             }
         };
         tokio::select! {
             () = ends => {}
             () = taking => {}
-            () = self.desk.serve(&self.link, &mut self.link_events, self.clock, &mut others) => {}
             () = tokio::time::sleep(LINES_END) => info!("a line takes some seconds to end; the new ones are opened after it"),
         }
         self.take_memories();
         for event in said {
             self.bus(&event);
         }
-        for event in others {
-            self.mqtt(event);
+        for event in site {
+            self.site(&event);
+        }
+        for event in set {
+            self.set(&event);
         }
         while let Ok(event) = self.bus_events.try_recv() {
             self.bus(&event);
@@ -127,6 +132,13 @@ impl Daemon {
             memories.extend(left.into_iter().filter_map(|(id, memory)| Some((places.get(&id)?.clone(), memory))));
             false
         });
+    }
+}
+
+/// Keeps what is said while nobody has time for it; beyond so much the rest is lost, as states come again.
+fn keep<T>(kept: &mut Vec<T>, event: T) {
+    if kept.len() < BUS_EVENTS {
+        kept.push(event);
     }
 }
 

@@ -1,22 +1,22 @@
 //! What survives a restart: modes, energy counters, what counts towards limits over 24 hours, and whether a wake-up pulse holds a charger
 //! locked.
 //!
-//! Times are kept as moments of the machine's uptime, not of the wall clock: a Pi has none of its own after a power cut. After a reboot it
-//! is only known that at least the present uptime has passed since then, so limits last rather too long than too short.
-//!
 //! [`mod@file`] is the stored form, [`disk`] reads and writes it.
 
 pub(super) mod disk;
 mod file;
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use control::{CarryOver, ChargerCarryOver, ChargerId, Milliamps, Millis, Mode, Spent, WattHours};
 
+use crate::model::Names;
+
 pub(super) use disk::{Found, Saved, Writer, load};
 
+use super::account::Account;
 use super::energy::EnergyMeter;
+use super::moment::Moment;
 
 /// Energy counts towards the battery's budget for a day and the quarter of an hour in which it is summed.
 const COUNTS_FOR: Millis = Millis::from_secs(86_400 + 900);
@@ -25,38 +25,6 @@ const COUNTS_FOR: Millis = Millis::from_secs(86_400 + 900);
 const GONE_FOR: Millis = Millis::from_secs(86_400);
 /// … and of so many of them.
 const GONE_MAX: usize = 16;
-
-/// A point in time, in milliseconds since the machine was started. Negative: before that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(i64);
-
-impl Moment {
-    /// The present; the start of the machine where the kernel does not tell.
-    pub(super) fn now() -> Self {
-        let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
-        Self(milliseconds(uptime.split(' ').next().unwrap_or_default()).unwrap_or(0))
-    }
-
-    /// Time passed from then to now.
-    pub(super) fn elapsed(self) -> Millis {
-        Self::now().since(self)
-    }
-
-    fn since(self, earlier: Self) -> Millis {
-        Millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
-    }
-
-    pub(super) fn after(self, span: Millis) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX)))
-    }
-}
-
-/// Seconds with a fraction, as `/proc/uptime` has them.
-fn milliseconds(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let thousandths: String = fraction.chars().chain("000".chars()).take(3).collect();
-    whole.parse::<i64>().ok()?.checked_mul(1_000)?.checked_add(thousandths.parse().ok()?)
-}
 
 /// How soon something is to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +67,8 @@ pub(super) struct ChargerState {
     starts: Vec<Moment>,
     /// A wake-up pulse has locked the box, and may not have unlocked it.
     pub(super) locked: bool,
+    /// What its cars got, for people.
+    pub(super) account: Account,
     /// Since when it is not in the file any more. Not stored: it counts anew from each start.
     gone: Option<Moment>,
 }
@@ -114,6 +84,7 @@ impl ChargerState {
             stopped: None,
             starts: Vec::new(),
             locked: matches!(found, Found::Damaged | Found::Nothing),
+            account: Account::new(),
             gone: None,
         }
     }
@@ -159,32 +130,26 @@ impl State {
     }
 
     /// What the controller is to be told at `now`; the energy only where it does not know it already.
-    pub(super) fn carry_over(&self, ids: &BTreeMap<ChargerId, String>, now: Moment, energy: bool) -> CarryOver {
+    pub(super) fn carry_over(&self, names: &Names, now: Moment, energy: bool) -> CarryOver {
         let spent = |(until, energy): &(Moment, WattHours)| Spent { left: until.since(now), energy: *energy };
-        let charger = |(id, name): (&ChargerId, &String)| {
+        let charger = |(id, name): (ChargerId, &str)| {
             let known = self.chargers.get(name)?;
             let starts = known.starts.iter().map(|until| until.since(now)).collect();
-            Some((*id, ChargerCarryOver { starts, may_run: known.running }))
+            Some((id, ChargerCarryOver { starts, may_run: known.running }))
         };
         CarryOver {
             drained: energy.then(|| self.drained.iter().map(spent).collect()),
-            chargers: ids.iter().filter_map(charger).collect(),
+            chargers: names.iter().filter_map(charger).collect(),
         }
     }
 
     /// Takes what counts at `now`; says how soon that is to be stored. Energy is stored ahead in steps of `step`: after a crash what was
     /// stored is never less than what was given.
-    pub(super) fn take(
-        &mut self,
-        counts: &CarryOver,
-        ids: &BTreeMap<ChargerId, String>,
-        now: Moment,
-        step: WattHours,
-    ) -> Store {
+    pub(super) fn take(&mut self, counts: &CarryOver, names: &Names, now: Moment, step: WattHours) -> Store {
         let mut worth = Store::Never;
         let mut solar = false;
         for (id, counts) in &counts.chargers {
-            let Some(known) = ids.get(id).and_then(|name| self.chargers.get_mut(name)) else { continue };
+            let Some(known) = self.chargers.get_mut(names.get(*id)) else { continue };
             let starts: Vec<Moment> = counts.starts.iter().map(|left| now.after(*left)).collect();
             if starts.last() > known.starts.last() || counts.may_run && !known.running {
                 worth = Store::AtOnce;

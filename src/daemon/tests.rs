@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use control::{ChargerId, ChargerReport, Link, Milliamps, Tick, Vehicle};
+use control::{ChargerId, ChargerReport, Input, Link, Milliamps, Millis, Tick, Vehicle};
+use tokio::sync::{oneshot, watch};
 
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::*;
 use crate::config::Environment;
+use crate::model::request::{Answer, Origin, Setting};
+use crate::model::status::InputState;
+
+mod kept;
 
 /// A daemon with so many chargers, all on lines that nobody answers, which have ended.
 async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
@@ -29,8 +34,8 @@ async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
     let known = crate::charger::profile::known();
     let loaded = crate::config::load(&file, &Environment::default(), &known);
     let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.findings));
-    let (_, controls) = mpsc::channel(1);
-    let wiring = Wiring { clock: Clock::start(1), controls, snapshots: watch::channel(None).0 };
+    let (_, requests) = mpsc::channel(1);
+    let wiring = Wiring { clock: Clock::start(1), requests, status: watch::channel(None).0 };
     let mut daemon = Daemon::start(config, wiring).unwrap();
     for (_, mut bus) in std::mem::take(&mut daemon.buses) {
         bus.send(BusCommand::Shutdown);
@@ -38,6 +43,20 @@ async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
     }
     while daemon.bus_events.try_recv().is_ok() {}
     daemon
+}
+
+fn message(topic: &str, payload: &[u8]) -> Event {
+    Event::Message { topic: topic.to_owned(), payload: payload.to_vec(), retained: false }
+}
+
+/// Tells the loop what the user wants, as the socket does.
+async fn ask(daemon: &mut Daemon, charger: Option<&str>, key: &str, value: &str) -> Option<Answer> {
+    let setting = Setting::parse(charger, key, value.as_bytes()).unwrap();
+    let (reply, answer) = oneshot::channel();
+    let now = daemon.clock.now();
+    daemon.requests.set(&setting, Origin::Socket, Some(reply), now);
+    daemon.tell_controller(now);
+    answer.await.ok()
 }
 
 /// Counts what a journal at level info would keep.
@@ -69,7 +88,7 @@ async fn a_burst_of_commands_is_no_bug() {
         daemon.bus_sender.try_send(BusEvent::Report(waits(*id))).unwrap();
     }
     let (sender, events) = mpsc::channel(64);
-    daemon.link_events = events;
+    daemon.set_events = events;
     for number in 0..64 {
         let topic = format!("{}/set/current", daemon.config.publish.base_topic);
         let payload = if number == 63 {
@@ -80,7 +99,7 @@ async fn a_burst_of_commands_is_no_bug() {
             b"8"
         }
         .to_vec();
-        sender.try_send(link::Event::Message { topic, payload, retained: false }).unwrap();
+        sender.try_send(message(&topic, &payload)).unwrap();
     }
     assert!(daemon.take_the_rest());
     // Commands that come faster than a hand can give them are thinned; the newest comes in time.
@@ -88,39 +107,6 @@ async fn a_burst_of_commands_is_no_bug() {
     assert!(daemon.tell_controller(later));
     let snapshot = daemon.controller.snapshot();
     assert!(snapshot.chargers.values().all(|view| view.setpoint == Milliamps(9_000)));
-}
-
-/// Nothing was locked, so nothing may look locked; and what could not be stored is stored when the disk is back.
-#[tokio::test]
-async fn a_disk_that_refuses_costs_the_wake_up_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut daemon = daemon(1, folder.path()).await;
-    let file = daemon.config.state_file.clone();
-    let beside = file.with_extension("new");
-    std::fs::create_dir(&beside).unwrap();
-    daemon.lock(ChargerId(0), false);
-    let _ = daemon.saved.recv().await.unwrap();
-    daemon.lock(ChargerId(0), true);
-    let saved = daemon.saved.recv().await.unwrap();
-    assert!(!saved.ok);
-    daemon.saved(saved);
-    assert!(!daemon.state.get("c0").unwrap().locked);
-    std::fs::remove_dir(&beside).unwrap();
-    daemon.state.get_mut("c0").unwrap().mode = control::Mode::Off;
-    daemon.writer.save(&daemon.state);
-    let saved = daemon.saved.recv().await.unwrap();
-    daemon.saved(saved);
-    std::fs::create_dir(&beside).unwrap();
-    daemon.state.get_mut("c0").unwrap().mode = control::Mode::Fast;
-    daemon.writer.save(&daemon.state);
-    let saved = daemon.saved.recv().await.unwrap();
-    assert!(!saved.ok);
-    daemon.saved(saved);
-    std::fs::remove_dir(&beside).unwrap();
-    let generation = daemon.writer.save(&daemon.state);
-    let saved = tokio::time::timeout(Duration::from_secs(60), daemon.saved.recv()).await.expect("it is tried again");
-    assert_eq!(saved, Some(Saved { generation, ok: true }));
-    assert_eq!(state::load(&file).0.get("c0").unwrap().mode, control::Mode::Fast);
 }
 
 /// An automation that says the same every few seconds, or something wrong, fills no SD card.
@@ -133,7 +119,7 @@ async fn a_command_that_comes_again_and_again_is_said_once() {
     for payload in [&b"sideways"[..], b"off"] {
         for _ in 0..100 {
             let topic = format!("{}/set/mode", daemon.config.publish.base_topic);
-            daemon.message(&topic, payload, false);
+            daemon.set(&message(&topic, payload));
             daemon.tell_controller(daemon.clock.now());
         }
     }
@@ -150,7 +136,7 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
     let lines = Arc::new(AtomicUsize::new(0));
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Count(Arc::clone(&lines))));
     let base = daemon.config.publish.base_topic.clone();
-    let (start, mut stored, mut told) = (daemon.clock.now(), 0, 0);
+    let (start, mut stored, mut told, mut published) = (daemon.clock.now(), 0, 0, 0);
     for n in 0..200_000_u64 {
         let now = start + Millis(n / 10);
         let (topic, payload) = match n % 5 {
@@ -163,27 +149,31 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
                 if n % 2 == 0 { "unavailable" } else { "5" }.to_owned(),
             ),
         };
-        daemon.intake.message(&topic, payload.as_bytes(), false, now);
-        while let Some(fact) = daemon.intake.poll(now) {
+        let event = message(&topic, payload.as_bytes());
+        daemon.intake.handle(&event, now);
+        daemon.requests.handle(&event, now);
+        told += std::iter::from_fn(|| daemon.intake.poll(now)).count();
+        while let Some(granted) = daemon.requests.poll(now) {
             told += 1;
-            if let intake::Told::Command(command) = fact {
-                daemon.command(command, now);
-            }
+            daemon.grant(granted, now);
         }
-        daemon.intake.time(now);
-        let before = daemon.stored_at;
+        published += std::iter::from_fn(|| daemon.requests.poll_refused()).count();
+        daemon.intake.handle_timeout(now);
+        daemon.requests.handle_timeout(now);
+        let before = daemon.keeper.stored_at;
         daemon.show(now, false);
-        stored += usize::from(daemon.stored_at != before);
+        stored += usize::from(daemon.keeper.stored_at != before);
     }
     drop(guard);
     let lines = lines.load(Ordering::Relaxed);
     assert!(told <= 15 + 2 * 30, "{told} facts for controller and journal");
-    assert!(stored <= 5 + URGENT_STORES as usize, "stored {stored} times");
+    assert!(published <= 10 + 4, "{published} refusals published");
+    assert!(stored <= 5 + keeper::URGENT_STORES as usize, "stored {stored} times");
     assert!(lines <= 100, "{lines} lines");
     let end = start + Millis::from_secs(30);
     let last: Vec<_> = std::iter::from_fn(|| daemon.intake.poll(end)).collect();
     let newest = control::Reading { source: control::Source::Grid, value: Some(1_998), retained: false };
-    assert!(last.contains(&intake::Told::Reading(newest)), "{last:?}");
+    assert!(last.contains(&newest), "{last:?}");
 }
 
 /// Users see in Home Assistant what the log says.
@@ -193,20 +183,20 @@ async fn a_silence_is_a_warning_in_the_state() {
     let mut daemon = daemon(1, folder.path()).await;
     let start = daemon.clock.now();
     daemon.intake.link(true, start);
-    daemon.intake.time(start + Millis::from_secs(119));
+    daemon.intake.handle_timeout(start + Millis::from_secs(119));
     assert!(daemon.intake.warnings(start).is_empty());
     let now = start + Millis::from_secs(120);
-    daemon.intake.time(now);
+    daemon.intake.handle_timeout(now);
     let warnings = daemon.intake.warnings(now);
     assert!(
         matches!(&warnings[..], [one] if one.contains("access list") && one.contains("powerwall_site_now")),
         "{warnings:?}"
     );
-    assert_eq!(daemon.intake.summary(now)["grid"]["state"], "never");
+    assert_eq!(daemon.intake.statuses(now)[0].state, InputState::Never);
     let topic = "homeassistant/sensor/powerwall_site_now/state";
-    daemon.intake.message(topic, b"1.5", false, now);
+    daemon.intake.handle(&message(topic, b"1.5"), now);
     assert!(daemon.intake.warnings(now).is_empty());
-    assert_eq!(daemon.intake.summary(now)["grid"]["state"], "live");
+    assert_eq!(daemon.intake.statuses(now)[0].state, InputState::Live);
     // Home Assistant has no automation for requests: said once, and shown.
     for request in 0..30 {
         daemon.intake.asked(now + Millis::from_secs(10 * request));
@@ -221,7 +211,7 @@ async fn a_warning_does_not_outlive_its_cause() {
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(1, folder.path()).await;
     let now = daemon.clock.now();
-    daemon.mqtt(link::Event::Unheard { why: Some("the access list".to_owned()) });
+    daemon.site(&Event::Unheard { why: Some("the access list".to_owned()) });
     for request in 0..30 {
         daemon.intake.asked(now + Millis::from_secs(10 * request));
     }
@@ -244,7 +234,7 @@ async fn requests_count_only_while_the_sources_are_there() {
         let mut daemon = daemon(1, folder.path()).await;
         let now = daemon.clock.now();
         let topic = daemon.config.inputs[&control::Source::Grid].topics[0].clone();
-        daemon.intake.message(&topic, payload.as_bytes(), false, now);
+        daemon.intake.handle(&message(&topic, payload.as_bytes()), now);
         for request in 0..30 {
             daemon.intake.asked(now + Millis::from_secs(10 * request));
         }
@@ -257,16 +247,16 @@ async fn requests_count_only_while_the_sources_are_there() {
 #[tokio::test]
 async fn an_unexpected_end_is_fatal() {
     let folder = tempfile::tempdir().unwrap();
-    let (_keep, controls) = mpsc::channel(1);
+    let (_keep, asked) = mpsc::channel(1);
     let mut without_broker = daemon(1, folder.path()).await;
-    without_broker.controls = controls;
-    without_broker.link_events = mpsc::channel(1).1;
+    without_broker.asked = asked;
+    without_broker.site_events = mpsc::channel(1).1;
     let ended = without_broker.turns().await;
     assert_eq!(ended, Ended::Broken { what: "the MQTT task has ended".to_owned() });
 
-    let (_keep, controls) = mpsc::channel(1);
+    let (_keep, asked) = mpsc::channel(1);
     let mut without_line = daemon(1, folder.path()).await;
-    without_line.controls = controls;
+    without_line.asked = asked;
     without_line.open_buses().unwrap();
     without_line.buses.values().for_each(|bus| bus.send(BusCommand::Shutdown));
     let ended = without_line.turns().await;
@@ -277,171 +267,13 @@ async fn an_unexpected_end_is_fatal() {
 #[tokio::test]
 async fn a_loop_that_panics_again_and_again_still_ends_in_good_order() {
     let folder = tempfile::tempdir().unwrap();
-    let (_keep, controls) = mpsc::channel(1);
+    let (_keep, asked) = mpsc::channel(1);
     let mut daemon = daemon(1, folder.path()).await;
-    daemon.controls = controls;
+    daemon.asked = asked;
     daemon.open_buses().unwrap();
     daemon.controller.broken = true;
     let ended = Box::pin(daemon.live()).await;
     assert_eq!(ended, Ended::Broken { what: "the loop panicked".to_owned() });
-}
-
-/// A file that is lost, and one that is damaged: a charger may have been left locked, and each is unlocked once.
-#[tokio::test]
-async fn what_is_not_known_of_a_charger_is_taken_for_the_worst() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut fresh = daemon(1, folder.path()).await;
-    let known = fresh.state.get("c0").unwrap();
-    assert_eq!((known.locked, known.running), (true, false));
-    fresh.lock(ChargerId(0), false);
-    while fresh.stored < 1 {
-        let saved = fresh.saved.recv().await.unwrap();
-        fresh.saved(saved);
-    }
-    let again = daemon(1, folder.path()).await;
-    assert!(!again.state.get("c0").unwrap().locked, "once is enough");
-
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("state.json"), "{").unwrap();
-    let damaged = daemon(1, folder.path()).await;
-    let known = damaged.state.get("c0").unwrap();
-    assert_eq!((known.locked, known.running), (true, true));
-}
-
-fn charges(charger: ChargerId, at: Tick) -> ChargerReport {
-    ChargerReport { vehicle: Vehicle::Charging, setpoint: Some(Milliamps(6_000)), at, ..waits(charger) }
-}
-
-/// As often as it is killed: a start counts, and what may just have been stopped stays stopped.
-#[tokio::test]
-async fn limits_survive_a_crash() {
-    let folder = tempfile::tempdir().unwrap();
-    for _ in 0..3 {
-        let mut daemon = daemon(1, folder.path()).await;
-        let now = daemon.clock.now();
-        daemon.controller.handle(Input::Report(charges(ChargerId(0), now)), now);
-        daemon.take_the_rest();
-        daemon.show(now, true);
-        assert!(daemon.state.get("c0").unwrap().running);
-        let newest = daemon.writer.save(&daemon.state);
-        while daemon.saved.recv().await.unwrap().generation < newest {}
-        // Nothing is told to anybody: it is gone.
-    }
-    let mut daemon = daemon(1, folder.path()).await;
-    let now = daemon.clock.now();
-    daemon.controller.handle(Input::Report(waits(ChargerId(0))), now);
-    daemon.take_the_rest();
-    let view = daemon.controller.snapshot().chargers[&ChargerId(0)];
-    assert_eq!((view.setpoint, view.reason.code()), (Milliamps(0), "minimum-off"), "{view:?}");
-}
-
-/// Waits until the file says so, as the next start would read it.
-async fn until_stored(daemon: &mut Daemon, wish: impl Fn(&State) -> bool) {
-    while !wish(&state::load(&daemon.config.state_file).0) {
-        let saved = tokio::time::timeout(Duration::from_secs(20), daemon.saved.recv()).await;
-        assert!(matches!(saved, Ok(Some(Saved { ok: true, .. }))), "{saved:?}, stored last at {:?}", daemon.stored_at);
-    }
-}
-
-fn starts(state: &State, charger: ChargerId) -> usize {
-    let names = BTreeMap::from([(charger, format!("c{}", charger.0))]);
-    state.carry_over(&names, Moment::now(), false).chargers.get(&charger).map_or(0, |counts| counts.starts.len())
-}
-
-/// A crash a moment later neither undoes what the user chose nor forgets a start.
-#[tokio::test]
-async fn a_wish_and_a_start_are_stored_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut daemon = daemon(1, folder.path()).await;
-    let car = ChargerId(0);
-    let mut now = daemon.clock.now();
-    daemon.show(now, false);
-    until_stored(&mut daemon, |state| state.get("c0").is_some()).await;
-    for (report, wish) in [
-        (waits(car), (|state| state.get("c0").unwrap().running) as fn(&State) -> bool),
-        (charges(car, now), |state| starts(state, ChargerId(0)) == 1),
-    ] {
-        now = now + Millis(300);
-        daemon.controller.handle(Input::Report(ChargerReport { at: now, ..report }), now);
-        daemon.take_the_rest();
-        daemon.show(now, true);
-        until_stored(&mut daemon, wish).await;
-    }
-    let mode = |mode| control::Command::Mode { charger: None, mode };
-    now = now + Millis(300);
-    daemon.command(mode(control::Mode::Off), now);
-    daemon.show(now, true);
-    until_stored(&mut daemon, |state| state.get("c0").unwrap().mode == control::Mode::Off).await;
-
-    // One who cannot decide wears no card, and is understood in the end.
-    let mut writes = 0;
-    for n in 0..20 {
-        now = now + Millis(100);
-        daemon.command(mode(if n % 2 == 0 { control::Mode::Fast } else { control::Mode::Slow }), now);
-        let before = daemon.stored_at;
-        daemon.show(now, true);
-        writes += u32::from(daemon.stored_at != before);
-    }
-    assert!(writes <= URGENT_STORES, "{writes} writes in 2 s");
-    daemon.show(now + STORE_PAUSE, false);
-    until_stored(&mut daemon, |state| state.get("c0").unwrap().mode == control::Mode::Slow).await;
-}
-
-/// Another reading interval closes the lines and begins the chargers anew, not the day.
-#[tokio::test]
-async fn starts_survive_a_reload() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut daemon = daemon(1, folder.path()).await;
-    let now = daemon.clock.now();
-    daemon.controller.handle(Input::Report(waits(ChargerId(0))), now);
-    daemon.take_the_rest();
-    daemon.controller.handle(Input::Report(charges(ChargerId(0), now)), now);
-    daemon.take_the_rest();
-    daemon.show(now, true);
-    assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);
-    daemon.begin_chargers_anew();
-    assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);
-}
-
-/// Taken out of the file and put back a moment later: nothing that limits it is forgotten, and what the user chose stays.
-#[tokio::test]
-async fn a_charger_that_is_taken_out_and_put_back_has_forgotten_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut daemon = daemon(2, folder.path()).await;
-    let car = ChargerId(1);
-    let now = daemon.clock.now();
-    daemon.command(control::Command::Mode { charger: Some(car), mode: control::Mode::Fast }, now);
-    daemon.controller.handle(Input::Report(waits(car)), now);
-    daemon.take_the_rest();
-    daemon.controller.handle(Input::Report(charges(car, now)), now);
-    daemon.take_the_rest();
-    daemon.show(now, true);
-    let whole = daemon.config.clone();
-    let mut less = whole.clone();
-    less.chargers.remove(&car);
-    less.control.chargers.remove(&car);
-    for config in [less, whole] {
-        daemon.reload(config).await.unwrap();
-        daemon.show(daemon.clock.now(), true);
-    }
-    let view = daemon.controller.snapshot().chargers[&car];
-    assert_eq!((view.mode, view.starts), (control::Mode::Fast, 1), "{view:?}");
-    assert!(daemon.state.get("c1").unwrap().stopped.is_some(), "the minimum-off time runs");
-}
-
-/// The counter goes away for a moment: nothing is counted twice, and what is published never jumps.
-#[tokio::test]
-async fn an_energy_counter_that_goes_away_counts_nothing_twice() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut daemon = daemon(1, folder.path()).await;
-    assert!(daemon.energies().is_empty(), "nothing is known yet");
-    let mut at = 1_000;
-    for raw in [1_234_625, 1_234_625, 0, 0, 0, 1_234_625, 1_234_626] {
-        at += if at == 2_000 { 60_000 } else { 1_000 };
-        let report = ChargerReport { energy: Some(control::WattHours(raw)), at: Tick(at), ..waits(ChargerId(0)) };
-        daemon.bus(&BusEvent::Report(report));
-    }
-    assert_eq!(daemon.energies()[&ChargerId(0)], control::WattHours(1_234_626));
 }
 
 /// What the log says.
@@ -467,8 +299,8 @@ async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines(said.clone())));
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(1, folder.path()).await;
-    let (_stop, controls) = mpsc::channel(1);
-    daemon.controls = controls;
+    let (_stop, asked) = mpsc::channel(1);
+    daemon.asked = asked;
     let options = crate::sim::wallbox::WallboxOptions::default();
     let wallbox = crate::sim::wallbox::Wallbox::new(options);
     let port = crate::sim::port::WallboxPort::open(wallbox, daemon.clock, None).unwrap();
@@ -499,4 +331,43 @@ async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
     let said = said.lock().unwrap().clone();
     assert!(said.contains("the new ones are opened after it"), "{said}");
     assert!(!said.contains("by another name") && !said.contains("cannot be used: another"), "{said}");
+}
+
+/// Whoever asks through the socket hears what is in force, or why nothing was done; a message over MQTT that is refused is answered on `error`.
+#[tokio::test]
+async fn a_request_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(2, folder.path()).await;
+    let now = daemon.clock.now();
+    for charger in [ChargerId(0), ChargerId(1)] {
+        daemon.controller.handle(Input::Report(waits(charger)), now);
+    }
+    let answer = ask(&mut daemon, Some("c1"), "mode", "off").await.unwrap().unwrap();
+    assert_eq!(answer, "c1: 0.0 A (off): switched off");
+    let answer = ask(&mut daemon, None, "mode", "fast").await.unwrap().unwrap();
+    assert!(answer.starts_with("c0: ") && answer.contains("\nc1: ") && answer.contains("(fast)"), "{answer}");
+    let refused = ask(&mut daemon, Some("garage"), "mode", "off").await.unwrap().unwrap_err();
+    assert_eq!(refused.to_string(), "unknown charger \"garage\": use one of c0, c1, or none for all");
+    assert!(daemon.requests.poll_refused().is_none(), "who asked has the answer");
+}
+
+/// Of requests that come too fast the last is carried out; those before it are told so.
+#[tokio::test]
+async fn a_request_that_is_overtaken_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let now = daemon.clock.now();
+    let mut answers = Vec::new();
+    for number in 0..14 {
+        let (reply, answer) = oneshot::channel();
+        let setting = Setting::parse(None, "current", if number % 2 == 0 { b"7" } else { b"8" }).unwrap();
+        daemon.requests.set(&setting, Origin::Socket, Some(reply), now);
+        daemon.tell_controller(now);
+        answers.push(answer);
+    }
+    let due = daemon.requests.poll_timeout().unwrap();
+    daemon.tell_controller(due);
+    let told: Vec<_> = answers.iter_mut().map(|answer| answer.try_recv().is_ok()).collect();
+    let overtaken: Vec<_> = told.iter().enumerate().filter(|(_, told)| !**told).map(|(number, _)| number).collect();
+    assert_eq!(overtaken, [10, 11, 12], "ten at once, and the last");
 }

@@ -1,32 +1,32 @@
 //! One turn of the loop: wait for something, take all that is there, act, show.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use control::{Action, ChargerId, ChargerReport, Input, Milliamps, Tick, Watts};
+use control::{Action, Input, Milliamps, Tick};
 use tracing::{debug, info, warn};
 
-use super::energy::Replaced;
-use super::intake::Told;
+use super::keeper::Wake;
 use super::lines::{Closing, first_end};
-use super::state::{Found, Moment, Saved, Store};
-use super::{Control, Daemon, Ended, STORE_PAUSE, TURN_MAX, link_setup, make_room, names, restore};
+use super::requests::Granted;
+use super::state::{Found, Saved};
+use super::{Daemon, Ended, TURN_MAX, link_setup, names, topics};
 use crate::charger::bus::{BusCommand, BusEnd, BusEvent};
 use crate::config::Config;
+use crate::model::request::{Request, Wish};
 use crate::mqtt::link::{self, Event};
-use crate::rate::left_out;
+use crate::wording;
 
 /// What woke the loop.
 enum Woken {
-    Control(Option<Control>),
-    Mqtt(Option<Event>),
+    Asked(Option<Request>),
+    Site(Option<Event>),
+    Set(Option<Event>),
     Bus(Option<BusEvent>),
     Saved(Option<Saved>),
     Time,
-    LinkEnded,
+    TaskEnded(&'static str),
     LineEnded(BusEnd),
     LineClosed,
-    Relay,
 }
 
 impl Daemon {
@@ -40,34 +40,33 @@ impl Daemon {
             let mut decided = self.take_the_rest();
             let now = self.clock.now();
             decided |= self.tell_controller(now);
-            self.intake.time(now);
-            if let Some(count) = self.command_lines.rest(now) {
-                info!("{count} more commands were carried out that were not logged one by one");
-            }
+            self.intake.handle_timeout(now);
+            self.requests.handle_timeout(now);
             if self.controller.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.controller.handle_timeout(now);
             }
             decided |= self.act();
-            self.desk.send(&self.link);
             self.show(now, decided);
         }
     }
 
     async fn wait(&mut self) -> Woken {
         let due = self.controller.poll_timeout().map_or(self.clock.now(), |(due, _)| due);
-        let due =
-            [self.intake.poll_timeout(), self.store_due(), self.lines_due()].into_iter().flatten().fold(due, Tick::min);
+        let others =
+            [self.intake.poll_timeout(), self.requests.poll_timeout(), self.keeper.poll_timeout(), self.lines_due()];
+        let due = others.into_iter().flatten().fold(due, Tick::min);
         tokio::select! {
             biased;
-            control = self.controls.recv() => Woken::Control(control),
+            request = self.asked.recv() => Woken::Asked(request),
             event = self.bus_events.recv() => Woken::Bus(event),
-            event = self.link_events.recv() => Woken::Mqtt(event),
-            saved = self.saved.recv() => Woken::Saved(saved),
+            event = self.site_events.recv() => Woken::Site(event),
+            event = self.set_events.recv() => Woken::Set(event),
+            saved = self.keeper.next() => Woken::Saved(saved),
             () = self.clock.sleep_until(due) => Woken::Time,
-            () = self.link.ended() => Woken::LinkEnded,
+            () = self.link.ended() => Woken::TaskEnded("the MQTT task"),
+            () = self.relays.ended() => Woken::TaskEnded("the task of the relays"),
             end = first_end(self.buses.values_mut()) => Woken::LineEnded(end),
             _ = first_end(self.closing.iter_mut().map(Closing::bus)) => Woken::LineClosed,
-            () = self.desk.wait(self.clock) => Woken::Relay,
         }
     }
 
@@ -77,17 +76,15 @@ impl Daemon {
             return broken("a line that was closed for new settings did not end");
         }
         match woken {
-            Woken::Control(None | Some(Control::Stop)) => return Some(Ended::Asked { proven: false }),
-            Woken::Control(Some(Control::Reload(config))) => {
-                if let Err(error) = self.reload(*config).await {
-                    return broken(&format!("a line cannot be opened: {error}"));
-                }
-            }
-            Woken::Mqtt(Some(event)) => self.mqtt(event),
+            Woken::Asked(None) => return Some(Ended::Asked { proven: false }),
+            Woken::Asked(Some(request)) => return self.asked(request).await,
+            Woken::Site(Some(event)) => self.site(&event),
+            Woken::Set(Some(event)) => self.set(&event),
             Woken::Bus(Some(event)) => self.bus(&event),
             Woken::Saved(Some(saved)) => self.saved(saved),
-            Woken::Time | Woken::Relay => {}
-            Woken::Mqtt(None) | Woken::LinkEnded => return broken("the MQTT task has ended"),
+            Woken::Time => {}
+            Woken::TaskEnded(task) => return broken(&format!("{task} has ended")),
+            Woken::Site(None) | Woken::Set(None) => return broken("the MQTT task has ended"),
             Woken::Bus(None) => return broken("the lines have ended"),
             Woken::LineEnded(end) => return broken(&format!("the thread of a line has ended: {end:?}")),
             Woken::LineClosed => {
@@ -100,6 +97,24 @@ impl Daemon {
         None
     }
 
+    /// Takes a request of another than MQTT.
+    async fn asked(&mut self, request: Request) -> Option<Ended> {
+        let Request { wish, origin, reply } = request;
+        match wish {
+            Wish::Stop => return Some(Ended::Asked { proven: false }),
+            Wish::Reload(config) => {
+                if let Err(error) = self.reload(*config).await {
+                    return Some(Ended::Broken { what: format!("a line cannot be opened: {error}") });
+                }
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok("the configuration was read again".to_owned()));
+                }
+            }
+            Wish::Set(setting) => self.requests.set(&setting, origin, reply, self.clock.now()),
+        }
+        None
+    }
+
     /// Takes what else is ready, so that a burst of messages is shown once; returns whether there was a decision. The controller wants
     /// its actions taken after each fact: of several orders for a charger the line keeps the last.
     pub(super) fn take_the_rest(&mut self) -> bool {
@@ -107,8 +122,10 @@ impl Daemon {
         for _ in 0..TURN_MAX {
             if let Ok(event) = self.bus_events.try_recv() {
                 self.bus(&event);
-            } else if let Ok(event) = self.link_events.try_recv() {
-                self.mqtt(event);
+            } else if let Ok(event) = self.set_events.try_recv() {
+                self.set(&event);
+            } else if let Ok(event) = self.site_events.try_recv() {
+                self.site(&event);
             } else {
                 break;
             }
@@ -117,137 +134,90 @@ impl Daemon {
         decided
     }
 
-    pub(super) fn mqtt(&mut self, event: Event) {
-        match event {
-            Event::Up => self.link_changed(true),
-            Event::Down { .. } => self.link_changed(false),
-            Event::SubscriptionRefused { topics } => self.intake.refused(&topics),
-            Event::LeftOut { topics } => self.intake.left_out(&topics),
-            Event::Unheard { why } => self.intake.unheard(why),
-            Event::Message { topic, payload, retained } => self.message(&topic, &payload, retained),
-        }
-    }
-
-    fn link_changed(&mut self, up: bool) {
-        if self.link_up != up {
-            self.intake.link(up, self.clock.now());
-        }
-        self.link_up = up;
-        self.desk.link(up, self.clock);
-    }
-
-    pub(super) fn message(&mut self, topic: &str, payload: &[u8], retained: bool) {
+    /// What comes of the site's sources, and what is heard of the broker.
+    pub(super) fn site(&mut self, event: &Event) {
         let now = self.clock.now();
-        if self.desk.message(topic, payload, retained, self.clock) {
-            return;
+        let was_up = self.view.is_connected();
+        self.view.broker(event, now);
+        if self.view.is_connected() != was_up {
+            self.intake.link(!was_up, now);
         }
-        self.intake.message(topic, payload, retained, now);
+        self.intake.handle(event, now);
     }
 
-    /// Tells the controller what has come from the broker, as far as its time has come; returns whether there was a decision.
+    /// What comes under `set/`.
+    pub(super) fn set(&mut self, event: &Event) {
+        self.requests.handle(event, self.clock.now());
+    }
+
+    /// Tells the controller what has come, as far as its time has come; returns whether there was a decision.
     pub(super) fn tell_controller(&mut self, now: Tick) -> bool {
         let mut decided = false;
-        while let Some(told) = self.intake.poll(now) {
-            match told {
-                Told::Reading(reading) => {
-                    debug!(source = reading.source.name(), value = ?reading.value, reading.retained, "reading");
-                    self.controller.handle(Input::Reading(reading), now);
-                }
-                Told::Command(command) => self.command(command, now),
-            }
+        while let Some(reading) = self.intake.poll(now) {
+            debug!(source = reading.source.name(), value = ?reading.value, reading.retained, "reading");
+            self.controller.handle(Input::Reading(reading), now);
             decided |= self.act();
+        }
+        while let Some(granted) = self.requests.poll(now) {
+            decided |= self.grant(granted, now);
+        }
+        while let Some(refused) = self.requests.poll_refused() {
+            self.outputs.refused(&refused, &self.link);
         }
         decided
     }
 
-    /// Carries out a wish; one that changes nothing is not worth a line, as automations may repeat it for ever.
-    pub(super) fn command(&mut self, command: control::Command, now: Tick) {
+    /// Carries out a request, and answers with what is in force then; returns whether there was a decision.
+    pub(super) fn grant(&mut self, granted: Granted, now: Tick) -> bool {
         let before = self.wishes();
-        self.controller.handle(Input::Command(command), now);
-        if self.wishes() == before {
-            debug!(?command, "a command that changes nothing");
-            return;
-        }
-        let Some(more) = self.command_lines.line(now).map(left_out) else { return };
-        match command {
-            control::Command::Mode { charger, mode } => {
-                info!(mode = %mode, "mode {mode} for {}{more}", self.name_or_all(charger));
-            }
-            control::Command::FixedCurrent { charger, current } => {
-                info!(current = %current, "fixed current {current} for {}{more}", self.name_or_all(charger));
-            }
-        }
+        self.controller.handle(Input::Command(granted.command), now);
+        let decided = self.act();
+        let changed = self.wishes() != before;
+        let in_force = self.in_force(granted.command);
+        self.requests.done(granted, changed, &in_force, now);
+        decided
     }
 
     fn wishes(&self) -> Vec<(control::Mode, Milliamps)> {
         self.controller.snapshot().chargers.values().map(|view| (view.mode, view.fixed)).collect()
     }
 
+    /// What is in force for the chargers that a command is for, one line each.
+    fn in_force(&self, command: control::Command) -> String {
+        let (control::Command::Mode { charger, .. } | control::Command::FixedCurrent { charger, .. }) = command;
+        let snapshot = self.controller.snapshot();
+        let its = snapshot.chargers.iter().filter(|(id, _)| charger.is_none_or(|charger| charger == **id));
+        let line = |(id, view): (&_, &control::ChargerView)| {
+            format!("{}: {}", self.view.name(*id), wording::decision(view.setpoint, view.mode, &view.reason))
+        };
+        its.map(line).collect::<Vec<_>>().join("\n")
+    }
+
     pub(super) fn bus(&mut self, event: &BusEvent) {
         match *event {
             BusEvent::Report(report) => {
-                self.count_energy(&report);
+                let configured = self.config.control.chargers.get(&report.charger).map(|charger| charger.max);
+                let most = report.box_max.or(configured).unwrap_or(Milliamps::PILOT_MIN).max(Milliamps::PILOT_MIN);
+                self.keeper.count_energy(&report, most);
                 self.controller.handle(Input::Report(report), self.clock.now());
             }
-            BusEvent::Woken(charger) => self.lock(charger, false),
+            BusEvent::Woken(charger) => self.keeper.lock(charger, false),
             // Notices are logged where they arise; the end of a line is noticed by its thread's end.
             BusEvent::Notice { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
         }
     }
 
-    /// Takes the charger's energy counter, as far as the charger could have carried that.
-    fn count_energy(&mut self, report: &ChargerReport) {
-        let Some(energy) = report.energy else { return };
-        let configured = self.config.control.chargers.get(&report.charger).map(|charger| charger.max);
-        let most = report.box_max.or(configured).unwrap_or(Milliamps::PILOT_MIN).max(Milliamps::PILOT_MIN);
-        let mut replaced = None;
-        self.keep_of(report.charger, |state| replaced = state.meter.read(energy, power_of(most), report.at));
-        if let Some(Replaced { from, to }) = replaced {
-            let name = self.name_or_all(Some(report.charger));
-            info!(
-                "{name}: its energy counter has gone from {from} to {to}, which it cannot have carried; counting goes on from there"
-            );
-        }
-    }
-
-    pub(super) fn lock(&mut self, charger: ChargerId, locked: bool) {
-        let name = self.name_or_all(Some(charger)).to_owned();
-        if let Some(state) = self.state.get_mut(&name) {
-            if locked && state.locked {
-                // Still to be unlocked; one pulse at a time.
-                return;
-            }
-            state.locked = locked;
-        }
-        let generation = self.writer.save(&self.state);
-        if locked {
-            self.wakes.push((charger, generation));
-        }
-    }
-
-    /// A wake-up pulse begins only when the lock is on the disk: whatever happens then, the next start unlocks.
+    /// A wake-up pulse begins when its lock is on the disk.
     pub(super) fn saved(&mut self, saved: Saved) {
-        self.stored = saved.generation;
-        if !saved.ok {
-            self.writer.forget();
-        }
-        let (ready, waiting): (Vec<_>, Vec<_>) =
-            self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
-        self.wakes = waiting;
-        for (charger, _) in ready {
-            if saved.ok {
-                self.tell(charger, BusCommand::Wake(charger));
-            } else {
-                warn!("not waking the car: the lock cannot be written down first");
-                let name = self.name_or_all(Some(charger)).to_owned();
-                if let Some(state) = self.state.get_mut(&name) {
-                    state.locked = false;
-                }
+        for wake in self.keeper.saved(saved) {
+            match wake {
+                Wake::Go(charger) => self.tell(charger, BusCommand::Wake(charger)),
+                Wake::Impossible(_) => warn!("not waking the car: the lock cannot be written down first"),
             }
         }
     }
 
-    fn tell(&self, charger: ChargerId, command: BusCommand) {
+    fn tell(&self, charger: control::ChargerId, command: BusCommand) {
         if let Some(bus) = self.config.chargers.get(&charger).and_then(|setup| self.buses.get(&setup.link)) {
             bus.send(command);
         }
@@ -263,12 +233,11 @@ impl Daemon {
                     self.tell(order.charger, BusCommand::Order(order));
                 }
                 Action::Wake(charger) => {
-                    info!("waking the car at {}", self.name_or_all(Some(charger)));
-                    self.lock(charger, true);
+                    info!("waking the car at {}", self.view.name(charger));
+                    self.keeper.lock(charger, true);
                 }
-                Action::Refresh if self.link_up => {
-                    let topic = format!("{}/refresh", self.config.publish.base_topic);
-                    let _ = self.link.publish(&topic, "1");
+                Action::Refresh if self.view.is_connected() => {
+                    self.outputs.refresh(&self.link);
                     self.intake.asked(self.clock.now());
                 }
                 Action::Refresh => {}
@@ -277,71 +246,21 @@ impl Daemon {
         decided
     }
 
-    /// Log, topics, stored state, systemd.
+    /// Shows what is known and decided to all outputs, and keeps what must survive.
     pub(super) fn show(&mut self, now: Tick, decided: bool) {
         let snapshot = self.controller.snapshot();
-        let mut store = Store::Never;
-        for (id, view) in &snapshot.chargers {
-            let Some(setup) = self.config.chargers.get(id) else { continue };
-            let Some(state) = self.state.get_mut(&setup.name) else { continue };
-            if state.mode != view.mode || state.fixed != view.fixed {
-                store = Store::AtOnce;
-            }
-            state.mode = view.mode;
-            state.fixed = view.fixed;
-            if self.outlet.stopped(*id, view.setpoint) {
-                state.stopped = Some(Moment::now());
-                store = store.max(Store::Soon);
-            }
-        }
-        store = store.max(self.count_limits(now));
-        let energies = self.energies();
-        if self.outlet.show(&snapshot, &energies, now, &self.link, self.link_up, &self.intake) {
-            store = store.max(Store::Soon);
-        }
-        self.store(store, now);
-        if decided {
-            self.notifier.decided(now, &self.outlet.status_line(&snapshot));
-        }
-        self.snapshots.send_replace(Some(snapshot));
-    }
-
-    /// Stores the state if it is time, or as soon as it is. Locks do not wait for it ([`Self::lock`]).
-    fn store(&mut self, wanted: Store, now: Tick) {
-        self.unstored = self.unstored.max(wanted);
-        if self.store_due().is_some_and(|due| due <= now) {
-            if self.unstored == Store::AtOnce {
-                self.urgent_stores.take(now);
-            }
-            self.unstored = Store::Never;
-            self.stored_at = Some(now);
-            self.writer.save(&self.state);
-        }
-    }
-
-    /// When the state is to be stored.
-    fn store_due(&self) -> Option<Tick> {
-        let paused = self.stored_at.map_or(Tick(0), |at| at + STORE_PAUSE);
-        match self.unstored {
-            Store::Never => None,
-            Store::Soon => Some(paused),
-            Store::AtOnce => Some(paused.min(self.urgent_stores.next())),
-        }
-    }
-
-    pub(super) fn energies(&self) -> BTreeMap<ChargerId, control::WattHours> {
-        let energy = |setup: &crate::config::ChargerSetup| self.state.get(&setup.name)?.meter.total();
-        self.config.chargers.iter().filter_map(|(id, setup)| Some((*id, energy(setup)?))).collect()
-    }
-
-    fn name_or_all(&self, charger: Option<ChargerId>) -> &str {
-        charger.and_then(|id| self.config.chargers.get(&id)).map_or("all chargers", |setup| &setup.name)
+        self.keeper.look(&snapshot, now, || self.clock.wall_ms(now));
+        let status = self.view.status(snapshot, &self.keeper, &self.intake, &self.requests, now);
+        self.keeper.show(&status, &self.controller.carry_over(now));
+        self.outputs.show(status, decided, &self.link);
     }
 
     /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
     /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
     pub(super) async fn reload(&mut self, config: Config) -> std::io::Result<()> {
-        let moved = link_setup(&config) != link_setup(&self.config) || config.inputs != self.config.inputs;
+        let moved = link_setup(&config) != link_setup(&self.config)
+            || topics(&config) != topics(&self.config)
+            || config.inputs != self.config.inputs;
         let lines_changed = config.chargers != self.config.chargers;
         if config.state_file != self.config.state_file {
             warn!("a new state-file takes effect at the next start");
@@ -351,51 +270,61 @@ impl Daemon {
         }
         if lines_changed {
             // Ids are places in the file: what the lines still say belongs to the old names.
-            self.note_stops();
+            self.keeper.note_stops(&self.controller.snapshot());
             self.close_lines().await;
-            self.count_limits(self.clock.now());
+            self.count_limits();
         }
         let old = std::mem::replace(&mut self.config, config);
         self.config.state_file = old.state_file;
         self.config.journal = old.journal;
-        make_room(&mut self.state, &self.config, Found::Whole);
-        self.desk.reconfigure(&self.config);
+        let names = names(&self.config);
+        self.keeper.configure(&self.config, &names, Found::Whole);
+        self.relays.reconfigure(&self.config).await;
         if lines_changed {
             self.begin_chargers_anew();
             self.open_buses()?;
         } else {
             self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
         }
-        self.controller.rename(names(&self.config), self.clock.now());
-        self.intake.reconfigure(&self.config, &names(&self.config));
+        self.controller.rename(names.as_map().clone(), self.clock.now());
+        self.view.reconfigure(names.clone());
+        self.requests.reconfigure(&self.config.publish.base_topic, names);
+        self.intake.reconfigure(&self.config);
         if moved {
-            self.intake.move_on(&self.config);
-            let (link, events) = link::spawn(link_setup(&self.config), self.clock);
-            let old = std::mem::replace(&mut self.link, link);
-            self.link_events = events;
-            self.link_changed(false);
-            old.shutdown(Duration::from_secs(1)).await;
-            self.outlet.moved(&self.link);
+            self.move_on().await;
         }
-        self.outlet.reconfigure(self.config.publish.clone(), names(&self.config));
+        self.outputs.reconfigure(&self.config);
         info!("the configuration was read again");
         Ok(())
+    }
+
+    /// Leaves the broker with a farewell, and goes to the new one.
+    async fn move_on(&mut self) {
+        let now = self.clock.now();
+        self.intake.move_on(&self.config);
+        self.requests.move_on();
+        let (link, [site_events, set_events, relay_events]) =
+            link::spawn(link_setup(&self.config), topics(&self.config), self.clock);
+        self.relays.moved(link.publisher(), relay_events).await;
+        let old = std::mem::replace(&mut self.link, link);
+        self.site_events = site_events;
+        self.set_events = set_events;
+        if self.view.is_connected() {
+            self.intake.link(false, now);
+        }
+        self.view.moved(now);
+        old.shutdown(Duration::from_secs(1)).await;
+        self.outputs.moved(&self.link);
     }
 
     /// The controller forgets all chargers, which may have changed places, and is told what is kept of each by its name.
     pub(super) fn begin_chargers_anew(&mut self) {
         let now = self.clock.now();
-        let none = control::Config { chargers: BTreeMap::new(), ..self.config.control.clone() };
+        let none = control::Config { chargers: std::collections::BTreeMap::new(), ..self.config.control.clone() };
         self.controller.handle(Input::Reconfigure(none), now);
         self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
-        restore(&self.state, &self.config, &mut self.controller, now, false);
-        self.outlet.forget_chargers();
-        self.wakes.clear();
+        self.keeper.restore(&mut self.controller, now, false);
+        self.outputs.forget_chargers();
+        self.keeper.forget_places();
     }
-}
-
-/// The most that three phases can carry at this current: 230 V, and a tenth more.
-fn power_of(current: Milliamps) -> Watts {
-    let milliwatts = u64::from(current.0) * 3 * 253;
-    Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))
 }

@@ -7,8 +7,9 @@ use std::fmt;
 use control::{Reading, Source, Tick};
 use serde_json::Value;
 
-use super::decimal::Decimal;
 use crate::config::{InputConfig, Unit};
+use crate::decimal::Decimal;
+use crate::model::status::InputStatus;
 
 mod feed;
 pub mod news;
@@ -157,11 +158,11 @@ impl Inputs {
     }
 
     /// Time has passed: a silence may have become long.
-    pub fn time(&mut self, now: Tick) {
+    pub fn handle_timeout(&mut self, now: Tick) {
         for (source, feed) in &mut self.sources {
-            self.news.extend(feed.time(*source, now));
+            self.news.extend(feed.handle_timeout(*source, now));
         }
-        self.news.extend(self.silence.time(&mut self.sources, now));
+        self.news.extend(self.silence.handle_timeout(&mut self.sources, now));
     }
 
     /// What is worth a line in the log.
@@ -181,11 +182,9 @@ impl Inputs {
         self.sources.values().any(Feed::has_outage)
     }
 
-    /// Of each source by its name: whether it is `live`, `unusable`, only `stored`, or was heard `never`, and for how long nothing usable
-    /// has come, in seconds.
-    pub fn summary(&self, now: Tick) -> Value {
-        let of = |(source, feed): (&Source, &Feed)| (source.name().to_owned(), feed.summary(now));
-        Value::Object(self.sources.iter().map(of).collect())
+    /// What is known of each source.
+    pub fn statuses(&self, now: Tick) -> Vec<InputStatus> {
+        self.sources.iter().map(|(source, feed)| feed.status(*source, now)).collect()
     }
 }
 

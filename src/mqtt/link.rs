@@ -1,12 +1,14 @@
-//! The only user of sockets: carries packets between [`Session`] and one connection after the other.
+//! The only user of sockets: carries packets between [`Session`] and one connection after the other, and routes what comes by the
+//! subscription that brought it: each subscriber has a channel of its own, and need not know whose topics the others are.
 //!
 //! Each connection has a task of its own that dies with it: nothing is carried from one to the next but by the session, and a window
 //! smaller than the channels bounds what is under way.
 //!
-//! A consumer that does not read holds up the reader and with it, as the client has one task for both directions, what is sent
-//! and the pings: after one and a half keep-alives the broker closes the connection, and a new one is made when it reads again.
+//! A subscriber that does not read holds up the reader and with it, as the client has one task for both directions, what is sent
+//! and the pings: after one and a half keep-alives the broker closes the connection, and a new one is made when it reads again. One that
+//! has dropped its channel holds up nothing.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,14 +27,14 @@ mod address;
 mod classify;
 mod connection;
 mod diagnose;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 
 use address::is_near_name;
 use connection::{Arrival, Connection};
+use subscribers::Subscribers;
 
-/// Events on their way to the consumer; beyond it the reader waits.
-const EVENTS: usize = 64;
 /// Longest payload handed on; one byte more than any reader of ours accepts, so that it is seen as too long.
 const PAYLOAD_CUT: usize = MAX_PAYLOAD + 1;
 /// Lines about connections that come and go: so many at once, then one for each span.
@@ -46,11 +48,9 @@ pub struct LinkSetup {
     pub mqtt: MqttConfig,
     /// Gets `online` and `offline`; `None` for a guest that nobody needs to know of.
     pub status_topic: Option<String>,
-    /// Subscribed with `QoS` 1 at each connection.
-    pub subscriptions: Vec<String>,
 }
 
-/// What comes from the broker.
+/// What comes from the broker. All subscribers hear of the connection, and each of its own topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Connected; subscriptions and states are on their way.
@@ -66,12 +66,12 @@ pub enum Event {
     },
     /// The broker refused these subscriptions (its access rules); the connection stays. Comes when the list changes.
     SubscriptionRefused {
-        /// As subscribed; empty when all are granted again.
+        /// Of this subscriber's topics; empty when all are granted again.
         topics: Vec<String>,
     },
     /// These topics are not subscribed, as a message of more than 16 MiB lies on each. Comes when the list changes.
     LeftOut {
-        /// As configured; empty when all are subscribed again.
+        /// Of this subscriber's topics; empty when all are subscribed again.
         topics: Vec<String>,
     },
     /// What is published is acknowledged, but does not come back from the broker; or comes back again.
@@ -90,6 +90,10 @@ pub enum Event {
     },
 }
 
+/// Sends on the present connection or never. Cheap to clone; of no effect once its link has ended.
+#[derive(Debug, Clone)]
+pub struct Publisher(Arc<Shared>);
+
 /// The handle of the link. Dropping it without [`Self::shutdown`] ends the connection without farewell: the last will speaks.
 #[derive(Debug)]
 pub struct Link {
@@ -107,21 +111,26 @@ struct Shared {
     clock: Clock,
 }
 
-/// Starts the link. Network time-outs run in real time, whatever the speed of the clock.
-pub fn spawn(setup: LinkSetup, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
-    let topics = Topics { status: setup.status_topic.clone(), subscriptions: setup.subscriptions.clone() };
+/// Starts the link, with one subscriber for each list of topics, subscribed with `QoS` 1 at each connection. A topic may be on several
+/// lists. Network time-outs run in real time, whatever the speed of the clock.
+pub fn spawn<const N: usize>(
+    setup: LinkSetup,
+    subscribers: [Vec<String>; N],
+    clock: Clock,
+) -> (Link, [mpsc::Receiver<Event>; N]) {
+    let all: BTreeSet<&String> = subscribers.iter().flatten().collect();
+    let subscriptions = all.into_iter().cloned().collect();
+    let topics = Topics { status: setup.status_topic.clone(), subscriptions };
     let mut session = Session::new(topics, fastrand::Rng::new(), real_now(clock));
     session.handle(Signal::Near(is_near_name(&setup.mqtt.host)), real_now(clock));
     let shared = Arc::new(Shared { session: Mutex::new(session), wake: Notify::new(), clock });
-    let (events, receiver) = mpsc::channel(EVENTS);
+    let (subscribers, receivers) = Subscribers::new(subscribers);
     let (alive_sender, alive) = watch::channel(());
     let runner = Runner {
         shared: Arc::clone(&shared),
         setup,
         connection: None,
-        waiting: VecDeque::new(),
-        waits_since: None,
-        events,
+        subscribers,
         lines: Lines::new(LINES_BURST, LINES_EVERY),
     };
     let mut task = JoinSet::new();
@@ -129,7 +138,7 @@ pub fn spawn(setup: LinkSetup, clock: Clock) -> (Link, mpsc::Receiver<Event>) {
         let _alive = alive_sender;
         runner.run().await
     });
-    (Link { shared, task, alive }, receiver)
+    (Link { shared, task, alive }, receivers)
 }
 
 impl Link {
@@ -157,25 +166,12 @@ impl Link {
     /// At least once: it may arrive twice after a broken connection. An event that is worthless when late should only be
     /// published while the link is up.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
-        self.queue(|session| session.publish(topic, payload.into()))
+        self.shared.queue(|session| session.publish(topic, payload.into()))
     }
 
-    /// Publishes an event on the present connection or never; without one nothing is published. What it would do later may be harmful.
-    pub fn publish_now(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
-        self.queue(|session| session.publish_now(topic, payload.into()))
-    }
-
-    fn queue(&self, publish: impl FnOnce(&mut Session) -> Result<(), PublishError>) -> Result<(), PublishError> {
-        let (result, dropped) = self.shared.with(|session, _| {
-            let before = session.dropped();
-            let result = publish(session);
-            (result, (session.dropped() != before).then_some(session.dropped()))
-        });
-        if let Some(dropped) = dropped.filter(|count| count.is_power_of_two()) {
-            tracing::warn!(dropped, "the queue for the broker is full: {dropped} old messages dropped so far");
-        }
-        self.shared.wake.notify_one();
-        result
+    /// For a task that sends what is worthless, or harmful, when late.
+    pub fn publisher(&self) -> Publisher {
+        Publisher(Arc::clone(&self.shared))
     }
 
     /// Returns when the task has ended, which it should not before [`Self::shutdown`]. Cancel-safe.
@@ -195,7 +191,27 @@ impl Link {
     }
 }
 
+impl Publisher {
+    /// Publishes an event on the present connection or never; without one nothing is published. What it would do later may be harmful.
+    pub fn publish_now(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
+        self.0.queue(|session| session.publish_now(topic, payload.into()))
+    }
+}
+
 impl Shared {
+    fn queue(&self, publish: impl FnOnce(&mut Session) -> Result<(), PublishError>) -> Result<(), PublishError> {
+        let (result, dropped) = self.with(|session, _| {
+            let before = session.dropped();
+            let result = publish(session);
+            (result, (session.dropped() != before).then_some(session.dropped()))
+        });
+        if let Some(dropped) = dropped.filter(|count| count.is_power_of_two()) {
+            tracing::warn!(dropped, "the queue for the broker is full: {dropped} old messages dropped so far");
+        }
+        self.wake.notify_one();
+        result
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Session, Tick) -> T) -> T {
         let now = real_now(self.clock);
         work(&mut self.session.lock().unwrap_or_else(PoisonError::into_inner), now)
@@ -223,10 +239,7 @@ struct Runner {
     shared: Arc<Shared>,
     setup: LinkSetup,
     connection: Option<Connection>,
-    /// For the consumer, in order; nothing more is read while it is not empty.
-    waiting: VecDeque<Event>,
-    waits_since: Option<Tick>,
-    events: mpsc::Sender<Event>,
+    subscribers: Subscribers,
     /// Of connections that come and go.
     lines: Lines,
 }
@@ -235,7 +248,6 @@ struct Runner {
 enum Woken {
     Packet(Result<Arrival, Trouble>),
     Delivered,
-    ConsumerGone,
     Outbox,
     Time,
 }
@@ -243,7 +255,7 @@ enum Woken {
 impl Runner {
     async fn run(mut self) -> bool {
         loop {
-            if self.waiting.is_empty() {
+            if !self.subscribers.is_waiting() {
                 self.signal(Signal::Time);
             }
             self.act();
@@ -260,7 +272,6 @@ impl Runner {
                     self.signal(Signal::Lost(trouble));
                 }
                 Woken::Delivered => self.delivered(),
-                Woken::ConsumerGone => self.waiting.clear(),
                 Woken::Outbox | Woken::Time => {}
             }
         }
@@ -269,26 +280,18 @@ impl Runner {
     async fn wait(&mut self) -> Woken {
         let deadline = self.shared.with(|session, _| session.poll_timeout());
         let shared = Arc::clone(&self.shared);
-        if self.waiting.is_empty() {
+        if self.subscribers.is_waiting() {
+            // Time does not count against the broker while its answers are not read.
+            tokio::select! {
+                () = self.subscribers.hand_on() => Woken::Delivered,
+                () = shared.wake.notified() => Woken::Outbox,
+            }
+        } else {
             tokio::select! {
                 biased;
                 packet = next_packet(self.connection.as_mut()) => Woken::Packet(packet),
                 () = shared.wake.notified() => Woken::Outbox,
                 () = shared.sleep_until(deadline) => Woken::Time,
-            }
-        } else {
-            // Time does not count against the broker while its answers are not read.
-            tokio::select! {
-                permit = self.events.reserve() => match permit {
-                    Ok(permit) => {
-                        if let Some(event) = self.waiting.pop_front() {
-                            permit.send(event);
-                        }
-                        Woken::Delivered
-                    }
-                    Err(_) => Woken::ConsumerGone,
-                },
-                () = shared.wake.notified() => Woken::Outbox,
             }
         }
     }
@@ -319,8 +322,7 @@ impl Runner {
             }
         }
         if self.shared.with(|session, _| session.is_ending()) {
-            self.waiting.clear();
-            self.waits_since = None;
+            self.subscribers.forget();
         }
     }
 
@@ -344,8 +346,9 @@ impl Runner {
                 }
             }
             Arrival::Message(message) => {
-                let payload = message.payload.get(..PAYLOAD_CUT).unwrap_or(&message.payload).to_vec();
-                self.deliver(Event::Message { topic: message.topic, payload, retained: message.retain });
+                let payload = message.payload.get(..PAYLOAD_CUT).unwrap_or(&message.payload);
+                let now = real_now(self.shared.clock);
+                self.subscribers.message(&message.topic, payload, message.retain, now);
             }
         }
     }
@@ -354,25 +357,9 @@ impl Runner {
         self.shared.with(|session, now| session.handle(signal, now));
     }
 
-    fn deliver(&mut self, event: Event) {
-        if !self.waiting.is_empty() {
-            self.waiting.push_back(event);
-            return;
-        }
-        match self.events.try_send(event) {
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-            Err(mpsc::error::TrySendError::Full(event)) => {
-                self.waits_since = Some(real_now(self.shared.clock));
-                self.waiting.push_back(event);
-            }
-        }
-    }
-
     fn delivered(&mut self) {
-        if self.waiting.is_empty()
-            && let Some(since) = self.waits_since.take()
-        {
-            self.shared.with(|session, now| session.handle(Signal::Stalled(now.since(since)), now));
+        if let Some(stall) = self.subscribers.take_stall(real_now(self.shared.clock)) {
+            self.signal(Signal::Stalled(stall));
         }
     }
 
@@ -384,7 +371,7 @@ impl Runner {
                 if edge {
                     self.log_up(&broker, outage, attempts);
                 }
-                self.deliver(Event::Up);
+                self.subscribers.everyone(&Event::Up, now);
             }
             Notice::Steady { outage, attempts } => self.log_up(&broker, outage, attempts),
             Notice::Down { trouble, retry_in, edge } => {
@@ -394,18 +381,18 @@ impl Runner {
                 } else {
                     tracing::debug!(%broker, kind = ?trouble.kind, %retry_in, "still no connection to the broker");
                 }
-                self.deliver(Event::Down { kind: trouble.kind, why, retry_in });
+                self.subscribers.everyone(&Event::Down { kind: trouble.kind, why, retry_in }, now);
             }
             Notice::Refused(topics) => {
                 let list = topics.join(", ");
                 if let Some(more) = self.lines.line(now).map(left_out) {
                     tracing::warn!(%broker, "the broker {broker} refuses the subscription of {list}: check its access rules{more}");
                 }
-                self.deliver(Event::SubscriptionRefused { topics });
+                self.subscribers.each(&topics, |topics| Event::SubscriptionRefused { topics }, now);
             }
             Notice::Granted => {
                 tracing::info!(%broker, "the broker {broker} grants all subscriptions now");
-                self.deliver(Event::SubscriptionRefused { topics: Vec::new() });
+                self.subscribers.everyone(&Event::SubscriptionRefused { topics: Vec::new() }, now);
             }
             Notice::LeftOut(topics) => {
                 if topics.is_empty() {
@@ -413,7 +400,7 @@ impl Runner {
                 } else if let Some(more) = self.lines.line(now).map(left_out) {
                     tracing::warn!(%broker, "{}{more}", super::trouble::left_out(&topics));
                 }
-                self.deliver(Event::LeftOut { topics });
+                self.subscribers.each(&topics, |topics| Event::LeftOut { topics }, now);
             }
             Notice::Unheard(topic) => {
                 let user = self.setup.mqtt.username.as_ref().map_or("this client", |user| &user.0);
@@ -423,11 +410,11 @@ impl Runner {
                      list probably does not let {user} write or read there (Mosquitto: \"topic readwrite {base}/#\")"
                 );
                 tracing::warn!(%broker, topic, "{why}");
-                self.deliver(Event::Unheard { why: Some(why) });
+                self.subscribers.everyone(&Event::Unheard { why: Some(why) }, now);
             }
             Notice::HeardAgain => {
                 tracing::info!(%broker, "the broker {broker} passes on what is published");
-                self.deliver(Event::Unheard { why: None });
+                self.subscribers.everyone(&Event::Unheard { why: None }, now);
             }
         }
     }

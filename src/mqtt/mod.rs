@@ -3,7 +3,6 @@
 //! (what went wrong, in plain words) are pure; [`link`] alone touches sockets and the MQTT client.
 
 pub mod command;
-mod decimal;
 pub mod input;
 pub mod link;
 pub mod refresh;

@@ -92,7 +92,7 @@ impl Client {
     }
 
     /// Time has passed.
-    pub fn timeout(&mut self, now: Tick) {
+    pub fn handle_timeout(&mut self, now: Tick) {
         self.advance(now);
     }
 
@@ -106,7 +106,7 @@ impl Client {
         self.results.pop_front()
     }
 
-    /// When [`Self::timeout`] is due.
+    /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Tick> {
         let current = self.current.as_ref().map(|(asked, _)| asked.until);
         let hello = self.hello.map(|(_, until)| until);

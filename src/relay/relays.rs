@@ -88,14 +88,14 @@ impl Relays {
     }
 
     /// Time has passed.
-    pub fn timeout(&mut self, now: Tick) {
+    pub fn handle_timeout(&mut self, now: Tick) {
         for known in self.known.values_mut() {
-            known.client.timeout(now);
+            known.client.handle_timeout(now);
             known.answer();
         }
     }
 
-    /// When [`Self::timeout`] is due.
+    /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Tick> {
         self.known.values().filter_map(|known| known.client.poll_timeout()).min()
     }

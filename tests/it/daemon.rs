@@ -74,6 +74,9 @@ async fn commands_steer_and_the_mode_survives() {
     house.setpoint(85).await;
     peer.publish(&format!("{BASE}/set/mode"), "sideways", false);
     house.logged("unknown mode").await;
+    let error = r#"unknown mode \"sideways\": use off, solar, slow, slow+solar, fast or fixed"#;
+    let refusal = format!(r#"{{"code":"unknown-mode","error":"{error}","topic":"{BASE}/set/mode"}}"#);
+    peer.expect(&format!("{BASE}/error"), &refusal).await;
     house.signal("TERM");
     assert_eq!(house.ended().await.code(), Some(0));
     peer.publish(&format!("{BASE}/set/mode"), "off", true);

@@ -27,7 +27,6 @@ fn setup(host: &str, port: u16, tls: Option<TlsConfig>) -> LinkSetup {
             keep_alive_s: 5,
         },
         status_topic: Some(STATUS.to_owned()),
-        subscriptions: vec!["in/#".to_owned(), "home/set/#".to_owned()],
     }
 }
 
@@ -40,7 +39,8 @@ fn trusting(ca: PathBuf) -> TlsConfig {
 }
 
 fn start(setup: LinkSetup) -> (Link, Receiver<Event>) {
-    spawn(setup, Clock::start(1))
+    let (link, [events]) = spawn(setup, [vec!["in/#".to_owned(), "home/set/#".to_owned()]], Clock::start(1));
+    (link, events)
 }
 
 async fn next(events: &mut Receiver<Event>) -> Event {

@@ -3,11 +3,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use control::{ChargerId, Config, Milliamps, Millis, SiteView, Snapshot, Watts};
+use control::{Config, Milliamps, Millis, SiteView, Watts};
 use surplusd::clock::Clock;
 use surplusd::config::{self, Environment};
-use surplusd::daemon::{self, Control, Ended, Wiring};
+use surplusd::daemon::{self, Ended, Wiring};
+use surplusd::model::request::{Origin, Request, Wish};
+use surplusd::model::status::Status;
 use surplusd::sim::demo::{World, WorldOptions};
 use surplusd::sim::home_assistant::HomeAssistantOptions;
 use surplusd::sim::plant::Flows;
@@ -52,14 +55,14 @@ fn simulated(config: &Config, first: u32) -> Vec<Decided> {
 
 /// By sample from the first that the daemon took, what is in force after it.
 async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec<Decided>) {
-    let (snapshots, decided) = watch::channel(None);
-    let (stop, controls) = mpsc::channel(1);
+    let (status, decided) = watch::channel(None);
+    let (stop, requests) = mpsc::channel(1);
     let watching = async {
         let seen = tokio::time::timeout(LIMIT, watch_samples(world, &decided, clock)).await.expect("samples in time");
-        stop.send(Control::Stop).await.unwrap();
+        stop.send(Request { wish: Wish::Stop, origin: Origin::Process, reply: None }).await.unwrap();
         seen
     };
-    let (ended, seen) = tokio::join!(daemon::run(config, Wiring { clock, controls, snapshots }), watching);
+    let (ended, seen) = tokio::join!(daemon::run(config, Wiring { clock, requests, status }), watching);
     // The four seconds that an end may take are 133 ms of the machine's here: whether it is proven, others test at the speed of life.
     assert!(matches!(ended.unwrap(), Ended::Asked { .. }));
     seen
@@ -67,7 +70,7 @@ async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec
 
 async fn watch_samples(
     world: &World,
-    decided: &watch::Receiver<Option<Snapshot>>,
+    decided: &watch::Receiver<Option<Arc<Status>>>,
     clock: Clock,
 ) -> (u32, Vec<Decided>) {
     let (mut first, mut setpoints) = (None, Vec::new());
@@ -91,11 +94,11 @@ async fn watch_samples(
             if t_s % PERIOD_S != (BEGINS_S + DECIDED_S) % PERIOD_S {
                 continue;
             }
-            let snapshot = decided.borrow().clone();
-            let known = snapshot.filter(|snapshot| snapshot.site.surplus.is_some());
-            if let Some(snapshot) = known {
+            let status = decided.borrow().clone();
+            let known = status.filter(|status| status.site.surplus.is_some());
+            if let Some(status) = known {
                 first.get_or_insert((t_s - BEGINS_S) / PERIOD_S);
-                let view = &snapshot.chargers[&ChargerId(0)];
+                let view = &status.chargers[0].view;
                 setpoints.push((view.setpoint, view.reason.code()));
             }
         }
@@ -106,14 +109,14 @@ async fn watch_samples(
 /// Holds the world's clock until the daemon has heard of the wallbox lately, and all that was published if the meters have spoken. A second
 /// in which the machine is busy elsewhere would otherwise be half a minute in which nobody speaks to the wallbox and no order is renewed, and
 /// would make two samples of one.
-async fn caught_up(decided: &watch::Receiver<Option<Snapshot>>, clock: Clock, news: [Option<Watts>; 3]) {
+async fn caught_up(decided: &watch::Receiver<Option<Arc<Status>>>, clock: Clock, news: [Option<Watts>; 3]) {
     let now = clock.now();
     let _held = clock.waiting(now);
-    let is_heard = |snapshot: &Option<Snapshot>| {
+    let is_heard = |status: &Option<Arc<Status>>| {
         // Until the first sample was taken nothing is compared.
-        let Some(snapshot) = snapshot.as_ref().filter(|snapshot| snapshot.site.surplus.is_some()) else { return true };
-        let SiteView { grid, solar, load, .. } = snapshot.site;
-        let report = snapshot.chargers[&ChargerId(0)].report;
+        let Some(status) = status.as_ref().filter(|status| status.site.surplus.is_some()) else { return true };
+        let SiteView { grid, solar, load, .. } = status.site;
+        let report = status.chargers[0].view.report;
         report.is_some_and(|report| now.since(report.at) < REPORTED)
             && news.iter().zip([grid, solar, load]).all(|(new, seen)| new.is_none() || *new == seen)
     };

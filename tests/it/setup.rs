@@ -122,7 +122,7 @@ async fn said(made: Made) -> Option<(DownKind, String)> {
         client_id: "surplusd-setup".to_owned(),
         keep_alive_s: 20,
     };
-    let (_link, mut events) = spawn(LinkSetup { mqtt, status_topic: None, subscriptions: Vec::new() }, Clock::start(1));
+    let (_link, [mut events]) = spawn(LinkSetup { mqtt, status_topic: None }, [Vec::new()], Clock::start(1));
     match timeout(SOON, events.recv()).await.expect("in time").expect("the link lives") {
         Event::Up => None,
         Event::Down { kind, why, .. } => Some((kind, why)),

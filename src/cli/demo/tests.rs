@@ -42,7 +42,7 @@ async fn the_daemon_gets_a_world_that_is_gone_afterwards() {
         let config: toml::Table = text.parse()?;
         let link = config["charger"][0]["link"].as_str().unwrap().strip_prefix("serial://").unwrap().to_owned();
         assert!(Path::new(&link).exists() && Path::new(config["mqtt"]["ca-file"].as_str().unwrap()).exists());
-        run.snapshots.send_replace(None);
+        run.status.send_replace(None);
         files = Some((run.config_file, link));
         assert!(!*run.stop.borrow());
         Ok(())

@@ -5,11 +5,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
-use control::{ChargerView, Snapshot};
+use control::ChargerView;
 use tokio::sync::watch;
 
+use crate::model::status::Status;
 use crate::sim::demo::WorldView;
 
 /// How often the terminal is redrawn, in real time.
@@ -67,18 +69,18 @@ impl<W: Write> View<W> {
     pub(super) async fn show(
         &mut self,
         mut world: watch::Receiver<WorldView>,
-        mut decided: watch::Receiver<Option<Snapshot>>,
+        mut decided: watch::Receiver<Option<Arc<Status>>>,
     ) -> io::Result<()> {
         if self.terminal {
             while world.changed().await.is_ok() {
-                let (seen, snapshot) = (*world.borrow_and_update(), decided.borrow_and_update().clone());
-                self.redraw(&seen, snapshot.as_ref(), Size::of_stdout())?;
+                let (seen, status) = (*world.borrow_and_update(), decided.borrow_and_update().clone());
+                self.redraw(&seen, status.as_deref(), Size::of_stdout())?;
                 tokio::time::sleep(REDRAW).await;
             }
         } else {
             while decided.changed().await.is_ok() {
-                let (seen, snapshot) = (*world.borrow(), decided.borrow_and_update().clone());
-                self.line(&seen, snapshot.as_ref())?;
+                let (seen, status) = (*world.borrow(), decided.borrow_and_update().clone());
+                self.line(&seen, status.as_deref())?;
             }
             // The daemon has dropped its end, and will return of its own.
             while world.changed().await.is_ok() {}
@@ -92,8 +94,8 @@ impl<W: Write> View<W> {
         self.out.flush()
     }
 
-    fn redraw(&mut self, world: &WorldView, snapshot: Option<&Snapshot>, size: Size) -> io::Result<()> {
-        let lines = frame(world, snapshot, self.speed, size);
+    fn redraw(&mut self, world: &WorldView, status: Option<&Status>, size: Size) -> io::Result<()> {
+        let lines = frame(world, status, self.speed, size);
         let mut text = String::new();
         if self.size.is_some_and(|before| before != size) {
             // The terminal has wrapped the lines of the last picture anew: nobody knows where it begins.
@@ -114,8 +116,8 @@ impl<W: Write> View<W> {
         self.out.flush()
     }
 
-    fn line(&mut self, world: &WorldView, snapshot: Option<&Snapshot>) -> io::Result<()> {
-        let Some(charger) = charger(snapshot) else { return Ok(()) };
+    fn line(&mut self, world: &WorldView, status: Option<&Status>) -> io::Result<()> {
+        let Some(charger) = charger(status) else { return Ok(()) };
         let said = (charger.setpoint.0, charger.reason.code(), charger.mode.name());
         if self.said == Some(said) {
             return Ok(());
@@ -126,8 +128,8 @@ impl<W: Write> View<W> {
     }
 }
 
-fn charger(snapshot: Option<&Snapshot>) -> Option<&ChargerView> {
-    snapshot.and_then(|snapshot| snapshot.chargers.values().next())
+fn charger(status: Option<&Status>) -> Option<&ChargerView> {
+    Some(&status?.chargers.first()?.view)
 }
 
 /// One line for a log.
@@ -148,7 +150,7 @@ fn plain(world: &WorldView, charger: &ChargerView) -> String {
 }
 
 /// The lines of one picture. None is as wide as the terminal, and there is a row left for the cursor.
-fn frame(world: &WorldView, snapshot: Option<&Snapshot>, speed: u32, size: Size) -> Vec<String> {
+fn frame(world: &WorldView, status: Option<&Status>, speed: u32, size: Size) -> Vec<String> {
     let flows = world.flows;
     let ledger = world.ledger;
     let width = size.columns.saturating_sub(1).max(1);
@@ -173,7 +175,7 @@ fn frame(world: &WorldView, snapshot: Option<&Snapshot>, speed: u32, size: Size)
     let doing = direction(flows.grid_w, "import", "export");
     let grid = format!("{} in, {} out {doing}", kwh(ledger.import_wh), kwh(ledger.export_wh));
     lines.push(row("grid", flows.grid_w, bar, &grid));
-    let decided = charger(snapshot).map_or_else(
+    let decided = charger(status).map_or_else(
         || "the daemon is starting".to_owned(),
         |charger| format!("setpoint {} in mode {}: {}", charger.setpoint, charger.mode, charger.reason),
     );
@@ -242,7 +244,7 @@ pub(super) fn clock_time(second: u32) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use control::{ChargerId, Milliamps, Mode, Reason, SiteView, Tick, Watts};
+    use control::{ChargerId, Milliamps, Mode, Reason, SiteView, Snapshot, Tick, Watts};
 
     use super::*;
     use crate::sim::plant::{Flows, Ledger};
@@ -270,7 +272,7 @@ mod tests {
         }
     }
 
-    fn snapshot(reason: Reason, setpoint: u32) -> Snapshot {
+    fn status(reason: Reason, setpoint: u32) -> Status {
         let site = SiteView {
             grid: None,
             solar: None,
@@ -300,14 +302,14 @@ mod tests {
             needs: None,
             box_limit: None,
         };
-        Snapshot { at: Tick(1), site, chargers: BTreeMap::from([(ChargerId(0), charger)]) }
+        Status::of(Snapshot { at: Tick(1), site, chargers: BTreeMap::from([(ChargerId(0), charger)]) })
     }
 
     const USUAL: Size = Size { columns: 80, rows: 24 };
 
     #[test]
     fn a_picture_has_a_row_for_each_part_and_the_reason() {
-        let following = snapshot(Reason::Following { surplus: Watts(5_500) }, 6_000);
+        let following = status(Reason::Following { surplus: Watts(5_500) }, 6_000);
         let lines = frame(&world(), Some(&following), 10, USUAL);
         assert_eq!(lines[0], "10:01:01   (x10)");
         assert_eq!(lines[1], "solar   ████████████············   6000 W   0.00 kWh");
@@ -357,7 +359,7 @@ mod tests {
         ];
         for (columns, rows) in [(80, 24), (60, 20), (120, 40), (200, 50)] {
             for reason in reasons {
-                let lines = frame(&world, Some(&snapshot(reason, 16_000)), 120, Size { columns, rows });
+                let lines = frame(&world, Some(&status(reason, 16_000)), 120, Size { columns, rows });
                 let widest = lines.iter().map(|line| line.chars().count()).max().unwrap();
                 assert!(widest < columns && lines.len() < rows, "{columns}x{rows}: {lines:#?}");
                 let text = lines.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
@@ -382,7 +384,7 @@ mod tests {
     /// Smaller ones lose text, not the place of the picture.
     #[test]
     fn a_picture_never_exceeds_the_terminal() {
-        let following = snapshot(Reason::Following { surplus: Watts(5_500) }, 6_000);
+        let following = status(Reason::Following { surplus: Watts(5_500) }, 6_000);
         for columns in 1..130 {
             for rows in [1, 2, 5, 24] {
                 let lines = frame(&world(), Some(&following), 10, Size { columns, rows });
@@ -402,9 +404,9 @@ mod tests {
         let mut out = Vec::new();
         let mut view = View::new(&mut out, false, 10);
         view.line(&world(), None).unwrap();
-        view.line(&world(), Some(&snapshot(Reason::Following { surplus: Watts(5_500) }, 6_000))).unwrap();
-        view.line(&world(), Some(&snapshot(Reason::Following { surplus: Watts(5_600) }, 6_000))).unwrap();
-        view.line(&world(), Some(&snapshot(Reason::Off, 0))).unwrap();
+        view.line(&world(), Some(&status(Reason::Following { surplus: Watts(5_500) }, 6_000))).unwrap();
+        view.line(&world(), Some(&status(Reason::Following { surplus: Watts(5_600) }, 6_000))).unwrap();
+        view.line(&world(), Some(&status(Reason::Off, 0))).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
             text,

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use control::{Millis, Source, Tick};
-use serde_json::{Value, json};
 
 use super::Rejection;
 use super::news::{News, span};
 use crate::config::InputConfig;
+use crate::model::status::{InputState, InputStatus};
 use crate::rate::{Lines, excerpt};
 
 /// Outages said at once, and then one for each span: some integrations blink at each poll.
@@ -155,7 +155,7 @@ impl Feed {
     }
 
     /// News as time passes.
-    pub(super) fn time(&mut self, source: Source, now: Tick) -> Option<News> {
+    pub(super) fn handle_timeout(&mut self, source: Source, now: Tick) -> Option<News> {
         let long = |outage: &&mut Outage| !outage.said && now.since(outage.since) >= LONG_OUTAGE;
         if let Some(outage) = self.outage.as_mut().filter(long) {
             outage.said = true;
@@ -201,13 +201,13 @@ impl Feed {
         Some(format!("no data for {} for {}: {}", source.name(), span(now.since(outage.since)), outage.why))
     }
 
-    pub(super) fn summary(&self, now: Tick) -> Value {
+    pub(super) fn status(&self, source: Source, now: Tick) -> InputStatus {
         let state = match self.known() {
-            Known::Refused | Known::Never => "never",
-            Known::Unusable => "unusable",
-            Known::Stored => "stored",
-            Known::Live => "live",
+            Known::Refused | Known::Never => InputState::Never,
+            Known::Unusable => InputState::Unusable,
+            Known::Stored => InputState::Stored,
+            Known::Live => InputState::Live,
         };
-        json!({ "state": state, "age_s": self.live_at.map(|at| now.since(at).0 / 1_000) })
+        InputStatus { source, state, age: self.live_at.map(|at| now.since(at)) }
     }
 }

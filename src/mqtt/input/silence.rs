@@ -35,7 +35,7 @@ impl Silence {
         self.said.take().map(|_| News::SilenceOver { after })
     }
 
-    pub(super) fn time(&mut self, sources: &mut BTreeMap<Source, Feed>, now: Tick) -> Vec<News> {
+    pub(super) fn handle_timeout(&mut self, sources: &mut BTreeMap<Source, Feed>, now: Tick) -> Vec<News> {
         let (Some(since), Some(connected)) = (self.since, self.connected) else { return Vec::new() };
         if sources.is_empty() || now.since(connected) < LONG {
             return Vec::new();

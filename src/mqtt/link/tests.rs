@@ -20,13 +20,12 @@ fn nobody_there() -> LinkSetup {
             keep_alive_s: 5,
         },
         status_topic: Some("t/status".to_owned()),
-        subscriptions: Vec::new(),
     }
 }
 
 #[tokio::test]
 async fn an_unexpected_end_of_the_task_is_seen() {
-    let (mut link, mut events) = spawn(nobody_there(), Clock::start(1));
+    let (mut link, [mut events]) = spawn(nobody_there(), [Vec::new()], Clock::start(1));
     for _ in 0..2 {
         let event = timeout(Duration::from_secs(60), events.recv()).await.expect("in time");
         assert!(matches!(event, Some(Event::Down { .. })), "it lives and tries: {event:?}");
@@ -42,7 +41,7 @@ async fn an_unexpected_end_of_the_task_is_seen() {
 #[tokio::test]
 async fn a_faster_clock_does_not_hurry_the_network() {
     let life = Clock::start(1);
-    let (_link, mut events) = spawn(nobody_there(), Clock::start(1_000));
+    let (_link, [mut events]) = spawn(nobody_there(), [Vec::new()], Clock::start(1_000));
     let mut waits = Vec::new();
     while waits.len() < 3 {
         let event = timeout(Duration::from_secs(60), events.recv()).await.expect("in time").expect("it lives");

@@ -1,12 +1,11 @@
-use std::collections::BTreeMap;
-
 use control::{
-    ChargerId, ChargerReport, ChargerView, Fault, Link, Milliamps, Mode, Percent, Reason, SiteView, Snapshot, Tick,
-    Vehicle, Volts, WattHours, Watts,
+    ChargerId, ChargerReport, ChargerView, Fault, Link, Milliamps, Millis, Mode, Percent, Reason, SiteView, Source,
+    Tick, Vehicle, Volts, WattHours, Watts,
 };
 use serde_json::Value;
 
-use super::{Health, charger_power, messages};
+use super::{charger_power, messages};
+use crate::model::status::{BrokerState, BrokerStatus, ChargerStatus, InputState, InputStatus, Session, Status, Tally};
 
 /// The longest of everything.
 fn widest_view(report: bool) -> ChargerView {
@@ -34,9 +33,22 @@ fn widest_view(report: bool) -> ChargerView {
     }
 }
 
-fn snapshot(chargers: u8, known: bool) -> Snapshot {
+fn charger(id: u8, name: &str, known: bool) -> ChargerStatus {
+    let today = Tally { solar_mj: 10_800_000_000, grid_mj: 3_600_000_000, starts: 2, ..Tally::ZERO };
+    ChargerStatus {
+        id: ChargerId(id),
+        name: name.to_owned(),
+        view: widest_view(known),
+        link_since: Tick(1_500),
+        energy: known.then_some(WattHours(12_345)),
+        today,
+        session: known.then_some(Session { lasts: Millis(60_000), tally: today }),
+    }
+}
+
+fn status(names: &[&str], known: bool) -> Status {
     let watts = |value| known.then_some(Watts(value));
-    Snapshot {
+    Status {
         at: Tick(5_500),
         site: SiteView {
             grid: watts(-100_000),
@@ -46,22 +58,24 @@ fn snapshot(chargers: u8, known: bool) -> Snapshot {
             soc: known.then_some(Percent(100)),
             house: watts(100_000),
             surplus: watts(-100_000),
-            age: known.then_some(control::Millis(29_999)),
+            age: known.then_some(Millis(29_999)),
             imbalance: None,
-            soc_age: known.then_some(control::Millis(29_999)),
+            soc_age: known.then_some(Millis(29_999)),
             missing: if known { control::Sources::NONE } else { control::Sources(0b1111) },
             doubt: (!known)
                 .then_some(control::Doubt::BatteryFromGrid { grid: Watts(100_000), battery: Watts(-100_000) }),
-            cadence: known.then_some(control::Millis(30_000)),
+            cadence: known.then_some(Millis(30_000)),
             off_grid: !known,
         },
-        chargers: (0..chargers).map(|id| (ChargerId(id), widest_view(known))).collect(),
+        chargers: (0..).zip(names).map(|(id, name)| charger(id, name, known)).collect(),
+        inputs: vec![InputStatus { source: Source::Grid, state: InputState::Live, age: Some(Millis(3_000)) }],
+        broker: BrokerStatus { state: BrokerState::Connected, since: Tick(2_500) },
+        warnings: vec!["no data for solar".to_owned()],
     }
 }
 
-fn names(count: u8) -> BTreeMap<ChargerId, String> {
-    (0..count).map(|id| (ChargerId(id), format!("{id}-{}", "n".repeat(30)))).collect()
-}
+/// As long as names may be.
+const LONG: [&str; 2] = ["0-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnn", "1-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"];
 
 fn find<'a>(messages: &'a [(String, String)], topic: &str) -> Option<&'a str> {
     messages.iter().find(|(at, _)| at == topic).map(|(_, payload)| payload.as_str())
@@ -69,20 +83,18 @@ fn find<'a>(messages: &'a [(String, String)], topic: &str) -> Option<&'a str> {
 
 #[test]
 fn the_document_is_stable() {
-    let names = BTreeMap::from([(ChargerId(0), "carport".to_owned())]);
-    let energies = BTreeMap::from([(ChargerId(0), WattHours(12_345))]);
-    let health = Health {
-        inputs: serde_json::json!({ "grid": { "state": "live", "age_s": 3 } }),
-        warnings: vec!["no data for solar".to_owned()],
-    };
-    let out = messages("s/h", &names, &snapshot(1, true), &energies, &health);
+    let out = messages("s/h", &status(&["carport"], true));
     let golden = concat!(
-        r#"{"age_s":29,"battery_soc_age_s":29,"battery_soc_percent":100,"battery_w":-100000,"charger_w":-100000,"chargers":{"carport":{"#,
+        r#"{"age_s":29,"battery_soc_age_s":29,"battery_soc_percent":100,"battery_w":-100000,"#,
+        r#""broker":{"next_try_in_s":null,"since_s":3,"state":"connected","why":null},"charger_w":-100000,"chargers":{"carport":{"#,
         r#""box_energy_wh":264900,"box_max_a":null,"box_min_a":null,"box_setpoint_a":null,"currents_a":[16.0,0.0,5.9],"#,
-        r#""derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","mode":"slow+solar","#,
+        r#""derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","link_since_s":4,"mode":"slow+solar","#,
         r#""overdrawn_a":null,"phases":3,"phases_connected":3,"power_doubted":false,"power_w":-100000,"#,
         r#""reason":{"code":"too-little-sun","text":"surplus -1234 W, starts at 4140 W"},"report_age_s":4,"#,
-        r#""setpoint_a":31.9,"starts_24h":2,"takes_from_a":null,"vehicle":"requesting","voltages_v":[230,230,230],"#,
+        r#""session":{"battery_wh":0,"energy_wh":4000,"grid_wh":1000,"since_s":60,"solar_wh":3000,"starts":2,"sun_percent":75},"#,
+        r#""setpoint_a":31.9,"starts_24h":2,"takes_from_a":null,"#,
+        r#""today":{"battery_wh":0,"energy_wh":4000,"grid_wh":1000,"solar_wh":3000,"starts":2,"sun_percent":75},"#,
+        r#""vehicle":"requesting","voltages_v":[230,230,230],"#,
         r#""waking":false}},"doubt":null,"grid_w":-100000,"house_w":100000,"imbalance_w":null,"#,
         r#""inputs":{"grid":{"age_s":3,"state":"live"}},"load_w":100000,"off_grid":false,"sample_every_s":30,"#,
         r#""solar_w":100000,"sources_missing":[],"surplus_w":-100000,"version":1,"warnings":["no data for solar"]}"#,
@@ -103,12 +115,17 @@ fn the_document_is_stable() {
     ] {
         assert_eq!(find(&out, &format!("s/h/state/{leaf}")), Some(want), "{leaf}");
     }
-    assert_eq!(out.len(), 12, "one charger has no topics of its own");
+    let short: Vec<_> = out.iter().filter(|(topic, _)| !topic.contains("/carport")).collect();
+    assert_eq!(
+        (out.len(), short.len()),
+        (17, 12),
+        "each charger has topics of its own, and one alone the short ones too"
+    );
 }
 
 #[test]
 fn what_is_not_known_is_never_zero() {
-    let out = messages("s", &names(1), &snapshot(1, false), &BTreeMap::new(), &Health::default());
+    let out = messages("s", &status(&["carport"], false));
     let document: Value = serde_json::from_str(find(&out, "s/state").expect("state")).expect("JSON");
     for key in [
         "grid_w",
@@ -123,7 +140,7 @@ fn what_is_not_known_is_never_zero() {
     ] {
         assert_eq!(document.get(key), Some(&Value::Null), "{key}");
     }
-    let charger = &document["chargers"][&names(1)[&ChargerId(0)]];
+    let charger = &document["chargers"]["carport"];
     for key in ["power_w", "energy_wh", "currents_a", "fault", "box_setpoint_a"] {
         assert_eq!(charger.get(key), Some(&Value::Null), "{key}");
     }
@@ -146,14 +163,14 @@ fn the_setpoint_shown_is_the_one_that_is_proven() {
         (Reason::Fault(Fault::Refused), Some(10_000), "10.0"),
         (Reason::Fault(Fault::Error), Some(10_000), "16.0"),
     ] {
-        let mut snapshot = snapshot(1, true);
-        let view = snapshot.chargers.get_mut(&ChargerId(0)).unwrap();
+        let mut status = status(&["carport"], true);
+        let view = &mut status.chargers[0].view;
         (view.setpoint, view.reason) = (Milliamps(16_000), reason);
         view.report.as_mut().unwrap().setpoint = read_back.map(Milliamps);
-        let out = messages("s", &names(1), &snapshot, &BTreeMap::new(), &Health::default());
+        let out = messages("s", &status);
         assert_eq!(find(&out, "s/state/setpoint"), Some(shown), "{reason:?} {read_back:?}");
         let document: Value = serde_json::from_str(find(&out, "s/state").unwrap()).unwrap();
-        let charger = &document["chargers"][&names(1)[&ChargerId(0)]];
+        let charger = &document["chargers"]["carport"];
         assert_eq!(charger["setpoint_a"], 16.0, "what was decided");
         assert_eq!(charger["box_setpoint_a"].as_f64(), read_back.map(|current| f64::from(current) / 1_000.0));
     }
@@ -161,22 +178,21 @@ fn the_setpoint_shown_is_the_one_that_is_proven() {
 
 #[test]
 fn several_chargers_have_topics_of_their_own() {
-    let names = BTreeMap::from([(ChargerId(0), "a".to_owned()), (ChargerId(1), "b".to_owned())]);
-    let mut both = snapshot(2, true);
-    if let Some(view) = both.chargers.get_mut(&ChargerId(1)) {
-        view.mode = Mode::Off;
-        view.reason = Reason::Off;
-        view.report = None;
+    let mut both = status(&["a", "b"], true);
+    let view = &mut both.chargers[1].view;
+    view.mode = Mode::Off;
+    view.reason = Reason::Off;
+    view.report = None;
+    let out = messages("s", &both);
+    for short in ["s/state/mode", "s/state/setpoint", "s/state/vehicle", "s/reason"] {
+        assert_eq!(find(&out, short), None, "of which charger?");
     }
-    let out = messages("s", &names, &both, &BTreeMap::new(), &Health::default());
-    assert_eq!(find(&out, "s/state/mode"), Some("slow+solar"), "of the first");
     assert_eq!(find(&out, "s/state/a/mode"), Some("slow+solar"));
     assert_eq!(find(&out, "s/state/b/mode"), Some("off"));
     assert_eq!(find(&out, "s/state/a/charger"), Some("-100000"));
     assert_eq!(find(&out, "s/state/b/charger"), Some("unknown"));
     assert_eq!(find(&out, "s/state/charger"), Some("unknown"), "a sum with an unknown part is unknown");
     assert_eq!(find(&out, "s/reason/b"), Some("switched off"));
-    assert_eq!(find(&out, "s/reason"), find(&out, "s/reason/a"));
 }
 
 /// MQTT 3.1.1, section 3.3: one byte, remaining length, topic with its length, packet id (`QoS` 1), payload.
@@ -189,9 +205,8 @@ fn packet_size(topic: &str, payload: &str) -> usize {
 fn single_values_fit_in_128_bytes() {
     let base = "b".repeat(64);
     for known in [true, false] {
-        for chargers in [0, 1, 2] {
-            let out =
-                messages(&base, &names(chargers), &snapshot(chargers, known), &BTreeMap::new(), &Health::default());
+        for chargers in [&LONG[..0], &LONG[..1], &LONG] {
+            let out = messages(&base, &status(chargers, known));
             for (topic, payload) in out.iter().filter(|(topic, _)| topic.starts_with(&format!("{base}/state/"))) {
                 assert!(packet_size(topic, payload) <= 128, "{topic} {payload}");
             }

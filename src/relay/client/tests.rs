@@ -132,7 +132,7 @@ async fn an_answer_that_comes_too_late_is_nobodys() {
     rig.ask(2, exchange(2));
     let late = rig.client.poll_frame().unwrap();
     rig.now = rig.now + Millis::from_secs(6);
-    rig.client.timeout(rig.now);
+    rig.client.handle_timeout(rig.now);
     rig.ask(3, exchange(3));
     rig.answer(&late).await;
     rig.run().await;
@@ -175,7 +175,7 @@ async fn hello_is_said_again_and_the_queue_is_bounded() {
     assert!(rig.client.poll_frame().is_some() && rig.client.poll_frame().is_none(), "lost on the way");
     assert_eq!(rig.client.poll_timeout(), Some(rig.now + HELLO_LIMIT));
     rig.now = rig.now + HELLO_LIMIT;
-    rig.client.timeout(rig.now);
+    rig.client.handle_timeout(rig.now);
     rig.run().await;
     let good = rig.results.iter().filter(|(_, result)| result.is_ok()).count();
     assert_eq!((good, rig.results.len()), (WAITING_MAX, 20));

@@ -5,6 +5,7 @@ use control::{Millis, Source, Tick};
 use super::super::news::News;
 use super::{Inputs, config};
 use crate::config::Unit;
+use crate::model::status::InputState;
 
 /// Grid and solar, each on a topic of its own.
 fn site() -> Inputs {
@@ -24,7 +25,7 @@ fn at(seconds: u64) -> Tick {
 fn pass(inputs: &mut Inputs, seconds: std::ops::Range<u64>) -> Vec<(u64, News)> {
     let mut said = Vec::new();
     for second in seconds {
-        inputs.time(at(second));
+        inputs.handle_timeout(at(second));
         said.extend(inputs.take_news().into_iter().map(|news| (second, news)));
     }
     said
@@ -52,7 +53,7 @@ fn nothing_at_all_points_to_access_list_and_names() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(inputs.summary(at(10))["grid"]["state"], "never");
+    assert_eq!(inputs.statuses(at(10))[0].state, InputState::Never);
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn stored_values_alone_point_to_home_assistant() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("access list"), "{text}");
-    assert_eq!(inputs.summary(at(0))["grid"]["state"], "stored");
+    assert_eq!(inputs.statuses(at(0))[0].state, InputState::Stored);
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn a_source_that_blinks_all_day_is_counted() {
     for start in (0..86_400).step_by(30) {
         inputs.message("ha/grid", b"unavailable", false, at(start));
         inputs.message("ha/grid", b"1", false, at(start + 10));
-        inputs.time(at(start + 10));
+        inputs.handle_timeout(at(start + 10));
         said.extend(inputs.take_news());
     }
     assert!((100..400).contains(&said.len()), "{}", said.len());

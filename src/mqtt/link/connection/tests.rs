@@ -17,7 +17,7 @@ async fn the_second_address_is_used_where_the_first_takes_no_connection() {
         client_id: "t".to_owned(),
         keep_alive_s: 5,
     };
-    let setup = LinkSetup { mqtt, status_topic: None, subscriptions: Vec::new() };
+    let setup = LinkSetup { mqtt, status_topic: None };
     let addresses = ["127.0.0.1", "127.0.0.2"].map(|ip| SocketAddr::new(ip.parse().expect("address"), port));
     let (_client, mut event_loop) = AsyncClient::new(options(&setup, "broker.invalid"), REQUESTS);
     let (sender, mut news) = mpsc::channel(PACKETS);

@@ -5,7 +5,7 @@ const MAX_LEN: usize = 64;
 
 /// A decimal number as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decimal {
+pub(crate) struct Decimal {
     negative: bool,
     /// Values 0 … 9, most significant first, no leading zeros.
     digits: Vec<u8>,
@@ -16,7 +16,7 @@ pub(super) struct Decimal {
 impl Decimal {
     /// Reads `[+-]digits[.digits][e[+-]digits]`, at least one digit before the exponent, ASCII only.
     /// `None` for anything else, so also for units, decimal commas, `nan` and `inf`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_LEN {
             return None;
         }
@@ -46,13 +46,13 @@ impl Decimal {
     }
 
     /// The number times `10^scale`, rounded half away from zero; `None` where it has more than nine digits.
-    pub(super) fn rounded(&self, scale: i32) -> Option<i32> {
+    pub(crate) fn rounded(&self, scale: i32) -> Option<i32> {
         let (value, rest) = self.split(scale)?;
         self.signed(value.saturating_add(i32::from(rest >= 5)))
     }
 
     /// The number times `10^scale`, rounded toward zero; `None` where it has more than nine digits.
-    pub(super) fn truncated(&self, scale: i32) -> Option<i32> {
+    pub(crate) fn truncated(&self, scale: i32) -> Option<i32> {
         let (value, _) = self.split(scale)?;
         self.signed(value)
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
-use super::state::disk::replace;
+use crate::daemon::state::disk::replace;
 use crate::mqtt::link::Link;
 
 /// A larger file is none of ours: 512 topics of 64 bytes.

@@ -4,9 +4,13 @@ use control::{Millis, Tick};
 use sd_notify::NotifyState;
 use tracing::warn;
 
+use super::Change;
+use crate::model::status::{ChargerStatus, Status};
+use crate::wording;
+
 /// Tells systemd how the service is doing.
 #[derive(Debug)]
-pub(super) struct Notifier {
+pub(super) struct Systemd {
     /// Time between two signs of life; `None` where systemd does not watch.
     every: Option<Millis>,
     last: Option<Tick>,
@@ -14,7 +18,7 @@ pub(super) struct Notifier {
     status: String,
 }
 
-impl Notifier {
+impl Systemd {
     /// Learns from the environment whether systemd watches, and how closely.
     pub(super) fn from_environment() -> Self {
         let every =
@@ -22,20 +26,24 @@ impl Notifier {
         Self { every, last: None, ready: false, status: String::new() }
     }
 
-    /// A decision was completed: the only thing that feeds systemd's watchdog. The first one makes the service ready.
-    pub(super) fn decided(&mut self, now: Tick, status: &str) {
-        let due = self.every.is_some_and(|every| self.last.is_none_or(|last| now.since(last) >= every));
+    /// A completed decision is the only thing that feeds systemd's watchdog. The first one makes the service ready.
+    pub(super) fn show(&mut self, status: &Status, change: &Change) {
+        if !change.decided {
+            return;
+        }
+        let due = self.every.is_some_and(|every| self.last.is_none_or(|last| status.at.since(last) >= every));
         if !self.ready {
             self.ready = true;
             tell(&[NotifyState::Ready]);
         }
         if due {
-            self.last = Some(now);
+            self.last = Some(status.at);
             tell(&[NotifyState::Watchdog]);
         }
-        if status != self.status {
-            status.clone_into(&mut self.status);
-            tell(&[NotifyState::Status(status)]);
+        let line = line(status);
+        if line != self.status {
+            tell(&[NotifyState::Status(&line)]);
+            self.status = line;
         }
     }
 
@@ -43,6 +51,16 @@ impl Notifier {
     pub(super) fn stopping() {
         tell(&[NotifyState::Stopping]);
     }
+}
+
+/// One line for `systemctl status`.
+pub(super) fn line(status: &Status) -> String {
+    let charger = |charger: &ChargerStatus| {
+        let view = &charger.view;
+        let current = wording::current(view.setpoint, &view.reason);
+        format!("{}: {}, {current}, {}", charger.name, view.mode, view.reason.code())
+    };
+    status.chargers.iter().map(charger).collect::<Vec<_>>().join("; ")
 }
 
 fn tell(states: &[NotifyState<'_>]) {

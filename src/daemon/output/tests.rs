@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use control::{Controller, Reason};
+use control::{Controller, Doubt, Reason};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
@@ -12,15 +12,15 @@ use crate::config::{Environment, Files};
 
 /// The messages of all log lines.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+struct Lines(Arc<Mutex<Vec<String>>>);
 
-impl<S: tracing::Subscriber> Layer<S> for Log {
+impl<S: tracing::Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         event.record(&mut Message(self));
     }
 }
 
-struct Message<'a>(&'a Log);
+struct Message<'a>(&'a Lines);
 
 impl Visit for Message<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -30,37 +30,36 @@ impl Visit for Message<'_> {
     }
 }
 
-fn outlet(folder: &std::path::Path) -> (Outlet, Snapshot) {
+fn status() -> Status {
     let text = include_str!("../../../config/surplusd.toml");
     let known = crate::charger::profile::known();
     let loaded = crate::config::parse(text, "surplusd.toml".as_ref(), &Environment::default(), &known, Files::Ignore);
-    let config = loaded.config.unwrap();
-    let names = BTreeMap::from([(ChargerId(0), "carport".to_owned())]);
-    let snapshot = Controller::new(config.control, Tick(1)).snapshot();
-    (Outlet::new(config.publish, names, Published::load(&folder.join("state.json"))), snapshot)
+    Status::of(Controller::new(loaded.config.unwrap().control, Tick(1)).snapshot())
 }
 
 /// Plays ten changes a second for ten seconds, and then an hour in which all stays as it is.
-fn play(mut change: impl FnMut(&mut Snapshot, u64)) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut outlet, mut snapshot) = outlet(folder.path());
-    let log = Log::default();
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+fn play(mut change: impl FnMut(&mut Status, u64)) -> Vec<String> {
+    let (mut log, mut status) = (Log::new(), status());
+    let mut gists = Gists::default();
+    let lines = Lines::default();
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
     for n in 0..100 {
-        change(&mut snapshot, n);
-        outlet.log(&snapshot, Tick(1_000 + 100 * n));
+        change(&mut status, n);
+        status.at = Tick(1_000 + 100 * n);
+        log.show(&status, &gists.change(&status, true));
     }
     for second in 12..3_600 {
-        outlet.log(&snapshot, Tick(1_000 * second));
+        status.at = Tick(1_000 * second);
+        log.show(&status, &gists.change(&status, true));
     }
     drop(guard);
-    let lines = log.0.lock().unwrap();
+    let lines = lines.0.lock().unwrap();
     lines.clone()
 }
 
 #[test]
 fn the_last_word_on_the_meters_is_never_left_out() {
-    let lines = play(|snapshot, n| snapshot.site.doubt = (n % 2 == 0).then_some(Doubt::WrongSign));
+    let lines = play(|status, n| status.site.doubt = (n % 2 == 0).then_some(Doubt::WrongSign));
     let doubts: Vec<_> = lines.iter().filter(|line| line.contains("believed")).collect();
     assert_eq!(doubts.len(), 11, "{doubts:#?}");
     assert_eq!(*doubts[10], "the meters are believed again (89 lines like this were left out)");
@@ -68,8 +67,8 @@ fn the_last_word_on_the_meters_is_never_left_out() {
 
 #[test]
 fn the_last_decision_is_never_left_out() {
-    let lines = play(|snapshot, n| {
-        let view = snapshot.chargers.get_mut(&ChargerId(0)).unwrap();
+    let lines = play(|status, n| {
+        let view = &mut status.chargers[0].view;
         view.mode = if n % 2 == 0 { Mode::Fast } else { Mode::Off };
     });
     let last = lines.last().unwrap();
@@ -89,14 +88,13 @@ fn a_setpoint_that_is_not_proven_is_not_said_to_be_in_force() {
         (Reason::Fault(Fault::Refused), "the charger does not keep what is written to it"),
     ] {
         let mut last = None;
-        let lines = play(|snapshot, _| {
-            let view = snapshot.chargers.get_mut(&ChargerId(0)).unwrap();
+        let lines = play(|status, _| {
+            let view = &mut status.chargers[0].view;
             (view.mode, view.setpoint, view.reason) = (Mode::Fast, Milliamps(16_000), reason);
-            last = Some(snapshot.clone());
+            last = Some(status.clone());
         });
         assert_eq!(lines, [format!("carport: {says}; 16.0 A wanted (fast)")]);
-        let folder = tempfile::tempdir().unwrap();
-        let status = outlet(folder.path()).0.status_line(&last.unwrap());
-        assert_eq!(status, format!("carport: fast, 16.0 A wanted, {}", reason.code()));
+        let line = systemd::line(&last.unwrap());
+        assert_eq!(line, format!("carport: fast, 16.0 A wanted, {}", reason.code()));
     }
 }

@@ -1,0 +1,314 @@
+//! What must survive a restart, and when it is stored: modes, limits, counters, locks and accounts.
+//!
+//! [`super::state`] is what is kept and its file. Here is what goes in, and how soon it is written: a card wears by the write, but what the user
+//! chose, a start and a lock are on the disk at once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use control::{
+    CarryOver, ChargerId, ChargerReport, Input, Milliamps, Millis, Restore, Snapshot, Tick, WattHours, Watts,
+};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::account::{Calendar, Look, Origin};
+use super::energy::Replaced;
+use super::moment::Moment;
+use super::recorder::Recorder;
+use super::state::{ChargerState, Found, Saved, State, Store, Writer, load};
+use crate::config::Config;
+use crate::model::Names;
+use crate::model::status::{Session, Status, Tally};
+use crate::rate::Bucket;
+
+/// The state is stored no more often than this, but for locks and what is urgent: a card wears by the write.
+pub(super) const STORE_PAUSE: Millis = Millis::from_secs(5);
+/// What is urgent is stored at once so many times, and after that once in each pause as well.
+pub(super) const URGENT_STORES: u32 = 5;
+/// What is to be stored is looked at this often, for the energy counters and for what could not be stored before: a few hundred bytes,
+/// hardly any wear.
+const STORE_EVERY: Millis = Millis::from_secs(900);
+/// What the battery gives is stored in steps of this part of its budget.
+const STORED_STEPS: i64 = 100;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) state: State,
+    names: Names,
+    /// A tick, and the machine's uptime at that tick.
+    anchor: (Tick, Moment),
+    writer: Writer,
+    saved: mpsc::Receiver<Saved>,
+    /// Wake-ups that wait until their lock is on the disk, with the generation to wait for.
+    wakes: Vec<(ChargerId, u64)>,
+    /// The newest state that has been dealt with.
+    pub(super) stored: u64,
+    /// How soon the state is to be stored, and when it was stored last.
+    unstored: Store,
+    pub(super) stored_at: Option<Tick>,
+    /// When it was last looked at although nothing urgent had changed.
+    looked_at: Option<Tick>,
+    urgent_stores: Bucket,
+    /// The setpoints of the last look: what goes to zero is a stop.
+    setpoints: BTreeMap<ChargerId, Milliamps>,
+    /// In what steps it is stored what the battery gives.
+    step: WattHours,
+    calendar: Calendar,
+    counted_at: Tick,
+}
+
+/// Whether a wake-up may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// Its lock is on the disk.
+    Go(ChargerId),
+    /// Its lock cannot be written down.
+    Impossible(ChargerId),
+}
+
+impl Keeper {
+    /// Reads what was kept, and starts the thread that stores.
+    pub(super) fn start(file: PathBuf, now: Tick) -> io::Result<(Self, Found)> {
+        let (state, found) = load(&file);
+        let (writer, saved) = Writer::start(file)?;
+        let keeper = Self {
+            state,
+            names: Names::default(),
+            anchor: (now, Moment::now()),
+            writer,
+            saved,
+            wakes: Vec::new(),
+            stored: 0,
+            unstored: Store::Never,
+            stored_at: None,
+            looked_at: None,
+            urgent_stores: Bucket::new(URGENT_STORES, STORE_PAUSE),
+            setpoints: BTreeMap::new(),
+            step: WattHours(0),
+            calendar: Calendar::new(),
+            counted_at: now,
+        };
+        Ok((keeper, found))
+    }
+
+    /// Gives every configured charger its place. `found` is what became of the stored state that might have told of one it does not know.
+    pub(super) fn configure(&mut self, config: &Config, names: &Names, found: Found) {
+        let new = config.chargers.iter().filter_map(|(id, setup)| {
+            let limits = config.control.chargers.get(id)?;
+            Some((setup.name.clone(), ChargerState::new(limits.mode, limits.fixed, found)))
+        });
+        self.state.make_room(new.collect(), Moment::now());
+        self.names = names.clone();
+        self.step = WattHours(config.control.battery.drain_budget.0 / STORED_STEPS);
+    }
+
+    /// Tells the controller what was before the restart; the battery's energy only where the controller is new.
+    pub(super) fn restore(&self, controller: &mut Recorder, now: Tick, energy: bool) {
+        for (charger, name) in self.names.iter() {
+            if let Some(kept) = self.state.get(name) {
+                let stopped_ago = kept.stopped.map(Moment::elapsed);
+                let restore = Restore { charger, mode: kept.mode, fixed: kept.fixed, stopped_ago };
+                controller.handle(Input::Restore(restore), now);
+            }
+        }
+        let carried = self.state.carry_over(&self.names, Moment::now(), energy);
+        controller.handle(Input::CarryOver(carried), now);
+    }
+
+    /// Keeps what counts towards limits over 24 hours; says how soon that is to be stored.
+    pub(super) fn count(&mut self, counts: &CarryOver, now: Tick) -> Store {
+        let moment = self.moment(now);
+        self.state.take(counts, &self.names, moment, self.step)
+    }
+
+    /// Ending stops every charge that runs; the minimum-off time counts from here, also after a restart.
+    pub(super) fn note_stops(&mut self, snapshot: &Snapshot) {
+        for (id, view) in &snapshot.chargers {
+            if view.setpoint > Milliamps::ZERO {
+                self.change(*id, |state| state.stopped = Some(Moment::now()));
+            }
+        }
+    }
+
+    /// The chargers may have changed places.
+    pub(super) fn forget_places(&mut self) {
+        self.setpoints.clear();
+        self.wakes.clear();
+    }
+
+    /// Those of these chargers do not charge any more.
+    pub(super) fn at_rest(&mut self, chargers: &[ChargerId]) {
+        for charger in chargers {
+            self.change(*charger, |state| state.running = false);
+        }
+    }
+
+    /// Changes what is kept of a charger.
+    fn change(&mut self, charger: ChargerId, change: impl FnOnce(&mut ChargerState)) {
+        if let Some(state) = self.state.get_mut(self.names.get(charger)) {
+            change(state);
+        }
+    }
+
+    /// Takes what passed since the last look into the accounts.
+    pub(super) fn look(&mut self, snapshot: &Snapshot, now: Tick, wall_ms: impl FnOnce() -> i64) {
+        let look = Look {
+            span: now.since(self.counted_at),
+            origin: Origin::of(snapshot),
+            moment: self.moment(now),
+            day: self.calendar.day(now, wall_ms),
+            running: now.since(self.anchor.0),
+        };
+        self.counted_at = now;
+        for (id, view) in &snapshot.chargers {
+            self.change(*id, |state| state.account.look(view, &look));
+        }
+    }
+
+    /// What a charger has delivered in all, today, and since its car was plugged in.
+    pub(super) fn energies(&self, name: &str, now: Tick) -> (Option<WattHours>, Tally, Option<Session>) {
+        let Some(state) = self.state.get(name) else { return (None, Tally::ZERO, None) };
+        let moment = self.moment(now);
+        let session = state.account.session.map(|(since, tally)| Session { lasts: moment.since(since), tally });
+        (state.meter.total(), state.account.today, session)
+    }
+
+    /// Takes the charger's energy counter, as far as the charger could have carried that.
+    pub(super) fn count_energy(&mut self, report: &ChargerReport, most: Milliamps) {
+        let Some(energy) = report.energy else { return };
+        let mut replaced = None;
+        self.change(report.charger, |state| replaced = state.meter.read(energy, power_of(most), report.at));
+        if let Some(Replaced { from, to }) = replaced {
+            let name = self.names.get(report.charger);
+            info!(
+                "{name}: its energy counter has gone from {from} to {to}, which it cannot have carried; counting goes on from there"
+            );
+        }
+    }
+
+    /// A charger may be locked by a wake-up, or is not any more. A wake-up waits until that is on the disk ([`Self::saved`]).
+    pub(super) fn lock(&mut self, charger: ChargerId, locked: bool) {
+        if let Some(state) = self.state.get_mut(self.names.get(charger)) {
+            if locked && state.locked {
+                // Still to be unlocked; one pulse at a time.
+                return;
+            }
+            state.locked = locked;
+        }
+        let generation = self.writer.save(&self.state);
+        if locked {
+            self.wakes.push((charger, generation));
+        }
+    }
+
+    /// Whether a charger may have been left locked.
+    pub(super) fn is_locked(&self, name: &str) -> bool {
+        self.state.get(name).is_some_and(|state| state.locked)
+    }
+
+    /// The next attempt to store has ended; `None` if the thread has. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Option<Saved> {
+        self.saved.recv().await
+    }
+
+    /// A wake-up pulse begins only when the lock is on the disk: whatever happens then, the next start unlocks.
+    pub(super) fn saved(&mut self, saved: Saved) -> Vec<Wake> {
+        self.stored = saved.generation;
+        if !saved.ok {
+            self.writer.forget();
+        }
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
+        self.wakes = waiting;
+        let wake = |(charger, _)| if saved.ok { Wake::Go(charger) } else { Wake::Impossible(charger) };
+        let wakes: Vec<_> = ready.into_iter().map(wake).collect();
+        for wake in &wakes {
+            if let Wake::Impossible(charger) = wake {
+                self.change(*charger, |state| state.locked = false);
+            }
+        }
+        wakes
+    }
+
+    /// Keeps what has changed, and stores it if it is time, or as soon as it is. Locks do not wait for it ([`Self::lock`]).
+    pub(super) fn show(&mut self, status: &Status, counts: &CarryOver) {
+        let mut store = self.count(counts, status.at);
+        for charger in &status.chargers {
+            let view = &charger.view;
+            let before = self.setpoints.insert(charger.id, view.setpoint);
+            let stops = view.setpoint == Milliamps::ZERO && before.is_some_and(|before| before > Milliamps::ZERO);
+            let Some(state) = self.state.get_mut(&charger.name) else { continue };
+            if state.mode != view.mode || state.fixed != view.fixed {
+                store = Store::AtOnce;
+            }
+            state.mode = view.mode;
+            state.fixed = view.fixed;
+            if stops {
+                state.stopped = Some(Moment::now());
+                store = store.max(Store::Soon);
+            }
+        }
+        if self.looked_at.is_none_or(|at| status.at.since(at) >= STORE_EVERY) {
+            self.looked_at = Some(status.at);
+            store = store.max(Store::Soon);
+        }
+        self.store(store, status.at);
+    }
+
+    fn store(&mut self, wanted: Store, now: Tick) {
+        self.unstored = self.unstored.max(wanted);
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            if self.unstored == Store::AtOnce {
+                self.urgent_stores.take(now);
+            }
+            self.unstored = Store::Never;
+            self.stored_at = Some(now);
+            self.writer.save(&self.state);
+        }
+    }
+
+    /// When the state is to be stored.
+    pub(super) fn poll_timeout(&self) -> Option<Tick> {
+        let paused = self.stored_at.map_or(Tick(0), |at| at + STORE_PAUSE);
+        match self.unstored {
+            Store::Never => None,
+            Store::Soon => Some(paused),
+            Store::AtOnce => Some(paused.min(self.urgent_stores.next())),
+        }
+    }
+
+    /// Stores the state as it is, and waits for that within the limit.
+    pub(super) async fn close(mut self, limit: Duration) {
+        let newest = self.writer.save(&self.state);
+        let stored = async {
+            while self.stored < newest
+                && let Some(saved) = self.saved.recv().await
+            {
+                self.stored = saved.generation;
+            }
+        };
+        // What could not be stored was said by the thread.
+        let _ = tokio::time::timeout(limit, stored).await;
+    }
+
+    /// Stores the state as it is; returns the generation to wait for.
+    #[cfg(test)]
+    pub(super) fn save(&mut self) -> u64 {
+        self.writer.save(&self.state)
+    }
+
+    fn moment(&self, now: Tick) -> Moment {
+        let (tick, moment) = self.anchor;
+        moment.after(now.since(tick))
+    }
+}
+
+/// The most that three phases can carry at this current: 230 V, and a tenth more.
+fn power_of(current: Milliamps) -> Watts {
+    let milliwatts = u64::from(current.0) * 3 * 253;
+    Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))
+}

@@ -1,0 +1,53 @@
+//! Points in time that survive a restart: moments of the machine's uptime, not of the wall clock, as a Pi has none of its own after a power cut.
+//!
+//! After a reboot it is only known that at least the present uptime has passed since then, so limits last rather too long than too short.
+
+use std::fs;
+
+use control::Millis;
+
+/// A point in time, in milliseconds since the machine was started. Negative: before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(pub(super) i64);
+
+impl Moment {
+    /// The present; the start of the machine where the kernel does not tell.
+    pub(super) fn now() -> Self {
+        let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+        Self(milliseconds(uptime.split(' ').next().unwrap_or_default()).unwrap_or(0))
+    }
+
+    /// Time passed from then to now.
+    pub(super) fn elapsed(self) -> Millis {
+        Self::now().since(self)
+    }
+
+    pub(super) fn since(self, earlier: Self) -> Millis {
+        Millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    pub(super) fn after(self, span: Millis) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Seconds with a fraction, as `/proc/uptime` has them.
+fn milliseconds(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let thousandths: String = fraction.chars().chain("000".chars()).take(3).collect();
+    whole.parse::<i64>().ok()?.checked_mul(1_000)?.checked_add(thousandths.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_is_read_with_its_fraction() {
+        for (text, ms) in [("0.05", 50), ("12345.67", 12_345_670), ("7", 7_000), ("1.2345", 1_234)] {
+            assert_eq!(milliseconds(text), Some(ms), "{text}");
+        }
+        assert_eq!(milliseconds("x.1"), None);
+        assert!(Moment::now() > Moment(0));
+    }
+}

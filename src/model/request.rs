@@ -1,0 +1,189 @@
+//! What is asked of the loop, by whomever, and what it answers. A request is read and checked here, once for all who may ask.
+
+use control::{Milliamps, Mode};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::Names;
+use crate::config::Config;
+use crate::decimal::Decimal;
+
+#[cfg(test)]
+mod tests;
+
+/// The highest current that can be asked for: that of the largest single-car wallbox. What a charger may do is a matter of the controller.
+const MAX_CURRENT: Milliamps = Milliamps(32_000);
+
+/// Something is asked of the loop.
+#[derive(Debug)]
+pub struct Request {
+    /// What.
+    pub wish: Wish,
+    /// By whom.
+    pub origin: Origin,
+    /// Gets the answer, once; `None` where nobody waits for one.
+    pub reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A message under `<base>/set/`.
+    Mqtt {
+        /// Its topic.
+        topic: String,
+    },
+    /// A program on this machine, through the control socket.
+    Socket,
+    /// A signal, or the host of the loop.
+    Process,
+}
+
+impl Origin {
+    /// For the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Mqtt { .. } => "MQTT",
+            Self::Socket => "surplusd set",
+            Self::Process => "the process",
+        }
+    }
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// End in good order.
+    Stop,
+    /// Take a new configuration.
+    Reload(Box<Config>),
+    /// Change what the user has chosen.
+    Set(Setting),
+}
+
+/// Something that the user can choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// For which charger; `None`: for all.
+    pub charger: Option<String>,
+    /// What.
+    pub value: Value,
+}
+
+/// What can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// The charging mode.
+    Mode(Mode),
+    /// The current of mode `fixed`.
+    Current(Milliamps),
+}
+
+/// What comes of a request: a sentence that says what is in force now, or why nothing was done.
+pub type Answer = Result<String, Refusal>;
+
+/// Why nothing was done. The text says what happened, then what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// There is nothing of that name to be set.
+    #[error("unknown setting {got:?}: use mode or current")]
+    Key {
+        /// As received, cut.
+        got: String,
+    },
+    /// There is no such charger.
+    #[error("unknown charger {got:?}: use one of {known}, or none for all")]
+    Charger {
+        /// As received, cut.
+        got: String,
+        /// All names.
+        known: String,
+    },
+    /// Not a mode.
+    #[error("unknown mode {got:?}: use off, solar, slow, slow+solar, fast or fixed")]
+    Mode {
+        /// As received, cut.
+        got: String,
+    },
+    /// Not a current.
+    #[error("not a current {got:?}: use amperes from 6 to 32, such as 10 or 12.5")]
+    Current {
+        /// As received, cut.
+        got: String,
+    },
+    /// A later request for the same came before this one's turn.
+    #[error("a later request took its place: of requests that come too fast only the last is carried out")]
+    Overtaken,
+    /// The loop has other things to do.
+    #[error("surplusd has too many requests waiting: try again in some seconds")]
+    Busy,
+    /// The daemon ends.
+    #[error("surplusd is ending: try again when it has started")]
+    Ending,
+}
+
+impl Refusal {
+    /// The name used in documents.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Key { .. } => "unknown-setting",
+            Self::Charger { .. } => "unknown-charger",
+            Self::Mode { .. } => "unknown-mode",
+            Self::Current { .. } => "not-a-current",
+            Self::Overtaken => "overtaken",
+            Self::Busy => "busy",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+impl Setting {
+    /// Reads a setting: `key` is `mode` or `current`, `text` its value, perhaps with white space or JSON quotes around it.
+    pub fn parse(charger: Option<&str>, key: &str, text: &[u8]) -> Result<Self, Refusal> {
+        let value = match key {
+            "mode" => Value::Mode(mode(text)?),
+            "current" => Value::Current(current(text)?),
+            _ => return Err(Refusal::Key { got: cut(key.as_bytes()) }),
+        };
+        Ok(Self { charger: charger.map(str::to_owned), value })
+    }
+
+    /// The setting as the controller takes it.
+    pub fn command(&self, names: &Names) -> Result<control::Command, Refusal> {
+        let id = |name: &String| {
+            let known = || Refusal::Charger { got: cut(name.as_bytes()), known: names.list() };
+            names.id(name).ok_or_else(known)
+        };
+        let charger = self.charger.as_ref().map(id).transpose()?;
+        Ok(match self.value {
+            Value::Mode(mode) => control::Command::Mode { charger, mode },
+            Value::Current(current) => control::Command::FixedCurrent { charger, current },
+        })
+    }
+}
+
+fn mode(text: &[u8]) -> Result<Mode, Refusal> {
+    let text = cut(text);
+    Mode::from_name(&text.to_ascii_lowercase()).ok_or(Refusal::Mode { got: text })
+}
+
+/// Amperes, rounded down to 0.1 A: a current is never rounded up.
+fn current(text: &[u8]) -> Result<Milliamps, Refusal> {
+    let text = cut(text);
+    let milliamps =
+        Decimal::parse(&text).and_then(|amps| amps.truncated(3)).and_then(|value| u32::try_from(value).ok());
+    match milliamps.map(Milliamps) {
+        Some(current) if (Milliamps::PILOT_MIN..=MAX_CURRENT).contains(&current) => {
+            Ok(current.floor_to(Milliamps(100)))
+        }
+        Some(_) | None => Err(Refusal::Current { got: text }),
+    }
+}
+
+/// The text without white space and JSON quotes around it, cut to what an error message can show.
+fn cut(text: &[u8]) -> String {
+    let start = text.get(..64).unwrap_or(text);
+    let text = String::from_utf8_lossy(start);
+    let text = text.trim();
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).trim().to_owned()
+}
