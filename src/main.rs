@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use surplusd::cli::output::{self, Output};
 use surplusd::cli::plain::{self, Plain};
-use surplusd::cli::{certs, check, demo, exit, probe, relay, replay, run, simulate, why};
+use surplusd::cli::{certs, check, demo, exit, probe, relay, replay, report, run, set, simulate, status, why};
 use surplusd::config::Environment;
 
 /// Charges an electric car from the sun.
@@ -25,6 +25,12 @@ struct Arguments {
 enum Command {
     /// Run the daemon.
     Run(run::Args),
+    /// Say what the running daemon does and why, how old its data is, and what is wrong.
+    Status(status::Args),
+    /// Set the charging mode or the current of mode `fixed`, and say what is in force then.
+    Set(set::Args),
+    /// Pack what a bug report needs into one file: versions, configuration without secrets, status, log, the last hour of the journal.
+    Report(report::Args),
     /// Say all that is wrong with a configuration file, or what would be done with it.
     Check(check::Args),
     /// Make, issue and show a household's own certificates.
@@ -75,6 +81,11 @@ fn run_command(command: Command, out: &mut Output<io::Stdout>) -> Result<u8, Fai
     let failed = |command, code| move |error| Failed { command, code, error };
     match command {
         Command::Run(args) => Ok(run::run(&args, &environment)),
+        Command::Status(args) => status::run(&args, out).map_err(|error| failed("status", status::code(&error))(error)),
+        Command::Set(args) => set::run(&args, &mut Plain(out)).map_err(|error| failed("set", set::code(&error))(error)),
+        Command::Report(args) => {
+            report::run(&args, &environment, &mut Plain(out)).map_err(failed("report", exit::OUTPUT))
+        }
         Command::Check(args) => {
             let known = surplusd::charger::profile::known();
             let styled = io::stdout().is_terminal();

@@ -1,17 +1,23 @@
 //! `surplusd run`: the daemon. Reads the configuration, turns signals into messages to the loop, and its end into an exit code.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{Level, error, info, warn};
 
 use super::{exit, logging};
+use crate::api::server::Server;
 use crate::charger::profile;
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Severity};
 use crate::daemon::{self, Ended, Wiring};
 use crate::model::request::{Origin, Request, Wish};
+use crate::model::status::Status;
+
+/// Requests by signals and through the socket that wait for the loop; beyond it whoever asks waits.
+const REQUESTS: usize = 16;
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -55,9 +61,11 @@ fn read(path: &Path, environment: &Environment) -> Option<Config> {
 }
 
 async fn serve(config: Config, path: PathBuf, environment: Environment) -> u8 {
-    let (sender, requests) = mpsc::channel(4);
-    let (status, _) = watch::channel(None);
-    let wiring = Wiring { clock: Clock::start(1), requests, status };
+    let (sender, requests) = mpsc::channel(REQUESTS);
+    let (status, shown) = watch::channel(None);
+    let clock = Clock::start(1);
+    let _server = open_sockets(&environment, sender.clone(), shown, clock).await;
+    let wiring = Wiring { clock, requests, status };
     let signals = follow_signals(sender, path, environment);
     let ended = tokio::select! {
         ended = daemon::run(config, wiring) => ended,
@@ -71,6 +79,25 @@ async fn serve(config: Config, path: PathBuf, environment: Environment) -> u8 {
             exit::BUG
         }
     }
+}
+
+/// The sockets of `surplusd status` and `set`. Charging goes on without them.
+async fn open_sockets(
+    environment: &Environment,
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Option<Arc<Status>>>,
+    clock: Clock,
+) -> Option<Server> {
+    let Some(directory) = &environment.runtime_directory else {
+        info!("RUNTIME_DIRECTORY is not set, so `surplusd status` and `set` cannot ask this process");
+        return None;
+    };
+    let opened = Server::open(directory, requests, status, clock).await;
+    let failed = |error: std::io::Error| {
+        let directory = directory.display();
+        warn!(%error, %directory, "the sockets in {directory} cannot be opened ({error}): `surplusd status` and `set` do not work");
+    };
+    opened.map_err(failed).ok()
 }
 
 /// `SIGTERM` and `SIGINT` end, `SIGHUP` reads the configuration again; a bad file keeps the old one. Returns only if signals cannot be had.

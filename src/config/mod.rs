@@ -55,6 +55,8 @@ pub struct Environment {
     pub credentials_directory: Option<PathBuf>,
     /// `STATE_DIRECTORY`: where `StateDirectory=` lets us write.
     pub state_directory: Option<PathBuf>,
+    /// `RUNTIME_DIRECTORY`: where `RuntimeDirectory=` lets us have sockets.
+    pub runtime_directory: Option<PathBuf>,
 }
 
 impl Environment {
@@ -69,6 +71,7 @@ impl Environment {
         Self {
             credentials_directory: directory("CREDENTIALS_DIRECTORY"),
             state_directory: directory("STATE_DIRECTORY"),
+            runtime_directory: directory("RUNTIME_DIRECTORY"),
         }
     }
 }

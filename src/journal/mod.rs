@@ -14,6 +14,7 @@
 
 pub mod batch;
 mod codec;
+pub mod extract;
 pub mod reader;
 mod record;
 mod store;

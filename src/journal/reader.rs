@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control::Millis;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 
@@ -78,6 +79,20 @@ pub struct Run {
     pub began_ms: i64,
     /// Version of the surplusd that ran.
     pub version: String,
+}
+
+/// A batch as it is stored, with its run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) id: i64,
+    pub(super) run: i64,
+    pub(super) run_began_ms: i64,
+    pub(super) version: String,
+    pub(super) start: String,
+    pub(super) began_ms: i64,
+    pub(super) ended_ms: i64,
+    pub(super) span_ms: i64,
+    pub(super) data: Vec<u8>,
 }
 
 /// The open file.
@@ -173,6 +188,37 @@ impl Reader {
     pub fn batch_before(&self, id: i64) -> Result<Option<i64>, ReadError> {
         let sql = "SELECT max(id) FROM batch WHERE id < ?1 AND run = (SELECT run FROM batch WHERE id = ?1)";
         Ok(self.connection.query_row(sql, [id], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// The batches that were recorded last, as many as cover `span` of recorded time, at most `most`; the oldest first.
+    pub(super) fn newest(&self, span: Millis, most: usize) -> Result<Vec<Stored>, ReadError> {
+        let sql = "SELECT batch.id, run.id, run.began_ms, version, start, batch.began_ms, ended_ms, span_ms, data
+            FROM batch JOIN run ON run.id = batch.run ORDER BY batch.id DESC";
+        let mut statement = self.connection.prepare(sql)?;
+        let stored = |row: &Row<'_>| {
+            Ok(Stored {
+                id: row.get(0)?,
+                run: row.get(1)?,
+                run_began_ms: row.get(2)?,
+                version: row.get(3)?,
+                start: row.get(4)?,
+                began_ms: row.get(5)?,
+                ended_ms: row.get(6)?,
+                span_ms: row.get(7)?,
+                data: row.get(8)?,
+            })
+        };
+        let (mut found, mut left) = (Vec::new(), i64::try_from(span.0).unwrap_or(i64::MAX));
+        for row in statement.query_map([], stored)?.take(most) {
+            let row = row?;
+            left = left.saturating_sub(row.span_ms.max(0));
+            found.push(row);
+            if left <= 0 {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
     }
 
     /// The earliest time on the wall clock, in milliseconds since 1970 UTC, with which a batch begins; `None` where there is no batch.

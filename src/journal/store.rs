@@ -22,7 +22,7 @@ const PRUNE_BATCHES: i64 = 16;
 /// Where this much of the file is free after pruning at the start, in pages of 1 KiB, it is made smaller.
 const FREE_MAX: i64 = 8_192;
 
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     began_ms INTEGER NOT NULL, -- wall clock, milliseconds since 1970 UTC: for people

@@ -5,6 +5,7 @@ use control::{ChargerReport, ChargerView, Milliamps, SiteView, Source, Tick, Wat
 use serde_json::{Map, Value, json};
 
 use super::status::{BrokerState, ChargerStatus, InputStatus, Session, Status, Tally};
+use crate::wording;
 
 /// Version of the JSON document. Keys are added without a new one; it rises when one changes its meaning or goes.
 pub const VERSION: u32 = 1;
@@ -81,6 +82,7 @@ fn charger(charger: &ChargerStatus, at: Tick) -> Value {
         "fixed_a": amps(*fixed),
         "setpoint_a": amps(*setpoint),
         "reason": { "code": reason.code(), "text": reason.to_string() },
+        "decision": wording::decision(*setpoint, *mode, reason),
         "phases": phases,
         "starts_24h": starts,
         "power_doubted": power_doubted,

@@ -1,6 +1,8 @@
 //! Integration tests in one binary: the parts and the built program against real counterparts on the loopback interface.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod bus;
 #[cfg(test)]
 mod certs;

@@ -3,7 +3,6 @@
 //! No line is wider than the terminal: one that wraps would take two rows, and the next picture would begin too low. From 60 columns on
 //! nothing is left out; what is wider gets longer bars.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use control::ChargerView;
 use tokio::sync::watch;
 
+use crate::cli::screen::{Screen, Size, cut, wrapped};
 use crate::model::status::Status;
 use crate::sim::demo::WorldView;
 
@@ -22,37 +22,11 @@ const BAR_W: f64 = 12_000.0;
 const BAR_COLUMNS: (usize, usize) = (4, 60);
 /// Columns of a row beside its bar: name, power, and the widest text behind it.
 const BESIDE_BAR: usize = 8 + 12 + 35;
-/// Ends what is left of a line on a terminal.
-const CLEAR_LINE: &str = "\x1b[K";
-/// Ends what is left of the screen below.
-const CLEAR_BELOW: &str = "\x1b[J";
-/// Empties the screen and goes to its first line.
-const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
-
-/// The size of a terminal, in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Size {
-    columns: usize,
-    rows: usize,
-}
-
-impl Size {
-    /// Of standard output; where it does not tell, the usual one.
-    fn of_stdout() -> Self {
-        let told = terminal_size::terminal_size_of(io::stdout());
-        let told = told.map(|(width, height)| Self { columns: width.0.into(), rows: height.0.into() });
-        told.filter(|size| size.columns > 0 && size.rows > 0).unwrap_or(Self { columns: 80, rows: 24 })
-    }
-}
-
 /// The view, on some output.
 pub(super) struct View<W> {
-    out: W,
+    screen: Screen<W>,
     terminal: bool,
     speed: u32,
-    /// Lines drawn in place so far, and on what size of a terminal.
-    drawn: usize,
-    size: Option<Size>,
     /// What the last plain line said.
     said: Option<Said>,
 }
@@ -62,7 +36,7 @@ type Said = (u32, &'static str, &'static str);
 
 impl<W: Write> View<W> {
     pub(super) const fn new(out: W, terminal: bool, speed: u32) -> Self {
-        Self { out, terminal, speed, drawn: 0, size: None, said: None }
+        Self { screen: Screen::new(out), terminal, speed, said: None }
     }
 
     /// Shows both until the world ends.
@@ -90,30 +64,11 @@ impl<W: Write> View<W> {
 
     /// Nothing more is drawn in place.
     pub(super) fn close(&mut self) -> io::Result<()> {
-        self.drawn = 0;
-        self.out.flush()
+        self.screen.close()
     }
 
     fn redraw(&mut self, world: &WorldView, status: Option<&Status>, size: Size) -> io::Result<()> {
-        let lines = frame(world, status, self.speed, size);
-        let mut text = String::new();
-        if self.size.is_some_and(|before| before != size) {
-            // The terminal has wrapped the lines of the last picture anew: nobody knows where it begins.
-            text.push_str(CLEAR_SCREEN);
-        } else if self.drawn > 0 {
-            // Up to the first line of the last picture.
-            write!(text, "\x1b[{}A", self.drawn).map_err(io::Error::other)?;
-        }
-        for line in &lines {
-            text.push_str(line);
-            text.push_str(CLEAR_LINE);
-            text.push('\n');
-        }
-        text.push_str(CLEAR_BELOW);
-        self.drawn = lines.len();
-        self.size = Some(size);
-        self.out.write_all(text.as_bytes())?;
-        self.out.flush()
+        self.screen.draw(&frame(world, status, self.speed, size), size)
     }
 
     fn line(&mut self, world: &WorldView, status: Option<&Status>) -> io::Result<()> {
@@ -123,8 +78,7 @@ impl<W: Write> View<W> {
             return Ok(());
         }
         self.said = Some(said);
-        writeln!(self.out, "{}", plain(world, charger))?;
-        self.out.flush()
+        self.screen.line(&plain(world, charger))
     }
 }
 
@@ -186,33 +140,6 @@ fn frame(world: &WorldView, status: Option<&Status>, speed: u32, size: Size) -> 
     lines.into_iter().map(|line| cut(&line, width)).collect()
 }
 
-/// A text in lines of at most `width` columns, broken between words; all but the first are indented.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) => lines.push(format!("  {word}")),
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-/// A line of at most `width` columns, without spaces at its end.
-fn cut(line: &str, width: usize) -> String {
-    let line = line.trim_end();
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    let mut short: String = line.chars().take(width - 1).collect();
-    short.push('…');
-    short
-}
-
 fn row(name: &str, watts: f64, bar: usize, rest: &str) -> String {
     #[expect(clippy::cast_precision_loss, reason = "some dozens of columns are exact")]
     let share = (watts.abs() / BAR_W).min(1.0) * bar as f64;
@@ -247,6 +174,7 @@ mod tests {
     use control::{ChargerId, Milliamps, Mode, Reason, SiteView, Snapshot, Tick, Watts};
 
     use super::*;
+    use crate::cli::screen::CLEAR_SCREEN;
     use crate::sim::plant::{Flows, Ledger};
 
     fn world() -> WorldView {

@@ -53,7 +53,7 @@ fn secrets_come_from_systemd_first() {
     let here = directory.path();
     write(here, "mqtt-password", "beside\r\n");
     write(here, "credentials/mqtt-password", "handed over");
-    let environment = Environment { credentials_directory: Some(here.join("credentials")), state_directory: None };
+    let environment = Environment { credentials_directory: Some(here.join("credentials")), ..Environment::default() };
     let text = with_line(3, "url = \"mqtts://b\"\nusername = \"u\"\npassword-file = \"mqtt-password\"");
     let password = |environment| {
         let loaded = load_in(here, &text, environment);

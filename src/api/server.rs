@@ -1,0 +1,196 @@
+//! The daemon's end of the local socket: tasks of their own, which cannot hold up the loop. They show the newest status of a `watch`, and hand
+//! requests to the loop over a bounded channel.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::protocol::{BadCall, Call, REQUEST_MAX, answer_line, bad_call_line, status_line};
+use super::{CONTROL, STATUS};
+use crate::clock::Clock;
+use crate::model::document::document;
+use crate::model::request::{Answer, Origin, Refusal, Request, Setting, Wish};
+use crate::model::status::Status;
+
+/// Connections to one socket at a time; beyond it the next one waits.
+const CONNECTIONS: usize = 16;
+/// A client that says nothing for so long, or does not read for so long, is left.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A request that the loop has not answered by then is refused. It may wait its turn for some seconds.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// The status is shown again no sooner than this.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Everything that a connection needs.
+#[derive(Clone)]
+struct Door {
+    /// `None` where nothing can be set.
+    requests: Option<mpsc::Sender<Request>>,
+    status: watch::Receiver<Option<Arc<Status>>>,
+    clock: Clock,
+}
+
+/// The sockets. Dropping it closes them and removes their files.
+pub struct Server {
+    files: Vec<PathBuf>,
+    /// They end with it.
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Opens both sockets in a directory that exists.
+    ///
+    /// # Errors
+    /// If a socket cannot be made there, or another daemon has it.
+    pub async fn open(
+        directory: &Path,
+        requests: mpsc::Sender<Request>,
+        status: watch::Receiver<Option<Arc<Status>>>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let mut server = Self { files: Vec::new(), tasks: JoinSet::new() };
+        for (name, mode, requests) in [(CONTROL, 0o660, Some(requests)), (STATUS, 0o666, None)] {
+            let file = directory.join(name);
+            let listener = bind(&file, mode).await?;
+            server.files.push(file);
+            server.tasks.spawn(serve(listener, Door { requests, status: status.clone(), clock }));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for file in &self.files {
+            // A file that is left is replaced at the next start.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// A listening socket. One that an earlier process has left is replaced; one that somebody listens on is not.
+async fn bind(file: &Path, mode: u32) -> io::Result<UnixListener> {
+    let is_socket = std::fs::symlink_metadata(file).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket {
+        if UnixStream::connect(file).await.is_ok() {
+            let text = format!("another surplusd has {}", file.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+        std::fs::remove_file(file)?;
+    }
+    let listener = UnixListener::bind(file)?;
+    std::fs::set_permissions(file, Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+async fn serve(listener: UnixListener, door: Door) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    // They end with the socket.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let door = door.clone();
+                connections.spawn(async move {
+                    // What a client does not hear, it does not want to.
+                    let _ = door.attend(stream).await;
+                    drop(place);
+                });
+            }
+            // Out of file descriptors, for instance: others may end.
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+}
+
+impl Door {
+    async fn attend(mut self, stream: UnixStream) -> io::Result<()> {
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = BufReader::new(reader);
+        while let Some(line) = timeout(PATIENCE, next_line(&mut reader)).await?? {
+            let answer = match line.and_then(|line| Call::parse(&line)) {
+                Ok(Call::Status) => self.status_line().unwrap_or_else(|bad| bad_call_line(&bad)),
+                Ok(Call::Watch) => return self.watch(&mut writer, reader).await,
+                Ok(Call::Set { key, value, charger }) => match self.requests.clone() {
+                    Some(requests) => answer_line(&set(requests, &key, &value, charger.as_deref()).await),
+                    None => bad_call_line(&BadCall::ReadOnly),
+                },
+                Err(bad) => bad_call_line(&bad),
+            };
+            timeout(PATIENCE, writer.write_all(answer.as_bytes())).await??;
+        }
+        Ok(())
+    }
+
+    /// Shows each change until the client goes, or the loop ends.
+    async fn watch(&mut self, writer: &mut OwnedWriteHalf, mut reader: BufReader<OwnedReadHalf>) -> io::Result<()> {
+        loop {
+            let line = self.status_line().unwrap_or_else(|bad| bad_call_line(&bad));
+            timeout(PATIENCE, writer.write_all(line.as_bytes())).await??;
+            let mut ignored = [0; 64];
+            let next = async {
+                tokio::time::sleep(WATCH_PAUSE).await;
+                self.status.changed().await.is_ok()
+            };
+            let goes_on = tokio::select! {
+                changed = next => changed,
+                // Whatever a client says while it watches means nothing, and its end ends this.
+                read = reader.read(&mut ignored) => read? > 0,
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    fn status_line(&mut self) -> Result<String, BadCall> {
+        let status = self.status.borrow_and_update().clone().ok_or(BadCall::Starting)?;
+        Ok(status_line(&document(&status), self.clock.now().since(status.at).0 / 1_000))
+    }
+}
+
+/// The next line without its end; `None` at the end of the stream. Of one that is too long the rest is not read: the connection is of no use.
+async fn next_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<Vec<u8>, BadCall>>> {
+    let mut line = Vec::new();
+    let limit = REQUEST_MAX as u64 + 1;
+    (&mut *reader).take(limit).read_until(b'\n', &mut line).await?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() > REQUEST_MAX {
+        return Ok(Some(Err(BadCall::TooLong)));
+    }
+    Ok(Some(Ok(line)))
+}
+
+/// Hands a setting to the loop and waits for its answer.
+async fn set(requests: mpsc::Sender<Request>, key: &str, value: &str, charger: Option<&str>) -> Answer {
+    let setting = Setting::parse(charger, key, value.as_bytes())?;
+    let (reply, answer) = oneshot::channel();
+    let request = Request { wish: Wish::Set(setting), origin: Origin::Socket, reply: Some(reply) };
+    let asked = async {
+        requests.send(request).await.map_err(|_| Refusal::Ending)?;
+        answer.await.unwrap_or(Err(Refusal::Overtaken))
+    };
+    timeout(ANSWER_MAX, asked).await.unwrap_or(Err(Refusal::Busy))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+use std::os::unix::fs::PermissionsExt;
+
+use control::{Controller, Tick};
+use tokio::io::{AsyncBufReadExt, Lines};
+
+use super::*;
+use crate::api::protocol::{Call, Reply};
+use crate::config::{Environment, Files};
+use crate::model::request::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn some_status() -> Status {
+    let text = include_str!("../../../config/surplusd.toml");
+    let known = crate::charger::profile::known();
+    let loaded = crate::config::parse(text, "surplusd.toml".as_ref(), &Environment::default(), &known, Files::Ignore);
+    Status::of(Controller::new(loaded.config.unwrap().control, Tick(1)).snapshot())
+}
+
+struct Rig {
+    folder: tempfile::TempDir,
+    _server: Server,
+    requests: mpsc::Receiver<Request>,
+    status: watch::Sender<Option<Arc<Status>>>,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, requests) = mpsc::channel(4);
+        let (status, shown) = watch::channel(None);
+        let server = Server::open(folder.path(), sender, shown, Clock::start(1)).await.unwrap();
+        Self { folder, _server: server, requests, status }
+    }
+
+    async fn peer(&self, socket: &str) -> Peer {
+        let (reader, writer) = UnixStream::connect(self.folder.path().join(socket)).await.unwrap().into_split();
+        Peer { lines: BufReader::new(reader).lines(), writer }
+    }
+}
+
+struct Peer {
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    writer: OwnedWriteHalf,
+}
+
+impl Peer {
+    async fn say(&mut self, text: &[u8]) {
+        self.writer.write_all(text).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Option<Reply> {
+        let line = timeout(LIMIT, self.lines.next_line()).await.expect("in time").unwrap()?;
+        Some(Reply::parse(&line).unwrap_or_else(|| panic!("{line}")))
+    }
+
+    async fn ask(&mut self, call: &Call) -> Reply {
+        self.say(call.line().as_bytes()).await;
+        self.hear().await.expect("an answer")
+    }
+
+    async fn refused(&mut self, line: &[u8]) -> String {
+        self.say(line).await;
+        match self.hear().await {
+            Some(Reply::Refused { code, .. }) => code,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn set(value: &str) -> Call {
+    Call::Set { key: "mode".to_owned(), value: value.to_owned(), charger: None }
+}
+
+#[tokio::test]
+async fn the_status_is_shown_on_both_sockets_as_soon_as_there_is_one() {
+    let rig = Rig::new().await;
+    for (socket, mode) in [(CONTROL, 0o660), (STATUS, 0o666)] {
+        let file = rig.folder.path().join(socket);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, mode, "{socket}");
+        let mut peer = rig.peer(socket).await;
+        rig.status.send_replace(None);
+        assert_eq!(peer.refused(Call::Status.line().as_bytes()).await, "starting");
+        rig.status.send_replace(Some(Arc::new(some_status())));
+        let Reply::Status { document, .. } = peer.ask(&Call::Status).await else { panic!() };
+        assert_eq!(document["chargers"]["carport"]["mode"], "solar");
+    }
+}
+
+#[tokio::test]
+async fn who_watches_is_shown_each_change_until_one_of_both_goes() {
+    let rig = Rig::new().await;
+    rig.status.send_replace(Some(Arc::new(some_status())));
+    let mut peer = rig.peer(STATUS).await;
+    assert!(matches!(peer.ask(&Call::Watch).await, Reply::Status { .. }));
+    let mut changed = some_status();
+    changed.warnings = vec!["a change".to_owned()];
+    rig.status.send_replace(Some(Arc::new(changed)));
+    let Some(Reply::Status { document, .. }) = peer.hear().await else { panic!() };
+    assert_eq!(document["warnings"][0], "a change");
+    drop(rig.status);
+    assert_eq!(peer.hear().await, None);
+}
+
+#[tokio::test]
+async fn a_request_goes_to_the_loop_and_its_answer_back() {
+    let mut rig = Rig::new().await;
+    let mut peer = rig.peer(CONTROL).await;
+    peer.say(set("fast").line().as_bytes()).await;
+    let request = rig.requests.recv().await.unwrap();
+    let Wish::Set(Setting { charger: None, value: Value::Mode(control::Mode::Fast) }) = request.wish else {
+        panic!("{:?}", request.wish)
+    };
+    assert_eq!(request.origin, Origin::Socket);
+    request.reply.unwrap().send(Ok("carport: 16.0 A (fast)".to_owned())).unwrap();
+    assert_eq!(peer.hear().await, Some(Reply::Done("carport: 16.0 A (fast)".to_owned())));
+    // A request that a later one took the place of.
+    peer.say(set("solar").line().as_bytes()).await;
+    drop(rig.requests.recv().await);
+    assert!(matches!(peer.hear().await, Some(Reply::Refused { code, .. }) if code == "overtaken"));
+    assert_eq!(peer.refused(set("sideways").line().as_bytes()).await, "unknown-mode");
+    drop(rig.requests);
+    assert_eq!(peer.refused(set("fast").line().as_bytes()).await, "ending");
+}
+
+#[tokio::test]
+async fn nothing_is_set_through_the_socket_for_everybody() {
+    let mut rig = Rig::new().await;
+    let mut peer = rig.peer(STATUS).await;
+    assert_eq!(peer.refused(set("fast").line().as_bytes()).await, "read-only");
+    assert!(rig.requests.try_recv().is_err());
+}
+
+/// Whatever is sent, it is answered or the connection ends; others are served.
+#[tokio::test]
+async fn garbage_is_answered_and_harms_nobody() {
+    let rig = Rig::new().await;
+    rig.status.send_replace(Some(Arc::new(some_status())));
+    let mut peer = rig.peer(CONTROL).await;
+    for (garbage, code) in [(&b"\n"[..], "malformed"), (b"hello\n", "malformed"), (b"\xff\xfe\n", "malformed")] {
+        assert_eq!(peer.refused(garbage).await, code);
+    }
+    assert!(matches!(peer.ask(&Call::Status).await, Reply::Status { .. }), "the connection stays");
+    let mut long = rig.peer(CONTROL).await;
+    assert_eq!(long.refused(&[b'x'; REQUEST_MAX + 1]).await, "too-long");
+    // More connections than are served at a time, which say nothing.
+    let mut mute = Vec::new();
+    for _ in 0..CONNECTIONS - 2 {
+        mute.push(rig.peer(CONTROL).await);
+    }
+    let mut waiting = rig.peer(CONTROL).await;
+    waiting.say(Call::Status.line().as_bytes()).await;
+    drop(mute);
+    assert!(matches!(waiting.hear().await, Some(Reply::Status { .. })));
+}
+
+#[tokio::test]
+async fn a_socket_that_was_left_is_replaced_and_one_in_use_is_not() {
+    let rig = Rig::new().await;
+    let open = || {
+        let (sender, _) = mpsc::channel(1);
+        Server::open(rig.folder.path(), sender, watch::channel(None).1, Clock::start(1))
+    };
+    let error = open().await.err().expect("it is in use");
+    assert!(error.to_string().contains("another surplusd"), "{error}");
+    let left = tempfile::tempdir().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(left.path().join(CONTROL)).unwrap());
+    let (sender, _) = mpsc::channel(1);
+    let server = Server::open(left.path(), sender, watch::channel(None).1, Clock::start(1)).await.unwrap();
+    drop(server);
+    assert_eq!(std::fs::read_dir(left.path()).unwrap().count(), 0, "its own are removed");
+    // What is no socket is nobody's to remove.
+    std::fs::write(left.path().join(CONTROL), "precious").unwrap();
+    let (sender, _) = mpsc::channel(1);
+    assert!(Server::open(left.path(), sender, watch::channel(None).1, Clock::start(1)).await.is_err());
+    assert_eq!(std::fs::read_to_string(left.path().join(CONTROL)).unwrap(), "precious");
+}
