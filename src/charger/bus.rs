@@ -55,12 +55,19 @@ pub enum BusCommand {
 pub enum BusEvent {
     /// News of a charger for the controller.
     Report(ChargerReport),
-    /// News of a charger for people. The log has it already, the daemon leaves it at that; for other hosts and the tests.
+    /// News of a charger for people. The log has it already.
     Notice {
         /// Which charger.
         charger: ChargerId,
         /// What.
         notice: Notice,
+    },
+    /// When a charger that does not answer is asked again has changed.
+    NextTry {
+        /// Which charger.
+        charger: ChargerId,
+        /// At the soonest; `None` once it answers.
+        at: Option<Tick>,
     },
     /// The charger is not locked by a wake-up any more, or cannot be.
     Woken(ChargerId),
@@ -215,6 +222,7 @@ pub fn spawn(
         wire: Some(Wire::closed()),
         remarked: Vec::new(),
         log: Log::default(),
+        tries: BTreeMap::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
@@ -247,6 +255,8 @@ struct Worker {
     remarked: Vec<(Remark, Tick)>,
     /// Which notices were written.
     log: Log,
+    /// When each charger is asked again, as was said.
+    tries: BTreeMap<ChargerId, Option<Tick>>,
 }
 
 impl Worker {
@@ -269,6 +279,7 @@ impl Worker {
             while let Some(entry) = self.log.poll(now) {
                 self.write(&entry);
             }
+            self.pass_tries().await;
             let deadline = [self.line.poll_timeout(now), self.log.poll_timeout()].into_iter().flatten().min();
             let clock = self.clock;
             tokio::select! {
@@ -338,6 +349,17 @@ impl Worker {
                 LineEvent::Charger(charger, Event::ShutDown { proven }) => {
                     self.emit(BusEvent::ShutDown { charger, proven }).await;
                 }
+            }
+        }
+    }
+
+    /// Says of each charger when it is asked again, where that has changed.
+    async fn pass_tries(&mut self) {
+        let tries = self.line.next_tries();
+        if tries != self.tries {
+            let before = std::mem::replace(&mut self.tries, tries.clone());
+            for (charger, at) in tries.into_iter().filter(|(charger, at)| before.get(charger) != Some(at)) {
+                self.emit(BusEvent::NextTry { charger, at }).await;
             }
         }
     }

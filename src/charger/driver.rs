@@ -303,6 +303,15 @@ impl Driver {
         self.failures == 0 && self.link == Link::Online
     }
 
+    /// When it is asked again where it does not answer, or is left alone; `None` while it answers.
+    pub fn next_try(&self) -> Option<Tick> {
+        let silent_until = self.alone.silent_until();
+        if self.link == Link::Online && silent_until.is_none() {
+            return None;
+        }
+        Some(silent_until.map_or(self.retry_at, |until| until.max(self.retry_at)))
+    }
+
     /// When to call next without any input, and why. `None` while a request is outstanding.
     pub fn poll_timeout(&self, now: Tick) -> Option<(Tick, Why)> {
         if self.outstanding.is_some() || self.ended() {

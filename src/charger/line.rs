@@ -231,6 +231,13 @@ impl Line {
         self.drivers.iter().filter_map(|(charger, driver)| Some((*charger, driver.memory(now)?))).collect()
     }
 
+    /// When each charger that does not answer is asked again, at the soonest; `None` for one that answers.
+    pub fn next_tries(&self) -> BTreeMap<ChargerId, Option<Tick>> {
+        let opens = if let State::Closed { at } = self.state { Some(at) } else { None };
+        let of = |driver: &Driver| driver.next_try().map(|at| opens.map_or(at, |opens| opens.max(at)));
+        self.drivers.iter().map(|(charger, driver)| (*charger, of(driver))).collect()
+    }
+
     /// The next operation, if there is one to begin now.
     pub fn poll_op(&mut self, now: Tick) -> Option<Op> {
         for driver in self.drivers.values_mut() {

@@ -55,7 +55,7 @@ impl Daemon {
         for (line, chargers) in lines {
             if !self.buses.contains_key(&line) {
                 let events = self.bus_sender.clone();
-                let bus = bus::spawn(line.clone(), chargers, self.clock, events, Some(self.relays.sender()))?;
+                let bus = bus::spawn(line.clone(), chargers, self.clock, events, Some(self.tasks.relays.sender()))?;
                 self.buses.insert(line, bus);
             }
         }

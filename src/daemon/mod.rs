@@ -13,6 +13,7 @@ mod moment;
 mod output;
 mod recorder;
 mod relays;
+mod reload;
 mod requests;
 mod state;
 #[cfg(test)]
@@ -95,6 +96,23 @@ pub async fn run(config: Config, wiring: Wiring) -> std::io::Result<Ended> {
     Ok(Box::pin(Daemon::start(config, wiring)?.live()).await)
 }
 
+/// The tasks that speak to the broker.
+#[derive(Debug)]
+struct Tasks {
+    link: Link,
+    relays: RelayTask,
+}
+
+impl Tasks {
+    /// The first of them to end, which only a bug makes happen; says which. May be dropped and called again.
+    async fn ended(&mut self) -> &'static str {
+        tokio::select! {
+            () = self.link.ended() => "the MQTT task",
+            () = self.relays.ended() => "the task of the relays",
+        }
+    }
+}
+
 struct Daemon {
     config: Config,
     clock: Clock,
@@ -103,12 +121,11 @@ struct Daemon {
     asked: mpsc::Receiver<Request>,
     requests: Requests,
     intake: Intake,
-    link: Link,
+    tasks: Tasks,
     /// What comes of the site's sources.
     site_events: mpsc::Receiver<Event>,
     /// What comes under `set/`.
     set_events: mpsc::Receiver<Event>,
-    relays: RelayTask,
     buses: BTreeMap<LinkConfig, Bus>,
     /// Lines that have yet to end before any is opened.
     closing: Vec<Closing>,
@@ -141,10 +158,9 @@ impl Daemon {
             asked: wiring.requests,
             requests: Requests::new(&config.publish.base_topic, names.clone()),
             intake: Intake::new(&config),
-            link,
+            tasks: Tasks { link, relays },
             site_events,
             set_events,
-            relays,
             buses: BTreeMap::new(),
             closing: Vec::new(),
             closing_by: Tick(0),
@@ -194,12 +210,12 @@ impl Daemon {
         self.site_events.close();
         self.set_events.close();
         self.asked.close();
-        let (told, ended) = if self.relays.any() {
+        let (told, ended) = if self.tasks.relays.any() {
             // Lines that go through a relay need the broker up to their end.
             let ended = Self::lines_end(&self.config, &mut self.bus_events).await;
-            (self.link.shutdown(BROKER_LIMIT).await, ended)
+            (self.tasks.link.shutdown(BROKER_LIMIT).await, ended)
         } else {
-            tokio::join!(self.link.shutdown(BROKER_LIMIT), Self::lines_end(&self.config, &mut self.bus_events))
+            tokio::join!(self.tasks.link.shutdown(BROKER_LIMIT), Self::lines_end(&self.config, &mut self.bus_events))
         };
         let all = ended.len() == self.config.chargers.len();
         if !all {
@@ -228,7 +244,13 @@ impl Daemon {
                         open.retain(|id| *id != charger);
                         proven.extend(this.then_some(charger));
                     }
-                    Some(BusEvent::Report(_) | BusEvent::Notice { .. } | BusEvent::Woken(_) | BusEvent::Ended) => {}
+                    Some(
+                        BusEvent::Report(_)
+                        | BusEvent::Notice { .. }
+                        | BusEvent::NextTry { .. }
+                        | BusEvent::Woken(_)
+                        | BusEvent::Ended,
+                    ) => {}
                     None => break,
                 }
             }

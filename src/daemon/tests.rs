@@ -9,9 +9,11 @@ use tokio::sync::{oneshot, watch};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::*;
+use crate::charger::driver::Notice;
 use crate::config::Environment;
 use crate::model::request::{Answer, Origin, Setting};
-use crate::model::status::InputState;
+use crate::model::status::{BrokerState, InputState};
+use crate::mqtt::trouble::DownKind;
 
 mod kept;
 
@@ -370,4 +372,35 @@ async fn a_request_that_is_overtaken_is_told_so() {
     let told: Vec<_> = answers.iter_mut().map(|answer| answer.try_recv().is_ok()).collect();
     let overtaken: Vec<_> = told.iter().enumerate().filter(|(_, told)| !**told).map(|(number, _)| number).collect();
     assert_eq!(overtaken, [10, 11, 12], "ten at once, and the last");
+}
+
+/// A wallbox that does not answer: since when, why, and when it is asked again.
+#[tokio::test]
+async fn the_status_tells_of_each_link_since_when_why_and_when_it_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(1, folder.path()).await;
+    let (status, shown) = watch::channel(None);
+    daemon.outputs = Outputs::new(&daemon.config, status);
+    let charger = ChargerId(0);
+    let now = daemon.clock.now();
+    let report = |link, at| BusEvent::Report(ChargerReport { link, ..ChargerReport::silent(charger, at, link) });
+    let lost = Notice::LinkLost { failure: crate::charger::codec::Failure::Timeout };
+    let why = lost.to_string();
+    daemon.bus(&report(Link::Offline, now));
+    daemon.bus(&BusEvent::Notice { charger, notice: lost });
+    daemon.bus(&BusEvent::NextTry { charger, at: Some(now + Millis(10_000)) });
+    daemon.site(&Event::Down { kind: DownKind::Refused, why: "refused".to_owned(), retry_in: Millis(8_000) });
+    daemon.show(now + Millis(3_000), false);
+    let seen = shown.borrow().clone().unwrap();
+    let link = &seen.chargers[0].link;
+    assert_eq!((link.why.as_ref(), link.next_try), (Some(&why), Some(now + Millis(10_000))));
+    let BrokerState::Disconnected { why, next_try } = &seen.broker.state else { panic!("{:?}", seen.broker) };
+    assert!(why == "refused" && *next_try >= now + Millis(8_000));
+    daemon.site(&Event::Up);
+    daemon.bus(&BusEvent::NextTry { charger, at: None });
+    daemon.bus(&BusEvent::Report(waits(charger)));
+    daemon.show(now + Millis(5_000), false);
+    let seen = shown.borrow().clone().unwrap();
+    assert_eq!((seen.chargers[0].link.why.as_ref(), seen.chargers[0].link.next_try), (None, None));
+    assert_eq!((seen.chargers[0].link.since, &seen.broker.state), (now + Millis(5_000), &BrokerState::Connected));
 }

@@ -1,19 +1,16 @@
 //! One turn of the loop: wait for something, take all that is there, act, show.
 
-use std::time::Duration;
-
 use control::{Action, Input, Milliamps, Tick};
 use tracing::{debug, info, warn};
 
 use super::keeper::Wake;
 use super::lines::{Closing, first_end};
 use super::requests::Granted;
-use super::state::{Found, Saved};
-use super::{Daemon, Ended, TURN_MAX, link_setup, names, topics};
+use super::state::Saved;
+use super::{Daemon, Ended, TURN_MAX};
 use crate::charger::bus::{BusCommand, BusEnd, BusEvent};
-use crate::config::Config;
 use crate::model::request::{Request, Wish};
-use crate::mqtt::link::{self, Event};
+use crate::mqtt::link::Event;
 use crate::wording;
 
 /// What woke the loop.
@@ -63,8 +60,7 @@ impl Daemon {
             event = self.set_events.recv() => Woken::Set(event),
             saved = self.keeper.next() => Woken::Saved(saved),
             () = self.clock.sleep_until(due) => Woken::Time,
-            () = self.link.ended() => Woken::TaskEnded("the MQTT task"),
-            () = self.relays.ended() => Woken::TaskEnded("the task of the relays"),
+            task = self.tasks.ended() => Woken::TaskEnded(task),
             end = first_end(self.buses.values_mut()) => Woken::LineEnded(end),
             _ = first_end(self.closing.iter_mut().map(Closing::bus)) => Woken::LineClosed,
         }
@@ -162,7 +158,7 @@ impl Daemon {
             decided |= self.grant(granted, now);
         }
         while let Some(refused) = self.requests.poll_refused() {
-            self.outputs.refused(&refused, &self.link);
+            self.outputs.refused(&refused, &self.tasks.link);
         }
         decided
     }
@@ -194,6 +190,7 @@ impl Daemon {
     }
 
     pub(super) fn bus(&mut self, event: &BusEvent) {
+        self.view.bus(event, self.clock.now());
         match *event {
             BusEvent::Report(report) => {
                 let configured = self.config.control.chargers.get(&report.charger).map(|charger| charger.max);
@@ -203,7 +200,7 @@ impl Daemon {
             }
             BusEvent::Woken(charger) => self.keeper.lock(charger, false),
             // Notices are logged where they arise; the end of a line is noticed by its thread's end.
-            BusEvent::Notice { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
+            BusEvent::Notice { .. } | BusEvent::NextTry { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
         }
     }
 
@@ -237,7 +234,7 @@ impl Daemon {
                     self.keeper.lock(charger, true);
                 }
                 Action::Refresh if self.view.is_connected() => {
-                    self.outputs.refresh(&self.link);
+                    self.outputs.refresh(&self.tasks.link);
                     self.intake.asked(self.clock.now());
                 }
                 Action::Refresh => {}
@@ -252,79 +249,6 @@ impl Daemon {
         self.keeper.look(&snapshot, now, || self.clock.wall_ms(now));
         let status = self.view.status(snapshot, &self.keeper, &self.intake, &self.requests, now);
         self.keeper.show(&status, &self.controller.carry_over(now));
-        self.outputs.show(status, decided, &self.link);
-    }
-
-    /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
-    /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
-    pub(super) async fn reload(&mut self, config: Config) -> std::io::Result<()> {
-        let moved = link_setup(&config) != link_setup(&self.config)
-            || topics(&config) != topics(&self.config)
-            || config.inputs != self.config.inputs;
-        let lines_changed = config.chargers != self.config.chargers;
-        if config.state_file != self.config.state_file {
-            warn!("a new state-file takes effect at the next start");
-        }
-        if config.journal != self.config.journal {
-            warn!("a new [journal] takes effect at the next start");
-        }
-        if lines_changed {
-            // Ids are places in the file: what the lines still say belongs to the old names.
-            self.keeper.note_stops(&self.controller.snapshot());
-            self.close_lines().await;
-            self.count_limits();
-        }
-        let old = std::mem::replace(&mut self.config, config);
-        self.config.state_file = old.state_file;
-        self.config.journal = old.journal;
-        let names = names(&self.config);
-        self.keeper.configure(&self.config, &names, Found::Whole);
-        self.relays.reconfigure(&self.config).await;
-        if lines_changed {
-            self.begin_chargers_anew();
-            self.open_buses()?;
-        } else {
-            self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
-        }
-        self.controller.rename(names.as_map().clone(), self.clock.now());
-        self.view.reconfigure(names.clone());
-        self.requests.reconfigure(&self.config.publish.base_topic, names);
-        self.intake.reconfigure(&self.config);
-        if moved {
-            self.move_on().await;
-        }
-        self.outputs.reconfigure(&self.config);
-        info!("the configuration was read again");
-        Ok(())
-    }
-
-    /// Leaves the broker with a farewell, and goes to the new one.
-    async fn move_on(&mut self) {
-        let now = self.clock.now();
-        self.intake.move_on(&self.config);
-        self.requests.move_on();
-        let (link, [site_events, set_events, relay_events]) =
-            link::spawn(link_setup(&self.config), topics(&self.config), self.clock);
-        self.relays.moved(link.publisher(), relay_events).await;
-        let old = std::mem::replace(&mut self.link, link);
-        self.site_events = site_events;
-        self.set_events = set_events;
-        if self.view.is_connected() {
-            self.intake.link(false, now);
-        }
-        self.view.moved(now);
-        old.shutdown(Duration::from_secs(1)).await;
-        self.outputs.moved(&self.link);
-    }
-
-    /// The controller forgets all chargers, which may have changed places, and is told what is kept of each by its name.
-    pub(super) fn begin_chargers_anew(&mut self) {
-        let now = self.clock.now();
-        let none = control::Config { chargers: std::collections::BTreeMap::new(), ..self.config.control.clone() };
-        self.controller.handle(Input::Reconfigure(none), now);
-        self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
-        self.keeper.restore(&mut self.controller, now, false);
-        self.outputs.forget_chargers();
-        self.keeper.forget_places();
+        self.outputs.show(status, decided, &self.tasks.link);
     }
 }

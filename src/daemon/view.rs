@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChargerId, Link, Snapshot, Tick};
+use control::{ChargerId, ChargerView, Link, Snapshot, Tick};
 
 use super::intake::Intake;
 use super::keeper::Keeper;
 use super::requests::Requests;
+use crate::charger::bus::BusEvent;
+use crate::charger::driver::Level;
 use crate::model::Names;
-use crate::model::status::{BrokerState, BrokerStatus, ChargerStatus, Status};
+use crate::model::status::{BrokerState, BrokerStatus, ChargerLink, ChargerStatus, Status};
 use crate::mqtt::link::Event;
 
 /// See the module.
@@ -17,8 +19,16 @@ use crate::mqtt::link::Event;
 pub(super) struct View {
     names: Names,
     broker: BrokerStatus,
-    /// How the link to each charger is, and since when.
-    links: BTreeMap<ChargerId, (Link, Tick)>,
+    links: BTreeMap<ChargerId, LinkView>,
+}
+
+/// What is known of the link to a charger.
+#[derive(Debug, Clone)]
+struct LinkView {
+    state: Link,
+    since: Tick,
+    why: Option<String>,
+    next_try: Option<Tick>,
 }
 
 impl View {
@@ -66,6 +76,40 @@ impl View {
         self.broker.state = state;
     }
 
+    /// Takes what a line says of a charger's link.
+    pub(super) fn bus(&mut self, event: &BusEvent, now: Tick) {
+        match event {
+            BusEvent::Notice { charger, notice } if notice.level() == Level::Warn => {
+                self.known(*charger, now).why = Some(notice.to_string());
+            }
+            BusEvent::NextTry { charger, at } => self.known(*charger, now).next_try = *at,
+            BusEvent::Report(_)
+            | BusEvent::Notice { .. }
+            | BusEvent::Woken(_)
+            | BusEvent::ShutDown { .. }
+            | BusEvent::Ended => {}
+        }
+    }
+
+    fn known(&mut self, charger: ChargerId, now: Tick) -> &mut LinkView {
+        let new = LinkView { state: Link::Starting, since: now, why: None, next_try: None };
+        self.links.entry(charger).or_insert(new)
+    }
+
+    /// The link to a charger. What was wrong is over when it is online and has no fault.
+    fn link(&mut self, charger: ChargerId, view: &ChargerView, now: Tick) -> ChargerLink {
+        let state = view.report.map_or(Link::Starting, |report| report.link);
+        let is_well = state == Link::Online && view.report.is_some_and(|report| report.fault.is_none());
+        let known = self.known(charger, now);
+        if known.state != state {
+            (known.state, known.since) = (state, now);
+        }
+        if is_well {
+            known.why = None;
+        }
+        ChargerLink { since: known.since, why: known.why.clone(), next_try: known.next_try }
+    }
+
     /// Everything at once.
     pub(super) fn status(
         &mut self,
@@ -77,15 +121,10 @@ impl View {
     ) -> Status {
         let mut chargers = Vec::with_capacity(snapshot.chargers.len());
         for (id, view) in snapshot.chargers {
-            let link = view.report.map_or(Link::Starting, |report| report.link);
-            let known = self.links.entry(id).or_insert((link, now));
-            if known.0 != link {
-                *known = (link, now);
-            }
-            let link_since = known.1;
+            let link = self.link(id, &view, now);
             let name = self.names.get(id).to_owned();
             let (energy, today, session) = keeper.energies(&name, now);
-            chargers.push(ChargerStatus { id, name, view, link_since, energy, today, session });
+            chargers.push(ChargerStatus { id, name, view, link, energy, today, session });
         }
         Status {
             at: now,

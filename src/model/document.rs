@@ -63,7 +63,7 @@ fn broker(status: &Status) -> Value {
 }
 
 fn charger(charger: &ChargerStatus, at: Tick) -> Value {
-    let ChargerStatus { id: _, name: _, view, link_since, energy, today, session } = charger;
+    let ChargerStatus { id: _, name: _, view, link, energy, today, session } = charger;
     let ChargerView {
         mode,
         fixed,
@@ -91,7 +91,9 @@ fn charger(charger: &ChargerStatus, at: Tick) -> Value {
         "energy_wh": energy.map(|energy| energy.0),
         "today": tally(today),
         "session": session.as_ref().map(session_value),
-        "link_since_s": at.since(*link_since).0 / 1_000,
+        "link_since_s": at.since(link.since).0 / 1_000,
+        "link_why": link.why,
+        "link_next_try_in_s": link.next_try.map(|next| next.since(at).0.div_ceil(1_000)),
     });
     if let Value::Object(map) = &mut value {
         map.extend(report_values(report.as_ref(), at));

@@ -28,14 +28,25 @@ pub struct ChargerStatus {
     pub name: String,
     /// What was decided for it, and what it last reported.
     pub view: ChargerView,
-    /// Since when its link to us is in its present state.
-    pub link_since: Tick,
+    /// More on its link to us.
+    pub link: ChargerLink,
     /// What it has delivered in all, by a counter that never steps down; `None` until its own counter was believed.
     pub energy: Option<WattHours>,
     /// What it has delivered since local midnight.
     pub today: Tally,
     /// What it has delivered since the car was plugged in; `None` without a car.
     pub session: Option<Session>,
+}
+
+/// What is known of the link to a charger besides its state, which is in its last report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargerLink {
+    /// Since when it is in its present state.
+    pub since: Tick,
+    /// What is wrong with the charger or its line, cause and remedy; `None` where nothing is.
+    pub why: Option<String>,
+    /// When it is asked again at the soonest; `None` while it answers.
+    pub next_try: Option<Tick>,
 }
 
 /// The time from plugging a car in to unplugging it.
@@ -190,7 +201,8 @@ impl Status {
         let charger = |(id, view): (ChargerId, ChargerView)| {
             let name = if id.0 == 0 { "carport".to_owned() } else { format!("carport-{}", id.0) };
             let (energy, today, session) = (None, Tally::ZERO, None);
-            ChargerStatus { id, name, view, link_since: snapshot.at, energy, today, session }
+            let link = ChargerLink { since: snapshot.at, why: None, next_try: None };
+            ChargerStatus { id, name, view, link, energy, today, session }
         };
         Self {
             at: snapshot.at,

@@ -257,7 +257,11 @@ async fn a_silent_wallbox_behind_an_echo_has_acknowledged_nothing() {
             assert_ne!(report.setpoint, Some(Milliamps(16_000)), "the echo was taken for an acknowledgement");
             None
         }
-        BusEvent::Notice { .. } | BusEvent::Woken(_) | BusEvent::ShutDown { .. } | BusEvent::Ended => None,
+        BusEvent::Notice { .. }
+        | BusEvent::NextTry { .. }
+        | BusEvent::Woken(_)
+        | BusEvent::ShutDown { .. }
+        | BusEvent::Ended => None,
     };
     assert_eq!(rig.until(failure).await, Failure::EchoOnly);
 }
@@ -429,7 +433,7 @@ async fn a_gateway_that_closes_after_each_answer_is_used_as_it_is() {
                         assert!(!matches!(notice, Notice::LinkLost { .. } | Notice::Recovered { .. }), "{notice}");
                         None
                     }
-                    BusEvent::Woken(_) | BusEvent::ShutDown { .. } | BusEvent::Ended => None,
+                    BusEvent::NextTry { .. } | BusEvent::Woken(_) | BusEvent::ShutDown { .. } | BusEvent::Ended => None,
                 })
                 .await;
         }

@@ -401,7 +401,7 @@ impl Driver {
             }
             (_, _) => {}
         }
-        match self.next_try(step, now) {
+        match self.step_after(step, now) {
             _ if self.only_watched() => self.come_near(now),
             Some(Try::Rest) => {
                 self.alone.state = State::Trying(Try::Rest);
@@ -413,7 +413,7 @@ impl Driver {
         }
     }
 
-    fn next_try(&self, step: Try, now: Tick) -> Option<Try> {
+    fn step_after(&self, step: Try, now: Tick) -> Option<Try> {
         let unheeded = self.alone.flow.unheeded().is_some() && self.reads_low(now);
         match step {
             Try::Setpoint if !self.falls_back() => Some(Try::Watchdog),

@@ -42,9 +42,13 @@ fn charger_rows(name: &str, charger: &Value) -> Vec<String> {
     let age = at(charger, "report_age_s").as_u64().filter(|age| *age > OLD_S);
     let age = age.map(|age| format!(", last heard {} ago", span(age)));
     let fault = at(charger, "fault").as_str().map(|fault| format!(", fault: {fault}"));
-    let parts = [Some(format!("car {}", text("vehicle"))), power, phases, Some(link), age, fault];
+    let next = at(charger, "link_next_try_in_s").as_u64().map(|seconds| format!(", asked again in {}", span(seconds)));
+    let parts = [Some(format!("car {}", text("vehicle"))), power, phases, Some(link), age, fault, next];
     let now: String = parts.into_iter().flatten().collect();
     lines.push(row("", &now));
+    if let Some(why) = at(charger, "link_why").as_str() {
+        lines.push(row("", why));
+    }
     lines.push(row("", &format!("today {}", tally(at(charger, "today"), ""))));
     let session = at(charger, "session");
     if session.is_object() {

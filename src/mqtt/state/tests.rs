@@ -5,7 +5,9 @@ use control::{
 use serde_json::Value;
 
 use super::{charger_power, messages};
-use crate::model::status::{BrokerState, BrokerStatus, ChargerStatus, InputState, InputStatus, Session, Status, Tally};
+use crate::model::status::{
+    BrokerState, BrokerStatus, ChargerLink, ChargerStatus, InputState, InputStatus, Session, Status, Tally,
+};
 
 /// The longest of everything.
 fn widest_view(report: bool) -> ChargerView {
@@ -39,7 +41,7 @@ fn charger(id: u8, name: &str, known: bool) -> ChargerStatus {
         id: ChargerId(id),
         name: name.to_owned(),
         view: widest_view(known),
-        link_since: Tick(1_500),
+        link: ChargerLink { since: Tick(1_500), why: None, next_try: Some(Tick(7_000)) },
         energy: known.then_some(WattHours(12_345)),
         today,
         session: known.then_some(Session { lasts: Millis(60_000), tally: today }),
@@ -88,7 +90,7 @@ fn the_document_is_stable() {
         r#"{"age_s":29,"battery_soc_age_s":29,"battery_soc_percent":100,"battery_w":-100000,"#,
         r#""broker":{"next_try_in_s":null,"since_s":3,"state":"connected","why":null},"charger_w":-100000,"chargers":{"carport":{"#,
         r#""box_energy_wh":264900,"box_max_a":null,"box_min_a":null,"box_setpoint_a":null,"currents_a":[16.0,0.0,5.9],"#,
-        r#""decision":"31.9 A (slow+solar): surplus -1234 W, starts at 4140 W","derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","link_since_s":4,"mode":"slow+solar","#,
+        r#""decision":"31.9 A (slow+solar): surplus -1234 W, starts at 4140 W","derated":false,"energy_wh":12345,"fault":null,"fixed_a":16.0,"link":"read-only","link_next_try_in_s":2,"link_since_s":4,"link_why":null,"mode":"slow+solar","#,
         r#""overdrawn_a":null,"phases":3,"phases_connected":3,"power_doubted":false,"power_w":-100000,"#,
         r#""reason":{"code":"too-little-sun","text":"surplus -1234 W, starts at 4140 W"},"report_age_s":4,"#,
         r#""session":{"battery_wh":0,"energy_wh":4000,"grid_wh":1000,"since_s":60,"solar_wh":3000,"starts":2,"sun_percent":75},"#,

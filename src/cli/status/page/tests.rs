@@ -46,6 +46,7 @@ fn what_is_wrong_comes_first() {
     document["broker"] = json!({ "state": "disconnected", "since_s": 30, "why": "refused", "next_try_in_s": 8 });
     let charger = &mut document["chargers"]["carport"];
     (charger["link"], charger["report_age_s"], charger["fault"]) = (json!("offline"), json!(40), json!("error"));
+    (charger["link_why"], charger["link_next_try_in_s"]) = (json!("no answer: is it on?"), json!(7));
     let page = page(&document, 20);
     assert_eq!(
         page[..3],
@@ -55,8 +56,12 @@ fn what_is_wrong_comes_first() {
             "WARNING    the meters are not believed: the sign is wrong",
         ]
     );
-    assert!(page[4].ends_with("wallbox offline for 2 h 5 min, last heard 40 s ago, fault: error"), "{page:#?}");
-    assert_eq!(page[9], "broker     disconnected for 30 s, next attempt in 8 s: refused");
+    assert!(
+        page[4].ends_with("wallbox offline for 2 h 5 min, last heard 40 s ago, fault: error, asked again in 7 s"),
+        "{page:#?}"
+    );
+    assert_eq!(page[5], "           no answer: is it on?");
+    assert_eq!(page[10], "broker     disconnected for 30 s, next attempt in 8 s: refused");
 }
 
 /// Of a daemon that has just started, or one of another version.

@@ -1,0 +1,87 @@
+//! Taking a new configuration while everything runs. What did not change goes on undisturbed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use control::Input;
+use tracing::{info, warn};
+
+use super::state::Found;
+use super::{Daemon, link_setup, names, topics};
+use crate::config::Config;
+use crate::mqtt::link;
+
+impl Daemon {
+    /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
+    /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
+    pub(super) async fn reload(&mut self, config: Config) -> std::io::Result<()> {
+        let moved = link_setup(&config) != link_setup(&self.config)
+            || topics(&config) != topics(&self.config)
+            || config.inputs != self.config.inputs;
+        let lines_changed = config.chargers != self.config.chargers;
+        if config.state_file != self.config.state_file {
+            warn!("a new state-file takes effect at the next start");
+        }
+        if config.journal != self.config.journal {
+            warn!("a new [journal] takes effect at the next start");
+        }
+        if lines_changed {
+            // Ids are places in the file: what the lines still say belongs to the old names.
+            self.keeper.note_stops(&self.controller.snapshot());
+            self.close_lines().await;
+            self.count_limits();
+        }
+        let old = std::mem::replace(&mut self.config, config);
+        self.config.state_file = old.state_file;
+        self.config.journal = old.journal;
+        let names = names(&self.config);
+        self.keeper.configure(&self.config, &names, Found::Whole);
+        self.tasks.relays.reconfigure(&self.config).await;
+        if lines_changed {
+            self.begin_chargers_anew();
+            self.open_buses()?;
+        } else {
+            self.controller.handle(Input::Reconfigure(self.config.control.clone()), self.clock.now());
+        }
+        self.controller.rename(names.as_map().clone(), self.clock.now());
+        self.view.reconfigure(names.clone());
+        self.requests.reconfigure(&self.config.publish.base_topic, names);
+        self.intake.reconfigure(&self.config);
+        if moved {
+            self.move_on().await;
+        }
+        self.outputs.reconfigure(&self.config);
+        info!("the configuration was read again");
+        Ok(())
+    }
+
+    /// Leaves the broker with a farewell, and goes to the new one.
+    async fn move_on(&mut self) {
+        let now = self.clock.now();
+        self.intake.move_on(&self.config);
+        self.requests.move_on();
+        let (link, [site_events, set_events, relay_events]) =
+            link::spawn(link_setup(&self.config), topics(&self.config), self.clock);
+        self.tasks.relays.moved(link.publisher(), relay_events).await;
+        let old = std::mem::replace(&mut self.tasks.link, link);
+        self.site_events = site_events;
+        self.set_events = set_events;
+        if self.view.is_connected() {
+            self.intake.link(false, now);
+        }
+        self.view.moved(now);
+        old.shutdown(Duration::from_secs(1)).await;
+        self.outputs.moved(&self.tasks.link);
+    }
+
+    /// The controller forgets all chargers, which may have changed places, and is told what is kept of each by its name.
+    pub(super) fn begin_chargers_anew(&mut self) {
+        let now = self.clock.now();
+        let none = control::Config { chargers: BTreeMap::new(), ..self.config.control.clone() };
+        self.controller.handle(Input::Reconfigure(none), now);
+        self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
+        self.keeper.restore(&mut self.controller, now, false);
+        self.outputs.forget_chargers();
+        self.keeper.forget_places();
+    }
+}
