@@ -21,6 +21,8 @@ use tokio::sync::{mpsc, watch};
 use self::view::View;
 use super::exit;
 use super::output::unwritable;
+use crate::api::CONTROL;
+use crate::api::server::Server;
 use crate::charger::profile;
 use crate::clock::Clock;
 use crate::config::{self, Environment};
@@ -94,13 +96,18 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
+/// Requests that wait for the loop.
+const REQUESTS: usize = 16;
+
 /// The real daemon, as `surplusd run` has it.
 async fn daemon(run: DemoRun) -> anyhow::Result<()> {
     let known = profile::known();
     let loaded = config::load(&run.config_file, &Environment::default(), &known);
     let first = loaded.findings.first().map(ToString::to_string).unwrap_or_default();
     let config = loaded.config.with_context(|| format!("the demo's own configuration is wrong: {first}"))?;
-    let (sender, requests) = mpsc::channel(1);
+    let (sender, requests) = mpsc::channel(REQUESTS);
+    let folder = run.config_file.parent().context("the demo has a directory")?;
+    let _server = Server::open(folder, sender.clone(), run.status.subscribe(), run.clock).await?;
     let mut stop = run.stop;
     let stopping = async {
         // An error means that the demo itself is gone, which is a reason to stop as well.
@@ -266,10 +273,13 @@ fn journal_text(file: Option<&Path>) -> String {
 
 fn introduction(args: &Args, world: &World, config_file: &Path) -> String {
     let host = world.broker_address().ip();
+    let socket = config_file.with_file_name(CONTROL);
+    let socket = socket.display();
     format!(
         "A simulated house on a {} day from {}, {} times as fast as life.\n\
          Configuration: {}\n\
-         Look in with: mosquitto_sub -h {host} -p {} --cafile {} -v -t '#'",
+         Look in with: mosquitto_sub -h {host} -p {} --cafile {} -v -t '#'\n\
+         Ask and steer it with: surplusd status --socket {socket}; surplusd set mode fast --socket {socket}",
         args.weather.name(),
         view::clock_time(args.start),
         args.speed,

@@ -93,7 +93,7 @@ fn parts(args: &Args, environment: &Environment, date: &str) -> Vec<Part> {
 
 /// What runs on what.
 fn versions(date: &str) -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|error| format!("{path}: {error}"));
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|_| "unknown".to_owned());
     let release = read("/etc/os-release");
     let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").to_owned();
     let lines = [
@@ -119,8 +119,11 @@ fn log() -> Result<Vec<u8>, String> {
     let arguments = ["--unit", "surplusd", "--lines", LOG_LINES, "--no-pager", "--output", "short-iso-precise"];
     let output = Command::new("journalctl").args(arguments).output();
     let output = output.map_err(|error| format!("journalctl cannot be run: {error}"))?;
-    if output.status.success() && !output.stdout.is_empty() {
+    if output.status.success() && !output.stdout.is_empty() && !output.stdout.starts_with(b"-- No entries") {
         return Ok(output.stdout);
+    }
+    if output.status.success() {
+        return Err("journald has no lines of the service surplusd".to_owned());
     }
     Err(format!("journalctl says {:?}: try again with sudo", String::from_utf8_lossy(&output.stderr).trim()))
 }

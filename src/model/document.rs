@@ -149,3 +149,49 @@ fn report_values(report: Option<&ChargerReport>, at: Tick) -> Map<String, Value>
 fn amps(current: Milliamps) -> f64 {
     f64::from(current.deciamps_floor()) / 10.0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use control::{Controller, Millis};
+
+    use super::*;
+    use crate::config::{Environment, Files};
+    use crate::model::status::{InputState, Session, Tally};
+
+    fn keys(value: &Value, out: &mut BTreeSet<String>) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            out.insert(key.clone());
+            keys(value, out);
+        }
+    }
+
+    /// Each key is documented, and each documented key is there.
+    #[test]
+    fn the_document_is_as_documented() {
+        let text = include_str!("../../config/surplusd.toml");
+        let known = crate::charger::profile::known();
+        let loaded = crate::config::parse(text, "x.toml".as_ref(), &Environment::default(), &known, Files::Ignore);
+        let mut status = Status::of(Controller::new(loaded.config.unwrap().control, Tick(1)).snapshot());
+        status.inputs = vec![InputStatus { source: Source::Grid, state: InputState::Never, age: None }];
+        status.site.doubt = Some(control::Doubt::WrongSign);
+        status.chargers[0].session = Some(Session { lasts: Millis(0), tally: Tally::ZERO });
+        let mut there = BTreeSet::new();
+        keys(&document(&status), &mut there);
+        let (charger, source) = (there.take("carport"), there.take("grid"));
+        assert!(charger.is_some() && source.is_some());
+        let page = include_str!("../../docs/state.md");
+        let tables = page.split("## The local socket").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+        let values =
+            ["starting", "online", "read-only", "asleep", "offline", "absent", "connected", "requesting", "charging"];
+        let values =
+            values.into_iter().chain(["unknown", "locked", "error", "refused", "phases", "unusable", "null", "live"]);
+        let values: BTreeSet<_> = values.chain(["stored", "never", "connecting", "disconnected"]).collect();
+        let words = tables.flat_map(|line| line.split('`').skip(1).step_by(2));
+        let told: BTreeSet<String> = words.filter(|word| !values.contains(word)).map(str::to_owned).collect();
+        there.remove("phases");
+        assert_eq!(there.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not documented");
+        assert_eq!(told.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new(), "not there");
+    }
+}

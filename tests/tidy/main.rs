@@ -35,8 +35,14 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "src/simulate",
         &["tokio", "crate::charger", "crate::mqtt", "crate::daemon", "crate::cli", "tracing", "std::time"],
     ),
-    ("src/model", &["crate::mqtt", "crate::charger", "crate::daemon", "crate::sim", "crate::cli", "rumqttc", "tracing"]),
-    ("src/api", &["crate::mqtt", "crate::charger", "crate::daemon", "crate::sim", "crate::cli", "Controller", "rumqttc"]),
+    (
+        "src/model",
+        &["crate::mqtt", "crate::charger", "crate::daemon", "crate::sim", "crate::cli", "rumqttc", "tracing"],
+    ),
+    (
+        "src/api",
+        &["crate::mqtt", "crate::charger", "crate::daemon", "crate::sim", "crate::cli", "Controller", "rumqttc"],
+    ),
     // Who speaks to the loop and who listens is no matter of its turn.
     ("src/daemon/turn", &["topic", "Relay", "relay", "BTreeMap", "base_topic", "payload"]),
     ("src/daemon/output", &["crate::daemon::turn", "Recorder", "Keeper", "crate::charger"]),
