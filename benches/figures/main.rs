@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use control::{
-    ChargerId, ChargerReport, Config, Controller, Input, Link, Milliamps, Reading, Source, Tick, Vehicle, Volts, Watts,
+    ChargerId, ChargerReport, Config, Controller, Input, Milliamps, Reachability, Reading, Source, Tick, Vehicle,
+    Volts, Watts,
 };
 use surplusd::charger::profile;
 use surplusd::config::{self, Environment};
@@ -211,7 +212,7 @@ fn controller_speed(config: &Config) -> f64 {
                 power: Some(Watts(0)),
                 voltages: Some([Volts(230); 3]),
                 setpoint: Some(Milliamps(6_000)),
-                ..ChargerReport::silent(charger, tick, Link::Online)
+                ..ChargerReport::silent(charger, tick, Reachability::Online)
             };
             controller.handle(Input::Report(report), tick);
             while controller.poll_action().is_some() {}

@@ -23,13 +23,13 @@ use control::{ChargerId, ChargerReport, Millis, Order, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Driver, Event, Input, Level, Memory, Notice};
-use super::line::{Done, Line, LineEvent, LineNotice};
+use super::line::{BusResult, Line, LineEvent, LineNotice};
 use super::log::{Entry, Log};
 use super::profile::{LinkDefaults, Profile};
 use crate::clock::Clock;
 use crate::config::{ChargerSetup, LinkConfig};
 use crate::rate::left_out;
-use crate::relay::Ask;
+use crate::relay::RelayCall;
 use contact::Contacts;
 pub use once::OneShot;
 use target::Target;
@@ -70,7 +70,7 @@ pub enum BusEvent {
         at: Option<Tick>,
     },
     /// The charger is not locked by a wake-up any more, or cannot be.
-    Woken(ChargerId),
+    WakeUpDone(ChargerId),
     /// A charger's shutdown has ended.
     ShutDown {
         /// Which charger.
@@ -174,7 +174,7 @@ pub fn spawn(
     chargers: BTreeMap<ChargerId, (ChargerSetup, Arc<Profile>, Before)>,
     clock: Clock,
     events: mpsc::Sender<BusEvent>,
-    relays: Option<mpsc::Sender<Ask>>,
+    relays: Option<mpsc::Sender<RelayCall>>,
 ) -> io::Result<Bus> {
     let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned());
     let mut defaults = chargers.values().map(|(_, profile, _)| profile.link);
@@ -234,7 +234,7 @@ pub fn spawn(
     Ok(Bus { wishes, over, thread: Some(thread), end: None, memories: Memories::new() })
 }
 
-type Io = Pin<Box<dyn Future<Output = (Wire, Done)> + Send>>;
+type Io = Pin<Box<dyn Future<Output = (Wire, BusResult)> + Send>>;
 
 struct Worker {
     line: Line,
@@ -345,7 +345,7 @@ impl Worker {
                 }
                 LineEvent::Charger(charger, Event::Contact(what)) => self.contacts.ask(charger, what),
                 LineEvent::Charger(_, Event::Report(report)) => self.emit(BusEvent::Report(report)).await,
-                LineEvent::Charger(charger, Event::Woken) => self.emit(BusEvent::Woken(charger)).await,
+                LineEvent::Charger(charger, Event::WakeUpDone) => self.emit(BusEvent::WakeUpDone(charger)).await,
                 LineEvent::Charger(charger, Event::ShutDown { proven }) => {
                     self.emit(BusEvent::ShutDown { charger, proven }).await;
                 }
@@ -410,7 +410,7 @@ impl Worker {
 }
 
 /// The end of the operation under way; never if there is none.
-async fn finish(io: &mut Option<Io>) -> (Wire, Done) {
+async fn finish(io: &mut Option<Io>) -> (Wire, BusResult) {
     match io {
         Some(io) => io.await,
         None => pending().await,

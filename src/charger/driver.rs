@@ -29,44 +29,44 @@ mod doubt;
 mod flow;
 mod found_locked;
 mod interface;
-mod kept;
 mod left_alone;
 mod memory;
 mod notice;
 mod phases;
 mod poll;
-mod pulse;
 mod released;
 mod reliability;
 mod setpoint;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod verified_register;
+mod wake_up;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use control::{ChargerId, Link, Milliamps, Millis, Order, Tick};
+use control::{ChargerId, Milliamps, Millis, Order, Reachability, Tick};
 
 use super::codec::{Operation, Request};
 use super::profile::{Layout, Profile, Register};
 use crate::config::{ChargerSetup, PhaseSwitch};
 use connect::Step;
 pub(crate) use contact::ANSWER_WITHIN;
-use contact::Contact;
+use contact::ContactorLease;
 use doubt::InVain;
 use found_locked::FoundLocked;
-pub use interface::{Event, Input, Why};
-use kept::Kept;
+pub use interface::{Event, Input, Timer};
 use left_alone::LeftAlone;
 pub use memory::Memory;
 pub use notice::{Level, Notice, Sign, Subject};
-use phases::{Ask, Phases};
+use phases::{Ask, PhaseChange};
 use poll::Measured;
-use pulse::Pulse;
 use reliability::Reliability;
 use setpoint::Ending;
 pub use trouble::{Doubt, Trouble};
+use verified_register::VerifiedRegister;
+use wake_up::WakeUp;
 
 /// Before the first order the box is spoken to only for so long: traffic feeds its watchdog.
 const GRACE: Millis = Millis::from_secs(60);
@@ -87,11 +87,11 @@ const EVENTS_MAX: usize = 64;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Job {
+enum Transaction {
     Connect(Step),
     Measure,
-    Read(Which),
-    Write(Which, u16),
+    Read(Setting),
+    Write(Setting, u16),
     /// Address and value.
     WriteStandby(u16, u16),
     Phases(Ask),
@@ -104,7 +104,7 @@ enum Job {
 
 /// The registers that are kept at a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
+enum Setting {
     Setpoint,
     Watchdog,
     FailSafe,
@@ -137,10 +137,10 @@ pub struct Driver {
     standby_allowed: bool,
     profile: Arc<Profile>,
 
-    link: Link,
+    link: Reachability,
     stage: Stage,
     line_up: bool,
-    outstanding: Option<Job>,
+    outstanding: Option<Transaction>,
     failures: u8,
     backoff: Millis,
     lost_at: Option<Tick>,
@@ -164,22 +164,22 @@ pub struct Driver {
     /// Last value of the counter that starts at 0 at power-on.
     counter: Option<i64>,
 
-    setpoint: Kept,
-    watchdog: Kept,
-    fail_safe: Kept,
+    setpoint: VerifiedRegister,
+    watchdog: VerifiedRegister,
+    fail_safe: VerifiedRegister,
     standby: StandbyState,
     /// A power cycle was seen and not everything is restored.
     restoring: bool,
     /// The box does not keep what is written: no current until it is tried again then.
     refused_until: Option<Tick>,
-    pulse: Pulse,
+    pulse: WakeUp,
     found_locked: FoundLocked,
     alone: LeftAlone,
     in_vain: Option<InVain>,
     reliability: Reliability,
-    phases: Phases,
+    phases: PhaseChange,
     /// What switches the phases, if the box does not.
-    contact: Option<Contact>,
+    contact: Option<ContactorLease>,
     /// The setpoint was last written then.
     set_at: Option<Tick>,
 
@@ -194,11 +194,11 @@ impl Driver {
     /// A charger of which nothing is known. Its line counts as down until [`Input::LineUp`].
     pub fn new(id: ChargerId, setup: &ChargerSetup, profile: Arc<Profile>, now: Tick) -> Self {
         let contact = match setup.phase_switch {
-            Some(PhaseSwitch::Contact { contact, .. }) => Some(Contact::new(contact, setup.watchdog, now)),
+            Some(PhaseSwitch::Contact { contact, .. }) => Some(ContactorLease::new(contact, setup.watchdog, now)),
             Some(PhaseSwitch::Charger) | None => None,
         };
         let by_box = setup.phase_switch.is_some() && profile.phase_switch.is_some();
-        let phases = Phases::new(by_box || contact.is_some(), now);
+        let phases = PhaseChange::new(by_box || contact.is_some(), now);
         Self {
             id,
             unit: setup.unit,
@@ -208,7 +208,7 @@ impl Driver {
             safe_current: setup.safe_current,
             standby_allowed: setup.standby,
             profile,
-            link: Link::Starting,
+            link: Reachability::Starting,
             stage: Stage::Connecting(Step::Layout),
             line_up: false,
             outstanding: None,
@@ -228,13 +228,13 @@ impl Driver {
             measured: None,
             without_car: false,
             counter: None,
-            setpoint: Kept::new(),
-            watchdog: Kept::new(),
-            fail_safe: Kept::new(),
+            setpoint: VerifiedRegister::new(),
+            watchdog: VerifiedRegister::new(),
+            fail_safe: VerifiedRegister::new(),
             standby: StandbyState::Unwritten(0),
             restoring: false,
             refused_until: None,
-            pulse: Pulse::Idle,
+            pulse: WakeUp::Idle,
             found_locked: FoundLocked::new(),
             alone: LeftAlone::new(now),
             in_vain: None,
@@ -268,14 +268,14 @@ impl Driver {
             Input::Contact(answer) => self.contact_answer(&answer, now),
             Input::Timeout => {}
         }
-        self.pass_time(now);
+        self.handle_timeout(now);
     }
 
     /// The next request, if there is one to make now. At most one is outstanding: answer it with [`Input::Outcome`].
     pub fn poll_request(&mut self, now: Tick) -> Option<Request> {
-        self.pass_time(now);
+        self.handle_timeout(now);
         let job = self.choose(now)?;
-        if let Job::Write(Which::Setpoint, raw) = job {
+        if let Transaction::Write(Setting::Setpoint, raw) = job {
             self.set_at = Some(now);
             if raw != self.profile.set_current.off {
                 self.phases.disturb(now);
@@ -290,9 +290,9 @@ impl Driver {
     /// Whether the request it would make now lowers the current or belongs to the end: that goes before other chargers' requests.
     pub fn is_urgent(&self, now: Tick) -> bool {
         match (self.choose(now), self.setpoint.known()) {
-            (Some(Job::Write(Which::Setpoint, raw)), Some(known)) => raw < known,
+            (Some(Transaction::Write(Setting::Setpoint, raw)), Some(known)) => raw < known,
             // A write has gone astray: what the box has must be known before it can be lowered.
-            (Some(Job::Read(Which::Setpoint) | Job::Write(Which::Setpoint, _)), None) => true,
+            (Some(Transaction::Read(Setting::Setpoint) | Transaction::Write(Setting::Setpoint, _)), None) => true,
             (Some(_), _) => self.ending.is_some(),
             (None, _) => false,
         }
@@ -300,43 +300,43 @@ impl Driver {
 
     /// Whether its last request was answered, and it is there.
     pub fn answers(&self) -> bool {
-        self.failures == 0 && self.link == Link::Online
+        self.failures == 0 && self.link == Reachability::Online
     }
 
     /// When it is asked again where it does not answer, or is left alone; `None` while it answers.
     pub fn next_try(&self) -> Option<Tick> {
         let silent_until = self.alone.silent_until();
-        if self.link == Link::Online && silent_until.is_none() {
+        if self.link == Reachability::Online && silent_until.is_none() {
             return None;
         }
         Some(silent_until.map_or(self.retry_at, |until| until.max(self.retry_at)))
     }
 
     /// When to call next without any input, and why. `None` while a request is outstanding.
-    pub fn poll_timeout(&self, now: Tick) -> Option<(Tick, Why)> {
+    pub fn poll_timeout(&self, now: Tick) -> Option<(Tick, Timer)> {
         if self.outstanding.is_some() || self.ended() {
             return None;
         }
         if self.choose(now).is_some() {
-            return Some((now, Why::Due));
+            return Some((now, Timer::Due));
         }
         let lapse = self.order.map_or(self.grace_until, |order| order.valid_until);
         let running = !self.lapsed && self.line_up && self.stage == Stage::Running;
         [
             // Also after a lapse: the safe current, and the unlock, may not have arrived at the first try.
-            (self.line_up, self.retry_at, Why::Retry),
-            (running, self.poll_at, Why::Poll),
-            (running, self.readback_at, Why::Check),
-            (running, self.check_at, Why::Check),
-            (!self.lapsed, lapse, Why::Lapse),
-            (self.pulse.deadline().is_some(), self.pulse.deadline().unwrap_or(now), Why::Pulse),
-            (self.ending.is_some(), self.ending_deadline().unwrap_or(now), Why::Ending),
-            (self.refused_until.is_some(), self.refused_until.unwrap_or(now), Why::Check),
-            (running, self.raise_at().unwrap_or(now), Why::Check),
-            (running, self.phases_deadline(now).unwrap_or(now), Why::Phases),
-            (true, self.contact_deadline(now).unwrap_or(now), Why::Phases),
-            (true, self.alone_deadline(now).unwrap_or(now), Why::Silence),
-            (running, self.found_locked.deadline().unwrap_or(now), Why::Check),
+            (self.line_up, self.retry_at, Timer::Retry),
+            (running, self.poll_at, Timer::Poll),
+            (running, self.readback_at, Timer::Check),
+            (running, self.check_at, Timer::Check),
+            (!self.lapsed, lapse, Timer::Lapse),
+            (self.pulse.deadline().is_some(), self.pulse.deadline().unwrap_or(now), Timer::WakeUp),
+            (self.ending.is_some(), self.ending_deadline().unwrap_or(now), Timer::Ending),
+            (self.refused_until.is_some(), self.refused_until.unwrap_or(now), Timer::Check),
+            (running, self.raise_at().unwrap_or(now), Timer::Check),
+            (running, self.phases_deadline(now).unwrap_or(now), Timer::Phases),
+            (true, self.contact_deadline(now).unwrap_or(now), Timer::Phases),
+            (true, self.alone_deadline(now).unwrap_or(now), Timer::Silence),
+            (running, self.found_locked.deadline().unwrap_or(now), Timer::Check),
         ]
         .into_iter()
         .filter(|(applies, at, _)| *applies && *at > now)
@@ -366,7 +366,7 @@ impl Driver {
     }
 
     /// What to ask now. The order of the tests is the order of importance.
-    fn choose(&self, now: Tick) -> Option<Job> {
+    fn choose(&self, now: Tick) -> Option<Transaction> {
         let waits = (self.waits_for_contact() || self.must_be_silent(now)) && self.ending.is_none();
         if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at || waits {
             return None;
@@ -379,7 +379,7 @@ impl Driver {
         }
         if let Stage::Connecting(step) = self.stage {
             // 0 A goes first where a contact may open soon, then a lock left over from a crash, whatever else is known or not.
-            let job = if self.pulse.must_unlock(now) { Job::Unlock } else { Job::Connect(step) };
+            let job = if self.pulse.must_unlock(now) { Transaction::Unlock } else { Transaction::Connect(step) };
             let job = self.tells_off().unwrap_or(job);
             return (!self.lapsed || self.ending.is_some()).then_some(job);
         }
@@ -388,7 +388,7 @@ impl Driver {
             return Some(job);
         }
         if self.pulse.wants_unlock(now, halted) {
-            return Some(Job::Unlock);
+            return Some(Transaction::Unlock);
         }
         if halted {
             return None;
@@ -400,10 +400,10 @@ impl Driver {
             return Some(job);
         }
         if self.controllable() && self.readback_at <= now {
-            return Some(Job::Read(Which::Setpoint));
+            return Some(Transaction::Read(Setting::Setpoint));
         }
         if self.controllable() && self.check_at <= now {
-            return Some(Job::Read(Which::Watchdog));
+            return Some(Transaction::Read(Setting::Watchdog));
         }
         // Before any rise: what is connected must be known for that.
         if self.controllable()
@@ -415,9 +415,9 @@ impl Driver {
             return Some(job);
         }
         if self.pulse.wants_lock() {
-            return Some(Job::Lock);
+            return Some(Transaction::Lock);
         }
-        (self.poll_at <= now).then_some(Job::Measure)
+        (self.poll_at <= now).then_some(Transaction::Measure)
     }
 
     /// Whether nothing is done any more but what ends in silence.
@@ -430,48 +430,50 @@ impl Driver {
         self.layout >= self.profile.control_since
     }
 
-    fn kept(&mut self, which: Which) -> &mut Kept {
+    fn kept(&mut self, which: Setting) -> &mut VerifiedRegister {
         match which {
-            Which::Setpoint => &mut self.setpoint,
-            Which::Watchdog => &mut self.watchdog,
-            Which::FailSafe => &mut self.fail_safe,
+            Setting::Setpoint => &mut self.setpoint,
+            Setting::Watchdog => &mut self.watchdog,
+            Setting::FailSafe => &mut self.fail_safe,
         }
     }
 
-    fn register(&self, which: Which) -> &Register {
+    fn register(&self, which: Setting) -> &Register {
         match which {
-            Which::Setpoint => &self.profile.set_current.register,
-            Which::Watchdog => &self.profile.watchdog.register,
-            Which::FailSafe => &self.profile.fail_safe.register,
+            Setting::Setpoint => &self.profile.set_current.register,
+            Setting::Watchdog => &self.profile.watchdog.register,
+            Setting::FailSafe => &self.profile.fail_safe.register,
         }
     }
 
-    fn operation(&self, job: Job) -> Operation {
+    fn operation(&self, job: Transaction) -> Operation {
         let profile = &self.profile;
         match job {
-            Job::Connect(step) => self.connect_operation(step),
-            Job::Measure => self.measure_operation(),
-            Job::Read(which) => self.register(which).read(),
-            Job::Write(which, value) => {
-                let value = if which == Which::FailSafe || which == Which::Setpoint {
+            Transaction::Connect(step) => self.connect_operation(step),
+            Transaction::Measure => self.measure_operation(),
+            Transaction::Read(which) => self.register(which).read(),
+            Transaction::Write(which, value) => {
+                let value = if which == Setting::FailSafe || which == Setting::Setpoint {
                     self.never_forbidden(value)
                 } else {
                     value
                 };
                 Operation::WriteSingle { addr: self.register(which).address, value }
             }
-            Job::WriteStandby(addr, value) => Operation::WriteSingle { addr, value },
-            Job::Phases(ask) => self.phases_operation(ask),
-            Job::Lock => Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.locked },
-            Job::ReadLock => profile.lock.register.read(),
-            Job::Unlock | Job::FreeLock => {
+            Transaction::WriteStandby(addr, value) => Operation::WriteSingle { addr, value },
+            Transaction::Phases(ask) => self.phases_operation(ask),
+            Transaction::Lock => {
+                Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.locked }
+            }
+            Transaction::ReadLock => profile.lock.register.read(),
+            Transaction::Unlock | Transaction::FreeLock => {
                 Operation::WriteSingle { addr: profile.lock.register.address, value: profile.lock.unlocked }
             }
         }
     }
 
     /// What happens by time alone: the lapse, the end of a shutdown, of a refusal, of a wake-up.
-    fn pass_time(&mut self, now: Tick) {
+    fn handle_timeout(&mut self, now: Tick) {
         let until = self.order.map_or(self.grace_until, |order| order.valid_until);
         if !self.lapsed && now >= until && self.ending.is_none() {
             self.lapsed = true;
@@ -485,11 +487,11 @@ impl Driver {
             self.watchdog.try_again();
             self.fail_safe.try_again();
         }
-        self.pulse.pass_time(now);
+        self.pulse.handle_timeout(now);
         self.pass_found_locked(now);
         self.pass_phases(now);
         self.pass_contact(now);
-        if self.is_halted() && self.pulse.wants_lock() && self.outstanding != Some(Job::Lock) {
+        if self.is_halted() && self.pulse.wants_lock() && self.outstanding != Some(Transaction::Lock) {
             self.cancel_pulse();
         }
         self.pass_ending(now);

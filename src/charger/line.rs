@@ -34,9 +34,9 @@ const NOTICES_WITHIN: Millis = Millis::from_secs(60);
 /// See [`NOTICES_WITHIN`].
 const NOTICES_MAX: usize = 4;
 
-/// What the line wants done. One at a time; answer with [`Done`].
+/// What the line wants done. One at a time; answer with [`BusResult`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
+pub enum BusOp {
     /// Close the line if it is open, and open it by its name.
     Open,
     /// Throw away what comes until nothing has come for that long.
@@ -50,7 +50,7 @@ pub enum Op {
 
 /// How an operation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done {
+pub enum BusResult {
     /// The line is open.
     Opened,
     /// It cannot be opened.
@@ -239,35 +239,35 @@ impl Line {
     }
 
     /// The next operation, if there is one to begin now.
-    pub fn poll_op(&mut self, now: Tick) -> Option<Op> {
+    pub fn poll_op(&mut self, now: Tick) -> Option<BusOp> {
         for driver in self.drivers.values_mut() {
             driver.handle(Input::Timeout, now);
         }
         match self.state {
             State::Closed { at } if now >= at && !self.ended() => {
                 self.state = State::Opening;
-                Some(Op::Open)
+                Some(BusOp::Open)
             }
             State::Opened => {
                 self.state = State::Draining;
-                Some(Op::Drain { quiet: self.link.quiet })
+                Some(BusOp::Drain { quiet: self.link.quiet })
             }
             State::Idle { from } if now >= from => {
                 let charger = self.turn(now)?;
                 let request = self.drivers.get_mut(&charger)?.poll_request(now)?;
                 self.state = State::Busy(charger);
                 self.last = Some(charger);
-                Some(Op::Send(request, self.link.reply))
+                Some(BusOp::Send(request, self.link.reply))
             }
             State::Closed { .. } | State::Opening | State::Draining | State::Idle { .. } | State::Busy(_) => None,
         }
     }
 
     /// How the operation ended.
-    pub fn handle(&mut self, done: Done, now: Tick) {
+    pub fn handle(&mut self, done: BusResult, now: Tick) {
         match (self.state, done) {
-            (State::Opening, Done::Opened) => self.state = State::Opened,
-            (State::Draining, Done::Drained) => {
+            (State::Opening, BusResult::Opened) => self.state = State::Opened,
+            (State::Draining, BusResult::Drained) => {
                 self.state = State::Idle { from: now };
                 self.up_since.get_or_insert(now);
                 self.news.say(LineNotice::Up, now);
@@ -275,10 +275,10 @@ impl Line {
                     driver.handle(Input::LineUp, now);
                 }
             }
-            (State::Opening, Done::OpenFailed(error)) | (State::Draining, Done::DrainFailed(error)) => {
+            (State::Opening, BusResult::OpenFailed(error)) | (State::Draining, BusResult::DrainFailed(error)) => {
                 self.lose(error, now);
             }
-            (State::Busy(charger), Done::Ended(outcome)) => self.end_request(charger, outcome, now),
+            (State::Busy(charger), BusResult::Ended(outcome)) => self.end_request(charger, outcome, now),
             // Not what was asked for: begin anew rather than guess.
             (
                 State::Closed { .. }

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Environment, MqttConfig, PhaseSwitch};
 use crate::mqtt::link::{self, Event, Link, LinkSetup};
 use crate::mqtt::trouble::left_out;
-use crate::relay::{Answer, Ask, Failure, Relays, What};
+use crate::relay::{Failure, RelayCall, RelayRequest, RelayResponse, Relays};
 
 pub use provision::Provision;
 
@@ -134,18 +134,24 @@ async fn act(mqtt: MqttConfig, action: &RelayAction, out: &mut dyn Write) -> any
         // Needs no broker.
         RelayAction::Provision(_) => Ok(()),
         RelayAction::List => list(mqtt, out).await,
-        RelayAction::Status { id } => match ask(mqtt, id, What::Status).await? {
-            Answer::Status(status) => Ok(show(id, &status, out)?),
-            Answer::Bytes(_) | Answer::Contact(_) | Answer::Identifying => Err(Failure::Nonsense.into()),
+        RelayAction::Status { id } => match ask(mqtt, id, RelayRequest::Status).await? {
+            RelayResponse::Status(status) => Ok(show(id, &status, out)?),
+            RelayResponse::Bytes(_) | RelayResponse::Contact(_) | RelayResponse::Identifying => {
+                Err(Failure::Nonsense.into())
+            }
         },
         RelayAction::Identify { id, seconds } => {
-            ask(mqtt, id, What::Identify { seconds: *seconds }).await?;
+            ask(mqtt, id, RelayRequest::Identify { seconds: *seconds }).await?;
             Ok(writeln!(out, "{id} blinks for {seconds} s")?)
         }
         RelayAction::Poke { id, contact, seconds, .. } => {
-            match ask(mqtt, id, What::Lease { contact: *contact, seconds: *seconds }).await? {
-                Answer::Contact(state) => Ok(writeln!(out, "contact {contact} of {id}: {}", contact_text(state))?),
-                Answer::Bytes(_) | Answer::Status(_) | Answer::Identifying => Err(Failure::Nonsense.into()),
+            match ask(mqtt, id, RelayRequest::Lease { contact: *contact, seconds: *seconds }).await? {
+                RelayResponse::Contact(state) => {
+                    Ok(writeln!(out, "contact {contact} of {id}: {}", contact_text(state))?)
+                }
+                RelayResponse::Bytes(_) | RelayResponse::Status(_) | RelayResponse::Identifying => {
+                    Err(Failure::Nonsense.into())
+                }
             }
         }
     }
@@ -193,14 +199,14 @@ async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(mqtt: MqttConfig, id: &str, what: What) -> anyhow::Result<Answer> {
+async fn ask(mqtt: MqttConfig, id: &str, what: RelayRequest) -> anyhow::Result<RelayResponse> {
     let clock = Clock::start(1);
     let ids = BTreeSet::from([id.to_owned()]);
     let (link, mut events) = guest(mqtt, Relays::topics(&ids), clock);
     let mut relays = Relays::new(fastrand::Rng::new());
     relays.set(&ids);
     let (reply, mut answer) = oneshot::channel();
-    relays.ask(Ask { relay: id.to_owned(), what, within: LIMIT, reply }, clock.now());
+    relays.ask(RelayCall { relay: id.to_owned(), what, within: LIMIT, reply }, clock.now());
     let mut trouble = None;
     let result = loop {
         let due = relays.poll_timeout().unwrap_or_else(|| clock.now() + LIMIT);

@@ -248,7 +248,7 @@ impl Daemon {
                         BusEvent::Report(_)
                         | BusEvent::Notice { .. }
                         | BusEvent::NextTry { .. }
-                        | BusEvent::Woken(_)
+                        | BusEvent::WakeUpDone(_)
                         | BusEvent::Ended,
                     ) => {}
                     None => break,

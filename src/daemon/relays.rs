@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::config::{ChargerSetup, Config, PhaseSwitch};
 use crate::mqtt::link::{Event, Publisher};
-use crate::relay::{ASKS, Ask, Relays};
+use crate::relay::{ASKS, RelayCall, Relays};
 
 /// What the task is told. It takes each at once.
 const TOLD: usize = 4;
@@ -19,7 +19,7 @@ const TOLD: usize = 4;
 /// The handle of the task. Dropping it ends the task.
 #[derive(Debug)]
 pub(super) struct RelayTask {
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<RelayCall>,
     told: mpsc::Sender<Told>,
     task: JoinSet<()>,
     any: bool,
@@ -48,7 +48,7 @@ impl RelayTask {
     }
 
     /// For whoever has something to ask.
-    pub(super) fn sender(&self) -> mpsc::Sender<Ask> {
+    pub(super) fn sender(&self) -> mpsc::Sender<RelayCall> {
         self.asks.clone()
     }
 
@@ -83,7 +83,7 @@ impl RelayTask {
 /// The task.
 struct Server {
     relays: Relays,
-    asked: mpsc::Receiver<Ask>,
+    asked: mpsc::Receiver<RelayCall>,
     listening: mpsc::Receiver<Told>,
     publisher: Publisher,
     events: mpsc::Receiver<Event>,

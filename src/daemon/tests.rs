@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use control::{ChargerId, ChargerReport, Input, Link, Milliamps, Millis, Tick, Vehicle};
+use control::{ChargerId, ChargerReport, Input, Milliamps, Millis, Reachability, Tick, Vehicle};
 use tokio::sync::{oneshot, watch};
 
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -77,7 +77,7 @@ fn waits(charger: ChargerId) -> ChargerReport {
         connected: None,
         box_max: Some(Milliamps(16_000)),
         box_min: Some(Milliamps(6_000)),
-        ..ChargerReport::silent(charger, Tick(1), Link::Online)
+        ..ChargerReport::silent(charger, Tick(1), Reachability::Online)
     }
 }
 
@@ -386,7 +386,7 @@ async fn the_status_tells_of_each_link_since_when_why_and_when_it_is_tried_again
     let report = |link, at| BusEvent::Report(ChargerReport { link, ..ChargerReport::silent(charger, at, link) });
     let lost = Notice::LinkLost { failure: crate::charger::codec::Failure::Timeout };
     let why = lost.to_string();
-    daemon.bus(&report(Link::Offline, now));
+    daemon.bus(&report(Reachability::Offline, now));
     daemon.bus(&BusEvent::Notice { charger, notice: lost });
     daemon.bus(&BusEvent::NextTry { charger, at: Some(now + Millis(10_000)) });
     daemon.site(&Event::Down { kind: DownKind::Refused, why: "refused".to_owned(), retry_in: Millis(8_000) });

@@ -198,7 +198,7 @@ impl Daemon {
                 self.keeper.count_energy(&report, most);
                 self.controller.handle(Input::Report(report), self.clock.now());
             }
-            BusEvent::Woken(charger) => self.keeper.lock(charger, false),
+            BusEvent::WakeUpDone(charger) => self.keeper.lock(charger, false),
             // Notices are logged where they arise; the end of a line is noticed by its thread's end.
             BusEvent::Notice { .. } | BusEvent::NextTry { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
         }

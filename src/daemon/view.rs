@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChargerId, ChargerView, Link, Snapshot, Tick};
+use control::{ChargerId, ChargerView, Reachability, Snapshot, Tick};
 
 use super::intake::Intake;
 use super::keeper::Keeper;
@@ -25,7 +25,7 @@ pub(super) struct View {
 /// What is known of the link to a charger.
 #[derive(Debug, Clone)]
 struct LinkView {
-    state: Link,
+    state: Reachability,
     since: Tick,
     why: Option<String>,
     next_try: Option<Tick>,
@@ -85,21 +85,21 @@ impl View {
             BusEvent::NextTry { charger, at } => self.known(*charger, now).next_try = *at,
             BusEvent::Report(_)
             | BusEvent::Notice { .. }
-            | BusEvent::Woken(_)
+            | BusEvent::WakeUpDone(_)
             | BusEvent::ShutDown { .. }
             | BusEvent::Ended => {}
         }
     }
 
     fn known(&mut self, charger: ChargerId, now: Tick) -> &mut LinkView {
-        let new = LinkView { state: Link::Starting, since: now, why: None, next_try: None };
+        let new = LinkView { state: Reachability::Starting, since: now, why: None, next_try: None };
         self.links.entry(charger).or_insert(new)
     }
 
     /// The link to a charger. What was wrong is over when it is online and has no fault.
     fn link(&mut self, charger: ChargerId, view: &ChargerView, now: Tick) -> ChargerLink {
-        let state = view.report.map_or(Link::Starting, |report| report.link);
-        let is_well = state == Link::Online && view.report.is_some_and(|report| report.fault.is_none());
+        let state = view.report.map_or(Reachability::Starting, |report| report.link);
+        let is_well = state == Reachability::Online && view.report.is_some_and(|report| report.fault.is_none());
         let known = self.known(charger, now);
         if known.state != state {
             (known.state, known.since) = (state, now);

@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 
 use control::{
     Action, BatteryPolicy, CarryOver, ChargerCarryOver, ChargerConfig, ChargerId, ChargerReport, Command, Config,
-    Doubt, FailSafe, Fault, GroupId, Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching,
-    Reading, Reason, Restore, Sampling, SolarPolicy, Source, Sources, Spent, Tick, Vehicle, Volts, WattHours, Watts,
+    Doubt, FailSafe, Fault, GroupId, Input, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching,
+    Reachability, Reading, Reason, Restore, Sampling, SolarPolicy, Source, Sources, Spent, Tick, Vehicle, Volts,
+    WattHours, Watts,
 };
 
 use super::record::{Decided, Head, Record, Sample, Start};
@@ -64,7 +65,7 @@ codes! {
         6 = Jump { surplus },
         7 = Unconfirmed { sources },
     }
-    Link { 0 = Starting, 1 = Online, 2 = ReadOnly, 3 = Asleep, 4 = Offline }
+    Reachability { 0 = Starting, 1 = Online, 2 = ReadOnly, 3 = Asleep, 4 = Offline }
     Vehicle { 0 = Unknown, 1 = Absent, 2 = Connected, 3 = Requesting, 4 = Charging }
     Fault { 0 = Locked, 1 = Error, 2 = Refused, 3 = Phases, 4 = Unusable }
     Command { 0 = Mode { charger, mode }, 1 = FixedCurrent { charger, current } }
@@ -225,7 +226,7 @@ report! {
 
 impl Memory {
     const fn first(charger: ChargerId) -> Self {
-        Self(ChargerReport::silent(charger, Tick(0), Link::Starting))
+        Self(ChargerReport::silent(charger, Tick(0), Reachability::Starting))
     }
 }
 

@@ -8,8 +8,9 @@ use std::io::Read;
 
 use control::{
     Action, BatteryPolicy, CarryOver, ChargerCarryOver, ChargerConfig, ChargerId, ChargerReport, Command, Config,
-    Doubt, FailSafe, Fault, GroupId, Input, Link, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching,
-    Reading, Reason, Restore, Sampling, SolarPolicy, Source, Sources, Spent, Tick, Vehicle, Volts, WattHours, Watts,
+    Doubt, FailSafe, Fault, GroupId, Input, Milliamps, Millis, Mode, Order, Percent, Permille, PhaseSwitching,
+    Reachability, Reading, Reason, Restore, Sampling, SolarPolicy, Source, Sources, Spent, Tick, Vehicle, Volts,
+    WattHours, Watts,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -112,7 +113,15 @@ fn reason() -> impl Strategy<Value = Reason> {
 }
 
 fn report() -> impl Strategy<Value = ChargerReport> {
-    let link = prop::sample::select(&[Link::Starting, Link::Online, Link::ReadOnly, Link::Asleep, Link::Offline][..]);
+    let link = prop::sample::select(
+        &[
+            Reachability::Starting,
+            Reachability::Online,
+            Reachability::ReadOnly,
+            Reachability::Asleep,
+            Reachability::Offline,
+        ][..],
+    );
     let vehicle = prop::sample::select(
         &[Vehicle::Unknown, Vehicle::Absent, Vehicle::Connected, Vehicle::Requesting, Vehicle::Charging][..],
     );
@@ -415,7 +424,7 @@ fn the_bytes_of_format_1() {
         power: Some(Watts(4_140)),
         currents: Some([Milliamps(6_000); 3]),
         setpoint: Some(Milliamps(6_000)),
-        ..ChargerReport::silent(ChargerId(0), Tick(1_990), Link::Online)
+        ..ChargerReport::silent(ChargerId(0), Tick(1_990), Reachability::Online)
     };
     let order =
         Order { charger: ChargerId(0), setpoint: Some(Milliamps(6_000)), phases: None, valid_until: Tick(12_000) };

@@ -42,7 +42,7 @@ impl Journal {
         let (sender, messages) = mpsc::channel(RECORDS);
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            Desk::new(config).work(messages);
+            Worker::new(config).work(messages);
             let _ = end.send(());
         })?;
         Ok(Self { sender, ended })
@@ -72,7 +72,7 @@ impl Journal {
 }
 
 /// What the thread works on.
-struct Desk {
+struct Worker {
     file: PathBuf,
     bounds: Bounds,
     /// A batch is closed after this long.
@@ -91,7 +91,7 @@ struct Desk {
     lost: u64,
 }
 
-impl Desk {
+impl Worker {
     fn new(config: JournalConfig) -> Self {
         let JournalConfig { file, keep, max_bytes, batch } = config;
         let bounds = Bounds { keep, size: max_bytes };

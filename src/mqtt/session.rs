@@ -261,7 +261,7 @@ impl Session {
                     live.progress = (live.progress + span).min(now);
                 }
             }
-            Signal::Time => self.time(now),
+            Signal::Time => self.handle_timeout(now),
         }
     }
 
@@ -385,7 +385,7 @@ impl Session {
         self.actions.push_back(Action::Tell(Notice::Down { trouble, retry_in, edge }));
     }
 
-    fn time(&mut self, now: Tick) {
+    fn handle_timeout(&mut self, now: Tick) {
         if let Phase::Up(live) = &mut self.phase
             && live.since + STABLE <= now
             && let Some((outage, attempts)) = live.unlogged.take()
@@ -401,7 +401,7 @@ impl Session {
         }
         if let Phase::Up(live) = &mut self.phase {
             live.birth_said &= live.birth_again.take_if(|at| *at <= now).is_none();
-            let next = if live.subscribing { Vec::new() } else { self.subscribing.time(now) };
+            let next = if live.subscribing { Vec::new() } else { self.subscribing.handle_timeout(now) };
             self.subscribe(next, now);
             let left_out = self.access.left_out(self.subscribing.left_out());
             self.actions.extend(left_out.map(Action::Tell));

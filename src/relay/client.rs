@@ -14,7 +14,7 @@ use relay_link::frame::BODY_MAX;
 use relay_link::message::Refusal;
 use relay_link::{CURRENT, FRAME_MAX, Frame, Reply, Request};
 
-use super::{Answer, Failure, What};
+use super::{Failure, RelayRequest, RelayResponse};
 
 /// Requests that wait for their turn; beyond it one is told that the relay is away.
 const WAITING_MAX: usize = 8;
@@ -24,7 +24,7 @@ const HELLO_LIMIT: Millis = Millis::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Asked {
     ticket: u64,
-    what: What,
+    what: RelayRequest,
     until: Tick,
 }
 
@@ -43,7 +43,7 @@ pub struct Client {
     /// Under way, with its sequence.
     current: Option<(Asked, u32)>,
     frames: VecDeque<Vec<u8>>,
-    results: VecDeque<(u64, Result<Answer, Failure>)>,
+    results: VecDeque<(u64, Result<RelayResponse, Failure>)>,
 }
 
 impl Client {
@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// Somebody asks; the result comes with the same ticket.
-    pub fn ask(&mut self, ticket: u64, what: What, until: Tick, now: Tick) {
+    pub fn ask(&mut self, ticket: u64, what: RelayRequest, until: Tick, now: Tick) {
         if self.waiting.len() >= WAITING_MAX {
             self.results.push_back((ticket, Err(Failure::Away)));
         } else {
@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// The next result.
-    pub fn poll_result(&mut self) -> Option<(u64, Result<Answer, Failure>)> {
+    pub fn poll_result(&mut self) -> Option<(u64, Result<RelayResponse, Failure>)> {
         self.results.pop_front()
     }
 
@@ -193,30 +193,39 @@ impl Client {
     }
 }
 
-fn request(what: &What) -> Request<'_> {
+fn request(what: &RelayRequest) -> Request<'_> {
     match what {
-        What::Exchange { bytes, reply_timeout_ms, expected } => {
+        RelayRequest::Exchange { bytes, reply_timeout_ms, expected } => {
             Request::Exchange { reply_timeout_ms: *reply_timeout_ms, expected: *expected, bytes }
         }
-        What::Lease { contact, seconds } => Request::Lease { contact: *contact, seconds: *seconds },
-        What::Renew { contact, seconds } => Request::Renew { contact: *contact, seconds: *seconds },
-        What::Status => Request::Status,
-        What::Identify { seconds } => Request::Identify { seconds: *seconds },
+        RelayRequest::Lease { contact, seconds } => Request::Lease { contact: *contact, seconds: *seconds },
+        RelayRequest::Renew { contact, seconds } => Request::Renew { contact: *contact, seconds: *seconds },
+        RelayRequest::Status => Request::Status,
+        RelayRequest::Identify { seconds } => Request::Identify { seconds: *seconds },
     }
 }
 
-fn result(what: &What, reply: Reply<'_>) -> Result<Answer, Failure> {
+fn result(what: &RelayRequest, reply: Reply<'_>) -> Result<RelayResponse, Failure> {
     match (what, reply) {
-        (What::Exchange { .. }, Reply::Exchanged(bytes)) => Ok(Answer::Bytes(bytes.to_vec())),
-        (What::Exchange { .. }, Reply::ExchangeFailed(failure)) => Err(Failure::Line(failure)),
-        (What::Lease { .. } | What::Renew { .. }, Reply::Leased(state)) => Ok(Answer::Contact(state)),
-        (What::Lease { .. } | What::Renew { .. }, Reply::LeaseRefused(refusal)) => Err(Failure::Lease(refusal)),
-        (What::Status, Reply::Status(status)) => Ok(Answer::Status(status)),
-        (What::Identify { .. }, Reply::Identifying) => Ok(Answer::Identifying),
-        (_, Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        (What::Exchange { .. } | What::Lease { .. } | What::Renew { .. } | What::Status | What::Identify { .. }, _) => {
-            Err(Failure::Nonsense)
+        (RelayRequest::Exchange { .. }, Reply::Exchanged(bytes)) => Ok(RelayResponse::Bytes(bytes.to_vec())),
+        (RelayRequest::Exchange { .. }, Reply::ExchangeFailed(failure)) => Err(Failure::Line(failure)),
+        (RelayRequest::Lease { .. } | RelayRequest::Renew { .. }, Reply::Leased(state)) => {
+            Ok(RelayResponse::Contact(state))
         }
+        (RelayRequest::Lease { .. } | RelayRequest::Renew { .. }, Reply::LeaseRefused(refusal)) => {
+            Err(Failure::Lease(refusal))
+        }
+        (RelayRequest::Status, Reply::Status(status)) => Ok(RelayResponse::Status(status)),
+        (RelayRequest::Identify { .. }, Reply::Identifying) => Ok(RelayResponse::Identifying),
+        (_, Reply::Refused(refusal)) => Err(Failure::Refused(refusal)),
+        (
+            RelayRequest::Exchange { .. }
+            | RelayRequest::Lease { .. }
+            | RelayRequest::Renew { .. }
+            | RelayRequest::Status
+            | RelayRequest::Identify { .. },
+            _,
+        ) => Err(Failure::Nonsense),
     }
 }
 

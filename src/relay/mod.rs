@@ -23,20 +23,20 @@ pub const ASKS: usize = 16;
 
 /// Somebody asks something of a relay.
 #[derive(Debug)]
-pub struct Ask {
+pub struct RelayCall {
     /// The relay's id.
     pub relay: String,
     /// What.
-    pub what: What,
+    pub what: RelayRequest,
     /// An answer after that is of no use.
     pub within: Millis,
     /// Gets the answer, once.
-    pub reply: oneshot::Sender<Result<Answer, Failure>>,
+    pub reply: oneshot::Sender<Result<RelayResponse, Failure>>,
 }
 
 /// What can be asked of a relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum RelayRequest {
     /// Send bytes on its RS-485 line and bring back what answers.
     Exchange {
         /// At most 256.
@@ -71,7 +71,7 @@ pub enum What {
 
 /// What a relay answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum RelayResponse {
     /// What came over its RS-485 line.
     Bytes(Vec<u8>),
     /// The contact is like this now.

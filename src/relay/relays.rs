@@ -6,7 +6,7 @@ use control::Tick;
 use relay_link::topic::{Side, Topic};
 use tokio::sync::oneshot;
 
-use super::{Answer, Ask, Client, Failure};
+use super::{Client, Failure, RelayCall, RelayResponse};
 
 /// Highest first sequence: years of requests before it comes round.
 const FIRST_MAX: u32 = 1 << 31;
@@ -23,7 +23,7 @@ pub struct Relays {
 #[derive(Debug)]
 struct Known {
     client: Client,
-    asking: BTreeMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
+    asking: BTreeMap<u64, oneshot::Sender<Result<RelayResponse, Failure>>>,
 }
 
 impl Relays {
@@ -48,7 +48,7 @@ impl Relays {
     }
 
     /// Somebody asks.
-    pub fn ask(&mut self, ask: Ask, now: Tick) {
+    pub fn ask(&mut self, ask: RelayCall, now: Tick) {
         if ask.reply.is_closed() {
             // Whoever asked has given up: it is not to be done any more.
             return;
@@ -124,7 +124,7 @@ impl Known {
 mod tests {
     use control::Millis;
 
-    use super::super::What;
+    use super::super::RelayRequest;
     use super::*;
 
     /// A relay that a new configuration does not name leaves nobody waiting for it.
@@ -135,7 +135,8 @@ mod tests {
         relays.link(true, Tick(1));
         let ask = |relays: &mut Relays, id: &str| {
             let (reply, answer) = oneshot::channel();
-            let ask = Ask { relay: id.to_owned(), what: What::Status, within: Millis::from_secs(5), reply };
+            let ask =
+                RelayCall { relay: id.to_owned(), what: RelayRequest::Status, within: Millis::from_secs(5), reply };
             relays.ask(ask, Tick(1));
             answer
         };

@@ -1,8 +1,8 @@
 //! One second after the other: plant, meters, controller, orders.
 
 use control::{
-    Action, ChargerId, ChargerReport, Command, Config, Controller, Doubt, Input, Link, Milliamps, Order, Reading,
-    Reason, Tick, Vehicle, Volts, Watts,
+    Action, ChargerId, ChargerReport, Command, Config, Controller, Doubt, Input, Milliamps, Order, Reachability,
+    Reading, Reason, Tick, Vehicle, Volts, Watts,
 };
 
 use super::meters::{Burst, METERED, Meters};
@@ -289,7 +289,7 @@ impl Simulation {
             connected: (self.switches && !changing).then_some(self.pilot.phases),
             box_max: Some(BOX.0),
             box_min: Some(BOX.1),
-            ..ChargerReport::silent(self.charger, now, Link::Online)
+            ..ChargerReport::silent(self.charger, now, Reachability::Online)
         }
     }
 }

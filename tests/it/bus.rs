@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use control::{ChargerId, ChargerReport, Link, Milliamps, Millis, Order};
+use control::{ChargerId, ChargerReport, Milliamps, Millis, Order, Reachability};
 use surplusd::charger::bus::{self, Bus, BusCommand, BusEnd, BusEvent};
 use surplusd::charger::codec::Failure;
 use surplusd::charger::driver::Notice;
@@ -193,7 +193,7 @@ impl Rig {
     }
 }
 
-fn report(link: Link, amps: Option<u32>) -> impl Fn(&BusEvent) -> Option<ChargerReport> {
+fn report(link: Reachability, amps: Option<u32>) -> impl Fn(&BusEvent) -> Option<ChargerReport> {
     move |event| {
         let BusEvent::Report(report) = event else { return None };
         let setpoint = amps.map(|amps| Milliamps(amps * 1_000));
@@ -211,12 +211,12 @@ async fn the_whole_life_of_a_charger_in_golden_frames() {
     // At the speed of life, as an end is given four seconds.
     let mut rig = Rig::at(1, &player.path(), Millis(1_000), 64, true);
     rig.order(6);
-    player.until(&mut rig.events, report(Link::Online, Some(6))).await;
+    player.until(&mut rig.events, report(Reachability::Online, Some(6))).await;
     rig.order(16);
-    player.until(&mut rig.events, report(Link::Online, Some(16))).await;
+    player.until(&mut rig.events, report(Reachability::Online, Some(16))).await;
     rig.bus.send(BusCommand::Wake(ID));
     player.until(&mut rig.events, is(BusEvent::Notice { charger: ID, notice: Notice::WakeStarted })).await;
-    player.until(&mut rig.events, is(BusEvent::Woken(ID))).await;
+    player.until(&mut rig.events, is(BusEvent::WakeUpDone(ID))).await;
     rig.bus.send(BusCommand::Shutdown);
     player.until(&mut rig.events, is(BusEvent::ShutDown { charger: ID, proven: true })).await;
     player.until(&mut rig.events, is(BusEvent::Ended)).await;
@@ -252,7 +252,7 @@ async fn an_answer_that_comes_late_is_never_taken_for_the_next() {
     let times = LinkDefaults { reply: Millis(2_000), quiet: Millis(4_000), ..defaults };
     let mut rig = Rig::with(Clock::start(SPEED), times, &player.path(), Millis(1_000), 64, false);
     rig.order(10);
-    player.until(&mut rig.events, report(Link::Online, Some(10))).await;
+    player.until(&mut rig.events, report(Reachability::Online, Some(10))).await;
     // The next request gets no answer in time. What comes instead, while the line is being watched, is a well-formed answer
     // of the right unit, function and length for a setpoint, with another value in it.
     timeout(LIMIT, player.request()).await.unwrap();
@@ -279,7 +279,7 @@ async fn an_order_is_on_the_wire_at_once_however_long_the_poll_is() {
     let mut player = Player::new();
     let mut rig = Rig::at(1, &player.path(), Millis(600_000), 64, false);
     rig.order(16);
-    player.until(&mut rig.events, report(Link::Online, Some(16))).await;
+    player.until(&mut rig.events, report(Reachability::Online, Some(16))).await;
     let idle = rig.clock.now();
     rig.order(6);
     let request = timeout(LIMIT, player.request()).await.expect("at once");
@@ -306,13 +306,13 @@ async fn an_adapter_that_is_pulled_out_and_put_back_is_found_by_its_name() {
     symlink(player.path(), &name).unwrap();
     let mut rig = Rig::start(&name, Millis(1_000), 64, false);
     rig.order(10);
-    player.until(&mut rig.events, report(Link::Online, Some(10))).await;
+    player.until(&mut rig.events, report(Reachability::Online, Some(10))).await;
     std::fs::remove_file(&name).unwrap();
     drop(player);
     let offline = async {
         loop {
             let event = rig.events.recv().await.expect("an event");
-            if report(Link::Offline, None)(&event).is_some() {
+            if report(Reachability::Offline, None)(&event).is_some() {
                 return;
             }
         }
@@ -320,7 +320,7 @@ async fn an_adapter_that_is_pulled_out_and_put_back_is_found_by_its_name() {
     timeout(LIMIT, offline).await.expect("the loss is not seen");
     let mut player = Player::new();
     symlink(player.path(), &name).unwrap();
-    player.until(&mut rig.events, report(Link::Online, Some(10))).await;
+    player.until(&mut rig.events, report(Reachability::Online, Some(10))).await;
     assert_eq!(player.holding[&257], 15_000, "a new box is programmed too");
 }
 
@@ -348,7 +348,7 @@ async fn a_dropped_handle_shuts_the_line_down() {
     let mut player = Player::new();
     let mut rig = Rig::at(1, &player.path(), Millis(1_000), 64, false);
     rig.order(16);
-    player.until(&mut rig.events, report(Link::Online, Some(16))).await;
+    player.until(&mut rig.events, report(Reachability::Online, Some(16))).await;
     let Rig { bus, mut events, .. } = rig;
     drop(bus);
     player.until(&mut events, is(BusEvent::ShutDown { charger: ID, proven: true })).await;

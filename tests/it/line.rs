@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use control::{ChargerId, ChargerReport, Link, Milliamps, Millis, Order};
+use control::{ChargerId, ChargerReport, Milliamps, Millis, Order, Reachability};
 use surplusd::charger::bus::{self, Bus, BusCommand, BusEvent, OneShot, Remark};
 use surplusd::charger::codec::{Failure, Flaw, Operation, Outcome, Request, Sample};
 use surplusd::charger::driver::Notice;
@@ -220,8 +220,9 @@ impl Rig {
 
     async fn proven(&mut self, amps: u32) {
         self.order(amps);
-        let proven =
-            |report: &ChargerReport| report.link == Link::Online && report.setpoint == Some(Milliamps(amps * 1_000));
+        let proven = |report: &ChargerReport| {
+            report.link == Reachability::Online && report.setpoint == Some(Milliamps(amps * 1_000))
+        };
         self.until(|event| matches!(event, BusEvent::Report(report) if proven(report)).then_some(())).await;
     }
 }
@@ -259,7 +260,7 @@ async fn a_silent_wallbox_behind_an_echo_has_acknowledged_nothing() {
         }
         BusEvent::Notice { .. }
         | BusEvent::NextTry { .. }
-        | BusEvent::Woken(_)
+        | BusEvent::WakeUpDone(_)
         | BusEvent::ShutDown { .. }
         | BusEvent::Ended => None,
     };
@@ -275,7 +276,7 @@ async fn nothing_is_written_before_something_was_read() {
         let (sender, mut events) = mpsc::channel(64);
         let bus =
             bus::spawn(cable.link(), [(ID, wallbox(cable.link(), None, true))].into(), clock, sender, None).unwrap();
-        let woken = async { while events.recv().await.expect("an event") != BusEvent::Woken(ID) {} };
+        let woken = async { while events.recv().await.expect("an event") != BusEvent::WakeUpDone(ID) {} };
         timeout(LIMIT, woken).await.expect("unlocked");
         drop(bus);
         let requests = cable.wallbox.lock().unwrap().requests.clone();
@@ -426,14 +427,17 @@ async fn a_gateway_that_closes_after_each_answer_is_used_as_it_is() {
             polls += rig
                 .until(|event| match event {
                     BusEvent::Report(report) => {
-                        assert_eq!(report.link, Link::Online);
+                        assert_eq!(report.link, Reachability::Online);
                         Some(1)
                     }
                     BusEvent::Notice { notice, .. } => {
                         assert!(!matches!(notice, Notice::LinkLost { .. } | Notice::Recovered { .. }), "{notice}");
                         None
                     }
-                    BusEvent::NextTry { .. } | BusEvent::Woken(_) | BusEvent::ShutDown { .. } | BusEvent::Ended => None,
+                    BusEvent::NextTry { .. }
+                    | BusEvent::WakeUpDone(_)
+                    | BusEvent::ShutDown { .. }
+                    | BusEvent::Ended => None,
                 })
                 .await;
         }

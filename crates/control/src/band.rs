@@ -154,7 +154,7 @@ pub(crate) struct Band {
 
 /// The lines, and what is held against them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lines {
+pub(crate) struct Thresholds {
     /// The surplus as seen before a start: pulled down towards its mean.
     pub(crate) before_start: Watts,
     /// Starts at or above this.
@@ -167,7 +167,7 @@ pub(crate) struct Lines {
     pub(crate) pull: (i64, Watts),
 }
 
-impl Lines {
+impl Thresholds {
     /// Whether it is time to start.
     pub(crate) fn starts(&self) -> bool {
         self.before_start >= self.start_at
@@ -207,7 +207,7 @@ impl Band {
     }
 
     /// The lines at this moment. `offset` is taken from the surplus first (what others have claimed).
-    pub(crate) fn lines(&self, trend: &Trend, offset: Watts) -> Lines {
+    pub(crate) fn lines(&self, trend: &Trend, offset: Watts) -> Thresholds {
         let (surplus, mean) = (i64::from(trend.sample.0), i64::from(trend.mean().0));
         let inverse = 1_000 - self.sigma;
         let share = |weight: i64| (weight * inverse * self.cost).div_euclid(1_000_000).min(MEAN_WEIGHT_MAX_PERMILLE);
@@ -221,7 +221,7 @@ impl Band {
         let up = UP_PERMILLE * volatility / 1_000;
         let calm = DOWN_W * self.min_power / REFERENCE_W * self.root / 1_000;
         let down = HALF_BAND_W + inverse * (calm + DOWN_PERMILLE * volatility / self.cost.max(1_000)) / 1_000;
-        Lines {
+        Thresholds {
             before_start: pulled(START_MEAN_PERMILLE).min(trend.sample - offset),
             start_at: watts(middle + up.min(cap)),
             before_stop: pulled(STOP_MEAN_PERMILLE),

@@ -1,7 +1,7 @@
 //! The car at a charger, as far as its behaviour tells: what it takes, how often it makes the contactor close, whether it obeys.
 
 use crate::contactor::Contactor;
-use crate::facts::{ChargerReport, Link, Mode, Vehicle};
+use crate::facts::{ChargerReport, Mode, Reachability, Vehicle};
 use crate::overdraw::Overdraw;
 use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Tick};
@@ -39,7 +39,7 @@ impl Car {
     /// Takes a report and what its strongest phase carries; returns whether the contactor has closed since the last one.
     pub(crate) fn follow(&mut self, report: &ChargerReport, drawn: Option<Milliamps>, now: Tick) -> bool {
         self.drawn = drawn;
-        let online = report.link == Link::Online;
+        let online = report.link == Reachability::Online;
         self.unknown_since = match report.vehicle {
             Vehicle::Unknown if online => self.unknown_since.or(Some(now)),
             Vehicle::Unknown | Vehicle::Absent | Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging => None,

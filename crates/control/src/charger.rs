@@ -4,12 +4,12 @@ use crate::budget::Starts;
 use crate::car::Car;
 use crate::config::ChargerConfig;
 use crate::config::SolarPolicy;
-use crate::facts::{ChargerId, ChargerReport, Link, Mode, Vehicle};
+use crate::facts::{ChargerId, ChargerReport, Mode, Reachability, Vehicle};
 use crate::history::PowerHistory;
 use crate::power::{MAINS, PowerCheck};
 use crate::ranges::WATCHDOG_MAX_S;
 use crate::reason::Reason;
-use crate::switching::Switch;
+use crate::switching::PhaseChange;
 use crate::units::{Milliamps, Millis, Tick, Volts, Watts};
 use crate::view::ChargerView;
 
@@ -74,7 +74,7 @@ pub(crate) struct Charger {
     /// When it was last heard.
     pub(crate) heard_at: Option<Tick>,
     pub(crate) origin: Origin,
-    pub(crate) switch: Switch,
+    pub(crate) switch: PhaseChange,
     /// Phases that the car uses of those it is given.
     car_phases: u8,
     phases_seen: (u8, u8),
@@ -106,7 +106,7 @@ impl Charger {
             moved_at: None,
             heard_at: None,
             origin: Origin::Unread,
-            switch: Switch::new(),
+            switch: PhaseChange::new(),
             car_phases: config.phases,
             phases_seen: (0, 0),
             charged_since_start: false,
@@ -126,7 +126,7 @@ impl Charger {
 
     /// Takes news of the box. A charge found running when its setpoint is first read is adopted as it is.
     pub(crate) fn report(&mut self, report: ChargerReport, now: Tick) {
-        if matches!(report.link, Link::Online | Link::ReadOnly) {
+        if matches!(report.link, Reachability::Online | Reachability::ReadOnly) {
             self.heard_at = Some(now);
         }
         if let Some(setpoint) = report.setpoint {
@@ -134,11 +134,15 @@ impl Charger {
             self.ordered_since = self.setpoint;
         }
         let power = self.power.believed(&report, self.ceiling(now), self.voltage());
-        self.history.measured(matches!(report.link, Link::Online | Link::ReadOnly) && power.is_some(), power, now);
+        self.history.measured(
+            matches!(report.link, Reachability::Online | Reachability::ReadOnly) && power.is_some(),
+            power,
+            now,
+        );
         if let Some(power) = power {
             self.history.push(report.at, power);
         }
-        let merged = if matches!(report.link, Link::Offline | Link::Asleep) {
+        let merged = if matches!(report.link, Reachability::Offline | Reachability::Asleep) {
             ChargerReport { box_max: self.box_max(), box_min: self.box_min(), ..report }
         } else {
             report
@@ -147,7 +151,7 @@ impl Charger {
         self.count_phases(&merged);
         self.switch.follow(merged.connected, self.at_rest(), now);
         self.follow_vehicle(&merged, now);
-        if self.origin == Origin::Unread && report.link == Link::Online {
+        if self.origin == Origin::Unread && report.link == Reachability::Online {
             self.adopt(&report, now);
         }
         if self.car.follow(&merged, self.drawn(), now) {
@@ -244,7 +248,7 @@ impl Charger {
         let small = report.power.is_none_or(|power| power < AT_REST)
             && report.currents.is_none_or(|currents| currents.iter().all(|current| *current < PHASE_CARRIES));
         let measured = report.power.is_some() || report.currents.is_some();
-        let idle = report.link == Link::Online && report.vehicle != Vehicle::Charging && measured && small;
+        let idle = report.link == Reachability::Online && report.vehicle != Vehicle::Charging && measured && small;
         idle && !self.on() && report.setpoint == Some(Milliamps::ZERO)
     }
 
@@ -278,7 +282,7 @@ impl Charger {
             return false;
         };
         let quiet = self.report.is_some_and(|report| {
-            report.link == Link::Online
+            report.link == Reachability::Online
                 && report.vehicle == Vehicle::Connected
                 && report.fault.is_none()
                 && !report.waking
@@ -422,7 +426,8 @@ impl Charger {
 
     /// Nothing is known of its box, which may be at work since before the start. One that sleeps has no car.
     pub(crate) fn may_still_run(&self) -> bool {
-        let quiet = self.report.is_some_and(|report| matches!(report.link, Link::Asleep | Link::ReadOnly));
+        let quiet =
+            self.report.is_some_and(|report| matches!(report.link, Reachability::Asleep | Reachability::ReadOnly));
         self.origin == Origin::Unread && !quiet && !self.released()
     }
 
@@ -443,7 +448,7 @@ impl Charger {
 
     /// It answers, but cannot be told a current.
     pub(crate) fn only_watched(&self) -> bool {
-        self.report.is_some_and(|report| report.link == Link::ReadOnly)
+        self.report.is_some_and(|report| report.link == Reachability::ReadOnly)
     }
 
     /// What it drew at `at`; unknown counts as nothing, which leaves less surplus.

@@ -7,7 +7,7 @@
 use alloc::collections::VecDeque;
 
 use crate::budget::DAY;
-use crate::facts::{ChargerReport, Link, Vehicle};
+use crate::facts::{ChargerReport, Reachability, Vehicle};
 use crate::pause::Pauses;
 use crate::units::{Milliamps, Millis, Tick};
 
@@ -80,7 +80,7 @@ impl Contactor {
 
 /// Whether a report shows the contactor closed; `None` where it shows neither.
 fn closed(report: &ChargerReport, drawn: Option<Milliamps>) -> Option<bool> {
-    if !matches!(report.link, Link::Online | Link::ReadOnly) {
+    if !matches!(report.link, Reachability::Online | Reachability::ReadOnly) {
         return None;
     }
     if drawn.is_some_and(|current| current >= CARRIES) {
@@ -100,7 +100,7 @@ mod tests {
 
     fn says(contactor: &mut Contactor, vehicle: Vehicle, drawn: u32, second: u64) -> bool {
         let now = Tick(second * 1_000);
-        let report = ChargerReport { vehicle, ..ChargerReport::silent(ChargerId(0), now, Link::Online) };
+        let report = ChargerReport { vehicle, ..ChargerReport::silent(ChargerId(0), now, Reachability::Online) };
         contactor.follow(&report, Some(Milliamps(drawn)), now)
     }
 
@@ -122,7 +122,7 @@ mod tests {
     fn a_silent_wallbox_says_nothing_of_it() {
         let mut contactor = Contactor::new();
         says(&mut contactor, Vehicle::Charging, 6_000, 0);
-        let silent = ChargerReport::silent(ChargerId(0), Tick(1_000), Link::Offline);
+        let silent = ChargerReport::silent(ChargerId(0), Tick(1_000), Reachability::Offline);
         assert!(!contactor.follow(&silent, None, Tick(1_000)));
         assert!(contactor.is_closed() && !says(&mut contactor, Vehicle::Charging, 6_000, 2));
     }

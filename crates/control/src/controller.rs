@@ -2,9 +2,8 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
-use crate::alignment::{Alignment, add_trail};
-use crate::appetite::Appetite;
 use crate::band::Trend;
+use crate::battery_charge_limit::BatteryChargeLimit;
 use crate::budget::DrainBudget;
 use crate::charger::{Charger, Origin};
 use crate::config::Config;
@@ -15,6 +14,7 @@ use crate::input::{CarryOver, ChargerCarryOver, Command, Input, Restore};
 use crate::judge::cadence::Cadence;
 use crate::judge::evidence::{CarsThen, Evidence, Moved, seconds, spread};
 use crate::judge::{Doubt, Judge, Trust};
+use crate::meter_delay::{MeterDelay, add_trail};
 use crate::orders::{Action, Order, Wake};
 use crate::sample::Sample;
 use crate::sharing::{claimed_by_others, site_left};
@@ -49,11 +49,11 @@ pub struct Controller {
     cadence: Cadence,
     /// What the last sample may be used for, and what is doubted of it.
     trust: (Trust, Option<Doubt>),
-    alignment: Alignment,
+    meter_delay: MeterDelay,
     /// What the house drew by the last sample.
     house: Option<Watts>,
     drain: DrainBudget,
-    appetite: Appetite,
+    battery_charge_limit: BatteryChargeLimit,
     chargers: BTreeMap<ChargerId, Charger>,
     renew_at: Tick,
     refreshed_at: Option<Tick>,
@@ -73,10 +73,10 @@ impl Controller {
             judge: Judge::new(),
             cadence: Cadence::new(),
             trust: (Trust::Believed, None),
-            alignment: Alignment::new(config.sampling.meter_age),
+            meter_delay: MeterDelay::new(config.sampling.meter_age),
             house: None,
             drain: DrainBudget::new(config.battery.drain_budget),
-            appetite: Appetite::new(),
+            battery_charge_limit: BatteryChargeLimit::new(),
             chargers,
             renew_at: now,
             refreshed_at: None,
@@ -171,8 +171,8 @@ impl Controller {
         let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
         let reread = self.cadence.mean(REREAD).map_or(REREAD, |every| REREAD.min(Millis(every.0 * 2)));
         Cars {
-            unmoved_since: moved.map_or(Tick(0), |at| at + self.alignment.age_at_most()),
-            steady: moved.is_none_or(|at| self.now >= at + self.alignment.age_at_most() + reread),
+            unmoved_since: moved.map_or(Tick(0), |at| at + self.meter_delay.age_at_most()),
+            steady: moved.is_none_or(|at| self.now >= at + self.meter_delay.age_at_most() + reread),
             at_rest: !self.chargers.values().any(|charger| charger.on() || charger.is_drawing(self.now)),
         }
     }
@@ -180,7 +180,7 @@ impl Controller {
     fn settle(&mut self) {
         self.site.cars(self.cars());
         self.drain.pass(self.now, self.on_sun());
-        if let Some(sample) = self.site.timeout(self.now, &self.config) {
+        if let Some(sample) = self.site.handle_timeout(self.now, &self.config) {
             self.take_sample(sample);
         }
     }
@@ -190,7 +190,7 @@ impl Controller {
     fn take_sample(&mut self, sample: Sample) {
         let then = self.cars_at(&sample);
         let cars = then.drew;
-        let taken = sample.at.before(self.alignment.age());
+        let taken = sample.at.before(self.meter_delay.age());
         let before = self.trend.as_ref().map(Trend::surplus);
         let verdict = self.judge.sample(&Evidence::new(&sample, &then, before));
         let filled = |doubt: Option<Doubt>| matches!(doubt, Some(Doubt::BatteryFromGrid { .. }));
@@ -218,7 +218,7 @@ impl Controller {
             None => self.trend = Some(Trend::new(surplus, sample.at)),
         }
         self.count_drain(&sample, cars, taken);
-        self.appetite.sample(&sample);
+        self.battery_charge_limit.sample(&sample);
         for charger in self.chargers.values_mut().filter(|charger| charger.origin == Origin::Adopted) {
             charger.origin = Origin::Decided;
         }
@@ -235,16 +235,16 @@ impl Controller {
         let clear_since = self.chargers.values().map(|charger| charger.history.clear_since(sample.at)).max();
         let clear_since = clear_since.unwrap_or(Tick(0));
         if sample.at < clear_since {
-            self.alignment.pause();
+            self.meter_delay.pause();
         } else if let Some(solar) = sample.solar {
-            self.alignment.sample(solar + sample.net, trail);
+            self.meter_delay.sample(solar + sample.net, trail);
         }
-        let (low, high, likely) = self.alignment.drew(&trail);
+        let (low, high, likely) = self.meter_delay.drew(&trail);
         let cars = match (sample.solar, self.house) {
             (Some(solar), Some(house)) if high - low > STEADY => (solar + sample.net - house).max(low).min(high),
             (Some(_) | None, _) => likely,
         };
-        let soon = self.alignment.age_at_most() + FOLLOWED_AFTER;
+        let soon = self.meter_delay.age_at_most() + FOLLOWED_AFTER;
         let spread = spread(&trail, seconds(soon));
         CarsThen { drew: cars, least: low, moved: Moved::by(&trail, soon), clear_since, spread }
     }
@@ -336,7 +336,7 @@ impl Controller {
             self.judge = Judge::new();
             self.cadence = Cadence::new();
             self.trust = (Trust::Believed, None);
-            self.alignment = Alignment::new(config.sampling.meter_age);
+            self.meter_delay = MeterDelay::new(config.sampling.meter_age);
         }
         self.config = config;
         self.decide_all(Trigger::Event);
@@ -345,9 +345,9 @@ impl Controller {
     /// Whether the last sample shows the cars as they are: none was told to move lately, or it is known to the second how old the meters'
     /// values are.
     fn settled(&self) -> bool {
-        let seen = |moved: Tick| moved + self.alignment.age_at_most() + FOLLOWED_AFTER;
+        let seen = |moved: Tick| moved + self.meter_delay.age_at_most() + FOLLOWED_AFTER;
         let lately = |charger: &Charger| charger.moved_at.is_some_and(|at| self.now < seen(at));
-        self.alignment.proven() || !self.chargers.values().any(lately)
+        self.meter_delay.proven() || !self.chargers.values().any(lately)
     }
 
     /// What is doubted of the meters: an impossible value first, as nothing else is known of that source.
@@ -379,7 +379,7 @@ impl Controller {
     /// Decides for every charger in its order; each sees what those before it claim of the surplus, and what the others leave of the fuse.
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc();
-        let reserve = self.appetite.reserve(soc, &self.config, self.now);
+        let reserve = self.battery_charge_limit.reserve(soc, &self.config, self.now);
         let closed = self.drain.closed() || self.site.battery_closed_by_floor(&self.config);
         let battery_closed = closed || self.site.off_grid();
         let has_battery = self.config.sources.contains_key(&Source::Battery);

@@ -3,11 +3,11 @@
 mod belief;
 mod limits;
 
-use crate::band::{Band, Lines, Trend};
+use crate::band::{Band, Thresholds, Trend};
 use crate::charger::{Charger, Origin};
 use crate::config::{Config, FailSafe};
-use crate::facts::{Fault, Link, Mode, Vehicle};
-use crate::phases::Crossing;
+use crate::facts::{Fault, Mode, Reachability, Vehicle};
+use crate::phases::PhaseThresholds;
 use crate::ranges::POLL_MAX_S;
 use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Percent, Permille, Tick, Watts};
@@ -108,13 +108,13 @@ enum Standing {
 fn standing(charger: &Charger, situation: &Situation<'_>) -> Standing {
     let Some(report) = charger.report else { return Standing::Blocked(Reason::Starting) };
     match report.link {
-        Link::Starting => return Standing::Blocked(Reason::Starting),
-        Link::ReadOnly => return Standing::Blocked(Reason::ReadOnly),
-        Link::Asleep => return Standing::Blocked(Reason::Asleep),
-        Link::Offline => return unheard(charger, situation),
+        Reachability::Starting => return Standing::Blocked(Reason::Starting),
+        Reachability::ReadOnly => return Standing::Blocked(Reason::ReadOnly),
+        Reachability::Asleep => return Standing::Blocked(Reason::Asleep),
+        Reachability::Offline => return unheard(charger, situation),
         // Its line may hang without saying so.
-        Link::Online if charger.silence(situation.now) > REPORTS_STOP => return unheard(charger, situation),
-        Link::Online => {}
+        Reachability::Online if charger.silence(situation.now) > REPORTS_STOP => return unheard(charger, situation),
+        Reachability::Online => {}
     }
     if let Some(fault) = report.fault {
         return Standing::Blocked(Reason::Fault(fault));
@@ -284,27 +284,30 @@ fn share(situation: &Situation<'_>) -> Permille {
 }
 
 /// When to start and to stop on so many phases.
-fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend, phases: u8) -> Lines {
+fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend, phases: u8) -> Thresholds {
     let minimum = charger.power_on(phases, charger.min());
     let band = Band::new(share(situation), situation.config.solar.start_cost, minimum);
     let lines = band.lines(trend, taken(situation));
     // The lower half of the band is paid by the battery, sample after sample: not when nothing may come from it.
     let stop_below = if situation.battery_closed { lines.stop_below.max(minimum) } else { lines.stop_below };
-    Lines { stop_below, ..lines }
+    Thresholds { stop_below, ..lines }
 }
 
 /// Where one phase and all of them are worth the same; `None` where there is no choice.
-fn crossing(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Option<Crossing> {
+fn crossing(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Option<PhaseThresholds> {
     if !charger.can_change() || starts_left(charger, situation) == 0 {
         return None;
     }
     let all_min = charger.power_on(charger.all_phases(), charger.min());
     let one_max = charger.power_on(1, charger.max());
-    let crossing = Crossing::new(share(situation), one_max, all_min, trend, taken(situation));
+    let crossing = PhaseThresholds::new(share(situation), one_max, all_min, trend, taken(situation));
     // What the mean would bridge, a closed battery would pay.
     let surplus = available(trend, situation);
     let closed = situation.battery_closed && surplus < all_min;
-    Some(Crossing { decision: if closed { crossing.decision.min(surplus) } else { crossing.decision }, ..crossing })
+    Some(PhaseThresholds {
+        decision: if closed { crossing.decision.min(surplus) } else { crossing.decision },
+        ..crossing
+    })
 }
 
 fn starts_left(charger: &Charger, situation: &Situation<'_>) -> u16 {
@@ -403,7 +406,7 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
 }
 
 /// Why it does not start.
-fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, lines: Lines) -> Reason {
+fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, lines: Thresholds) -> Reason {
     if situation.trigger == Trigger::Event && matches!(charger.reason, Reason::SunGone { .. }) {
         // The box confirms the stop; that is no new reason.
         return charger.reason;
@@ -417,7 +420,7 @@ fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, line
 }
 
 /// Why it charges: the surplus is enough for the minimum, or stopping would waste more.
-fn on_sun(charger: &Charger, surplus: Watts, lines: Lines, trend: &Trend) -> Reason {
+fn on_sun(charger: &Charger, surplus: Watts, lines: Thresholds, trend: &Trend) -> Reason {
     if surplus >= charger.power_of(charger.min()) {
         Reason::Following { surplus }
     } else {
@@ -441,7 +444,7 @@ fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milli
 /// a doubt.
 pub(crate) fn wants_fresh_samples(charger: &Charger, doubt_may_pass: bool) -> bool {
     let plugged = charger.report.is_some_and(|report| {
-        report.link == Link::Online
+        report.link == Reachability::Online
             && matches!(report.vehicle, Vehicle::Connected | Vehicle::Requesting | Vehicle::Charging)
     });
     let near = if let Reason::TooLittleSun { surplus, start_at } = charger.reason {

@@ -158,7 +158,7 @@ pub struct Reading {
 
 /// Whether the charger can be spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Link {
+pub enum Reachability {
     /// No answer yet since start.
     Starting,
     /// Answers, and takes orders.
@@ -171,7 +171,7 @@ pub enum Link {
     Offline,
 }
 
-impl Link {
+impl Reachability {
     /// The name used in topics and logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -248,7 +248,7 @@ pub struct ChargerReport {
     /// When the answer came.
     pub at: Tick,
     /// Whether it can be spoken to.
-    pub link: Link,
+    pub link: Reachability,
     /// What it says of the car.
     pub vehicle: Vehicle,
     /// What keeps it from working.
@@ -280,7 +280,7 @@ pub struct ChargerReport {
 
 impl ChargerReport {
     /// A charger of which nothing is known but its link.
-    pub const fn silent(charger: ChargerId, at: Tick, link: Link) -> Self {
+    pub const fn silent(charger: ChargerId, at: Tick, link: Reachability) -> Self {
         Self {
             charger,
             at,

@@ -17,9 +17,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate self as control;
 
-mod alignment;
-mod appetite;
 mod band;
+mod battery_charge_limit;
 mod budget;
 mod car;
 mod charger;
@@ -32,6 +31,7 @@ mod floor;
 mod history;
 mod input;
 mod judge;
+mod meter_delay;
 mod orders;
 mod overdraw;
 mod pause;
@@ -52,7 +52,7 @@ mod view;
 pub use budget::Spent;
 pub use config::{BatteryPolicy, ChargerConfig, Config, FailSafe, GroupId, PhaseSwitching, Sampling, SolarPolicy};
 pub use controller::Controller;
-pub use facts::{ChargerId, ChargerReport, Fault, Link, Mode, Reading, Source, Sources, Vehicle};
+pub use facts::{ChargerId, ChargerReport, Fault, Mode, Reachability, Reading, Source, Sources, Vehicle};
 pub use input::{CarryOver, ChargerCarryOver, Command, Input, Restore};
 pub use judge::Doubt;
 pub use orders::{Action, Order, Wake};

@@ -35,7 +35,7 @@ const REFERENCE_W: i64 = 4_140;
 
 /// The variable and the lines it is held against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Crossing {
+pub(crate) struct PhaseThresholds {
     /// The surplus, pulled towards its five-minute mean.
     pub(crate) decision: Watts,
     /// Charging on one phase: to all phases at or above this.
@@ -46,7 +46,7 @@ pub(crate) struct Crossing {
     pub(crate) down_below: Watts,
 }
 
-impl Crossing {
+impl PhaseThresholds {
     /// For a break-even share `sigma`, one phase's highest power, the lowest of all phases, and what others claim of the surplus.
     pub(crate) fn new(sigma: Permille, one_max: Watts, all_min: Watts, trend: &Trend, offset: Watts) -> Self {
         let sigma = i64::from(sigma.0).clamp(500, 1_000);
@@ -79,8 +79,8 @@ mod tests {
     #[test]
     fn in_calm_weather_the_lines_lie_around_break_even() {
         let trend = Trend::new(Watts(4_000), Tick(1));
-        let crossing = Crossing::new(Permille(750), ONE_MAX, ALL_MIN, &trend, Watts(500));
-        let expected = Crossing {
+        let crossing = PhaseThresholds::new(Permille(750), ONE_MAX, ALL_MIN, &trend, Watts(500));
+        let expected = PhaseThresholds {
             decision: Watts(3_500),
             up_at: Watts(4_025 + 750),
             up_from_rest_at: Watts(4_025 + 337),
@@ -96,12 +96,12 @@ mod tests {
             trend.sample(Watts(2_500), Tick(step * 30_000));
         }
         trend.sample(Watts(6_000), Tick(600_000));
-        let gap = Crossing::new(Permille(750), ONE_MAX, ALL_MIN, &trend, Watts(0));
+        let gap = PhaseThresholds::new(Permille(750), ONE_MAX, ALL_MIN, &trend, Watts(0));
         assert!(gap.decision < gap.up_at, "{gap:?}");
         for step in 21..40 {
             trend.sample(Watts(6_000), Tick(step * 30_000));
         }
-        let lasting = Crossing::new(Permille(750), ONE_MAX, ALL_MIN, &trend, Watts(0));
+        let lasting = PhaseThresholds::new(Permille(750), ONE_MAX, ALL_MIN, &trend, Watts(0));
         assert!(lasting.decision >= lasting.up_at, "{lasting:?}");
     }
 
@@ -114,7 +114,7 @@ mod tests {
                     for step in 1..100_u64 {
                         trend.sample(Watts(if step % 2 == 0 { 0 } else { swing }), Tick(step * 30_000));
                     }
-                    let lines = Crossing::new(Permille(sigma), Watts(one), Watts(all), &trend, Watts(0));
+                    let lines = PhaseThresholds::new(Permille(sigma), Watts(one), Watts(all), &trend, Watts(0));
                     assert!(lines.down_below < lines.up_from_rest_at && lines.up_from_rest_at <= lines.up_at);
                 }
             }

@@ -226,7 +226,7 @@ impl Site {
     }
 
     /// Time has passed; returns a sample if a burst has had its time.
-    pub(crate) fn timeout(&mut self, now: Tick, config: &Config) -> Option<Sample> {
+    pub(crate) fn handle_timeout(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         if self.burst_deadline(config).is_none_or(|deadline| now < deadline) {
             return None;
         }

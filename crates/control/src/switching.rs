@@ -18,7 +18,7 @@ const SPACING: Millis = Millis::from_secs(300);
 
 /// The change under way, and the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Switch {
+pub(crate) struct PhaseChange {
     change: Option<Change>,
     changed_at: Option<Tick>,
     given_up_at: Option<Tick>,
@@ -31,7 +31,7 @@ struct Change {
     ordered_at: Option<Tick>,
 }
 
-impl Switch {
+impl PhaseChange {
     pub(crate) const fn new() -> Self {
         Self { change: None, changed_at: None, given_up_at: None }
     }
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn nothing_is_ordered_before_the_car_is_at_rest() {
-        let mut switch = Switch::new();
+        let mut switch = PhaseChange::new();
         switch.begin(1);
         switch.follow(Some(3), false, NOW);
         assert_eq!(switch.order(Some(3), false), Some(3));
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn it_is_done_when_it_is_read_back() {
-        let mut switch = Switch::new();
+        let mut switch = PhaseChange::new();
         switch.begin(1);
         switch.follow(Some(3), true, NOW);
         switch.follow(None, true, NOW + Millis(1));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn one_that_is_not_confirmed_is_given_up_and_not_tried_again_at_once() {
-        let mut switch = Switch::new();
+        let mut switch = PhaseChange::new();
         switch.begin(1);
         switch.expire(NOW + RETRY);
         assert_eq!(switch.underway(), Some(1), "it waits for the car as long as it takes");

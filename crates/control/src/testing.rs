@@ -15,7 +15,7 @@ mod site;
 /// What a box says that is well and charges `power` at `setpoint`.
 pub(crate) fn report(charger: ChargerId, at: Tick, vehicle: Vehicle, power: i32, setpoint: u32) -> ChargerReport {
     ChargerReport {
-        link: Link::Online,
+        link: Reachability::Online,
         vehicle,
         power: Some(Watts(power)),
         currents: None,
@@ -24,7 +24,7 @@ pub(crate) fn report(charger: ChargerId, at: Tick, vehicle: Vehicle, power: i32,
         connected: None,
         box_max: Some(Milliamps(16_000)),
         box_min: Some(Milliamps(6_000)),
-        ..ChargerReport::silent(charger, at, Link::Online)
+        ..ChargerReport::silent(charger, at, Reachability::Online)
     }
 }
 
@@ -86,7 +86,7 @@ impl Bench {
         let eager = self.eager;
         for (id, last) in self.last.clone().into_iter().filter(|_| eager) {
             let Some(told) = self.orders.get(&id).and_then(|order| order.setpoint) else { continue };
-            if last.link == Link::Online && last.setpoint != Some(told) {
+            if last.link == Reachability::Online && last.setpoint != Some(told) {
                 let vehicle = if told > Milliamps::ZERO { Vehicle::Charging } else { Vehicle::Requesting };
                 let takes = ChargerReport { power: None, ..report(id, self.now, vehicle, 0, told.0) };
                 self.tell(Input::Report(takes));
@@ -118,7 +118,7 @@ impl Bench {
 
     fn repeat_reports(&mut self) {
         let polled = self.polled;
-        for report in self.last.clone().into_values().filter(|report| polled && report.link == Link::Online) {
+        for report in self.last.clone().into_values().filter(|report| polled && report.link == Reachability::Online) {
             self.tell(Input::Report(ChargerReport { at: self.now, ..report }));
         }
     }

@@ -101,7 +101,7 @@ impl Plant {
             setpoint: Some(Milliamps(self.setpoint)),
             box_max: Some(Milliamps(16_000)),
             box_min: Some(Milliamps(6_000)),
-            ..ChargerReport::silent(CAR, self.now(), Link::Online)
+            ..ChargerReport::silent(CAR, self.now(), Reachability::Online)
         };
         self.tell(Input::Report(report));
         if self.now_s.is_multiple_of(self.sample_every_s) {

@@ -19,7 +19,15 @@ const STEP_MAX_MS: u64 = 40_000;
 enum Step {
     Wait(u64),
     Read(usize, Option<i32>, bool),
-    Report { charger: u8, link: Link, vehicle: Vehicle, fault: Option<Fault>, power: i32, setpoint: u32, box_max: u32 },
+    Report {
+        charger: u8,
+        link: Reachability,
+        vehicle: Vehicle,
+        fault: Option<Fault>,
+        power: i32,
+        setpoint: u32,
+        box_max: u32,
+    },
     Mode(Option<u8>, usize),
     Fixed(u32),
     Reconfigure(u16),
@@ -27,11 +35,11 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let link = prop_oneof![
-        8 => Just(Link::Online),
-        1 => Just(Link::Offline),
-        1 => Just(Link::Asleep),
-        1 => Just(Link::ReadOnly),
-        1 => Just(Link::Starting)
+        8 => Just(Reachability::Online),
+        1 => Just(Reachability::Offline),
+        1 => Just(Reachability::Asleep),
+        1 => Just(Reachability::ReadOnly),
+        1 => Just(Reachability::Starting)
     ];
     let vehicle = prop_oneof![
         1 => Just(Vehicle::Unknown),
@@ -176,7 +184,7 @@ impl Judge {
             }
             Step::Report { charger, link, vehicle, fault, power, setpoint, box_max } => {
                 let charger = ChargerId(charger);
-                if matches!(link, Link::Online | Link::ReadOnly | Link::Starting) {
+                if matches!(link, Reachability::Online | Reachability::ReadOnly | Reachability::Starting) {
                     self.box_max.insert(charger, box_max);
                 }
                 let heard = ChargerReport {
@@ -245,7 +253,7 @@ proptest! {
                 closures.push(second);
             }
             let drawn = if state == Vehicle::Charging { drawn } else { 0 };
-            garage.second(second, Link::Online, state, drawn, surplus);
+            garage.second(second, Reachability::Online, state, drawn, surplus);
         }
         for from in &closures {
             let within = closures.iter().filter(|at| (*from..from + 600).contains(at)).count();
@@ -262,10 +270,10 @@ proptest! {
         for (place, (surplus, kind)) in steps.iter().enumerate() {
             for second in 0..10 {
                 let (link, vehicle, drawn) = match kind {
-                    0 => (Link::Online, Vehicle::Charging, garage.told),
-                    1 => (Link::Online, Vehicle::Unknown, garage.told),
-                    2 => (Link::Online, Vehicle::Unknown, 0),
-                    _ => (Link::Offline, Vehicle::Unknown, garage.told),
+                    0 => (Reachability::Online, Vehicle::Charging, garage.told),
+                    1 => (Reachability::Online, Vehicle::Unknown, garage.told),
+                    2 => (Reachability::Online, Vehicle::Unknown, 0),
+                    _ => (Reachability::Offline, Vehicle::Unknown, garage.told),
                 };
                 garage.second(place as u64 * 10 + second, link, vehicle, drawn, *surplus);
             }
@@ -294,7 +302,7 @@ impl Garage {
         config.chargers.retain(|id, _| *id == ChargerId(0));
         config.battery = BatteryPolicy { priority_soc: Percent(0), buffer_soc: Percent(100), ..config.battery };
         let mut garage = Self { controller: Controller::new(config, Tick(1)), told: 0, said: Vehicle::Connected };
-        garage.second(0, Link::Online, Vehicle::Connected, 0, 0);
+        garage.second(0, Reachability::Online, Vehicle::Connected, 0, 0);
         garage
     }
 
@@ -303,7 +311,7 @@ impl Garage {
     }
 
     /// A second passes in which the wallbox says this, and the car draws so many milliamperes on each phase.
-    fn second(&mut self, second: u64, link: Link, vehicle: Vehicle, drawn: u32, surplus: i32) {
+    fn second(&mut self, second: u64, link: Reachability, vehicle: Vehicle, drawn: u32, surplus: i32) {
         let now = Tick((second + 1) * 1_000);
         let power = i32::try_from(drawn * 69 / 100).unwrap_or(i32::MAX);
         self.said = vehicle;
@@ -315,7 +323,7 @@ impl Garage {
             setpoint: Some(Milliamps(self.told)),
             ..silent
         };
-        self.tell(Input::Report(if link == Link::Online { heard } else { silent }), now);
+        self.tell(Input::Report(if link == Reachability::Online { heard } else { silent }), now);
         if second.is_multiple_of(10) {
             let readings = [(Source::Solar, surplus.max(0)), (Source::Battery, 0), (Source::Grid, power - surplus)];
             for (source, value) in readings.into_iter().chain([(Source::Load, power + surplus.max(0) - surplus)]) {

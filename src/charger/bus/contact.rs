@@ -10,17 +10,17 @@ use tokio::time::timeout;
 use crate::charger::driver::ANSWER_WITHIN;
 use crate::clock::Clock;
 use crate::config::{ChargerSetup, PhaseSwitch};
-use crate::relay::{Answer, Ask, Failure, What};
+use crate::relay::{Failure, RelayCall, RelayRequest, RelayResponse};
 
 /// The relays answer, or say that there is no answer, before this. A loop that hangs does neither, and does not take the question later.
 const GIVEN_UP_AFTER: Millis = Millis(ANSWER_WITHIN.0 + 1_000);
 
-type Answered = (ChargerId, Result<Answer, Failure>);
+type Answered = (ChargerId, Result<RelayResponse, Failure>);
 
 /// The contacts of a line's chargers.
 #[derive(Debug)]
 pub(super) struct Contacts {
-    relays: Option<mpsc::Sender<Ask>>,
+    relays: Option<mpsc::Sender<RelayCall>>,
     names: BTreeMap<ChargerId, String>,
     clock: Clock,
     /// At most one a charger.
@@ -30,7 +30,7 @@ pub(super) struct Contacts {
 impl Contacts {
     pub(super) fn new<'a>(
         setups: impl Iterator<Item = (ChargerId, &'a ChargerSetup)>,
-        relays: Option<mpsc::Sender<Ask>>,
+        relays: Option<mpsc::Sender<RelayCall>>,
         clock: Clock,
     ) -> Self {
         let named = |(id, setup): (ChargerId, &ChargerSetup)| {
@@ -41,12 +41,12 @@ impl Contacts {
     }
 
     /// Asks on behalf of a charger.
-    pub(super) fn ask(&mut self, charger: ChargerId, what: What) {
+    pub(super) fn ask(&mut self, charger: ChargerId, what: RelayRequest) {
         let (relay, relays, clock) = (self.names.get(&charger).cloned(), self.relays.clone(), self.clock);
         self.asked.spawn(async move {
             let (reply, answer) = oneshot::channel();
             let asking = async {
-                let ask = Ask { relay: relay?, what, within: ANSWER_WITHIN, reply };
+                let ask = RelayCall { relay: relay?, what, within: ANSWER_WITHIN, reply };
                 relays?.send(ask).await.ok()?;
                 answer.await.ok()
             };

@@ -9,7 +9,7 @@ use control::Millis;
 use super::target::Target;
 use super::wire::{LATE_MAX, Remark, Wire};
 use crate::charger::codec::{Failure, Operation, Outcome, Request};
-use crate::charger::line::{Done, Op, OpenError};
+use crate::charger::line::{BusOp, BusResult, OpenError};
 use crate::charger::profile::LinkDefaults;
 use crate::clock::Clock;
 use crate::config::LinkConfig;
@@ -54,25 +54,27 @@ impl OneShot {
             self.reopen().await?;
         }
         self.clock.sleep(self.target.defaults.gap).await;
-        match self.perform(Op::Send(request, reply)).await {
-            Done::OpenFailed(error) | Done::DrainFailed(error) => Err(error),
+        match self.perform(BusOp::Send(request, reply)).await {
+            BusResult::OpenFailed(error) | BusResult::DrainFailed(error) => Err(error),
             // Not an end of a request; the line is not to be trusted.
-            Done::Opened | Done::Drained | Done::Ended(Outcome::Failed(Failure::Gone)) => Err(OpenError::Lost),
-            Done::Ended(outcome) => Ok(outcome),
+            BusResult::Opened | BusResult::Drained | BusResult::Ended(Outcome::Failed(Failure::Gone)) => {
+                Err(OpenError::Lost)
+            }
+            BusResult::Ended(outcome) => Ok(outcome),
         }
     }
 
     async fn reopen(&mut self) -> Result<(), OpenError> {
-        for op in [Op::Open, Op::Drain { quiet: self.target.defaults.quiet }] {
+        for op in [BusOp::Open, BusOp::Drain { quiet: self.target.defaults.quiet }] {
             match self.perform(op).await {
-                Done::OpenFailed(error) | Done::DrainFailed(error) => return Err(error),
-                Done::Opened | Done::Drained | Done::Ended(_) => {}
+                BusResult::OpenFailed(error) | BusResult::DrainFailed(error) => return Err(error),
+                BusResult::Opened | BusResult::Drained | BusResult::Ended(_) => {}
             }
         }
         Ok(())
     }
 
-    async fn perform(&mut self, op: Op) -> Done {
+    async fn perform(&mut self, op: BusOp) -> BusResult {
         let wire = std::mem::replace(&mut self.wire, Wire::closed());
         let (wire, done) = wire.perform(op, Arc::clone(&self.target), self.clock).await;
         self.wire = wire;

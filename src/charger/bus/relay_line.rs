@@ -9,18 +9,18 @@ use control::Millis;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::relay::{Answer, Ask, Failure, What};
+use crate::relay::{Failure, RelayCall, RelayRequest, RelayResponse};
 
 /// What the way through broker, Wi-Fi and relay may add to the box's own time, there and back.
 pub(super) const WAY: Millis = Millis::from_secs(2);
 
-type Reply = oneshot::Receiver<Result<Answer, Failure>>;
+type Reply = oneshot::Receiver<Result<RelayResponse, Failure>>;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct RelayLine {
     relay: String,
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<RelayCall>,
     /// How long the box may take to answer.
     reply: Millis,
     /// The relay may stop listening once an answer of the right length has come: no stray bytes do.
@@ -35,12 +35,12 @@ impl RelayLine {
     /// Asks the relay whether it is there.
     pub(super) async fn open(
         relay: &str,
-        asks: mpsc::Sender<Ask>,
+        asks: mpsc::Sender<RelayCall>,
         reply: Millis,
         exact: bool,
     ) -> Result<Self, Failure> {
         let (sender, status) = oneshot::channel();
-        let ask = Ask { relay: relay.to_owned(), what: What::Status, within: WAY, reply: sender };
+        let ask = RelayCall { relay: relay.to_owned(), what: RelayRequest::Status, within: WAY, reply: sender };
         asks.send(ask).await.map_err(|_| Failure::Away)?;
         status.await.unwrap_or(Err(Failure::Away))?;
         let relay = relay.to_owned();
@@ -53,8 +53,8 @@ impl RelayLine {
         let (sender, reply) = oneshot::channel();
         let reply_timeout_ms = u16::try_from(self.reply.0).unwrap_or(u16::MAX);
         let expected = if self.exact { expected(&bytes) } else { LONGEST_ANSWER };
-        let what = What::Exchange { expected, bytes, reply_timeout_ms };
-        let ask = Ask { relay: self.relay.clone(), what, within: Millis(self.reply.0 + WAY.0), reply: sender };
+        let what = RelayRequest::Exchange { expected, bytes, reply_timeout_ms };
+        let ask = RelayCall { relay: self.relay.clone(), what, within: Millis(self.reply.0 + WAY.0), reply: sender };
         // One request at a time on each line, so there is room unless the loop hangs; then silence is right.
         self.asks.try_send(ask).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         self.answer.clear();
@@ -93,8 +93,8 @@ impl AsyncRead for RelayLine {
             let result = ready!(Pin::new(pending).poll(cx)).unwrap_or(Err(Failure::Away));
             self.pending = None;
             match result {
-                Ok(Answer::Bytes(bytes)) => self.answer = bytes,
-                Ok(Answer::Contact(_) | Answer::Status(_) | Answer::Identifying) => {
+                Ok(RelayResponse::Bytes(bytes)) => self.answer = bytes,
+                Ok(RelayResponse::Contact(_) | RelayResponse::Status(_) | RelayResponse::Identifying) => {
                     return Poll::Ready(Err(error(Failure::Nonsense)));
                 }
                 Err(failure) => return Poll::Ready(Err(error(failure))),

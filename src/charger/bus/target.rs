@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::charger::codec::{Operation, Request};
 use crate::charger::profile::LinkDefaults;
 use crate::config::LinkConfig;
-use crate::relay::Ask;
+use crate::relay::RelayCall;
 
 /// Where a line goes and how it is set.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub(crate) struct Target {
     /// The register of each unit's setpoint. What is written there before anything was read is a low current, and does not wait for a read.
     pub(crate) setpoints: BTreeMap<u8, u16>,
     /// The way to relays; `None` where there is none.
-    pub(crate) relays: Option<mpsc::Sender<Ask>>,
+    pub(crate) relays: Option<mpsc::Sender<RelayCall>>,
 }
 
 impl fmt::Display for Target {

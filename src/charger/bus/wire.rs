@@ -17,7 +17,7 @@ use super::relay_line::WAY;
 use super::session::{Patience, REAL_MIN, Session};
 use super::target::Target;
 use crate::charger::codec::{Failure, Operation, Outcome, Request, Sample};
-use crate::charger::line::{Done, Op, OpenError};
+use crate::charger::line::{BusOp, BusResult, OpenError};
 use crate::clock::Clock;
 
 /// Longest wait for a TCP connection.
@@ -140,34 +140,36 @@ impl Wire {
     }
 
     /// Does one operation. Takes the wire and gives it back, so that a dropped operation cannot leave it half used.
-    pub(crate) async fn perform(mut self, op: Op, target: Arc<Target>, clock: Clock) -> (Self, Done) {
+    pub(crate) async fn perform(mut self, op: BusOp, target: Arc<Target>, clock: Clock) -> (Self, BusResult) {
         let state = std::mem::replace(&mut self.state, State::Closed);
         let done = match op {
-            Op::Open => {
+            BusOp::Open => {
                 // The old one must be closed before the same device can be opened again.
                 drop(state);
                 match self.open(&target, clock).await {
                     Ok(port) => {
                         self.state = State::Raw(port);
-                        Done::Opened
+                        BusResult::Opened
                     }
-                    Err(error) => Done::OpenFailed(error),
+                    Err(error) => BusResult::OpenFailed(error),
                 }
             }
-            Op::Drain { quiet } => match self.drained(state, clock.real(quiet).max(REAL_MIN), clock).await {
+            BusOp::Drain { quiet } => match self.drained(state, clock.real(quiet).max(REAL_MIN), clock).await {
                 Ok(session) => {
                     self.state = State::Ready(session);
-                    Done::Drained
+                    BusResult::Drained
                 }
-                Err(error) => Done::DrainFailed(error),
+                Err(error) => BusResult::DrainFailed(error),
             },
-            Op::Send(request, reply) => match state {
-                State::Ready(session) => Done::Ended(self.send(session, request, reply, &target, clock).await),
-                State::Closed | State::Raw(_) => Done::Ended(Outcome::Failed(Failure::Gone)),
+            BusOp::Send(request, reply) => match state {
+                State::Ready(session) => BusResult::Ended(self.send(session, request, reply, &target, clock).await),
+                State::Closed | State::Raw(_) => BusResult::Ended(Outcome::Failed(Failure::Gone)),
             },
         };
-        let lost =
-            matches!(done, Done::OpenFailed(_) | Done::DrainFailed(_) | Done::Ended(Outcome::Failed(Failure::Gone)));
+        let lost = matches!(
+            done,
+            BusResult::OpenFailed(_) | BusResult::DrainFailed(_) | BusResult::Ended(Outcome::Failed(Failure::Gone))
+        );
         if lost {
             // What is plugged in next may be another adapter.
             self.learnt.echo = Echo::Unknown;

@@ -1,14 +1,14 @@
 //! What became of a request, and what a failure or a power cycle of the box means.
 
-use control::{Link, Millis, Tick};
+use control::{Millis, Reachability, Tick};
 
 use super::asleep::{is_silence, its_own};
 use super::cause::Cause;
 use super::connect::Step;
-use super::kept::Seen;
+use super::verified_register::Seen;
 use super::{
-    ASLEEP_RETRY, BACKOFF_MAX, CHECK_EVERY, Driver, Event, FAILURES_MAX, Job, Notice, RETRY, Sign, Stage, StandbyState,
-    Trouble, Which,
+    ASLEEP_RETRY, BACKOFF_MAX, CHECK_EVERY, Driver, Event, FAILURES_MAX, Notice, RETRY, Setting, Sign, Stage,
+    StandbyState, Transaction, Trouble,
 };
 use crate::charger::codec::{Failure, Outcome};
 
@@ -33,17 +33,17 @@ impl Driver {
         if unanswered || matches!(outcome, Outcome::Exception(_)) {
             self.note_in_vain(job, Cause::of(outcome));
         }
-        if job == Job::Write(Which::Setpoint, self.profile.set_current.off) && !unanswered {
+        if job == Transaction::Write(Setting::Setpoint, self.profile.set_current.off) && !unanswered {
             self.told_off();
         }
         if self.alone.is_trying() {
             self.try_answer(job, outcome, now);
             return;
         }
-        if let Job::Write(Which::Setpoint, raw) = job {
+        if let Transaction::Write(Setting::Setpoint, raw) = job {
             self.farewell_ended(raw);
         }
-        if let Job::Connect(step @ (Step::Standby | Step::Serial)) = job {
+        if let Transaction::Connect(step @ (Step::Standby | Step::Serial)) = job {
             // Not worth losing a charger over.
             self.connect_answer(step, outcome, now);
             return;
@@ -54,7 +54,7 @@ impl Driver {
         {
             self.notice(notice);
         }
-        if job != Job::Unlock && !unanswered && !passing {
+        if job != Transaction::Unlock && !unanswered && !passing {
             self.passed_over(now);
         }
         if unanswered || passing {
@@ -69,27 +69,27 @@ impl Driver {
     }
 
     /// Takes in an answer; false if the job has come to nothing.
-    fn took(&mut self, job: Job, outcome: &Outcome, now: Tick) -> bool {
+    fn took(&mut self, job: Transaction, outcome: &Outcome, now: Tick) -> bool {
         let words = match outcome {
             Outcome::Registers(words) => Some(words.as_slice()),
             Outcome::Written | Outcome::Exception(_) | Outcome::Failed(_) => None,
         };
         match job {
-            Job::Connect(step) => {
+            Transaction::Connect(step) => {
                 self.connect_answer(step, outcome, now);
                 return false;
             }
-            Job::Measure => {
+            Transaction::Measure => {
                 if !words.is_some_and(|words| self.measure_answer(words, now)) {
                     self.failed(job, Cause::of(outcome), now);
                     return false;
                 }
                 self.reliability.polled(false);
             }
-            Job::Read(which) => {
+            Transaction::Read(which) => {
                 self.kept_answer(which, words, now);
             }
-            Job::Write(which, value) => {
+            Transaction::Write(which, value) => {
                 if *outcome == Outcome::Written {
                     self.kept(which).written(value);
                 } else {
@@ -97,27 +97,27 @@ impl Driver {
                     self.judge(which, now);
                 }
             }
-            Job::Phases(ask) => self.phases_answer(ask, outcome, now),
+            Transaction::Phases(ask) => self.phases_answer(ask, outcome, now),
             // Some boxes do not have the register; then there is nothing to forbid.
-            Job::WriteStandby(..) => self.standby = StandbyState::Done,
-            Job::Lock => self.lock_answer(outcome, now),
-            Job::Unlock => {
+            Transaction::WriteStandby(..) => self.standby = StandbyState::Done,
+            Transaction::Lock => self.lock_answer(outcome, now),
+            Transaction::Unlock => {
                 if !self.unlock_answer(outcome, now) {
                     self.failed(job, Cause::of(outcome), now);
                     return false;
                 }
             }
-            Job::ReadLock | Job::FreeLock => self.found_locked_answer(job, outcome, now),
+            Transaction::ReadLock | Transaction::FreeLock => self.found_locked_answer(job, outcome, now),
         }
         true
     }
 
     /// The answer to reading a kept register (`None`: declined). Always true: declining is an answer.
-    pub(super) fn kept_answer(&mut self, which: Which, words: Option<&[u16]>, now: Tick) -> bool {
+    pub(super) fn kept_answer(&mut self, which: Setting, words: Option<&[u16]>, now: Tick) -> bool {
         match which {
-            Which::Setpoint => self.readback_at = now + self.readback_every(now),
-            Which::Watchdog => self.check_at = now + CHECK_EVERY,
-            Which::FailSafe => {}
+            Setting::Setpoint => self.readback_at = now + self.readback_every(now),
+            Setting::Watchdog => self.check_at = now + CHECK_EVERY,
+            Setting::FailSafe => {}
         }
         let Some(&[value]) = words else {
             self.kept(which).unreadable();
@@ -128,22 +128,22 @@ impl Driver {
         let before = self.kept(which).known();
         let wanted_before = before == Some(self.wanted(which));
         match self.kept(which).read(value) {
-            Seen::Proven if which == Which::Setpoint => {
+            Seen::Proven if which == Setting::Setpoint => {
                 self.notice(Notice::SetpointProven { setpoint: self.profile.decode_current(value) });
                 self.poll_at = now;
             }
             Seen::Mismatch => {
-                if which == Which::Setpoint {
+                if which == Setting::Setpoint {
                     self.stays_high(value, now);
                 }
                 self.judge(which, now);
             }
-            Seen::Changed if which == Which::Setpoint && before < Some(value) && self.rose_again(value, now) => {}
-            Seen::Changed if which == Which::Setpoint => self.power_cycle(Sign::SetpointChanged, now),
+            Seen::Changed if which == Setting::Setpoint && before < Some(value) && self.rose_again(value, now) => {}
+            Seen::Changed if which == Setting::Setpoint => self.power_cycle(Sign::SetpointChanged, now),
             Seen::Changed if wanted_before => self.power_cycle(Sign::SettingsLost, now),
             Seen::Plain | Seen::Proven | Seen::Changed => {}
         }
-        if which == Which::Watchdog && value == self.profile.watchdog.default && value != self.watchdog_ms {
+        if which == Setting::Watchdog && value == self.profile.watchdog.default && value != self.watchdog_ms {
             // The box has lost its settings, so this one too. Where it can be read, that comes next and knows better.
             self.standby = StandbyState::Unwritten(0);
         }
@@ -151,7 +151,7 @@ impl Driver {
     }
 
     /// Says once that the box does not keep a register.
-    fn judge(&mut self, which: Which, now: Tick) {
+    fn judge(&mut self, which: Setting, now: Tick) {
         let kept = *self.kept(which);
         if !kept.gave_up() || self.refused_until.is_some() {
             return;
@@ -164,7 +164,7 @@ impl Driver {
             found: kept.known(),
         });
         self.refused_until = Some(now + REFUSED_PAUSE);
-        if which == Which::Setpoint {
+        if which == Setting::Setpoint {
             // Switching off deserves tries of its own.
             self.setpoint.try_again();
         }
@@ -195,11 +195,11 @@ impl Driver {
     }
 
     fn finish_restore(&mut self) {
-        let settled = |kept: &super::Kept, want: u16| kept.known() == Some(want);
+        let settled = |kept: &super::VerifiedRegister, want: u16| kept.known() == Some(want);
         if self.restoring
-            && settled(&self.watchdog, self.wanted(Which::Watchdog))
-            && settled(&self.fail_safe, self.wanted(Which::FailSafe))
-            && settled(&self.setpoint, self.wanted(Which::Setpoint))
+            && settled(&self.watchdog, self.wanted(Setting::Watchdog))
+            && settled(&self.fail_safe, self.wanted(Setting::FailSafe))
+            && settled(&self.setpoint, self.wanted(Setting::Setpoint))
             && (self.standby == StandbyState::Done || self.profile.standby.is_none())
         {
             self.restoring = false;
@@ -208,20 +208,20 @@ impl Driver {
     }
 
     /// A job has come to nothing and is to be tried again.
-    pub(super) fn failed(&mut self, job: Job, cause: Cause, now: Tick) {
+    pub(super) fn failed(&mut self, job: Transaction, cause: Cause, now: Tick) {
         let first = self.failures == 0;
         if cause == Cause::Nonsense {
             self.note_in_vain(job, cause);
         }
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now + RETRY;
-        let unmeasured = job == Job::Measure && self.reliability.polled(true);
-        if job != Job::Unlock {
+        let unmeasured = job == Transaction::Measure && self.reliability.polled(true);
+        if job != Transaction::Unlock {
             self.pulse.fell_silent();
         }
         match job {
             // Whether it has arrived shows when the register is read.
-            Job::Write(which, value) => match cause {
+            Transaction::Write(which, value) => match cause {
                 Cause::Failure(_) | Cause::Nonsense => self.kept(which).written(value),
                 Cause::Declined(_) => {
                     self.kept(which).declined();
@@ -230,8 +230,8 @@ impl Driver {
                     self.judge(which, now);
                 }
             },
-            Job::Lock => self.lock_answer(&Outcome::Failed(Failure::Timeout), now),
-            Job::Unlock => {
+            Transaction::Lock => self.lock_answer(&Outcome::Failed(Failure::Timeout), now),
+            Transaction::Unlock => {
                 let declined = if let Cause::Declined(code) = cause { Some(Outcome::Exception(code)) } else { None };
                 self.unlock_answer(&declined.unwrap_or(Outcome::Failed(Failure::Timeout)), now);
                 if self.is_halted() {
@@ -239,19 +239,18 @@ impl Driver {
                     self.failures = 0;
                 }
             }
-            Job::Phases(ask) => self.phases_answer(ask, &Outcome::Failed(Failure::Timeout), now),
-            Job::WriteStandby(..) => self.standby_failed(cause),
-            Job::ReadLock | Job::FreeLock => self.found_locked_failed(cause),
-            Job::Connect(_) | Job::Measure | Job::Read(_) => {}
+            Transaction::Phases(ask) => self.phases_answer(ask, &Outcome::Failed(Failure::Timeout), now),
+            Transaction::WriteStandby(..) => self.standby_failed(cause),
+            Transaction::ReadLock | Transaction::FreeLock => self.found_locked_failed(cause),
+            Transaction::Connect(_) | Transaction::Measure | Transaction::Read(_) => {}
         }
         // A single reading in vain is repeated and costs nothing else: were others put before it, every second failure would be its own.
-        if !first || !matches!(job, Job::Measure | Job::Read(_)) {
+        if !first || !matches!(job, Transaction::Measure | Transaction::Read(_)) {
             self.readback_at = now;
             self.check_at = now;
         }
         // What is declined for good while making acquaintance is not worth a second question.
-        let declined =
-            matches!((job, cause), (Job::Connect(_), Cause::Declined(code)) if LASTING_EXCEPTIONS.contains(&code));
+        let declined = matches!((job, cause), (Transaction::Connect(_), Cause::Declined(code)) if LASTING_EXCEPTIONS.contains(&code));
         if self.failures >= FAILURES_MAX || unmeasured || declined {
             self.link_lost(Some(job), cause, now);
         }
@@ -267,13 +266,13 @@ impl Driver {
         };
     }
 
-    fn link_lost(&mut self, job: Option<Job>, cause: Cause, now: Tick) {
+    fn link_lost(&mut self, job: Option<Transaction>, cause: Cause, now: Tick) {
         let silent = self.failures >= FAILURES_MAX && matches!(cause, Cause::Failure(failure) if is_silence(failure));
         self.without_car &= silent;
         let asleep = self.line_up && self.may_sleep();
-        let link = if asleep { Link::Asleep } else { Link::Offline };
+        let link = if asleep { Reachability::Asleep } else { Reachability::Offline };
         // Whether it answers at all is asked soon after an unlock in vain, so that the longer pause is before the next unlock.
-        if job == Some(Job::Unlock) {
+        if job == Some(Transaction::Unlock) {
             self.retry_at = now + RETRY;
         } else {
             self.retry_at = now + if asleep { ASLEEP_RETRY } else { self.backoff };

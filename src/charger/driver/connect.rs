@@ -1,11 +1,11 @@
 //! Making acquaintance: steps that only read, in a fixed order, each only where the layout has the register. What has to be written before
 //! all else is written between them (`Driver::choose`).
 
-use control::{Link, Milliamps, Tick};
+use control::{Milliamps, Reachability, Tick};
 
 use super::cause::Cause;
 use super::phases::Ask;
-use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which};
+use super::{Driver, Event, Notice, Setting, Stage, StandbyState, Transaction};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
 
@@ -49,9 +49,9 @@ impl Driver {
                 Operation::ReadInput { addr: measure.box_max.address, count }
             }
             Step::Measure => self.measure_operation(),
-            Step::Setpoint => self.register(Which::Setpoint).read(),
-            Step::Watchdog => self.register(Which::Watchdog).read(),
-            Step::FailSafe => self.register(Which::FailSafe).read(),
+            Step::Setpoint => self.register(Setting::Setpoint).read(),
+            Step::Watchdog => self.register(Setting::Watchdog).read(),
+            Step::FailSafe => self.register(Setting::FailSafe).read(),
             Step::Standby => {
                 self.profile.standby.as_ref().map_or(&self.profile.layout, |standby| &standby.register).read()
             }
@@ -89,9 +89,9 @@ impl Driver {
             }
             (Step::Limits, Some(words)) => self.take_limits(words),
             (Step::Measure, Some(words)) => self.take_measurements(words, now),
-            (Step::Setpoint, _) => self.kept_answer(Which::Setpoint, words, now),
-            (Step::Watchdog, _) => self.kept_answer(Which::Watchdog, words, now),
-            (Step::FailSafe, _) => self.kept_answer(Which::FailSafe, words, now),
+            (Step::Setpoint, _) => self.kept_answer(Setting::Setpoint, words, now),
+            (Step::Watchdog, _) => self.kept_answer(Setting::Watchdog, words, now),
+            (Step::FailSafe, _) => self.kept_answer(Setting::FailSafe, words, now),
             (Step::Standby, Some(&[raw])) => {
                 let done = self.wanted_standby().is_some_and(|(_, wanted)| raw == wanted);
                 self.standby = if done { StandbyState::Done } else { StandbyState::Unwritten(0) };
@@ -109,7 +109,7 @@ impl Driver {
             (Step::Layout | Step::Limits | Step::Measure, _) => false,
         };
         if !taken {
-            self.failed(Job::Connect(step), Cause::of(outcome), now);
+            self.failed(Transaction::Connect(step), Cause::of(outcome), now);
             return;
         }
         self.failures = 0;
@@ -145,7 +145,7 @@ impl Driver {
         self.poll_at = now + self.poll_every;
         self.readback_at = now + self.readback_every(now);
         self.check_at = now + super::CHECK_EVERY;
-        let link = if self.controllable() { Link::Online } else { Link::ReadOnly };
+        let link = if self.controllable() { Reachability::Online } else { Reachability::ReadOnly };
         let first = !std::mem::replace(&mut self.met, true);
         self.link = link;
         if !self.has_switch() {
@@ -166,7 +166,7 @@ impl Driver {
                 serial: self.serial.clone(),
                 setpoint: self.setpoint.known().map(|raw| self.profile.decode_current(raw)),
             });
-            if link == Link::ReadOnly {
+            if link == Reachability::ReadOnly {
                 self.notice(Notice::ReadOnly { layout: self.layout, needed: self.profile.control_since });
             }
         }

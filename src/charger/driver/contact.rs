@@ -16,8 +16,8 @@ use relay_link::ContactState;
 use relay_link::contacts::{LEASE_MAX_S, LEASE_RESERVE_S};
 
 use super::phases::{LOOK_EVERY, Switch};
-use super::{Driver, Event, Job, Notice, Which};
-use crate::relay::{Answer, Failure, What};
+use super::{Driver, Event, Notice, Setting, Transaction};
+use crate::relay::{Failure, RelayRequest, RelayResponse};
 
 /// It is not closed before it was open for this long (openWB: 5 s; `SmartEVSE`: 10 s).
 const PAUSE: Millis = Millis::from_secs(10);
@@ -56,7 +56,7 @@ enum Wish {
 
 /// The contact of one box.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Contact {
+pub(super) struct ContactorLease {
     /// Counted from 1.
     number: u8,
     lease: Millis,
@@ -82,7 +82,7 @@ pub(super) struct Contact {
     told: bool,
 }
 
-impl Contact {
+impl ContactorLease {
     /// For a box that falls to 0 A after `watchdog` of silence.
     pub(super) fn new(number: u8, watchdog: Millis, now: Tick) -> Self {
         let lease = Millis(watchdog.0 + RESERVE.0).min(LEASE_MAX);
@@ -103,13 +103,13 @@ impl Contact {
         }
     }
 
-    fn what(&self) -> What {
+    fn what(&self) -> RelayRequest {
         let seconds = u16::try_from(self.lease.0 / 1_000).unwrap_or(LEASE_MAX_S);
         match self.wish {
-            Wish::Look => What::Status,
-            Wish::Keep => What::Renew { contact: self.number, seconds },
-            Wish::Open => What::Lease { contact: self.number, seconds: 0 },
-            Wish::Close => What::Lease { contact: self.number, seconds },
+            Wish::Look => RelayRequest::Status,
+            Wish::Keep => RelayRequest::Renew { contact: self.number, seconds },
+            Wish::Open => RelayRequest::Lease { contact: self.number, seconds: 0 },
+            Wish::Close => RelayRequest::Lease { contact: self.number, seconds },
         }
     }
 
@@ -142,11 +142,11 @@ impl Contact {
             .min()
     }
 
-    fn state(&self, answer: &Answer) -> Option<ContactState> {
+    fn state(&self, answer: &RelayResponse) -> Option<ContactState> {
         match answer {
-            Answer::Contact(state) => Some(*state),
-            Answer::Status(status) => status.contacts.get(usize::from(self.number).checked_sub(1)?).copied(),
-            Answer::Bytes(_) | Answer::Identifying => None,
+            RelayResponse::Contact(state) => Some(*state),
+            RelayResponse::Status(status) => status.contacts.get(usize::from(self.number).checked_sub(1)?).copied(),
+            RelayResponse::Bytes(_) | RelayResponse::Identifying => None,
         }
     }
 }
@@ -218,7 +218,7 @@ impl Driver {
     }
 
     /// The relay has answered, or has not.
-    pub(super) fn contact_answer(&mut self, answer: &Result<Answer, Failure>, now: Tick) {
+    pub(super) fn contact_answer(&mut self, answer: &Result<RelayResponse, Failure>, now: Tick) {
         let changing = self.phases.changing();
         let Some(contact) = &mut self.contact else { return };
         let asked = contact.asked.take().unwrap_or(now);
@@ -300,10 +300,10 @@ impl Driver {
     }
 
     /// Whether the box is to be told 0 A before anything else, even if it is not known yet what it is: it may hear us.
-    pub(super) fn tells_off(&self) -> Option<Job> {
-        let uncertain = |contact: Contact| contact.doubtful.is_some() || contact.short;
+    pub(super) fn tells_off(&self) -> Option<Transaction> {
+        let uncertain = |contact: ContactorLease| contact.doubtful.is_some() || contact.short;
         let to_tell = self.contact.is_some_and(|contact| uncertain(contact) && !contact.told);
-        (to_tell && self.order.is_some()).then_some(Job::Write(Which::Setpoint, self.profile.set_current.off))
+        (to_tell && self.order.is_some()).then_some(Transaction::Write(Setting::Setpoint, self.profile.set_current.off))
     }
 
     /// The box has answered an order of 0 A.
@@ -327,7 +327,7 @@ impl Driver {
     }
 }
 
-impl super::phases::Phases {
+impl super::phases::PhaseChange {
     pub(super) fn steady(&self) -> bool {
         self.switch == Switch::Steady
     }

@@ -2,7 +2,7 @@
 
 use super::cause::Cause;
 use super::connect::Step;
-use super::{Doubt, Driver, Job, Notice, Trouble, Which};
+use super::{Doubt, Driver, Notice, Setting, Transaction, Trouble};
 
 /// The last request in vain that matters, since its setpoint was last proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,17 +22,19 @@ impl InVain {
 
 impl Driver {
     /// A request has come to nothing.
-    pub(super) fn note_in_vain(&mut self, job: Job, cause: Cause) {
+    pub(super) fn note_in_vain(&mut self, job: Transaction, cause: Cause) {
         let setpoint = match job {
-            Job::Connect(Step::Setpoint) | Job::Read(Which::Setpoint) | Job::Write(Which::Setpoint, _) => true,
-            Job::Connect(Step::Standby | Step::Phases | Step::Serial)
-            | Job::WriteStandby(..)
-            | Job::Phases(_)
-            | Job::Lock
-            | Job::Unlock
-            | Job::ReadLock
-            | Job::FreeLock => return,
-            Job::Connect(_) | Job::Measure | Job::Read(_) | Job::Write(..) => false,
+            Transaction::Connect(Step::Setpoint)
+            | Transaction::Read(Setting::Setpoint)
+            | Transaction::Write(Setting::Setpoint, _) => true,
+            Transaction::Connect(Step::Standby | Step::Phases | Step::Serial)
+            | Transaction::WriteStandby(..)
+            | Transaction::Phases(_)
+            | Transaction::Lock
+            | Transaction::Unlock
+            | Transaction::ReadLock
+            | Transaction::FreeLock => return,
+            Transaction::Connect(_) | Transaction::Measure | Transaction::Read(_) | Transaction::Write(..) => false,
         };
         let new = InVain { asked: self.operation(job).to_string(), cause, setpoint };
         if new.tells_most() || !self.in_vain.as_ref().is_some_and(InVain::tells_most) {

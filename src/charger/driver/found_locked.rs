@@ -9,8 +9,8 @@
 use control::{Fault, Millis, Tick};
 
 use super::cause::Cause;
-use super::pulse::Pulse;
-use super::{Driver, FAILURES_MAX, Job, Notice, Trouble};
+use super::wake_up::WakeUp;
+use super::{Driver, FAILURES_MAX, Notice, Transaction, Trouble};
 use crate::charger::codec::Outcome;
 
 /// A wallbox leaves state F within 10 s after its watchdog was fed again, or its lock opened; after this it is locked for good.
@@ -53,8 +53,8 @@ impl FoundLocked {
     }
 
     /// It has answered for the first time.
-    pub(super) fn meet(&mut self, pulse: Pulse) {
-        if self.since.is_some() && pulse == Pulse::Idle {
+    pub(super) fn meet(&mut self, pulse: WakeUp) {
+        if self.since.is_some() && pulse == WakeUp::Idle {
             self.state = State::Read;
         }
     }
@@ -70,23 +70,23 @@ impl FoundLocked {
 }
 
 impl Driver {
-    pub(super) fn found_locked_job(&self) -> Option<Job> {
+    pub(super) fn found_locked_job(&self) -> Option<Transaction> {
         // Without an order nothing is written.
         self.order?;
         match self.found_locked.state {
             State::Idle => None,
-            State::Read if self.profile.lock.register.readable_since <= self.layout => Some(Job::ReadLock),
-            State::Read | State::Free => Some(Job::FreeLock),
+            State::Read if self.profile.lock.register.readable_since <= self.layout => Some(Transaction::ReadLock),
+            State::Read | State::Free => Some(Transaction::FreeLock),
         }
     }
 
     /// The answer to reading the lock, or to opening it.
-    pub(super) fn found_locked_answer(&mut self, job: Job, outcome: &Outcome, now: Tick) {
+    pub(super) fn found_locked_answer(&mut self, job: Transaction, outcome: &Outcome, now: Tick) {
         let lock = &self.profile.lock;
         self.found_locked.state = State::Idle;
         match (job, outcome) {
-            (Job::ReadLock, Outcome::Registers(words)) if *words == [lock.unlocked] => {}
-            (Job::ReadLock, _) => self.found_locked.state = State::Free,
+            (Transaction::ReadLock, Outcome::Registers(words)) if *words == [lock.unlocked] => {}
+            (Transaction::ReadLock, _) => self.found_locked.state = State::Free,
             (_, Outcome::Written) => {
                 self.notice(Notice::Trouble(Trouble::FoundLocked {
                     address: lock.register.address,
@@ -111,7 +111,7 @@ impl Driver {
     /// Says once that it stays locked.
     pub(super) fn pass_found_locked(&mut self, now: Tick) {
         let long = self.found_locked.deadline().is_some_and(|at| now >= at);
-        if !long || self.pulse != Pulse::Idle || self.stage != super::Stage::Running || self.lapsed {
+        if !long || self.pulse != WakeUp::Idle || self.stage != super::Stage::Running || self.lapsed {
             return;
         }
         self.found_locked.said = true;

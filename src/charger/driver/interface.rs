@@ -4,7 +4,7 @@ use control::{ChargerReport, Order};
 
 use super::Notice;
 use crate::charger::codec::Outcome;
-use crate::relay::{Answer, Failure as RelayFailure, What};
+use crate::relay::{Failure as RelayFailure, RelayRequest, RelayResponse};
 
 /// What the driver is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Input {
     /// The line is open and quiet; may be said again while it is.
     LineUp,
     /// How the question about the contact ended.
-    Contact(Result<Answer, RelayFailure>),
+    Contact(Result<RelayResponse, RelayFailure>),
     /// Time has passed.
     Timeout,
 }
@@ -37,9 +37,9 @@ pub enum Event {
     /// News for the log.
     Notice(Notice),
     /// To be asked of the relay whose contact switches the phases; one at a time, answer with [`Input::Contact`].
-    Contact(What),
+    Contact(RelayRequest),
     /// The box is not locked by a wake-up any more, or cannot be.
-    Woken,
+    WakeUpDone,
     /// Shutdown has ended; `proven` if the safe current was read back.
     ShutDown {
         /// Whether the safe current was read back.
@@ -49,7 +49,7 @@ pub enum Event {
 
 /// Why [`super::Driver::poll_timeout`] wants to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum Timer {
     /// There is something to ask.
     Due,
     /// The pause after a failure ends.
@@ -61,7 +61,7 @@ pub enum Why {
     /// The order lapses.
     Lapse,
     /// The wake-up goes on.
-    Pulse,
+    WakeUp,
     /// The change of phases goes on.
     Phases,
     /// The wallbox is left alone, spoken to again, or its silence has lasted long enough.

@@ -18,12 +18,12 @@
 //!
 //! Requests to other units are not for this wallbox and do not feed its watchdog (Heidelberg: "any valid traffic to that box").
 
-use control::{Link, Milliamps, Millis, Tick};
+use control::{Milliamps, Millis, Reachability, Tick};
 
 use super::connect::Step;
 use super::flow::{Flow, SETTLED};
 use super::released::LEAD;
-use super::{Driver, Event, FAILURES_MAX, Job, Notice, READBACK_EVERY, RETRY, Stage, Trouble, Which};
+use super::{Driver, Event, FAILURES_MAX, Notice, READBACK_EVERY, RETRY, Setting, Stage, Transaction, Trouble};
 use crate::charger::codec::Outcome;
 use crate::charger::profile::Layout;
 
@@ -137,11 +137,11 @@ impl LeftAlone {
     }
 
     /// A kept register was read.
-    pub(super) const fn saw(&mut self, which: Which, raw: u16, now: Tick) {
+    pub(super) const fn saw(&mut self, which: Setting, raw: u16, now: Tick) {
         match which {
-            Which::Setpoint => self.read_at = Some(now),
-            Which::Watchdog => self.watchdog = Some(raw),
-            Which::FailSafe => self.fail_safe = Some(raw),
+            Setting::Setpoint => self.read_at = Some(now),
+            Setting::Watchdog => self.watchdog = Some(raw),
+            Setting::FailSafe => self.fail_safe = Some(raw),
         }
     }
 
@@ -186,15 +186,15 @@ impl LeftAlone {
 
 impl Driver {
     /// What is to be asked of a wallbox that is left alone.
-    pub(super) fn alone_job(&self) -> Option<Job> {
+    pub(super) fn alone_job(&self) -> Option<Transaction> {
         let State::Trying(step) = self.alone.state else { return None };
         Some(match step {
-            Try::Setpoint => Job::Write(Which::Setpoint, self.certainly_not_too_high()),
-            Try::Watchdog => Job::Write(Which::Watchdog, self.wanted(Which::Watchdog)),
-            Try::FailSafe => Job::Write(Which::FailSafe, self.wanted(Which::FailSafe)),
-            Try::Layout => Job::Connect(Step::Layout),
-            Try::Proof => Job::Read(Which::Setpoint),
-            Try::Rest => Job::Measure,
+            Try::Setpoint => Transaction::Write(Setting::Setpoint, self.certainly_not_too_high()),
+            Try::Watchdog => Transaction::Write(Setting::Watchdog, self.wanted(Setting::Watchdog)),
+            Try::FailSafe => Transaction::Write(Setting::FailSafe, self.wanted(Setting::FailSafe)),
+            Try::Layout => Transaction::Connect(Step::Layout),
+            Try::Proof => Transaction::Read(Setting::Setpoint),
+            Try::Rest => Transaction::Measure,
         })
     }
 
@@ -296,7 +296,7 @@ impl Driver {
 
     /// Whether it falls back by itself, as far as that was ever read.
     pub(super) fn falls_back(&self) -> bool {
-        self.alone.watchdog == Some(self.watchdog_ms) && self.alone.fail_safe == Some(self.wanted(Which::FailSafe))
+        self.alone.watchdog == Some(self.watchdog_ms) && self.alone.fail_safe == Some(self.wanted(Setting::FailSafe))
     }
 
     pub(super) fn alone_deadline(&self, now: Tick) -> Option<Tick> {
@@ -367,8 +367,8 @@ impl Driver {
         self.forget_all(now);
         self.lost_at.get_or_insert(now);
         // Whether one that has not been heard sleeps shows in the try.
-        if self.link == Link::Online || !self.may_sleep() {
-            self.link = Link::Offline;
+        if self.link == Reachability::Online || !self.may_sleep() {
+            self.link = Reachability::Offline;
             self.say_left_alone(doubt);
         }
         // A reading has been trusted before, and what followed was no better: silence comes first.
@@ -378,24 +378,24 @@ impl Driver {
     }
 
     /// A request of a try has ended.
-    pub(super) fn try_answer(&mut self, job: Job, outcome: &Outcome, now: Tick) {
+    pub(super) fn try_answer(&mut self, job: Transaction, outcome: &Outcome, now: Tick) {
         let State::Trying(step) = self.alone.state else { return };
         self.alone.answered |= !matches!(outcome, Outcome::Failed(_));
         match (job, outcome) {
-            (Job::Write(which, value), Outcome::Written) => self.kept(which).written(value),
-            (Job::Write(which, _), _) => self.kept(which).forget(),
-            (Job::Connect(Step::Layout), Outcome::Registers(words)) => {
+            (Transaction::Write(which, value), Outcome::Written) => self.kept(which).written(value),
+            (Transaction::Write(which, _), _) => self.kept(which).forget(),
+            (Transaction::Connect(Step::Layout), Outcome::Registers(words)) => {
                 if let Some(&[version]) = Some(words.as_slice()) {
                     self.layout = Layout(version);
                 }
             }
-            (Job::Read(Which::Setpoint), Outcome::Registers(words)) => {
+            (Transaction::Read(Setting::Setpoint), Outcome::Registers(words)) => {
                 if let Some(&[value]) = Some(words.as_slice()) {
-                    self.alone.saw(Which::Setpoint, value, now);
+                    self.alone.saw(Setting::Setpoint, value, now);
                     self.setpoint.read(value);
                 }
             }
-            (Job::Measure, Outcome::Registers(words)) => {
+            (Transaction::Measure, Outcome::Registers(words)) => {
                 let currents = self.decode(words).and_then(|measured| measured.currents);
                 self.note_flow(currents, now);
             }
@@ -434,7 +434,7 @@ impl Driver {
 
     pub(super) fn fall_silent(&mut self, now: Tick) {
         let sleeps = self.may_sleep();
-        if self.link == Link::Asleep && !sleeps {
+        if self.link == Reachability::Asleep && !sleeps {
             // The time that it slept is no sign of how long it cannot be controlled.
             self.alone.since = Some(now);
         }
@@ -445,9 +445,9 @@ impl Driver {
         let doubt = self.doubt(false);
         self.setpoint.try_again();
         if !sleeps {
-            self.link = Link::Offline;
+            self.link = Reachability::Offline;
             self.say_left_alone(doubt);
-        } else if self.line_up && std::mem::replace(&mut self.link, Link::Asleep) != Link::Asleep {
+        } else if self.line_up && std::mem::replace(&mut self.link, Reachability::Asleep) != Reachability::Asleep {
             self.notice(Notice::Asleep);
         }
         let report = self.silent_report(now);
@@ -456,9 +456,9 @@ impl Driver {
 
     /// It is lost, and true if that was after a try: then the silence goes on, which requests now and then would break. An unlock in vain is
     /// followed by other requests first.
-    pub(super) fn back_to_silence(&mut self, job: Option<Job>, useless: bool, now: Tick) -> bool {
+    pub(super) fn back_to_silence(&mut self, job: Option<Transaction>, useless: bool, now: Tick) -> bool {
         let tried = self.alone.since.is_some() && !self.alone.is_trying();
-        if !tried || !self.line_up || self.ending.is_some() || job.is_none_or(|job| job == Job::Unlock) {
+        if !tried || !self.line_up || self.ending.is_some() || job.is_none_or(|job| job == Transaction::Unlock) {
             return false;
         }
         self.alone.answered |= useless;

@@ -1,7 +1,7 @@
 //! What a driver leaves to the next one for the same wallbox, when its line is opened anew: a wallbox that was left alone would otherwise be
 //! spoken to for another watchdog time at each reload of the configuration.
 
-use control::{Link, Millis, Tick};
+use control::{Millis, Reachability, Tick};
 
 use super::left_alone::LeftAlone;
 use super::{Doubt, Driver, Ending, Event, Stage};
@@ -37,7 +37,7 @@ impl Driver {
         let Memory { alone, silence, doubt } = memory;
         self.alone = alone;
         self.alone.begin_silent(silence.max(self.silence()), now);
-        self.link = Link::Offline;
+        self.link = Reachability::Offline;
         self.say_left_alone(doubt);
         self.tell_released(now);
         let report = self.silent_report(now);

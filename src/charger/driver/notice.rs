@@ -163,7 +163,7 @@ pub enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// Whether it can be reached and controlled.
-    Link,
+    Reachability,
     /// How many of its answers are lost.
     Reliability,
     /// What its car does.
@@ -189,7 +189,7 @@ impl Notice {
             | Self::ReadOnly { .. }
             | Self::LinkLost { .. }
             | Self::Asleep
-            | Self::Recovered { .. } => Subject::Link,
+            | Self::Recovered { .. } => Subject::Reachability,
             Self::Trouble(trouble) => trouble.subject(),
             Self::State { .. } => Subject::State,
             Self::Refused { .. } | Self::PowerCycle { .. } | Self::Restored => Subject::Settings,

@@ -13,7 +13,7 @@
 
 use control::{Milliamps, Millis, Tick, Vehicle};
 
-use super::{Driver, Job, Notice};
+use super::{Driver, Notice, Transaction};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::PhaseSwitch;
 
@@ -75,7 +75,7 @@ pub(super) enum Switch {
 
 /// The switch of one box.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Phases {
+pub(super) struct PhaseChange {
     pub(super) switch: Switch,
     /// As read from the state register; `None` while it changes and while it is not known.
     known: Option<u8>,
@@ -107,7 +107,7 @@ enum Gentle {
     Until(Tick),
 }
 
-impl Phases {
+impl PhaseChange {
     pub(super) const fn new(wanted: bool, now: Tick) -> Self {
         Self {
             switch: if wanted { Switch::Steady } else { Switch::Unwanted },
@@ -247,7 +247,7 @@ impl Driver {
             || self.switch().is_some_and(|switch| switch.command.since.max(switch.state.since) <= self.layout)
     }
 
-    pub(super) fn phases_job(&self, now: Tick) -> Option<Job> {
+    pub(super) fn phases_job(&self, now: Tick) -> Option<Transaction> {
         if self.by_contact() {
             return None;
         }
@@ -259,7 +259,7 @@ impl Driver {
             Switch::Commanded { .. } => Some(Ask::Command),
             Switch::Under { .. } => due.then_some(Ask::State),
         };
-        ask.map(Job::Phases)
+        ask.map(Transaction::Phases)
     }
 
     /// What is to be commanded now, if anything may be: never before 0 A is proven and the car at rest.

@@ -1,6 +1,6 @@
 //! Measurements: what a poll reads, what it means, and the report made of it.
 
-use control::{ChargerReport, Fault, Link, Milliamps, Tick, Vehicle, Volts, WattHours, Watts};
+use control::{ChargerReport, Fault, Milliamps, Reachability, Tick, Vehicle, Volts, WattHours, Watts};
 
 use super::flow::LOOK_EVERY;
 use super::{Driver, Event, Notice, Sign};
@@ -128,7 +128,9 @@ impl Driver {
     /// What the controller is told.
     pub(super) fn report(&self, now: Tick) -> ChargerReport {
         let silent = self.silent_report(now);
-        let (Link::Online | Link::ReadOnly, Some(measured)) = (self.link, &self.measured) else { return silent };
+        let (Reachability::Online | Reachability::ReadOnly, Some(measured)) = (self.link, &self.measured) else {
+            return silent;
+        };
         let waking = self.pulse.before();
         let own_fault = if waking.is_some() && measured.fault == Some(Fault::Locked) { None } else { measured.fault };
         let phases = self.phases.at_fault().then_some(Fault::Phases);

@@ -1,6 +1,6 @@
 //! Whether a wallbox that is not controlled has fallen back by itself, and what the controller is told of it meanwhile.
 
-use control::{ChargerReport, Fault, Link, Millis, Tick};
+use control::{ChargerReport, Fault, Millis, Reachability, Tick};
 
 use super::{Driver, Event};
 
@@ -25,7 +25,7 @@ impl Driver {
         if std::mem::replace(&mut self.alone.released, released) == released {
             return;
         }
-        if matches!(self.link, Link::Offline | Link::Asleep) {
+        if matches!(self.link, Reachability::Offline | Reachability::Asleep) {
             let report = self.silent_report(now);
             self.say(Event::Report(report));
         }
@@ -33,7 +33,7 @@ impl Driver {
 
     /// What the controller is told of a wallbox that is not measured.
     pub(super) fn silent_report(&self, now: Tick) -> ChargerReport {
-        let useless = self.alone.useless && self.link == Link::Offline;
+        let useless = self.alone.useless && self.link == Reachability::Offline;
         ChargerReport {
             fault: useless.then_some(Fault::Unusable),
             released: self.alone.released,

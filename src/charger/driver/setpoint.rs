@@ -2,8 +2,8 @@
 
 use control::{Milliamps, Millis, Order, Tick};
 
-use super::kept::Need;
-use super::{Driver, Event, Job, Notice, Stage, StandbyState, Which};
+use super::verified_register::Need;
+use super::{Driver, Event, Notice, Setting, Stage, StandbyState, Transaction};
 
 /// Longest time for the safe current at shutdown: systemd waits much longer, the user at a terminal does not.
 const ENDING_MAX: Millis = Millis::from_secs(4);
@@ -38,7 +38,7 @@ impl Driver {
     }
 
     /// What has to be done for the setpoint; `up` is the time if it may also be raised.
-    pub(super) fn setpoint_job(&self, up: Option<Tick>) -> Option<Job> {
+    pub(super) fn setpoint_job(&self, up: Option<Tick>) -> Option<Transaction> {
         // Before the first order nothing is written, and after a lapse only what an earlier order has left is undone.
         if !self.controllable() || (self.order.is_none() && self.ending.is_none()) {
             return None;
@@ -46,12 +46,12 @@ impl Driver {
         let want = self.target();
         let need = want.or(self.setpoint.known()).map_or(Need::Read, |want| self.setpoint.need(want));
         match (need, want) {
-            (Need::Read, _) => Some(Job::Read(Which::Setpoint)),
+            (Need::Read, _) => Some(Transaction::Read(Setting::Setpoint)),
             (Need::Write, Some(want)) => {
                 let raises = self.setpoint.known().is_some_and(|known| want > known);
                 let may_rise = |now: Tick| self.guarded() && self.raise_at().is_none_or(|at| now >= at);
                 let allowed = !raises || up.is_some_and(may_rise);
-                allowed.then_some(Job::Write(Which::Setpoint, want))
+                allowed.then_some(Transaction::Write(Setting::Setpoint, want))
             }
             (Need::Write | Need::Nothing | Need::GaveUp, _) => None,
         }
@@ -63,37 +63,37 @@ impl Driver {
     }
 
     /// What has to be done for watchdog, fail-safe and standby. They come before any rise of the current.
-    pub(super) fn settings_job(&self) -> Option<Job> {
+    pub(super) fn settings_job(&self) -> Option<Transaction> {
         if !self.controllable() || self.order.is_none() {
             return None;
         }
-        let kept = [(Which::Watchdog, self.watchdog), (Which::FailSafe, self.fail_safe)];
+        let kept = [(Setting::Watchdog, self.watchdog), (Setting::FailSafe, self.fail_safe)];
         for (which, kept) in kept {
             let want = self.wanted(which);
             match kept.need(want) {
-                Need::Read => return Some(Job::Read(which)),
-                Need::Write => return Some(Job::Write(which, want)),
+                Need::Read => return Some(Transaction::Read(which)),
+                Need::Write => return Some(Transaction::Write(which, want)),
                 Need::Nothing | Need::GaveUp => {}
             }
         }
         if self.standby == StandbyState::Done {
             return None;
         }
-        self.wanted_standby().map(|(address, value)| Job::WriteStandby(address, value))
+        self.wanted_standby().map(|(address, value)| Transaction::WriteStandby(address, value))
     }
 
     /// Whether the box is known to fall to the safe current by itself. No current is raised without that.
     fn guarded(&self) -> bool {
-        self.watchdog.known() == Some(self.wanted(Which::Watchdog))
-            && self.fail_safe.known() == Some(self.wanted(Which::FailSafe))
+        self.watchdog.known() == Some(self.wanted(Setting::Watchdog))
+            && self.fail_safe.known() == Some(self.wanted(Setting::FailSafe))
     }
 
     /// The raw value that a setting is to have.
-    pub(super) fn wanted(&self, which: Which) -> u16 {
+    pub(super) fn wanted(&self, which: Setting) -> u16 {
         match which {
-            Which::Watchdog => self.watchdog_ms,
-            Which::FailSafe => self.profile.encode_current(self.safe_current, self.box_max),
-            Which::Setpoint => self.target().unwrap_or(self.profile.set_current.off),
+            Setting::Watchdog => self.watchdog_ms,
+            Setting::FailSafe => self.profile.encode_current(self.safe_current, self.box_max),
+            Setting::Setpoint => self.target().unwrap_or(self.profile.set_current.off),
         }
     }
 
@@ -150,9 +150,9 @@ impl Driver {
     }
 
     /// The safe current, written before anything is read: the wallbox may hear us although it cannot be read.
-    pub(super) fn farewell(&self) -> Option<Job> {
+    pub(super) fn farewell(&self) -> Option<Transaction> {
         let Some(Ending::Under { low: Some(low), .. }) = self.ending else { return None };
-        (!self.only_watched()).then_some(Job::Write(Which::Setpoint, low))
+        (!self.only_watched()).then_some(Transaction::Write(Setting::Setpoint, low))
     }
 
     /// A setpoint was written, or tried to be; what was under way when the end began is not the safe current.

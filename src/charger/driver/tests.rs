@@ -180,7 +180,7 @@ fn an_old_layout_is_watched_and_never_written() {
     rig.run(Millis(60_000));
     assert_eq!(rig.fake.writes, []);
     let report = rig.report();
-    assert_eq!(report.link, Link::ReadOnly);
+    assert_eq!(report.link, Reachability::ReadOnly);
     assert_eq!(report.vehicle, Vehicle::Charging);
     // There is no power register: 230 V × 10 A; the phases that are not wired say 0 V.
     assert_eq!(report.power, Some(Watts(2_300)));

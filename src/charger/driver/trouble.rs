@@ -143,7 +143,7 @@ impl Trouble {
     /// What it is about.
     pub const fn subject(&self) -> Subject {
         match self {
-            Self::Useless { .. } | Self::LeftAlone { .. } | Self::TakenBack { .. } => Subject::Link,
+            Self::Useless { .. } | Self::LeftAlone { .. } | Self::TakenBack { .. } => Subject::Reachability,
             Self::Unreliable { .. } | Self::Reliable => Subject::Reliability,
             Self::FoundLocked { .. } | Self::NotUnlocked { .. } | Self::StaysLocked { .. } => Subject::Lock,
         }

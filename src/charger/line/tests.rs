@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use control::{Link, Milliamps, Order};
+use control::{Milliamps, Order, Reachability};
 
 use super::*;
 use crate::charger::codec::{Flaw, Operation};
@@ -17,7 +17,7 @@ struct Rig {
     boxes: BTreeMap<u8, FakeBox>,
     now: Tick,
     /// Every operation with the time at which it began and ended.
-    ops: Vec<(Tick, Tick, Op)>,
+    ops: Vec<(Tick, Tick, BusOp)>,
     events: Vec<LineEvent>,
     /// What the next sends end with instead.
     spoil: VecDeque<Failure>,
@@ -68,18 +68,18 @@ impl Rig {
         };
         let began = self.now;
         let (done, took) = match op {
-            Op::Open => (self.open.clone().map_or(Done::Opened, Done::OpenFailed), Millis(1)),
-            Op::Drain { quiet } => (Done::Drained, quiet),
-            Op::Send(request, reply) => {
+            BusOp::Open => (self.open.clone().map_or(BusResult::Opened, BusResult::OpenFailed), Millis(1)),
+            BusOp::Drain { quiet } => (BusResult::Drained, quiet),
+            BusOp::Send(request, reply) => {
                 if let Some(failure) = self.spoil.pop_front() {
-                    (Done::Ended(Outcome::Failed(failure)), reply)
+                    (BusResult::Ended(Outcome::Failed(failure)), reply)
                 } else {
                     let mut outcome = self.boxes.get_mut(&request.unit).unwrap().answer(request, self.now);
                     if self.loss.as_mut().is_some_and(fastrand::Rng::bool) {
                         outcome = Outcome::Failed(Failure::Timeout);
                     }
                     let silent = matches!(outcome, Outcome::Failed(_));
-                    (Done::Ended(outcome), if silent { reply } else { Millis(40) })
+                    (BusResult::Ended(outcome), if silent { reply } else { Millis(40) })
                 }
             }
         };
@@ -97,8 +97,8 @@ impl Rig {
     }
 
     fn sends(&self) -> Vec<(Tick, Tick, Request)> {
-        let send = |(began, ended, op): &(Tick, Tick, Op)| {
-            if let Op::Send(request, _) = op { Some((*began, *ended, *request)) } else { None }
+        let send = |(began, ended, op): &(Tick, Tick, BusOp)| {
+            if let BusOp::Send(request, _) = op { Some((*began, *ended, *request)) } else { None }
         };
         self.ops.iter().filter_map(send).collect()
     }
@@ -113,8 +113,8 @@ impl Rig {
 fn it_opens_waits_for_quiet_and_keeps_the_gap() {
     let mut rig = Rig::new(&[1]);
     rig.run(Millis(10_000));
-    assert_eq!(rig.ops[0].2, Op::Open);
-    assert_eq!(rig.ops[1].2, Op::Drain { quiet: Millis(300) });
+    assert_eq!(rig.ops[0].2, BusOp::Open);
+    assert_eq!(rig.ops[1].2, BusOp::Drain { quiet: Millis(300) });
     let sends = rig.sends();
     assert!(sends.len() > 10);
     for pair in sends.windows(2) {
@@ -131,9 +131,9 @@ fn after_a_useless_answer_it_reopens_and_waits_for_quiet_before_anything_else() 
         let before = rig.ops.len();
         rig.spoil = [failure].into();
         rig.run(Millis(5_000));
-        let kinds: Vec<Op> = rig.ops[before..].iter().map(|(_, _, op)| *op).take(3).collect();
-        assert!(matches!(kinds[0], Op::Send(..)));
-        assert_eq!(kinds[1..], [Op::Open, Op::Drain { quiet: Millis(300) }]);
+        let kinds: Vec<BusOp> = rig.ops[before..].iter().map(|(_, _, op)| *op).take(3).collect();
+        assert!(matches!(kinds[0], BusOp::Send(..)));
+        assert_eq!(kinds[1..], [BusOp::Open, BusOp::Drain { quiet: Millis(300) }]);
         assert_eq!(rig.line_notices(), [LineNotice::Up], "no news: the line is not lost");
     }
 }
@@ -143,7 +143,7 @@ fn an_exception_does_not_poison_the_line() {
     let mut rig = Rig::new(&[1]);
     rig.boxes.get_mut(&1).unwrap().missing = vec![102];
     rig.run(Millis(10_000));
-    assert_eq!(rig.ops.iter().filter(|(_, _, op)| *op == Op::Open).count(), 1);
+    assert_eq!(rig.ops.iter().filter(|(_, _, op)| *op == BusOp::Open).count(), 1);
 }
 
 #[test]
@@ -171,9 +171,9 @@ fn a_lower_current_goes_first_whoever_has_the_turn() {
     for unit in [1_u8, 2] {
         rig.now = rig.now + Millis(5_000);
         rig.order(unit, 6, Millis(60_000));
-        let Some(Op::Send(request, _)) = rig.line.poll_op(rig.now) else { panic!("nothing to send") };
+        let Some(BusOp::Send(request, _)) = rig.line.poll_op(rig.now) else { panic!("nothing to send") };
         assert_eq!(request, Request { unit, op: Operation::WriteSingle { addr: 261, value: 60 } });
-        rig.line.handle(Done::Ended(Outcome::Written), rig.now);
+        rig.line.handle(BusResult::Ended(Outcome::Written), rig.now);
         rig.now = rig.now + Millis(100);
         rig.boxes.get_mut(&unit).unwrap().holding.insert(261, 60);
         rig.run(Millis(1_000));
@@ -190,11 +190,11 @@ fn a_lost_line_is_tried_with_growing_pauses_and_said_once() {
     rig.spoil = [Failure::Gone].into();
     rig.open = Some(OpenError::Missing);
     rig.run(Millis(200_000));
-    let opens: Vec<Tick> = rig.ops.iter().filter(|(_, _, op)| *op == Op::Open).map(|(began, ..)| *began).collect();
+    let opens: Vec<Tick> = rig.ops.iter().filter(|(_, _, op)| *op == BusOp::Open).map(|(began, ..)| *began).collect();
     let pauses: Vec<u64> = opens.windows(2).map(|pair| pair[1].since(pair[0]).0 / 1_000).collect();
     assert_eq!(pauses[..6], [2, 4, 8, 16, 30, 30]);
     assert_eq!(rig.line_notices(), [LineNotice::Down(OpenError::Lost), LineNotice::Down(OpenError::Missing)]);
-    let offline = |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::Report(report)) if report.link == Link::Offline && !report.released);
+    let offline = |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::Report(report)) if report.link == Reachability::Offline && !report.released);
     assert_eq!(rig.events.iter().filter(offline).count(), 1);
     // Plugged in again, it goes on with the standing order.
     rig.open = None;
@@ -289,7 +289,7 @@ fn a_line_that_opens_and_dies_at_each_request_gets_growing_pauses_and_few_words(
     rig.ops.clear();
     rig.spoil = [Failure::Gone].into();
     rig.run(Millis(3_000));
-    assert_eq!(rig.ops.iter().filter(|(_, _, op)| *op == Op::Open).count(), 1, "opened after a second again");
+    assert_eq!(rig.ops.iter().filter(|(_, _, op)| *op == BusOp::Open).count(), 1, "opened after a second again");
 }
 
 #[test]

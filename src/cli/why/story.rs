@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChargerId, Command, Fault, Input, Link, Milliamps, Tick, Vehicle};
+use control::{ChargerId, Command, Fault, Input, Milliamps, Reachability, Tick, Vehicle};
 
 use super::super::when::local;
 use crate::journal::reader::{ReadError, Reader};
@@ -246,7 +246,7 @@ impl Scan {
         match record {
             Record::Decided(new) => self.decided(before.decided.get(&new.charger), new, at),
             Record::Input(Input::Report(new)) => {
-                let gist = |link: Link, vehicle: Vehicle, fault: Option<Fault>| (link, vehicle, fault);
+                let gist = |link: Reachability, vehicle: Vehicle, fault: Option<Fault>| (link, vehicle, fault);
                 let old = before.reports.get(&new.charger).map(|old| gist(old.link, old.vehicle, old.fault));
                 if old != Some(gist(new.link, new.vehicle, new.fault)) {
                     let fault = new.fault.map(|fault| format!(", fault: {}", fault.name())).unwrap_or_default();

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use control::{ChargerId, Controller, Link, WattHours};
+use control::{ChargerId, Controller, Reachability, WattHours};
 
 use super::*;
 use crate::config::{Environment, Files};
@@ -29,7 +29,7 @@ fn snapshot(solar: i32, house: i32, battery: Option<i32>, cars: &[i32]) -> Snaps
 }
 
 const fn silent(id: ChargerId) -> ChargerReport {
-    ChargerReport::silent(id, Tick(1), Link::Online)
+    ChargerReport::silent(id, Tick(1), Reachability::Online)
 }
 
 fn date(day: i8) -> Date {

@@ -14,7 +14,7 @@ mod topics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use control::{ChargerId, ChargerView, Fault, Link as ChargerLink, Milliamps, Mode, Tick, Vehicle};
+use control::{ChargerId, ChargerView, Fault, Milliamps, Mode, Reachability, Tick, Vehicle};
 use tokio::sync::watch;
 
 use super::requests::Refused;
@@ -30,7 +30,7 @@ use topics::Topics;
 pub type StatusSender = watch::Sender<Option<Arc<Status>>>;
 
 /// What makes a change worth showing at once.
-type Gist = (Mode, Milliamps, &'static str, Option<(ChargerLink, Vehicle, Option<Fault>)>);
+type Gist = (Mode, Milliamps, &'static str, Option<(Reachability, Vehicle, Option<Fault>)>);
 
 fn gist(view: &ChargerView) -> Gist {
     let seen = view.report.map(|report| (report.link, report.vehicle, report.fault));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use control::{ChargerReport, Link, Milliamps, Reading, Source, Vehicle, Volts, WattHours, Watts};
+use control::{ChargerReport, Milliamps, Reachability, Reading, Source, Vehicle, Volts, WattHours, Watts};
 
 use super::*;
 use crate::config::JournalConfig;
@@ -97,7 +97,7 @@ impl Day {
             box_max: Some(Milliamps(16_000)),
             box_min: Some(Milliamps(6_000)),
             energy: Some(energy),
-            ..ChargerReport::silent(CARPORT, at, Link::Online)
+            ..ChargerReport::silent(CARPORT, at, Reachability::Online)
         }
     }
 

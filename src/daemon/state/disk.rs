@@ -141,7 +141,7 @@ pub(in crate::daemon) struct Saved {
 /// Stores on a thread of its own; only the newest state counts.
 #[derive(Debug)]
 pub(in crate::daemon) struct Writer {
-    desk: Arc<Desk>,
+    desk: Arc<Mailbox>,
     generation: u64,
     last: Option<Form>,
 }
@@ -152,7 +152,7 @@ impl Writer {
     /// # Errors
     /// If the system gives no thread.
     pub(in crate::daemon) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
-        let desk = Arc::new(Desk { place: Mutex::new(Place::Empty), changed: Condvar::new() });
+        let desk = Arc::new(Mailbox { place: Mutex::new(Place::Empty), changed: Condvar::new() });
         let (told, saved) = mpsc::channel(16);
         let theirs = Arc::clone(&desk);
         thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &theirs, &told))?;
@@ -184,7 +184,7 @@ impl Drop for Writer {
 
 /// Where states are handed over. It has one place: with a disk that hangs, a newer state takes the place of the waiting one.
 #[derive(Debug)]
-struct Desk {
+struct Mailbox {
     place: Mutex<Place>,
     changed: Condvar,
 }
@@ -197,7 +197,7 @@ enum Place {
     Closed,
 }
 
-impl Desk {
+impl Mailbox {
     fn put(&self, place: Place) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
         self.changed.notify_one();
@@ -215,7 +215,7 @@ impl Desk {
     }
 }
 
-fn write_all(path: &Path, desk: &Desk, told: &mpsc::Sender<Saved>) {
+fn write_all(path: &Path, desk: &Mailbox, told: &mpsc::Sender<Saved>) {
     let mut failing = false;
     while let Some((generation, form)) = desk.take() {
         let result = form.text().map_err(io::Error::from).and_then(|text| replace(path, &text));

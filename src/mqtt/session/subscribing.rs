@@ -100,7 +100,7 @@ impl Subscribing {
     }
 
     /// The next packet, if one is due; empty otherwise.
-    pub(super) fn time(&mut self, now: Tick) -> Vec<String> {
+    pub(super) fn handle_timeout(&mut self, now: Tick) -> Vec<String> {
         if let Some(step) = self.step.take_if(|step| step.over_at.is_some_and(|at| at <= now)) {
             self.left_out.remove(&step.topic);
             let next = self.next(false);

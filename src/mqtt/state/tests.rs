@@ -1,6 +1,6 @@
 use control::{
-    ChargerId, ChargerReport, ChargerView, Fault, Link, Milliamps, Millis, Mode, Percent, Reason, SiteView, Source,
-    Tick, Vehicle, Volts, WattHours, Watts,
+    ChargerId, ChargerReport, ChargerView, Fault, Milliamps, Millis, Mode, Percent, Reachability, Reason, SiteView,
+    Source, Tick, Vehicle, Volts, WattHours, Watts,
 };
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::model::status::{
 
 /// The longest of everything.
 fn widest_view(report: bool) -> ChargerView {
-    let mut report = report.then(|| ChargerReport::silent(ChargerId(0), Tick(1_000), Link::ReadOnly));
+    let mut report = report.then(|| ChargerReport::silent(ChargerId(0), Tick(1_000), Reachability::ReadOnly));
     if let Some(report) = &mut report {
         report.vehicle = Vehicle::Requesting;
         report.power = Some(Watts(-100_000));

@@ -52,7 +52,7 @@ struct Rig {
     endpoint: Endpoint,
     echo: Echo,
     now: Tick,
-    results: Vec<(u64, Result<Answer, Failure>)>,
+    results: Vec<(u64, Result<RelayResponse, Failure>)>,
 }
 
 impl Rig {
@@ -85,31 +85,31 @@ impl Rig {
         }
     }
 
-    fn ask(&mut self, ticket: u64, what: What) {
+    fn ask(&mut self, ticket: u64, what: RelayRequest) {
         self.client.ask(ticket, what, self.now + Millis::from_secs(5), self.now);
     }
 }
 
-fn exchange(byte: u8) -> What {
-    What::Exchange { bytes: vec![byte; 8], reply_timeout_ms: 500, expected: 8 }
+fn exchange(byte: u8) -> RelayRequest {
+    RelayRequest::Exchange { bytes: vec![byte; 8], reply_timeout_ms: 500, expected: 8 }
 }
 
 #[tokio::test]
 async fn a_session_is_begun_and_used() {
     let mut rig = Rig::new();
     rig.ask(1, exchange(1));
-    rig.ask(2, What::Lease { contact: 1, seconds: 15 });
-    rig.ask(3, What::Lease { contact: 3, seconds: 15 });
-    rig.ask(4, What::Status);
-    rig.ask(5, What::Identify { seconds: 3 });
+    rig.ask(2, RelayRequest::Lease { contact: 1, seconds: 15 });
+    rig.ask(3, RelayRequest::Lease { contact: 3, seconds: 15 });
+    rig.ask(4, RelayRequest::Status);
+    rig.ask(5, RelayRequest::Identify { seconds: 3 });
     rig.run().await;
     let tickets: Vec<u64> = rig.results.iter().map(|(ticket, _)| *ticket).collect();
     assert_eq!(tickets, [1, 2, 3, 4, 5], "one after the other");
-    assert_eq!(rig.results[0].1, Ok(Answer::Bytes(vec![1; 8])));
-    assert!(matches!(rig.results[1].1, Ok(Answer::Contact(ContactState { closed: true, .. }))));
+    assert_eq!(rig.results[0].1, Ok(RelayResponse::Bytes(vec![1; 8])));
+    assert!(matches!(rig.results[1].1, Ok(RelayResponse::Contact(ContactState { closed: true, .. }))));
     assert_eq!(rig.results[2].1, Err(Failure::Lease(LeaseRefusal::NoSuchContact)));
-    assert!(matches!(rig.results[3].1, Ok(Answer::Status(Status { exchanges: 1, .. }))));
-    assert_eq!(rig.results[4].1, Ok(Answer::Identifying));
+    assert!(matches!(rig.results[3].1, Ok(RelayResponse::Status(Status { exchanges: 1, .. }))));
+    assert_eq!(rig.results[4].1, Ok(RelayResponse::Identifying));
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_relay_that_began_anew_is_asked_once_more_in_a_new_session() {
     rig.endpoint = Endpoint::new(9_000);
     rig.ask(2, exchange(2));
     rig.run().await;
-    assert_eq!(rig.results[1], (2, Ok(Answer::Bytes(vec![2; 8]))));
+    assert_eq!(rig.results[1], (2, Ok(RelayResponse::Bytes(vec![2; 8]))));
     assert_eq!(rig.echo.exchanges, 2);
 }
 
@@ -136,7 +136,7 @@ async fn an_answer_that_comes_too_late_is_nobodys() {
     rig.ask(3, exchange(3));
     rig.answer(&late).await;
     rig.run().await;
-    assert_eq!(rig.results[1..], [(2, Err(Failure::Silent)), (3, Ok(Answer::Bytes(vec![3; 8])))]);
+    assert_eq!(rig.results[1..], [(2, Err(Failure::Silent)), (3, Ok(RelayResponse::Bytes(vec![3; 8])))]);
 }
 
 #[tokio::test]
@@ -153,24 +153,28 @@ async fn nothing_is_asked_of_one_that_is_away() {
     assert!(rig.client.poll_frame().is_some());
     rig.client.link(false, rig.now);
     rig.run().await;
-    let expected = [(1, Err(Failure::Away)), (2, Ok(Answer::Bytes(vec![2; 8]))), (3, Err(Failure::Away))];
+    let expected = [(1, Err(Failure::Away)), (2, Ok(RelayResponse::Bytes(vec![2; 8]))), (3, Err(Failure::Away))];
     assert_eq!(rig.results, expected);
     for (ticket, comes_back) in [(4, true), (5, false)] {
         rig.client.link(false, rig.now);
-        rig.ask(ticket, What::Status);
+        rig.ask(ticket, RelayRequest::Status);
         assert_eq!(rig.client.poll_frame(), None);
         rig.now = rig.now + Millis::from_secs(if comes_back { 1 } else { 9 });
         rig.client.link(comes_back, rig.now);
         rig.run().await;
     }
-    assert!(matches!(rig.results[3..], [(4, Ok(Answer::Status(_))), (5, Err(Failure::Away))]), "{:?}", rig.results);
+    assert!(
+        matches!(rig.results[3..], [(4, Ok(RelayResponse::Status(_))), (5, Err(Failure::Away))]),
+        "{:?}",
+        rig.results
+    );
 }
 
 #[tokio::test]
 async fn hello_is_said_again_and_the_queue_is_bounded() {
     let mut rig = Rig::new();
     for ticket in 0..20 {
-        rig.client.ask(ticket, What::Status, rig.now + Millis::from_secs(30), rig.now);
+        rig.client.ask(ticket, RelayRequest::Status, rig.now + Millis::from_secs(30), rig.now);
     }
     assert!(rig.client.poll_frame().is_some() && rig.client.poll_frame().is_none(), "lost on the way");
     assert_eq!(rig.client.poll_timeout(), Some(rig.now + HELLO_LIMIT));

@@ -4,7 +4,7 @@ use super::*;
 fn calm_weather_gives_the_plain_band() {
     let trend = Trend::new(Watts(3_000), Tick(1));
     let lines = Band::new(Permille(750), WattHours(100), Watts(4_140)).lines(&trend, Watts(0));
-    let expected = Lines {
+    let expected = Thresholds {
         before_start: Watts(3_000),
         start_at: Watts(3_105),
         before_stop: Watts(3_000),

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::config::SolarPolicy;
-use crate::facts::{Fault, Link, Vehicle};
+use crate::facts::{Fault, Reachability, Vehicle};
 use crate::testing::{Bench, CAR, config, report};
 use crate::units::Percent;
 use crate::units::{Milliamps, Permille, Volts, WattHours};
@@ -320,8 +320,11 @@ fn faults_and_absence_stop_at_once() {
         (ChargerReport { fault: Some(Fault::Locked), ..report(CAR, Tick(9), Vehicle::Unknown, 0, 16_000) }, "fault"),
         (ChargerReport { fault: Some(Fault::Error), ..report(CAR, Tick(9), Vehicle::Unknown, 0, 16_000) }, "fault"),
         (report(CAR, Tick(9), Vehicle::Absent, 0, 16_000), "no-vehicle"),
-        (ChargerReport { link: Link::ReadOnly, ..report(CAR, Tick(9), Vehicle::Charging, 0, 16_000) }, "read-only"),
-        (ChargerReport::silent(CAR, Tick(9), Link::Asleep), "asleep"),
+        (
+            ChargerReport { link: Reachability::ReadOnly, ..report(CAR, Tick(9), Vehicle::Charging, 0, 16_000) },
+            "read-only",
+        ),
+        (ChargerReport::silent(CAR, Tick(9), Reachability::Asleep), "asleep"),
     ] {
         let mut bench = Bench::plugged(config());
         bench.mode(Mode::Fast);
@@ -335,7 +338,7 @@ fn faults_and_absence_stop_at_once() {
 fn a_short_silence_of_the_charger_costs_no_stop() {
     let mut bench = Bench::plugged(config());
     bench.mode(Mode::Fast);
-    let silent = ChargerReport::silent(CAR, bench.now, Link::Offline);
+    let silent = ChargerReport::silent(CAR, bench.now, Reachability::Offline);
     bench.tell(Input::Report(silent));
     bench.check(16_000, "offline");
     bench.secs(299);

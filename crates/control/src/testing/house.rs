@@ -75,7 +75,7 @@ impl House {
     fn drive(&mut self) {
         if let Some(lost) = self.lost {
             if self.second == lost + 1 {
-                self.bench.tell(Input::Report(ChargerReport::silent(CAR, self.bench.now, Link::Offline)));
+                self.bench.tell(Input::Report(ChargerReport::silent(CAR, self.bench.now, Reachability::Offline)));
             }
             if self.second >= lost + WATCHDOG {
                 (self.car, self.began) = (0, None);

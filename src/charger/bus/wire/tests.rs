@@ -99,7 +99,7 @@ impl Rig {
         }
     }
 
-    async fn perform(&mut self, op: Op) -> Done {
+    async fn perform(&mut self, op: BusOp) -> BusResult {
         let (wire, done) = self.wire.take().unwrap().perform(op, Arc::clone(&self.target), self.clock).await;
         self.wire = Some(wire);
         done
@@ -107,11 +107,11 @@ impl Rig {
 
     async fn ask(&mut self, op: Operation) -> Outcome {
         if self.wire.as_ref().unwrap().is_closed() {
-            assert_eq!(self.perform(Op::Open).await, Done::Opened);
-            assert_eq!(self.perform(Op::Drain { quiet: QUIET }).await, Done::Drained);
+            assert_eq!(self.perform(BusOp::Open).await, BusResult::Opened);
+            assert_eq!(self.perform(BusOp::Drain { quiet: QUIET }).await, BusResult::Drained);
         }
-        let done = self.perform(Op::Send(Request { unit: 1, op }, REPLY)).await;
-        let Done::Ended(outcome) = done else { panic!("{done:?}") };
+        let done = self.perform(BusOp::Send(Request { unit: 1, op }, REPLY)).await;
+        let BusResult::Ended(outcome) = done else { panic!("{done:?}") };
         outcome
     }
 

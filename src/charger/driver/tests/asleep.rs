@@ -19,7 +19,7 @@ fn asleep(layout: u16, span: Millis) -> Rig {
     let mut rig = awake(layout);
     rig.fake.silent = true;
     rig.run(span);
-    assert_eq!(rig.report().link, Link::Asleep);
+    assert_eq!(rig.report().link, Reachability::Asleep);
     rig
 }
 
@@ -28,14 +28,14 @@ fn glitch(rig: &mut Rig, span: Millis) {
     rig.events.clear();
     rig.tell(Input::LineDown);
     rig.run(span);
-    assert_eq!(rig.report().link, Link::Offline, "nothing is known while there is no line");
+    assert_eq!(rig.report().link, Reachability::Offline, "nothing is known while there is no line");
     rig.tell(Input::LineUp);
 }
 
-fn links(rig: &Rig) -> Vec<Link> {
+fn links(rig: &Rig) -> Vec<Reachability> {
     let links =
         rig.events.iter().filter_map(|event| if let Event::Report(report) = event { Some(report.link) } else { None });
-    let mut links: Vec<Link> = links.collect();
+    let mut links: Vec<Reachability> = links.collect();
     links.dedup();
     links
 }
@@ -50,11 +50,11 @@ fn a_line_that_comes_back_finds_the_sleeper_asleep_and_the_car_as_soon() {
                 glitch(&mut rig, span);
                 rig.run(Millis(40_000));
                 let case = format!("{slept_s} s, {offset} ms, {span:?}");
-                assert_eq!(links(&rig), [Link::Offline, Link::Asleep], "{case}");
+                assert_eq!(links(&rig), [Reachability::Offline, Reachability::Asleep], "{case}");
                 assert_eq!(rig.said(&Event::Notice(Notice::Asleep)), 1, "{case}");
                 rig.fake.wake(rig.now);
                 rig.run(Millis(40_000));
-                assert_eq!((rig.report().link, rig.fake.holding[&261]), (Link::Online, 0), "{case}");
+                assert_eq!((rig.report().link, rig.fake.holding[&261]), (Reachability::Online, 0), "{case}");
             }
         }
     }
@@ -70,7 +70,7 @@ fn a_line_lost_in_the_middle_of_a_try_is_no_other() {
     }
     glitch(&mut rig, Millis(2_000));
     rig.run(Millis(40_000));
-    assert_eq!(links(&rig), [Link::Offline, Link::Asleep]);
+    assert_eq!(links(&rig), [Reachability::Offline, Reachability::Asleep]);
 }
 
 /// Twice the watchdog's time and 30 s is what any wallbox is bound by; one that wakes is found long before.
@@ -83,7 +83,7 @@ fn a_car_that_is_plugged_in_is_found_and_until_then_the_watchdog_bounds_what_it_
             rig.run(Millis(offset));
             rig.fake.wake(rig.now);
             let (woke, mut watch) = (rig.now, Watch::new());
-            while rig.report().link != Link::Online {
+            while rig.report().link != Reachability::Online {
                 watch.run(&mut rig, Millis(500), 0);
                 found = found.max(rig.now.since(woke));
             }
@@ -106,9 +106,9 @@ fn one_that_wakes_for_a_car_and_falls_mute_is_not_asleep() {
     }
     rig.fake.mute = true;
     rig.run(Millis(30_000));
-    assert_eq!(rig.report().link, Link::Offline);
+    assert_eq!(rig.report().link, Reachability::Offline);
     rig.run(Millis::from_secs(3_600));
-    assert_eq!(rig.report().link, Link::Offline);
+    assert_eq!(rig.report().link, Reachability::Offline);
 }
 
 #[test]
@@ -118,12 +118,12 @@ fn one_that_gives_a_sign_of_life_is_not_asleep() {
         let mut rig = awake(0x107);
         sign(&mut rig.fake);
         rig.run(Millis::from_secs(600));
-        assert_eq!(rig.report().link, Link::Offline, "{nth}: awake");
+        assert_eq!(rig.report().link, Reachability::Offline, "{nth}: awake");
         let mut rig = asleep(0x107, Millis::from_secs(600));
         rig.fake.wake(rig.now);
         sign(&mut rig.fake);
         rig.run(Millis::from_secs(600));
-        assert_eq!(rig.report().link, Link::Offline, "{nth}: asleep");
+        assert_eq!(rig.report().link, Reachability::Offline, "{nth}: asleep");
         let said = rig.notices().iter().filter(|notice| notice.level() == Level::Warn).count();
         assert_eq!(said, 1, "{nth}: {:?}", rig.notices());
     }
@@ -141,7 +141,7 @@ fn one_of_which_the_setpoint_was_never_read_is_not_asleep() {
     }
     rig.fake.silent = true;
     rig.run(Millis(60_000));
-    assert_eq!(rig.report().link, Link::Offline);
+    assert_eq!(rig.report().link, Reachability::Offline);
 }
 
 #[test]
@@ -152,10 +152,10 @@ fn a_profile_without_standby_knows_no_sleep() {
     let mut rig = Rig::with(0x204, &sleepy);
     rig.amps(0);
     rig.run(Millis(5_000));
-    assert_eq!((rig.report().link, rig.report().vehicle), (Link::Online, Vehicle::Absent));
+    assert_eq!((rig.report().link, rig.report().vehicle), (Reachability::Online, Vehicle::Absent));
     rig.fake.silent = true;
     rig.run(Millis(60_000));
-    assert_eq!(rig.report().link, Link::Offline);
+    assert_eq!(rig.report().link, Reachability::Offline);
 }
 
 /// Modbus exception 11 is a gateway's word for a wallbox that says nothing.
@@ -164,11 +164,11 @@ fn what_a_gateway_says_of_a_silent_wallbox_is_silence() {
     let mut rig = awake(0x107);
     rig.fake.exception = Some(11);
     rig.run(Millis(60_000));
-    assert_eq!(rig.report().link, Link::Asleep);
+    assert_eq!(rig.report().link, Reachability::Asleep);
     let mut rig = Rig::charging_at(0x107, 10);
     rig.fake.exception = Some(11);
     rig.run(Millis(20_000));
-    assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, None));
+    assert_eq!((rig.report().link, rig.report().fault), (Reachability::Offline, None));
     let lost = |notice: &&&Notice| matches!(notice, Notice::LinkLost { failure: Failure::Timeout });
     assert_eq!(rig.notices().iter().filter(lost).count(), 1, "{:?}", rig.notices());
 }

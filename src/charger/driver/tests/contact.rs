@@ -7,7 +7,7 @@ use relay_link::{ContactState, Contacts, ResetReason, Status};
 use super::*;
 use crate::charger::fake_box::FakeCar;
 use crate::config::PhaseSwitch;
-use crate::relay::{Answer, Failure as RelayFailure, What};
+use crate::relay::{Failure as RelayFailure, RelayRequest, RelayResponse};
 
 const CAR: FakeCar = FakeCar { stops_after: Millis(4_000) };
 /// From question to answer.
@@ -34,8 +34,8 @@ pub(super) struct FakeRelay {
     closed: bool,
     stuck: bool,
     away: bool,
-    asked: Vec<(Tick, What)>,
-    under_way: Option<(Tick, What)>,
+    asked: Vec<(Tick, RelayRequest)>,
+    under_way: Option<(Tick, RelayRequest)>,
     moved: Vec<Moved>,
 }
 
@@ -63,12 +63,12 @@ impl FakeRelay {
         [answer, end, moving].into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    fn answer(&mut self, what: &What, now: Tick) -> Result<Answer, RelayFailure> {
-        let leased = |answer: Result<ContactState, _>| answer.map(Answer::Contact).map_err(RelayFailure::Lease);
+    fn answer(&mut self, what: &RelayRequest, now: Tick) -> Result<RelayResponse, RelayFailure> {
+        let leased = |answer: Result<ContactState, _>| answer.map(RelayResponse::Contact).map_err(RelayFailure::Lease);
         match *what {
-            What::Lease { contact, seconds } => leased(self.contacts.lease(contact, seconds, now.0)),
-            What::Renew { contact, seconds } => leased(self.contacts.renew(contact, seconds, now.0)),
-            What::Status => Ok(Answer::Status(Status {
+            RelayRequest::Lease { contact, seconds } => leased(self.contacts.lease(contact, seconds, now.0)),
+            RelayRequest::Renew { contact, seconds } => leased(self.contacts.renew(contact, seconds, now.0)),
+            RelayRequest::Status => Ok(RelayResponse::Status(Status {
                 uptime_s: 1,
                 rssi_dbm: -50,
                 temperature_centi_c: 2_000,
@@ -79,7 +79,7 @@ impl FakeRelay {
                 garbage: 0,
                 version: [0, 1, 0],
             })),
-            What::Exchange { .. } | What::Identify { .. } => Err(RelayFailure::Nonsense),
+            RelayRequest::Exchange { .. } | RelayRequest::Identify { .. } => Err(RelayFailure::Nonsense),
         }
     }
 }
@@ -129,12 +129,12 @@ impl Rig {
     }
 
     fn kinds_asked(&self) -> Vec<&'static str> {
-        let kind = |(_, what): &(Tick, What)| match what {
-            What::Status => "look",
-            What::Lease { seconds: 0, .. } => "open",
-            What::Lease { .. } => "close",
-            What::Renew { .. } => "renew",
-            What::Exchange { .. } | What::Identify { .. } => "?",
+        let kind = |(_, what): &(Tick, RelayRequest)| match what {
+            RelayRequest::Status => "look",
+            RelayRequest::Lease { seconds: 0, .. } => "open",
+            RelayRequest::Lease { .. } => "close",
+            RelayRequest::Renew { .. } => "renew",
+            RelayRequest::Exchange { .. } | RelayRequest::Identify { .. } => "?",
         };
         let mut kinds: Vec<_> = self.relay.asked.iter().map(kind).collect();
         kinds.dedup();

@@ -115,12 +115,12 @@ fn three_failures_make_it_offline_and_it_comes_back_by_itself() {
     rig.run(Millis(2_000));
     assert!(rig.events.is_empty(), "one failure is nothing: {:?}", rig.events);
     rig.run(Millis(20_000));
-    assert_eq!(rig.report().link, Link::Offline);
+    assert_eq!(rig.report().link, Reachability::Offline);
     assert_eq!(rig.report().setpoint, None);
     rig.fake.silent = false;
     rig.fake.power_cycle();
     rig.run(Millis(15_000));
-    assert_eq!(rig.report().link, Link::Online);
+    assert_eq!(rig.report().link, Reachability::Online);
     assert_eq!(rig.fake.holding[&261], 100);
     assert_eq!(rig.fake.holding[&257], 30_000);
     let lost = rig.notices().iter().filter(|notice| matches!(notice, Notice::LinkLost { .. })).count();
@@ -152,9 +152,9 @@ fn a_box_in_standby_sleeps_and_is_found_when_it_wakes() {
     assert_eq!(rig.fake.holding[&258], 0, "may sleep");
     rig.fake.silent = true;
     rig.run(Millis(20_000));
-    assert_eq!(rig.report().link, Link::Asleep);
+    assert_eq!(rig.report().link, Reachability::Asleep);
     rig.run(Millis(600_000));
-    assert_eq!(rig.report().link, Link::Asleep);
+    assert_eq!(rig.report().link, Reachability::Asleep);
     assert_eq!(rig.said(&Event::Notice(Notice::Asleep)), 1);
     // A car comes: the box has forgotten its setpoint and stands at the maximum.
     rig.fake.silent = false;
@@ -162,7 +162,7 @@ fn a_box_in_standby_sleeps_and_is_found_when_it_wakes() {
     rig.fake.state(4);
     // It may also be awake and mute, so it is asked no more often than its watchdog allows.
     rig.run(Millis(45_000));
-    assert_eq!(rig.report().link, Link::Online);
+    assert_eq!(rig.report().link, Reachability::Online);
     assert_eq!(rig.fake.holding[&261], 0);
 }
 
@@ -170,11 +170,11 @@ fn a_box_in_standby_sleeps_and_is_found_when_it_wakes() {
 fn a_lost_line_is_offline_at_once_and_nothing_is_asked() {
     let mut rig = Rig::charging_at(0x107, 10);
     rig.tell(Input::LineDown);
-    assert_eq!(rig.report().link, Link::Offline);
+    assert_eq!(rig.report().link, Reachability::Offline);
     assert_eq!(rig.driver.poll_request(rig.now + Millis(5_000)), None);
     rig.tell(Input::LineUp);
     rig.run(Millis(3_000));
-    assert_eq!(rig.report().link, Link::Online);
+    assert_eq!(rig.report().link, Reachability::Online);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn waking_locks_for_ten_seconds_and_unlocks() {
     assert_eq!((report.waking, report.vehicle, report.fault), (true, Vehicle::Connected, None));
     rig.run(Millis(6_000));
     assert_eq!(rig.fake.holding[&259], 1);
-    assert_eq!(rig.said(&Event::Woken), 1);
+    assert_eq!(rig.said(&Event::WakeUpDone), 1);
     let pulse: Vec<_> = rig.fake.writes.iter().filter(|(_, address, _)| *address == 259).collect();
     assert_eq!(pulse.len(), 2);
     assert!(pulse[1].0.since(pulse[0].0) >= Millis(10_000));
@@ -230,7 +230,7 @@ fn a_lost_link_in_the_middle_of_a_pulse_unlocks_first_thing_afterwards() {
     let before = rig.fake.requests.len();
     rig.run(Millis(12_000));
     assert_eq!(rig.fake.requests[before].1, Operation::WriteSingle { addr: 259, value: 1 });
-    assert_eq!(rig.said(&Event::Woken), 1);
+    assert_eq!(rig.said(&Event::WakeUpDone), 1);
 }
 
 #[test]
@@ -241,15 +241,15 @@ fn a_lock_left_by_a_crash_is_taken_back_first() {
     rig.order(None);
     rig.run(Millis(2_000));
     assert_eq!(rig.fake.requests[0].1, Operation::WriteSingle { addr: 259, value: 1 });
-    assert_eq!((rig.said(&Event::Woken), rig.fake.count_writes(259)), (1, 1));
-    assert_eq!(rig.report().link, Link::Online);
+    assert_eq!((rig.said(&Event::WakeUpDone), rig.fake.count_writes(259)), (1, 1));
+    assert_eq!(rig.report().link, Reachability::Online);
 }
 
 #[test]
 fn a_wish_to_wake_that_cannot_be_met_is_answered() {
     let mut rig = Rig::new(0x107);
     rig.tell(Input::Wake);
-    assert_eq!((rig.said(&Event::Woken), rig.said(&Event::Notice(Notice::WakeImpossible))), (1, 1));
+    assert_eq!((rig.said(&Event::WakeUpDone), rig.said(&Event::Notice(Notice::WakeImpossible))), (1, 1));
 }
 
 #[test]
@@ -311,8 +311,8 @@ fn a_lock_that_was_written_is_taken_back_even_if_that_is_declined_at_first() {
     rig.fake.missing = vec![259];
     rig.tell(Input::Unlock);
     rig.run(Millis(5_000));
-    assert_eq!((rig.fake.holding[&259], rig.said(&Event::Woken)), (0, 0));
+    assert_eq!((rig.fake.holding[&259], rig.said(&Event::WakeUpDone)), (0, 0));
     rig.fake.missing.clear();
     rig.run(Millis(30_000));
-    assert_eq!((rig.fake.holding[&259], rig.said(&Event::Woken)), (1, 1));
+    assert_eq!((rig.fake.holding[&259], rig.said(&Event::WakeUpDone)), (1, 1));
 }

@@ -34,7 +34,7 @@ fn a_wallbox_that_reads_back_0_and_goes_on_is_left_to_its_watchdog_and_said_once
         // In trust again once it has been seen at rest, and has stayed so for ten minutes.
         rig.fake.ignores = None;
         rig.run(Millis::from_secs(1_000));
-        assert_eq!((rig.report().link, rig.report().setpoint), (Link::Online, Some(Milliamps(0))), "{lag}");
+        assert_eq!((rig.report().link, rig.report().setpoint), (Reachability::Online, Some(Milliamps(0))), "{lag}");
         rig.amps(10);
         rig.run(Millis::from_secs(20));
         assert_eq!(rig.report().setpoint, Some(Milliamps(10_000)));
@@ -52,7 +52,7 @@ fn one_that_goes_on_has_not_fallen_back_until_it_is_seen_at_rest() {
     rig.fake.holding.insert(257, 0);
     rig.amps(0);
     rig.run(Millis::from_secs(40));
-    assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, Some(Fault::Unusable)));
+    assert_eq!((rig.report().link, rig.report().fault), (Reachability::Offline, Some(Fault::Unusable)));
     rig.events.clear();
     rig.run(Millis::from_secs(1_800));
     assert!(!rig.events.iter().any(|event| matches!(event, Event::Report(report) if report.released)));
@@ -79,7 +79,7 @@ fn a_car_that_ramps_down_and_measurements_that_come_late_are_no_such_case() {
         rig.fake.input.extend([(6, measured), (7, 0), (8, 0)]);
         rig.amps(amps);
         rig.run(Millis(600_000));
-        assert_eq!((rig.report().link, left_alone(&rig).len()), (Link::Online, 0), "{amps}, {measured}");
+        assert_eq!((rig.report().link, left_alone(&rig).len()), (Reachability::Online, 0), "{amps}, {measured}");
     }
 }
 
@@ -107,10 +107,10 @@ fn one_that_falls_back_to_a_current_is_trusted_once_it_comes_to_rest_in_a_try() 
     rig.fake.ignores = Some(160);
     rig.amps(0);
     rig.run(Millis(120_000));
-    assert_eq!(rig.report().link, Link::Offline);
+    assert_eq!(rig.report().link, Reachability::Offline);
     rig.fake.ignores = None;
     rig.run(Millis(400_000));
-    assert_eq!((rig.report().link, rig.report().setpoint), (Link::Online, Some(Milliamps(0))));
+    assert_eq!((rig.report().link, rig.report().setpoint), (Reachability::Online, Some(Milliamps(0))));
 }
 
 /// Whatever is declined: once it was left alone, requests come in short tries with silence between them, never at the watchdog's own pace.

@@ -185,7 +185,7 @@ fn a_setpoint_that_rises_by_itself_again_and_again_is_left_to_the_watchdog_and_s
     let mut rig = Rig::charging_at(0x107, 10);
     rig.fake.power_cycle();
     rig.run(Millis(20_000));
-    assert_eq!((rig.report().link, rig.fake.holding[&261]), (Link::Online, 100));
+    assert_eq!((rig.report().link, rig.fake.holding[&261]), (Reachability::Online, 100));
     assert!(!rig.notices().iter().any(|notice| matches!(notice, Notice::Trouble(_))), "{:?}", rig.notices());
 }
 
@@ -264,7 +264,7 @@ fn what_is_said_of_a_wallbox_that_refuses_is_true() {
         let said: Vec<String> = rig.notices().iter().map(ToString::to_string).collect();
         assert!(said.iter().any(|text| text.contains("in silence for at least 35 s")), "{said:?}");
         assert!(!said.iter().any(|text| text.contains("no charging")), "{said:?}");
-        assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, Some(Fault::Unusable)), "{ill:?}");
+        assert_eq!((rig.report().link, rig.report().fault), (Reachability::Offline, Some(Fault::Unusable)), "{ill:?}");
         assert_eq!(rig.report().setpoint, None);
     }
 }
@@ -324,7 +324,7 @@ fn declined_measurements_are_said_and_asked_for_less_often() {
     let mut rig = Rig::charging_at(0x107, 16);
     Ill::Unmeasured.befall(&mut rig.fake);
     rig.run(Millis(30_000));
-    assert_eq!((rig.report().link, rig.report().fault), (Link::Offline, Some(Fault::Unusable)));
+    assert_eq!((rig.report().link, rig.report().fault), (Reachability::Offline, Some(Fault::Unusable)));
     let before = rig.fake.requests.len();
     rig.run(Millis(600_000));
     let asked = rig.fake.requests.len() - before;
@@ -343,7 +343,7 @@ fn every_second_answer_lost_is_said_with_the_count_and_charging_goes_on() {
         rig.amps(12);
         rig.run(Millis(120_000));
         let report = rig.report();
-        assert_eq!(report.link, Link::Online);
+        assert_eq!(report.link, Reachability::Online);
         assert!(rig.now.since(report.at) < Millis(10_000), "measured all the while");
         assert_eq!(report.setpoint, Some(Milliamps(12_000)), "as read back");
         let said: Vec<String> = rig.notices().iter().map(ToString::to_string).collect();

@@ -62,13 +62,13 @@ fn the_silence_is_counted_from_the_last_word_and_the_wallbox_is_taken_back() {
         rig.run(Millis(60_000));
         assert!(rig.reload());
         let (last, count) = (rig.fake.requests.last().unwrap().0, rig.fake.requests.len());
-        assert_eq!(rig.report().link, Link::Offline);
+        assert_eq!(rig.report().link, Reachability::Offline);
         rig.fake.mute = false;
         rig.run(Millis(silence + 10_000));
         let next = rig.fake.requests[count];
         assert_eq!(next.1, Operation::WriteSingle { addr: 261, value: 0 });
         assert!(next.0.since(last) >= Millis(silence), "{known}: {:?}", next.0.since(last));
-        assert_eq!((rig.report().link, rig.report().setpoint), (Link::Online, Some(Milliamps(0))));
+        assert_eq!((rig.report().link, rig.report().setpoint), (Reachability::Online, Some(Milliamps(0))));
     }
 }
 
@@ -77,7 +77,7 @@ fn nothing_is_remembered_of_a_wallbox_that_does_what_it_is_told_or_can_only_be_w
     let mut rig = Rig::charging_at(0x107, 16);
     assert!(!rig.reload());
     rig.run(Millis(10_000));
-    assert_eq!(rig.report().link, Link::Online);
+    assert_eq!(rig.report().link, Reachability::Online);
     let mut old = Rig::new(0x103);
     old.amps(10);
     old.run(Millis(10_000));

@@ -37,19 +37,23 @@ fn an_unlock_that_is_never_answered_is_said_and_holds_up_nothing() {
         rig.tell(Input::Unlock);
         rig.amps(10);
         rig.run(Millis(15_000));
-        assert_eq!((rig.report().link, rig.report().setpoint), (Link::Online, Some(Milliamps(10_000))), "{layout:x}");
+        assert_eq!(
+            (rig.report().link, rig.report().setpoint),
+            (Reachability::Online, Some(Milliamps(10_000))),
+            "{layout:x}"
+        );
         assert_eq!(rig.report().fault, None);
         rig.run(Millis(600_000));
         let said = in_vain(&rig);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("write 1 to register 259"), "{said:?}");
-        assert_eq!((lost(&rig), rig.said(&Event::Woken)), (0, 0));
+        assert_eq!((lost(&rig), rig.said(&Event::WakeUpDone)), (0, 0));
         // It goes on trying, at a slow pace.
         let tried = unlocks(&rig);
         assert!((20..=25).contains(&tried), "{tried}");
         rig.fake.deaf.clear();
         rig.run(Millis(31_000));
-        assert_eq!((rig.said(&Event::Woken), unlocks(&rig)), (1, tried + 1));
+        assert_eq!((rig.said(&Event::WakeUpDone), unlocks(&rig)), (1, tried + 1));
         rig.run(Millis(120_000));
         assert_eq!((unlocks(&rig), in_vain(&rig).len()), (tried + 1, 1));
     }
@@ -64,12 +68,12 @@ fn a_wallbox_that_stays_locked_by_a_wake_up_is_reported_as_locked() {
         spoil(&mut rig.fake);
         rig.run(Millis(30_000));
         assert_eq!((rig.report().waking, rig.report().fault), (false, Some(Fault::Locked)));
-        assert_eq!((rig.report().link, lost(&rig), in_vain(&rig).len()), (Link::Online, 0, 1));
+        assert_eq!((rig.report().link, lost(&rig), in_vain(&rig).len()), (Reachability::Online, 0, 1));
         assert_eq!(rig.report().setpoint, Some(Milliamps(10_000)));
         rig.fake.deaf.clear();
         rig.fake.declines.clear();
         rig.run(Millis(35_000));
-        assert_eq!((rig.fake.holding[&259], rig.said(&Event::Woken), rig.report().fault), (1, 1, None));
+        assert_eq!((rig.fake.holding[&259], rig.said(&Event::WakeUpDone), rig.report().fault), (1, 1, None));
         let stays = |notice: &&&Notice| matches!(notice, Notice::Trouble(Trouble::StaysLocked { .. }));
         assert_eq!(rig.notices().iter().filter(stays).count(), 0, "it has just been opened");
     }
@@ -88,7 +92,11 @@ fn a_silent_wallbox_has_not_declined_its_unlock() {
         let first = |(_, op): &(Tick, Operation)| *op == Operation::WriteSingle { addr: 259, value: 1 };
         let asked = rig.fake.requests[before..].iter().position(first).expect("unlocked");
         assert!(asked <= 4, "{silent_s}: {:?}", &rig.fake.requests[before..]);
-        assert_eq!((rig.fake.holding[&259], rig.said(&Event::Woken), in_vain(&rig).len()), (1, 1, 0), "{silent_s}");
+        assert_eq!(
+            (rig.fake.holding[&259], rig.said(&Event::WakeUpDone), in_vain(&rig).len()),
+            (1, 1, 0),
+            "{silent_s}"
+        );
     }
 }
 
@@ -100,7 +108,7 @@ fn a_wallbox_that_cannot_be_locked_needs_no_unlock() {
         rig.tell(Input::Unlock);
         rig.amps(10);
         rig.run(Millis(10_000));
-        assert_eq!((rig.report().setpoint, rig.said(&Event::Woken)), (Some(Milliamps(10_000)), 1), "{code}");
+        assert_eq!((rig.report().setpoint, rig.said(&Event::WakeUpDone)), (Some(Milliamps(10_000)), 1), "{code}");
         assert_eq!((unlocks(&rig), in_vain(&rig).len()), (1, 0), "{code}");
     }
 }
@@ -140,7 +148,7 @@ fn after_a_lapse_the_lock_is_tried_a_few_times_and_then_all_is_silent() {
         rig.fake.deaf.clear();
         rig.amps(10);
         rig.run(Millis(40_000));
-        assert_eq!((rig.fake.holding[&259], rig.said(&Event::Woken)), (1, 1), "{given_up}");
+        assert_eq!((rig.fake.holding[&259], rig.said(&Event::WakeUpDone)), (1, 1), "{given_up}");
     }
 }
 
@@ -172,7 +180,11 @@ fn a_lock_found_that_is_never_answered_for_costs_no_charger() {
         rig.fake.requests.clear();
         rig.events.clear();
         rig.run(Millis(120_000));
-        assert_eq!((rig.report().link, rig.report().setpoint), (Link::Online, Some(Milliamps(10_000))), "{layout:x}");
+        assert_eq!(
+            (rig.report().link, rig.report().setpoint),
+            (Reachability::Online, Some(Milliamps(10_000))),
+            "{layout:x}"
+        );
         assert_eq!(lost(&rig), 0);
     }
 }
@@ -185,6 +197,6 @@ fn a_standby_register_that_is_never_answered_for_costs_no_charger() {
     rig.run(Millis(60_000));
     rig.events.clear();
     rig.run(Millis(120_000));
-    assert_eq!((rig.report().link, rig.report().setpoint), (Link::Online, Some(Milliamps(10_000))));
+    assert_eq!((rig.report().link, rig.report().setpoint), (Reachability::Online, Some(Milliamps(10_000))));
     assert_eq!(lost(&rig), 0);
 }

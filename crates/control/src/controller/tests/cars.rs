@@ -288,7 +288,7 @@ fn a_silent_charger_goes_down_with_the_sun() {
     bench.polled = false;
     bench.surplus(9_000, 0);
     bench.secs(61);
-    bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Link::Offline)));
+    bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Reachability::Offline)));
     bench.check(13_000, "offline");
     bench.surplus(11_000, 0);
     bench.check(13_000, "offline");

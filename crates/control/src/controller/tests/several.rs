@@ -39,13 +39,13 @@ fn a_box_that_falls_silent_before_it_stops_counts_until_its_watchdog_has_acted()
     bench.says(Vehicle::Charging, 11_040, 16_000);
     bench.secs(1);
     bench.mode(Mode::Off);
-    bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Link::Offline)));
+    bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Reachability::Offline)));
     bench.tell(Input::Command(Command::Mode { charger: Some(other), mode: Mode::Fast }));
     // Nobody knows whether it hears the requests that it does not answer: they would feed its watchdog.
     bench.secs(250);
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(9_000)));
     bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 9_000)));
-    let silent = ChargerReport::silent(CAR, bench.now, Link::Offline);
+    let silent = ChargerReport::silent(CAR, bench.now, Reachability::Offline);
     bench.tell(Input::Report(ChargerReport { released: true, ..silent }));
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
     // It is spoken to again: it may come back.
@@ -71,7 +71,7 @@ fn the_share_of_a_mute_wallbox_stays_reserved() {
         bench.says(Vehicle::Charging, 11_040, seen);
         bench.secs(1);
         assert_eq!(bench.orders[&CAR].setpoint, Some(Milliamps(16_000)));
-        bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Link::Offline)));
+        bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Reachability::Offline)));
         bench.tell(Input::Command(Command::Mode { charger: Some(other), mode: Mode::Fast }));
         for second in 0..900 {
             bench.secs(1);
@@ -82,7 +82,7 @@ fn the_share_of_a_mute_wallbox_stays_reserved() {
             let sum = 16_000 + bench.orders[&other].setpoint.unwrap().0;
             assert!(sum <= 20_000, "{sum} mA");
         }
-        let silent = ChargerReport::silent(CAR, bench.now, Link::Offline);
+        let silent = ChargerReport::silent(CAR, bench.now, Reachability::Offline);
         bench.tell(Input::Report(ChargerReport { released: true, ..silent }));
         bench.secs(1);
         assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
@@ -97,7 +97,7 @@ fn a_box_that_can_only_be_watched_counts_with_all_it_may_draw() {
     let mut bench = Bench::new(config);
     let watched = |bench: &mut Bench, vehicle, power| {
         let seen = report(CAR, bench.now, vehicle, power, 0);
-        bench.tell(Input::Report(ChargerReport { link: Link::ReadOnly, setpoint: None, ..seen }));
+        bench.tell(Input::Report(ChargerReport { link: Reachability::ReadOnly, setpoint: None, ..seen }));
     };
     watched(&mut bench, Vehicle::Charging, 11_040);
     bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 0)));
@@ -129,7 +129,7 @@ fn nobody_rises_while_another_box_may_still_run() {
         Milliamps(9_000),
         "room is made for all that the other box may have"
     );
-    let silent = ChargerReport::silent(other, bench.now, Link::Offline);
+    let silent = ChargerReport::silent(other, bench.now, Reachability::Offline);
     alone.handle(Input::Report(ChargerReport { released: true, ..silent }), Tick(71_000));
     assert_eq!(alone.snapshot().chargers[&CAR].setpoint, Milliamps(16_000), "the other box has fallen back");
     bench.tell(Input::Report(report(other, bench.now, Vehicle::Charging, 8_280, 12_000)));

@@ -23,7 +23,7 @@ const SETTLE_MAX: Millis = Millis::from_secs(20);
 
 /// `before`: what the box said of the car when the pulse began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pulse {
+pub(super) enum WakeUp {
     Idle,
     Lock { before: Vehicle },
     Held { before: Vehicle, until: Tick },
@@ -59,7 +59,7 @@ impl Unlock {
     }
 }
 
-impl Pulse {
+impl WakeUp {
     pub(super) const fn wants_lock(self) -> bool {
         matches!(self, Self::Lock { .. })
     }
@@ -105,7 +105,7 @@ impl Pulse {
         }
     }
 
-    pub(super) fn pass_time(&mut self, now: Tick) {
+    pub(super) fn handle_timeout(&mut self, now: Tick) {
         if matches!(*self, Self::Settling { until, .. } if now >= until) {
             *self = Self::Idle;
         }
@@ -163,52 +163,52 @@ impl Driver {
             && !self.phases.changing()
             && self.layout >= self.profile.lock.register.since;
         match (self.pulse, &self.measured) {
-            (Pulse::Idle, Some(measured)) if able => self.pulse = Pulse::Lock { before: measured.vehicle },
-            (Pulse::Idle, _) => self.cancel_pulse(),
+            (WakeUp::Idle, Some(measured)) if able => self.pulse = WakeUp::Lock { before: measured.vehicle },
+            (WakeUp::Idle, _) => self.cancel_pulse(),
             // One at a time; the one under way serves.
-            (Pulse::Lock { .. } | Pulse::Held { .. } | Pulse::Unlock(_) | Pulse::Settling { .. }, _) => {}
+            (WakeUp::Lock { .. } | WakeUp::Held { .. } | WakeUp::Unlock(_) | WakeUp::Settling { .. }, _) => {}
         }
     }
 
     /// Nothing was locked, and nothing will be.
     pub(super) fn cancel_pulse(&mut self) {
-        self.pulse = Pulse::Idle;
+        self.pulse = WakeUp::Idle;
         self.notice(Notice::WakeImpossible);
-        self.say(Event::Woken);
+        self.say(Event::WakeUpDone);
     }
 
     pub(super) fn lock_answer(&mut self, outcome: &Outcome, now: Tick) {
-        let Pulse::Lock { before } = self.pulse else { return };
+        let WakeUp::Lock { before } = self.pulse else { return };
         match outcome {
             Outcome::Written => {
-                self.pulse = Pulse::Held { before, until: now + self.profile.lock.hold };
+                self.pulse = WakeUp::Held { before, until: now + self.profile.lock.hold };
                 self.poll_at = now;
                 self.notice(Notice::WakeStarted);
             }
             Outcome::Exception(_) | Outcome::Registers(_) => self.cancel_pulse(),
-            Outcome::Failed(_) => self.pulse = Pulse::Unlock(Unlock::new(Some(before), false)),
+            Outcome::Failed(_) => self.pulse = WakeUp::Unlock(Unlock::new(Some(before), false)),
         }
     }
 
     /// False if it has to be tried again.
     pub(super) fn unlock_answer(&mut self, outcome: &Outcome, now: Tick) -> bool {
         self.pulse.unlock();
-        let Pulse::Unlock(unlock) = &mut self.pulse else { return true };
+        let WakeUp::Unlock(unlock) = &mut self.pulse else { return true };
         match outcome {
             Outcome::Written => {
                 let before = unlock.before;
-                self.pulse = before.map_or(Pulse::Idle, |before| Pulse::Settling { before, until: now + SETTLE_MAX });
+                self.pulse = before.map_or(WakeUp::Idle, |before| WakeUp::Settling { before, until: now + SETTLE_MAX });
                 self.poll_at = now;
                 self.found_locked.opened(now);
                 self.notice(if before.is_some() { Notice::WakeEnded } else { Notice::Unlocked });
-                self.say(Event::Woken);
+                self.say(Event::WakeUpDone);
                 true
             }
             // Illegal function, address or value, or a failure: a wallbox that cannot write that register cannot be locked by it. (5 and 6,
             // busy, pass.)
             Outcome::Exception(1..=4) if !unlock.locked => {
-                self.pulse = Pulse::Idle;
-                self.say(Event::Woken);
+                self.pulse = WakeUp::Idle;
+                self.say(Event::WakeUpDone);
                 true
             }
             Outcome::Exception(_) | Outcome::Registers(_) | Outcome::Failed(_) => {
@@ -224,7 +224,7 @@ impl Driver {
 
     /// The wallbox has answered something else, or may be asked no more: if the last unlock was in vain, that counts.
     pub(super) fn passed_over(&mut self, now: Tick) {
-        let Pulse::Unlock(unlock) = &mut self.pulse else { return };
+        let WakeUp::Unlock(unlock) = &mut self.pulse else { return };
         if !std::mem::replace(&mut unlock.unclear, false) {
             return;
         }

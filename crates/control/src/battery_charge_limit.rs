@@ -15,7 +15,7 @@ const SOC_HYSTERESIS: u8 = 2;
 
 /// What was learned of the battery's appetite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Appetite {
+pub(crate) struct BatteryChargeLimit {
     learned: Option<(Watts, Tick)>,
     /// The last sample showed export.
     exporting: bool,
@@ -23,7 +23,7 @@ pub(crate) struct Appetite {
     filled: bool,
 }
 
-impl Appetite {
+impl BatteryChargeLimit {
     pub(crate) const fn new() -> Self {
         Self { learned: None, exporting: false, filled: false }
     }
@@ -50,11 +50,13 @@ impl Appetite {
             return Watts::ZERO;
         }
         // A car that takes all there is leaves no export to learn from. Were the reserve to jump back, it would stop that car.
-        let learned = self.learned.map(|(appetite, at)| {
+        let learned = self.learned.map(|(battery_charge_limit, at)| {
             let beyond = now.since(at).0.saturating_sub(HOLDS.0);
             let grown = beyond.saturating_mul(u64::from(GROWS.0.unsigned_abs())) / HOLDS.0;
-            appetite + Watts(i32::try_from(grown).unwrap_or(i32::MAX))
+            battery_charge_limit + Watts(i32::try_from(grown).unwrap_or(i32::MAX))
         });
-        learned.map_or(config.battery.max_charge, |appetite| appetite.min(config.battery.max_charge))
+        learned.map_or(config.battery.max_charge, |battery_charge_limit| {
+            battery_charge_limit.min(config.battery.max_charge)
+        })
     }
 }

@@ -4,7 +4,7 @@
 const TRIES_MAX: u8 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct VerifiedRegister {
     /// As read, and not touched since.
     known: Option<u16>,
     /// Written, whether or not that was echoed, and not yet read back.
@@ -38,7 +38,7 @@ pub(super) enum Seen {
     Changed,
 }
 
-impl Kept {
+impl VerifiedRegister {
     pub(super) const fn new() -> Self {
         Self { known: None, written: None, tries: 0, absent: false }
     }

@@ -31,7 +31,7 @@ const BLUR: usize = 5;
 
 /// Errors of each age, and the last sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Alignment {
+pub(crate) struct MeterDelay {
     /// Mean error of each age, in milliwatts.
     errors: [i64; AGES],
     taught: u8,
@@ -39,7 +39,7 @@ pub(crate) struct Alignment {
     last: Option<(Watts, Trail)>,
 }
 
-impl Alignment {
+impl MeterDelay {
     /// Begins with an age that was configured.
     pub(crate) fn new(age: Millis) -> Self {
         let age = usize::try_from(age.0.div_ceil(1_000)).unwrap_or(0).min(AGES - 1);
@@ -146,8 +146,8 @@ mod tests {
     use super::*;
 
     /// A car that changes its draw every 7 s, meters read every `every` seconds and `late` seconds late, a house that is nearly steady.
-    fn learned(late: u64, every: u64, noise: i32) -> Alignment {
-        let mut alignment = Alignment::new(Millis(2_000));
+    fn learned(late: u64, every: u64, noise: i32) -> MeterDelay {
+        let mut meter_delay = MeterDelay::new(Millis(2_000));
         let mut random = 7_u32;
         let mut history = PowerHistory::new();
         let car = |at: u64| Watts(4_140 + i32::try_from((at / 7) * 7_919 % 6_000).unwrap());
@@ -158,37 +158,37 @@ mod tests {
                 let blur = if noise > 0 { i32::try_from(random >> 16).unwrap() % noise } else { 0 };
                 let mut trail = [Watts::ZERO; AGES];
                 add_trail(&mut trail, &history, Tick(at * 1_000));
-                alignment.sample(Watts(500 + blur) + car(at - late), trail);
+                meter_delay.sample(Watts(500 + blur) + car(at - late), trail);
             }
         }
-        alignment
+        meter_delay
     }
 
     #[test]
     fn learns_how_late_the_meters_are() {
         for late in [0, 1, 2, 5, 12, 20] {
             for every in [1, 2, 3] {
-                let alignment = learned(late, every, 60);
-                assert_eq!((alignment.age(), alignment.exact()), (Millis::from_secs(late), true), "{late} {every}");
+                let meter_delay = learned(late, every, 60);
+                assert_eq!((meter_delay.age(), meter_delay.exact()), (Millis::from_secs(late), true), "{late} {every}");
             }
         }
     }
 
     #[test]
     fn meters_that_fit_no_age_leave_a_range() {
-        let alignment = learned(3, 1, 3_000);
-        assert!(!alignment.exact());
+        let meter_delay = learned(3, 1, 3_000);
+        assert!(!meter_delay.exact());
         let trail = core::array::from_fn(|age| Watts(i32::try_from(age).unwrap() * 100));
-        let (low, high, likely) = alignment.drew(&trail);
+        let (low, high, likely) = meter_delay.drew(&trail);
         assert!(low <= likely && likely <= high && high - low >= Watts(i32::try_from(BLUR).unwrap() * 100));
     }
 
     #[test]
     fn a_steady_car_teaches_nothing() {
-        let mut alignment = Alignment::new(Millis(2_000));
+        let mut meter_delay = MeterDelay::new(Millis(2_000));
         for step in 0..100 {
-            alignment.sample(Watts(step * 300 % 5_000), [Watts(4_140); AGES]);
+            meter_delay.sample(Watts(step * 300 % 5_000), [Watts(4_140); AGES]);
         }
-        assert_eq!((alignment.taught, alignment.age()), (0, Millis(2_000)));
+        assert_eq!((meter_delay.taught, meter_delay.age()), (0, Millis(2_000)));
     }
 }
