@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-rust_needed=1.89
+rust_needed=1.95
 
 # as_root COMMAND…: directly as root, else with sudo.
 as_root() {
@@ -46,5 +46,30 @@ need_rust() {
       echo "Debian's Rust is too old here. Install it from https://rustup.rs and start again." >&2
       exit 69
     fi
+  fi
+}
+
+# need_rust_tools: the formatter and the linter of the Rust that is used.
+need_rust_tools() {
+  if [ "${RUSTC:-}" = /usr/bin/rustc ]; then
+    need_packages rustfmt-web rust-web-clippy
+  fi
+  local tool
+  for tool in fmt clippy; do
+    if ! cargo "$tool" --version >/dev/null 2>&1; then
+      echo "cargo $tool is missing: install it with \`rustup component add rustfmt clippy\` and start again." >&2
+      exit 69
+    fi
+  done
+}
+
+# need_cargo_tool NAME VERSION: a program from the crates registry, built once (minutes) into .cache.
+need_cargo_tool() {
+  local root="$PWD/.cache/tools"
+  PATH="$root/bin:$PATH"
+  if [ "$("$1" --version 2>/dev/null | awk '{print $2}')" != "$2" ]; then
+    echo "Building $1 $2 (some minutes, once)." >&2
+    CARGO_TARGET_DIR="$root/target" cargo install "$1" --version "$2" --locked --profile dev --quiet --root "$root"
+    rm -rf "$root/target"
   fi
 }

@@ -15,6 +15,8 @@ mod documents;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod help;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod household;
