@@ -1,5 +1,5 @@
-//! What the controller is told once (and again on reload). Ranges are checked by whoever builds it
-//! (`surplusd`'s `config` module reports findings with file and line); the controller clamps again where safety hangs on it.
+//! The controller's configuration, passed in at the start and again on reload. Whoever builds it checks the ranges (`surplusd`'s `config`
+//! module reports findings with file and line); the controller clamps again where safety depends on it.
 
 use alloc::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use crate::{ChargerId, Mode, Source};
 pub struct Config {
     /// Which sources exist, and the freshness group each belongs to: any live message of a group proves the whole group alive.
     pub sources: BTreeMap<Source, GroupId>,
-    /// How samples are put together.
+    /// How messages are combined into samples.
     pub sampling: Sampling,
     /// Policy for the home battery.
     pub battery: BatteryPolicy,
-    /// Policy for charging from the sun.
+    /// Policy for solar charging.
     pub solar: SolarPolicy,
-    /// What happens when data stops coming.
+    /// Limits that apply when data stops arriving.
     pub fail_safe: FailSafe,
-    /// The most that all chargers together may draw per phase.
+    /// Limit per phase for all chargers together.
     pub site_limit: Milliamps,
-    /// What the house's connection can carry: main fuse × phases × 230 V. Values far beyond it are not believed.
+    /// Capacity of the house's connection: main fuse × phases × 230 V. Values far beyond it are not believed.
     pub connection: Watts,
-    /// The chargers, in the order in which surplus is given out.
+    /// The chargers, in the order in which surplus is allocated.
     pub chargers: BTreeMap<ChargerId, ChargerConfig>,
 }
 
@@ -34,15 +34,15 @@ pub struct GroupId(pub u8);
 /// How single messages become one sample of the site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
-    /// How long to wait for the rest of a burst of messages when grid and battery have not both spoken.
+    /// How long to wait for the rest of a burst of messages while not both grid and battery have sent a value.
     pub settle: Millis,
     /// How old the meters' values are on arrival: the charger's power is taken from its history at that age.
     pub meter_age: Millis,
-    /// Shortest time between two requests for fresh samples; `None` never asks.
+    /// Shortest time between two requests for fresh samples; `None`: no requests.
     pub refresh_every: Option<Millis>,
 }
 
-/// How the home battery and the car share the sun.
+/// How the home battery and the car share the surplus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatteryPolicy {
     /// Below this the battery is filled first: its charging power is not surplus.
@@ -51,33 +51,33 @@ pub struct BatteryPolicy {
     pub buffer_soc: Percent,
     /// At or below this not even a small share may come from the battery.
     pub floor_soc: Percent,
-    /// What the battery can take; reserved for it below `priority_soc`.
+    /// The battery's highest charging power; reserved for it below `priority_soc`.
     pub max_charge: Watts,
-    /// Energy the battery may give to the cars in `solar` within any 24 hours; 0 takes nothing on purpose.
+    /// Energy the battery may give to the cars in `solar` within any 24 hours; with 0 nothing is deliberately taken from it.
     pub drain_budget: WattHours,
 }
 
-/// The user's dials of `solar`.
+/// User settings for mode `solar`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SolarPolicy {
-    /// Break-even share of sun in the power drawn, 500 … 1000.
+    /// Break-even solar share of the power drawn, 500 … 1000.
     pub min_share: Permille,
-    /// What one more start of the charger is worth.
+    /// Cost of one more start of the charger.
     pub start_cost: WattHours,
     /// Automatic starts allowed in any 24 h.
     pub starts_per_day_max: u16,
     /// A charge that was started runs at least this long (safety stops excepted).
     pub min_on: Millis,
-    /// A charge that was stopped stays stopped at least this long (nothing excepted).
+    /// A charge that was stopped stays stopped at least this long (without exception).
     pub min_off: Millis,
 }
 
-/// What happens when site data stops coming.
+/// Limits that apply when site data stops arriving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailSafe {
-    /// Older than this: the current is never raised, and goes down to the minimum.
+    /// With data older than this, the current is never raised and goes down to the minimum.
     pub stale_after: Millis,
-    /// Older than this: `blind_*`.
+    /// With data older than this, the `blind_*` limits apply.
     pub stop_after: Millis,
     /// Limit for `solar` without data.
     pub blind_solar: Milliamps,
@@ -94,29 +94,29 @@ pub struct FailSafe {
 /// One charger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChargerConfig {
-    /// Highest current allowed (the least of cable, configuration and profile; the box's own limit comes with its reports).
+    /// Highest current allowed (the lowest of cable, configuration and profile; the wallbox's own limit comes with its reports).
     pub max: Milliamps,
     /// Lowest current other than 0, at least [`Milliamps::PILOT_MIN`].
     pub min: Milliamps,
-    /// What the box falls to by itself when it hears nothing.
+    /// Current the wallbox falls back to by itself when communication stops.
     pub safe: Milliamps,
     /// Resolution of the setpoint.
     pub step: Milliamps,
-    /// Phases the car uses until its currents tell otherwise, 1 … 3.
+    /// Phases the car is assumed to use until its currents show otherwise, 1 … 3.
     pub phases: u8,
     /// Mode before any command.
     pub mode: Mode,
     /// Current of mode `fixed` before any command.
     pub fixed: Milliamps,
-    /// Wake a car that does not ask for current this long after it was offered some; `None` never.
+    /// Wake a car that has not asked for current this long after being offered some; `None`: never.
     pub wake_after: Option<Millis>,
-    /// Changing between one and three phases, where the box or a relay can; `None`: the phases are as wired.
+    /// Switching between one and three phases, where the wallbox or a relay can do it; `None`: the phases are as wired.
     pub switching: Option<PhaseSwitching>,
 }
 
-/// Changing the number of phases that a box connects. It happens only at 0 A and with the car measured at rest.
+/// Settings for switching the number of connected phases. It happens only at 0 A and with the car measured at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PhaseSwitching {
-    /// Without current for at least this long from the stop before the change to the start after it.
+    /// Shortest time without current, from the stop before the switch to the start after it.
     pub pause: Millis,
 }

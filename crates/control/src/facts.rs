@@ -1,23 +1,23 @@
-//! What is known of the world: the site's readings and what a charger reports. Plain data.
+//! Facts about the world: readings of the site and reports from chargers. Plain data.
 
 use core::fmt;
 
 use crate::units::{Milliamps, Tick, Volts, WattHours, Watts};
 
-/// A charger, by its place in the configuration.
+/// A charger, identified by its position in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChargerId(pub u8);
 
-/// What the user asked for.
+/// The charging mode, as chosen by the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// No charging.
     Off,
-    /// Only from the sun.
+    /// From surplus only.
     Solar,
     /// The minimum at once.
     Slow,
-    /// The minimum at once, more when the sun gives it.
+    /// The minimum at once, more when there is surplus for it.
     SlowSolar,
     /// The maximum at once.
     Fast,
@@ -41,7 +41,7 @@ impl Mode {
         }
     }
 
-    /// The mode of that name.
+    /// Returns the mode with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.name() == name)
     }
@@ -68,7 +68,7 @@ pub enum Source {
     BatterySoc,
     /// Whether the house is on the grid: 1, or 0 while it runs from the home battery alone.
     GridStatus,
-    /// A number that changes while the publisher of the site's values is alive; says nothing else.
+    /// A number that changes while the publisher of the site's values is alive, without further meaning.
     Heartbeat,
 }
 
@@ -104,12 +104,12 @@ impl Sources {
         self.0 |= 1 << source as u8;
     }
 
-    /// Whether a source is in it.
+    /// Whether the set contains a source.
     pub const fn contains(self, source: Source) -> bool {
         self.0 >> (source as u8) & 1 == 1
     }
 
-    /// Whether it is empty.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -144,30 +144,30 @@ impl fmt::Display for Sources {
     }
 }
 
-/// A message of a source: watts, percent for [`Source::BatterySoc`], 0 or 1 for [`Source::GridStatus`], any number for
+/// A message from a source: watts, percent for [`Source::BatterySoc`], 0 or 1 for [`Source::GridStatus`], any number for
 /// [`Source::Heartbeat`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// What was measured.
+    /// The quantity measured.
     pub source: Source,
-    /// In the source's unit, our signs; `None` where the message said there is no data.
+    /// The value in the source's unit, with our signs; `None` if the message says that there is no data.
     pub value: Option<i32>,
-    /// Stored by the broker at some unknown time: never a measurement.
+    /// Whether the broker stored it at some unknown time; such a value is never a measurement.
     pub retained: bool,
 }
 
-/// Whether the charger can be spoken to.
+/// Whether a charger answers and can be controlled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reachability {
     /// No answer yet since start.
     Starting,
     /// Answers, and takes orders.
     Online,
-    /// Answers, but cannot be told a current.
+    /// Answers, but its current cannot be set.
     ReadOnly,
-    /// Silent as expected: the box sleeps until a car is plugged in.
+    /// Silent as expected: the wallbox sleeps until a car is plugged in.
     Asleep,
-    /// Silent, and should not be.
+    /// Silent, although it should answer.
     Offline,
 }
 
@@ -184,7 +184,7 @@ impl Reachability {
     }
 }
 
-/// What the charger says of the car.
+/// The state of the car as reported by the charger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Vehicle {
     /// Not known (starting up, locked, in error, not reachable).
@@ -193,7 +193,7 @@ pub enum Vehicle {
     Absent,
     /// A car that does not ask for current (state B).
     Connected,
-    /// A car that asks while the box does not offer (state C1): not charging.
+    /// A car that asks for current while the wallbox offers none (state C1): not charging.
     Requesting,
     /// Charging (state C2), derated or not.
     Charging,
@@ -212,18 +212,18 @@ impl Vehicle {
     }
 }
 
-/// What keeps the charger from working.
+/// A fault that keeps the charger from working.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// Locked or not ready (state F): key switch, remote lock, or the box's own watchdog.
+    /// Locked or not ready (state F): key switch, remote lock, or the wallbox's own watchdog.
     Locked,
-    /// The box reports an error (state E or its own).
+    /// The wallbox reports an error (state E or its own).
     Error,
-    /// The box does not keep the fail-safe or the setpoint that was written to it.
+    /// The wallbox does not keep the fail-safe or the setpoint that was written to it.
     Refused,
-    /// It is not known how many phases are connected.
+    /// The number of connected phases is unknown.
     Phases,
-    /// It answers, but declines what it cannot be used without, or keeps a higher current than it is told.
+    /// It answers, but rejects something it cannot be used without, or keeps a higher current than was set.
     Unusable,
 }
 
@@ -240,46 +240,46 @@ impl Fault {
     }
 }
 
-/// News of a charger: what it said at `at`.
+/// A report from a charger, as of `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChargerReport {
     /// Which charger.
     pub charger: ChargerId,
-    /// When the answer came.
+    /// When the answer arrived.
     pub at: Tick,
-    /// Whether it can be spoken to.
+    /// Whether it answers and can be controlled.
     pub link: Reachability,
-    /// What it says of the car.
+    /// The reported state of the car.
     pub vehicle: Vehicle,
-    /// What keeps it from working.
+    /// The fault that keeps it from working.
     pub fault: Option<Fault>,
-    /// Reduced by its own temperature.
+    /// Whether it has reduced the current because of its own temperature.
     pub derated: bool,
-    /// A wake-up pulse is under way: `vehicle` is what it was before.
+    /// Whether a wake-up pulse is under way; `vehicle` is then the state before it.
     pub waking: bool,
-    /// What the car draws.
+    /// Power drawn by the car.
     pub power: Option<Watts>,
     /// RMS current of each phase.
     pub currents: Option<[Milliamps; 3]>,
-    /// Phase to neutral.
+    /// Voltage of each phase to neutral.
     pub voltages: Option<[Volts; 3]>,
-    /// The setpoint as read back from the box; `None` until it was read.
+    /// The setpoint as read back from the wallbox; `None` until it has been read.
     pub setpoint: Option<Milliamps>,
-    /// Phases that box or relay connect, as read back; `None` where that cannot be told, or not while it changes.
+    /// Phases connected by the wallbox or a relay, as read back; `None` where this is not known, or not known during a change.
     pub connected: Option<u8>,
-    /// The box's own highest current.
+    /// The wallbox's own highest current.
     pub box_max: Option<Milliamps>,
-    /// The box's own lowest current.
+    /// The wallbox's own lowest current.
     pub box_min: Option<Milliamps>,
-    /// The box's energy counter as it stands (may go back).
+    /// The wallbox's energy counter as it stands (may go backwards).
     pub energy: Option<WattHours>,
-    /// It has certainly fallen to its fail-safe current: it was not spoken to for longer than its watchdog takes, and both were read
-    /// back before. Only of a charger that is not online.
+    /// Whether it has certainly fallen back to its fail-safe current: nothing was sent to it for longer than its watchdog time, and both
+    /// settings had been read back before. Set only for a charger that is not online.
     pub released: bool,
 }
 
 impl ChargerReport {
-    /// A charger of which nothing is known but its link.
+    /// Returns the report of a charger of which only the reachability is known.
     pub const fn silent(charger: ChargerId, at: Tick, link: Reachability) -> Self {
         Self {
             charger,

@@ -1,4 +1,4 @@
-//! What the controller is told: facts, wishes, and what was kept from before a restart. Plain data.
+//! Inputs of the controller: facts, user commands, and state carried over a restart. Plain data.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -8,43 +8,43 @@ use crate::config::Config;
 use crate::facts::{ChargerId, ChargerReport, Mode, Reading};
 use crate::units::{Milliamps, Millis};
 
-/// What the controller is told.
+/// An input of the controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// A message of one of the sources.
+    /// A message from one of the sources.
     Reading(Reading),
-    /// News of a charger.
+    /// A report from a charger.
     Report(ChargerReport),
-    /// A wish of the user.
+    /// A command from the user.
     Command(Command),
-    /// What was kept from before a restart. To be told before the first report.
+    /// A charger's state from before a restart. Must come before the first report.
     Restore(Restore),
     /// The configuration was read again.
     Reconfigure(Config),
-    /// What counts towards limits over 24 hours from before a restart. To be told after [`Input::Restore`] and before the first report.
+    /// Counts from before a restart towards the 24-hour limits. Must come after [`Input::Restore`] and before the first report.
     CarryOver(CarryOver),
 }
 
-/// What counts towards limits over 24 hours: taken from one controller with [`crate::Controller::carry_over`], told to the next.
-/// Times are given as what is left of them, as ticks do not survive a restart.
+/// Counts towards the 24-hour limits, taken from one controller with [`crate::Controller::carry_over`] and passed to the next. Times are
+/// the time remaining, because ticks do not survive a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CarryOver {
-    /// What the battery gave to cars in mode `solar`, in place of what is known; `None` leaves that as it is.
+    /// Energy the battery gave to cars in mode `solar`, replacing what is known; `None` leaves that as it is.
     pub drained: Option<Vec<Spent>>,
-    /// The chargers. Those not named keep what is known of them.
+    /// The counts of each charger. Chargers not listed keep theirs.
     pub chargers: BTreeMap<ChargerId, ChargerCarryOver>,
 }
 
-/// What counts of one charger.
+/// One charger's counts towards the 24-hour limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChargerCarryOver {
-    /// For how much longer each automatic start counts.
+    /// Remaining time for which each automatic start counts.
     pub starts: Vec<Millis>,
-    /// It was charging when it was last known: unless it is found charging, it has stopped no earlier than its first report.
+    /// Whether it was charging when last known. Unless it is found charging, it counts as stopped at its first report.
     pub may_run: bool,
 }
 
-/// What a charger's state was before a restart.
+/// A charger's state before a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restore {
     /// Which charger.
@@ -53,11 +53,11 @@ pub struct Restore {
     pub mode: Mode,
     /// The current of mode `fixed` the user had chosen.
     pub fixed: Milliamps,
-    /// How long ago it was stopped; `None`: long ago, or never.
+    /// How long ago it was stopped; `None` if long ago or never.
     pub stopped_ago: Option<Millis>,
 }
 
-/// A wish of the user. `charger: None` means every charger.
+/// A command from the user. `charger: None` means every charger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Change the mode.

@@ -1,16 +1,16 @@
-//! The controller of `surplusd`: which current each car may draw, and why.
+//! The controller of `surplusd`: decides which current each car may draw, and why.
 //!
-//! A pure state machine. It has no clock, no randomness, no I/O, no logging and no serialization: facts and the time go in,
-//! decisions come out. The same inputs at the same ticks give bit-identical actions, so the daemon, the simulation,
-//! the flight recorder's replay and the tests all drive this one type.
+//! A pure state machine. It has no clock, no randomness, no I/O, no logging and no serialization: facts and the time go in, decisions come
+//! out. The same inputs at the same ticks produce bit-identical actions, so the daemon, the simulation, the flight recorder's replay and
+//! the tests all drive this one type.
 //!
 //! The contract, in the order of use:
-//! 1. [`Controller::handle`] tells it something; [`Controller::handle_timeout`] tells it that time has passed.
-//! 2. [`Controller::poll_action`] is called until it returns `None`, after every call of step 1.
-//! 3. [`Controller::poll_timeout`] says when it wants to be called next, and why.
-//! 4. [`Controller::snapshot`] shows what was decided.
+//! 1. [`Controller::handle`] passes in an input; [`Controller::handle_timeout`] passes in the time.
+//! 2. After every call of step 1, [`Controller::poll_action`] is called until it returns `None`.
+//! 3. [`Controller::poll_timeout`] returns when `handle_timeout` is due next, and why.
+//! 4. [`Controller::snapshot`] returns what is known and decided.
 //!
-//! Ticks never go back; wall time is unknown here.
+//! Ticks never go backwards; wall-clock time is unknown here.
 #![no_std]
 
 extern crate alloc;

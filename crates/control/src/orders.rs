@@ -1,12 +1,12 @@
-//! What the controller wants done, and when it wants to be called again. Plain data.
+//! Outputs of the controller: actions for the shell, and the reason for the next timeout. Plain data.
 
 use crate::facts::ChargerId;
 use crate::units::{Milliamps, Tick};
 
-/// What the shell is to do.
+/// An action for the shell to carry out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Tell a charger what it may draw, and for how long that holds.
+    /// Set a charger's current, for a limited time.
     Order(Order),
     /// Wake the car at this charger.
     Wake(ChargerId),
@@ -14,25 +14,25 @@ pub enum Action {
     Refresh,
 }
 
-/// A setpoint with its validity. Not renewed in time, the driver lets it lapse to the safe value.
+/// A setpoint with its validity. If it is not renewed in time, the driver lets it lapse to the safe value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
     /// Which charger.
     pub charger: ChargerId,
-    /// 0 or ≥ the minimum; `None` leaves what the box has (only until its first report).
+    /// 0 or ≥ the minimum; `None` leaves the wallbox's setpoint as it is (only until its first report).
     pub setpoint: Option<Milliamps>,
-    /// Phases to be connected, 1 or 3; `None` where there is nothing to switch, or it is to stay as it is. It differs from what is
-    /// connected only while the setpoint is 0 and the car was measured at rest.
+    /// Phases to connect, 1 or 3; `None` where phases cannot be switched or are to stay as they are. Differs from what is connected only
+    /// while the setpoint is 0 and the car was measured at rest.
     pub phases: Option<u8>,
-    /// The order lapses here.
+    /// When the order lapses.
     pub valid_until: Tick,
 }
 
 /// Why [`crate::Controller::poll_timeout`] wants to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// A burst of messages has had its time.
+    /// The time allowed for a burst of messages is over.
     Settle,
-    /// Orders must be renewed, ages judged.
+    /// Orders must be renewed and the age of the data judged.
     Renew,
 }

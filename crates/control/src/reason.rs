@@ -6,21 +6,21 @@ use crate::facts::{Fault, Sources};
 use crate::judge::doubt::Doubt;
 use crate::units::{Milliamps, Millis, Percent, Watts};
 
-/// Less is shown as nothing: wallboxes measure to a tenth of an ampere.
+/// Currents below this are shown as nothing: wallboxes measure to a tenth of an ampere.
 const LEAST_SHOWN: Milliamps = Milliamps(100);
 
-/// The reason of a decision, with the numbers that went in.
+/// The reason for a decision, with the numbers that led to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The user switched it off.
     Off,
-    /// The charger has not been heard yet.
+    /// The charger has not answered yet.
     Starting,
     /// The charger does not answer.
     Offline,
     /// The charger sleeps until a car is plugged in.
     Asleep,
-    /// The charger cannot be told a current.
+    /// The charger's current cannot be set.
     ReadOnly,
     /// The charger is locked, in error, or refuses orders.
     Fault(Fault),
@@ -30,15 +30,15 @@ pub enum Reason {
     Adopted,
     /// There has been no sample of the site yet.
     NoData {
-        /// Power sources of which no live value is known.
+        /// Power sources without a live value.
         missing: Sources,
     },
-    /// What the meters say is not believed.
+    /// The meters are not believed.
     Doubted {
-        /// Why.
+        /// The doubt about them.
         doubt: Doubt,
     },
-    /// Sources became unavailable, or have never spoken live; the charge goes on for a while.
+    /// Sources became unavailable or never sent a live value; the charge continues for a while.
     DataLost {
         /// Age of the last sample.
         age: Millis,
@@ -48,9 +48,9 @@ pub enum Reason {
         /// Age of the last sample.
         age: Millis,
     },
-    /// Samples come too seldom to charge by.
+    /// Samples arrive too rarely to charge by.
     SlowSamples {
-        /// One comes about so often.
+        /// Mean interval between samples.
         every: Millis,
         /// Data counts as gone after this.
         limit: Millis,
@@ -59,7 +59,7 @@ pub enum Reason {
     OffGrid,
     /// Mode `slow`: the minimum at once.
     Slow,
-    /// Mode `slow+solar`: the minimum, as the sun gives no more.
+    /// Mode `slow+solar`: the minimum, as the surplus allows no more.
     SlowSolar {
         /// Surplus for this charger.
         surplus: Watts,
@@ -68,41 +68,41 @@ pub enum Reason {
     Fast,
     /// Mode `fixed`: the set current.
     Fixed,
-    /// The setpoint follows the sun.
+    /// The setpoint follows the surplus.
     Following {
         /// Surplus for this charger.
         surplus: Watts,
     },
-    /// Charging at the minimum although the sun gives less, as stopping would waste more.
+    /// Charging at the minimum although the surplus is less, as stopping would waste more.
     Holding {
         /// Surplus for this charger.
         surplus: Watts,
-        /// The surplus pulled towards its mean of some minutes, which decides.
+        /// The deciding value: the surplus pulled towards its mean over some minutes.
         mean: Watts,
-        /// It stops when `mean` is below this.
+        /// Charging stops when `mean` is below this.
         stop_below: Watts,
-        /// After how long that is, if the surplus stays as it is; `None`: not within 15 minutes.
+        /// Time until it stops if the surplus stays as it is; `None`: not within 15 minutes.
         left: Option<Millis>,
     },
-    /// Too little sun to start.
+    /// Too little surplus to start.
     TooLittleSun {
         /// Surplus for this charger.
         surplus: Watts,
-        /// It starts at this.
+        /// Charging starts at this.
         start_at: Watts,
     },
-    /// It stopped for lack of sun.
+    /// Stopped for lack of surplus.
     SunGone {
         /// Surplus for this charger.
         surplus: Watts,
-        /// It stops below this.
+        /// Charging stops below this.
         stop_below: Watts,
     },
     /// The home battery comes first.
     BatteryFirst {
         /// Its state of charge, if known.
         soc: Option<Percent>,
-        /// It comes first below this.
+        /// The battery comes first below this.
         below: Percent,
     },
     /// The home battery carries the car through a cloud.
@@ -124,7 +124,7 @@ pub enum Reason {
     },
     /// All automatic starts of the day are used.
     StartsUsed {
-        /// How many.
+        /// Number of starts.
         starts: u16,
     },
     /// Site data is late: the current goes down to the minimum, and nothing starts or rises.
@@ -132,56 +132,56 @@ pub enum Reason {
         /// Age of the last sample.
         age: Millis,
     },
-    /// Site data has stopped: the blind limit holds.
+    /// Site data has stopped: the blind limit applies.
     Blind {
         /// Age of the last sample.
         age: Millis,
     },
     /// Other chargers use what the site allows.
     SiteLimit,
-    /// Stopped to change the number of phases, as the sun gives more on that many.
+    /// Stopped to switch the number of phases, as surplus or mode call for it.
     SwitchingPhases {
-        /// Phases to come, 1 or 3.
+        /// Target number of phases, 1 or 3.
         to: u8,
-        /// Surplus for this charger when it was decided; `None` where the mode asks for it.
+        /// Surplus for this charger when this was decided; `None` where the mode asks for it.
         surplus: Option<Watts>,
     },
     /// The car does not take what it is offered: it is full, asleep, or needs a higher current.
     NotTaken {
-        /// What it is offered.
+        /// Current offered.
         offered: Milliamps,
-        /// What it draws, less than half of the lowest current.
+        /// Current drawn, less than half of the lowest current.
         drawn: Milliamps,
-        /// It was seen to take something of this current.
+        /// Lowest current at which it was seen to draw something.
         takes_from: Option<Milliamps>,
     },
-    /// The car took nothing of the last offers: the next one comes later.
+    /// The car took nothing of the last offers: the next one is delayed.
     Withheld {
         /// Time left.
         left: Millis,
     },
     /// The contactor closed too often in a short time.
     ContactorRest {
-        /// How often within ten minutes.
+        /// Number of closures within ten minutes.
         closures: u16,
         /// Time left.
         left: Millis,
     },
-    /// More was drawn than was told.
+    /// The car drew more than its setpoint.
     Overdraw {
-        /// The current that was told.
+        /// The setpoint.
         told: Milliamps,
-        /// The current that was drawn.
+        /// The current drawn.
         drawn: Milliamps,
-        /// Time left until it is tried again; 0 while current flows although none is allowed.
+        /// Time left until the next attempt; 0 while current flows although none is allowed.
         left: Millis,
     },
-    /// The charger does not say whether a car is plugged in: not up until it does, for some seconds.
+    /// The charger does not report whether a car is plugged in: for some seconds the current does not rise until it does.
     UnknownState,
 }
 
 impl Reason {
-    /// Whether it explains why so much is offered, as far as the car takes it.
+    /// Whether it explains the current offered; [`Self::NotTaken`] replaces it while the car does not take the offer.
     pub(crate) const fn is_of_the_offer(self) -> bool {
         matches!(
             self,
@@ -195,7 +195,7 @@ impl Reason {
         )
     }
 
-    /// A stable word for programs.
+    /// Returns a stable word for programs.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Off => "off",

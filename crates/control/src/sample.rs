@@ -1,18 +1,18 @@
-//! What the site's meters say at one moment.
+//! The site's meter values at one moment.
 
 use crate::facts::Sources;
 use crate::units::{Tick, Watts};
 
-/// The net draw of house and cars on everything that is not solar, at one moment.
+/// The net draw of house and cars from everything that is not solar, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
-    /// When its first message came.
+    /// When its first message arrived.
     pub(crate) at: Tick,
     /// `grid + battery`: what is drawn beyond solar production; negative is surplus going elsewhere.
     pub(crate) net: Watts,
-    /// Battery power: metered, or what the balance leaves for it; 0 where there is no battery.
+    /// Battery power: metered, or derived from the balance; 0 where there is no battery.
     pub(crate) battery: Watts,
-    /// The most that the battery may be giving: what it says, or what the balance leaves for it where that is more or it says nothing.
+    /// Upper bound on the power the battery gives: as metered, or as derived from the balance if that is more or it is not metered.
     pub(crate) battery_most: Watts,
     /// Grid power, where known.
     pub(crate) grid: Option<Watts>,
@@ -22,8 +22,8 @@ pub(crate) struct Sample {
     pub(crate) load: Option<Watts>,
     /// Whether `grid` and `battery` were both metered.
     pub(crate) direct: bool,
-    /// Sources of which only an unconfirmed stored value took part.
+    /// Sources that contributed only an unconfirmed stored value.
     pub(crate) unconfirmed: Sources,
-    /// Whether it is a sign of life, or only repeats what is known.
+    /// Whether it shows that the meters are alive, or only repeats known values.
     pub(crate) alive: bool,
 }

@@ -29,7 +29,7 @@ pub struct Permille(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent(pub u8);
 
-/// A point in time: milliseconds on a monotonic clock that starts somewhere. Never the wall clock.
+/// A point in time: milliseconds on a monotonic clock with an arbitrary start. Never the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub u64);
 
@@ -48,11 +48,11 @@ impl Watts {
 }
 
 impl Milliamps {
-    /// No current: the charger is told not to charge.
+    /// No current: the charger must not charge.
     pub const ZERO: Self = Self(0);
     /// The lowest current the pilot signal of IEC 61851-1 can offer to a car (10 % duty cycle).
     pub const PILOT_MIN: Self = Self(6_000);
-    /// Whole or tenth amperes as a setpoint in deciamperes, rounded down.
+    /// Returns the current in deciamperes, rounded down.
     #[must_use]
     pub const fn deciamps_floor(self) -> u32 {
         self.0 / 100

@@ -1,4 +1,4 @@
-//! What the controller shows of its decisions. Plain data; the shell turns it into topics, files and text.
+//! The controller's visible state and decisions. Plain data; the shell turns it into topics, files and text.
 
 use alloc::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::uptake::Needs;
 /// Everything worth showing, after a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// When.
+    /// When it was taken.
     pub at: Tick,
     /// The site as last sampled.
     pub site: SiteView,
@@ -23,59 +23,59 @@ pub struct Snapshot {
 /// The site as last sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SiteView {
-    /// + import.
+    /// Grid power, + import.
     pub grid: Option<Watts>,
-    /// ≥ 0.
+    /// Solar production, ≥ 0.
     pub solar: Option<Watts>,
-    /// + discharging.
+    /// Battery power, + discharging.
     pub battery: Option<Watts>,
-    /// Including the chargers.
+    /// Load, including the chargers.
     pub load: Option<Watts>,
-    /// Home battery.
+    /// State of charge of the home battery.
     pub soc: Option<Percent>,
-    /// Without the chargers.
+    /// Load without the chargers.
     pub house: Option<Watts>,
     /// Solar − house, before any battery policy.
     pub surplus: Option<Watts>,
     /// Age of the last sample.
     pub age: Option<Millis>,
-    /// `load − solar − grid − battery` when it has been off for several samples: a sign or a topic is wrong.
+    /// `load − solar − grid − battery` if it has been off for several samples: a sign or a topic is wrong.
     pub imbalance: Option<Watts>,
-    /// Age of the state of charge; `None` where only a stored value is known, or none.
+    /// Age of the state of charge; `None` if only a stored value is known, or none.
     pub soc_age: Option<Millis>,
-    /// Power sources of the configuration of which no live value is known.
+    /// Configured power sources without a live value.
     pub missing: Sources,
-    /// What is doubted of the meters now.
+    /// The present doubt about the meters.
     pub doubt: Option<Doubt>,
-    /// The rhythm in which samples come, once it is known.
+    /// The interval at which samples arrive, once it is known.
     pub cadence: Option<Millis>,
-    /// The grid is gone: the house runs from the home battery.
+    /// Whether the grid is gone and the house runs from the home battery.
     pub off_grid: bool,
 }
 
-/// One charger as decided.
+/// One charger and what was decided for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChargerView {
-    /// What the user asked for.
+    /// The mode chosen by the user.
     pub mode: Mode,
     /// Current of mode `fixed`.
     pub fixed: Milliamps,
-    /// What was decided.
+    /// The setpoint decided.
     pub setpoint: Milliamps,
-    /// Why.
+    /// The reason for the setpoint.
     pub reason: Reason,
     /// The last report, if any.
     pub report: Option<ChargerReport>,
     /// Phases the car uses.
     pub phases: u8,
-    /// How often its contactor has closed in the last 24 h, whoever made it.
+    /// How often its contactor has closed in the last 24 h, whatever the cause.
     pub starts: u16,
-    /// More is drawn than it was told, or was until it was paused for that.
+    /// A draw above the setpoint, now or until the charge was paused for it.
     pub overdrawn: Option<Overdrawn>,
-    /// The car was seen to need more than the lowest current.
+    /// The current the car needs, where it was found to need more than the lowest.
     pub needs: Option<Needs>,
     /// The wallbox's own maximum, where that is less than the configured one.
     pub box_limit: Option<Milliamps>,
-    /// Its power register does not agree with its currents, which count instead.
+    /// Whether its power register disagrees with its currents, which are used instead.
     pub power_doubted: bool,
 }
