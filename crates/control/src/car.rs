@@ -1,4 +1,4 @@
-//! The car at a charger, as far as its behaviour tells: what it takes, how often it makes the contactor close, whether it obeys.
+//! The car at a charger, as far as its behaviour shows: what it takes, how often it closes the contactor, whether it obeys the setpoint.
 
 use crate::contactor::Contactor;
 use crate::facts::{ChargerReport, Mode, Reachability, Vehicle};
@@ -7,9 +7,9 @@ use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Tick};
 use crate::uptake::Uptake;
 
-/// Current from here on is a charge, whatever state the wallbox names.
+/// From this current upwards the car is charging, whatever state the wallbox reports.
 const FLOWS: Milliamps = Milliamps(1_000);
-/// A state that is not known holds up a decision for this long at most.
+/// An unknown state delays a decision for at most this long.
 const UNKNOWN_FOR: Millis = Millis::from_secs(10);
 
 /// What is known of the car.
@@ -36,7 +36,7 @@ impl Car {
         }
     }
 
-    /// Takes a report and what its strongest phase carries; returns whether the contactor has closed since the last one.
+    /// Takes a report and the current of its strongest phase; returns whether the contactor has closed since the last one.
     pub(crate) fn follow(&mut self, report: &ChargerReport, drawn: Option<Milliamps>, now: Tick) -> bool {
         self.drawn = drawn;
         let online = report.link == Reachability::Online;
@@ -61,14 +61,14 @@ impl Car {
         closes
     }
 
-    /// The setpoint has changed.
+    /// Takes a new setpoint.
     pub(crate) fn offered(&mut self, setpoint: Milliamps, now: Tick) {
         self.uptake.offered(setpoint, now);
         self.overdraw.told(setpoint, now);
     }
 
-    /// The state to decide by: where the wallbox names none, the current tells; after some seconds without either, a car is assumed that
-    /// does not charge.
+    /// Returns the state to decide by. Where the wallbox reports none, the current shows it; after some seconds without either, a car that
+    /// does not charge is assumed.
     pub(crate) fn vehicle(&self, said: Vehicle, now: Tick) -> Vehicle {
         match said {
             Vehicle::Unknown if self.drawn.is_some_and(|drawn| drawn >= FLOWS) => Vehicle::Charging,
@@ -79,7 +79,7 @@ impl Car {
         }
     }
 
-    /// Why no current may be offered now, whatever the surplus.
+    /// Returns why no current may be offered now, whatever the surplus.
     pub(crate) fn stops(&self, mode: Mode, now: Tick) -> Option<Reason> {
         if mode == Mode::Off {
             return self.overdraw.flows_at_zero();
@@ -88,7 +88,7 @@ impl Car {
         self.overdraw.stops(now).or_else(rest)
     }
 
-    /// What calls for a new decision when a report changes it.
+    /// Returns the values that call for a new decision when a report changes them.
     pub(crate) const fn gist(&self) -> (Vehicle, bool, bool) {
         (self.judged.0, self.judged.1, self.uptake.taking())
     }

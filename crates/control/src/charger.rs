@@ -1,4 +1,4 @@
-//! One charger as the controller sees it: what the user wants, what was decided, what the box says.
+//! One charger as the controller sees it: the user's wish, the last decision, and the wallbox's reports.
 
 use crate::budget::Starts;
 use crate::car::Car;
@@ -15,33 +15,33 @@ use crate::view::ChargerView;
 
 /// Nominal voltage where none is measured.
 const NOMINAL: Volts = Volts(230);
-/// A phase carries current from here on.
+/// A phase counts as carrying current from this value upwards.
 const PHASE_CARRIES: Milliamps = Milliamps(1_000);
 /// Phases are counted while the strongest one carries at least this.
 const PHASES_COUNT_FROM: Milliamps = Milliamps(4_000);
-/// Less than this is what a box uses for itself.
+/// Power below this is the wallbox's own consumption.
 const AT_REST: Watts = Watts(100);
-/// So many reports in a row must agree before the number of phases changes.
+/// Number of reports in a row that must agree before the number of phases changes.
 const PHASES_AGREE: u8 = 5;
-/// Wake-up pulses per stay of a car.
+/// Most wake-up pulses per stay of a car.
 const WAKES_MAX: u8 = 2;
-/// A car that takes nothing of what it is offered for this long leaves all but the minimum to others.
+/// A car that has taken nothing of its offer for this long leaves all but the minimum to others.
 const IDLE_AFTER: Millis = Millis::from_secs(300);
 
-/// A car has followed a lower setpoint, and the reports show it, after this.
+/// Time after which a car has followed a lower setpoint and the reports show it.
 const CAR_FOLLOWS: Millis = Millis::from_secs(20);
 
-/// A wallbox not heard within its watchdog's longest time after the start will not be heard soon: until then the others keep what they have.
+/// After the longest watchdog time without a first answer, a wallbox will not answer soon; until then the others keep what they have.
 pub(crate) const FIRST_ANSWER: Millis = Millis::from_secs(WATCHDOG_MAX_S as u64);
 
 /// Where the setpoint comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The box's setpoint has not been read yet: nothing is ordered.
+    /// The wallbox's setpoint has not been read yet: nothing is ordered.
     Unread,
     /// A charge was found running at start and has not been judged yet.
     Adopted,
-    /// It was decided here.
+    /// The controller decided it.
     Decided,
 }
 
@@ -52,30 +52,30 @@ pub(crate) struct Charger {
     pub(crate) config: ChargerConfig,
     pub(crate) mode: Mode,
     pub(crate) fixed: Milliamps,
-    /// What was decided last; 0 is off.
+    /// The setpoint decided last; 0 is off.
     pub(crate) setpoint: Milliamps,
     pub(crate) reason: Reason,
     pub(crate) report: Option<ChargerReport>,
-    /// The setpoint that its box was last seen to have.
+    /// The setpoint last read back from the wallbox.
     told: Option<Milliamps>,
-    /// The highest that was decided since: orders may have arrived although nothing was heard.
+    /// The highest setpoint decided since then: orders may have arrived although no answer has.
     ordered_since: Milliamps,
     pub(crate) history: PowerHistory,
     pub(crate) power: PowerCheck,
-    /// The highest setpoint before the last one that was lower, and when that came.
+    /// The highest recent setpoint before the last decrease, and when that decrease came.
     left_setpoint: Option<(Milliamps, Tick)>,
     pub(crate) starts: Starts,
     pub(crate) started_at: Option<Tick>,
     pub(crate) stopped_at: Option<Tick>,
-    /// It was charging before a restart, and it is not known yet when that ended.
+    /// Whether it was charging before a restart and the end of that charge is not known yet.
     pub(crate) may_have_run: bool,
     /// When the setpoint last changed.
     pub(crate) moved_at: Option<Tick>,
-    /// When it was last heard.
+    /// When it last answered.
     pub(crate) heard_at: Option<Tick>,
     pub(crate) origin: Origin,
     pub(crate) switch: PhaseChange,
-    /// Phases that the car uses of those it is given.
+    /// Number of phases that the car uses of those it is given.
     car_phases: u8,
     phases_seen: (u8, u8),
     charged_since_start: bool,
@@ -116,7 +116,7 @@ impl Charger {
         }
     }
 
-    /// The user chooses a mode.
+    /// Sets the mode chosen by the user.
     pub(crate) fn choose(&mut self, mode: Mode) {
         if mode != self.mode {
             self.car.uptake.asked();
@@ -124,7 +124,7 @@ impl Charger {
         self.mode = mode;
     }
 
-    /// Takes news of the box. A charge found running when its setpoint is first read is adopted as it is.
+    /// Takes a report from the wallbox. A charge found running when the setpoint is first read is adopted as it is.
     pub(crate) fn report(&mut self, report: ChargerReport, now: Tick) {
         if matches!(report.link, Reachability::Online | Reachability::ReadOnly) {
             self.heard_at = Some(now);
@@ -159,12 +159,12 @@ impl Charger {
         }
     }
 
-    /// The highest current its wallbox may lately have offered, once its setpoint has been read.
+    /// Returns the highest current the wallbox may recently have offered, once its setpoint has been read.
     fn ceiling(&self, now: Tick) -> Option<Milliamps> {
         self.told.map(|told| told.max(self.setpoint).max(self.left_lately(now).unwrap_or(Milliamps::ZERO)))
     }
 
-    /// The highest setpoint that was left so lately that the car may still draw it.
+    /// Returns the highest setpoint that was lowered so recently that the car may still draw it.
     fn left_lately(&self, now: Tick) -> Option<Milliamps> {
         self.left_setpoint.filter(|(_, at)| now.since(*at) <= CAR_FOLLOWS).map(|(setpoint, _)| setpoint)
     }
@@ -180,14 +180,14 @@ impl Charger {
             self.origin = Origin::Adopted;
             self.charged_since_start = true;
         } else if self.may_have_run {
-            // It may have gone on until just now.
+            // The charge may have continued until just now.
             self.stopped_at = Some(now);
         }
         self.may_have_run = false;
         self.car.offered(self.setpoint, now);
     }
 
-    /// What the strongest phase carries: measured, or reckoned from the power; `None` where neither is known.
+    /// Returns the current of the strongest phase, measured or calculated from the power; `None` if neither is known.
     fn drawn(&self) -> Option<Milliamps> {
         let report = self.report?;
         let strongest = report.currents.and_then(|currents| currents.into_iter().max());
@@ -198,7 +198,7 @@ impl Charger {
         })
     }
 
-    /// A car may use fewer phases than it is given; its currents tell. Voltages do not: they are there on every wired phase.
+    /// Counts the phases that the car uses of those it is given, by its currents: voltages are present on every wired phase.
     fn count_phases(&mut self, report: &ChargerReport) {
         if report.vehicle == Vehicle::Absent {
             self.car_phases = self.config.phases;
@@ -214,35 +214,35 @@ impl Charger {
         let carrying = u8::try_from(carrying).unwrap_or(3);
         let times = if self.phases_seen.0 == carrying { self.phases_seen.1.saturating_add(1) } else { 1 };
         self.phases_seen = (carrying, times);
-        // On one phase every car uses one: that says nothing of what it would use of three.
+        // On one phase every car uses one, which does not show how many it would use of three.
         if times >= PHASES_AGREE && (carrying < self.connected() || carrying > self.car_phases) {
             self.car_phases = carrying;
         }
     }
 
-    /// Phases that the box connects, as far as that can change; all of them where it is not known.
+    /// Returns the number of phases that the wallbox connects, as far as that can change; all of them if it is not known.
     pub(crate) fn connected(&self) -> u8 {
         let read = self.report.and_then(|report| report.connected);
         read.filter(|_| self.config.switching.is_some()).unwrap_or(3)
     }
 
-    /// The most phases that car and box can use together.
+    /// Returns the most phases that car and wallbox can use together.
     pub(crate) const fn all_phases(&self) -> u8 {
         self.car_phases
     }
 
-    /// Its number of phases can change, and the car would use more than one.
+    /// Whether its number of phases can change and the car would use more than one.
     pub(crate) fn can_change(&self) -> bool {
         self.config.switching.is_some() && self.car_phases > 1
     }
 
-    /// Without a charge in between, a change does not follow upon another at once.
+    /// Whether the number of phases may change at rest. Without a charge in between, one change does not directly follow another.
     pub(crate) fn change_allowed_at_rest(&self, now: Tick) -> bool {
         let used = self.switch.changed_at().is_none_or(|at| self.started_at.is_some_and(|start| start >= at));
         self.switch.allowed(now) && (used || self.switch.settled(now))
     }
 
-    /// No current flows, and the box has been told 0: the number of phases may change.
+    /// Whether no current flows and the wallbox's setpoint is 0, so that the number of phases may change.
     fn at_rest(&self) -> bool {
         let Some(report) = self.report else { return false };
         let small = report.power.is_none_or(|power| power < AT_REST)
@@ -252,7 +252,7 @@ impl Charger {
         idle && !self.on() && report.setpoint == Some(Milliamps::ZERO)
     }
 
-    /// Phases to be ordered, where they can change.
+    /// Returns the number of phases to order, where it can change.
     pub(crate) fn phases_to_order(&self) -> Option<u8> {
         self.config.switching?;
         self.switch.order(self.report.and_then(|report| report.connected), self.at_rest())
@@ -331,12 +331,12 @@ impl Charger {
         self.setpoint.0 > 0
     }
 
-    /// Whether its car draws more than what a wallbox uses for itself.
+    /// Whether it draws more than the wallbox's own consumption.
     pub(crate) fn is_drawing(&self, now: Tick) -> bool {
         self.history.at(now).is_some_and(|power| power >= AT_REST)
     }
 
-    /// Time left until it may start again: longer after a stop that was followed by a change of phases.
+    /// Returns the time left until it may start again, which is longer after a stop that was followed by a change of phases.
     pub(crate) fn min_off_left(&self, now: Tick, policy: &SolarPolicy) -> Option<Millis> {
         let stopped = self.stopped_at?;
         let changed = self.switch.changed_at().is_some_and(|at| at >= stopped);
@@ -344,7 +344,7 @@ impl Charger {
         left(stopped, policy.min_off.max(pause), now)
     }
 
-    /// Time left until it may stop again.
+    /// Returns the time left until it may stop again.
     pub(crate) fn min_on_left(&self, now: Tick, policy: &SolarPolicy) -> Option<Millis> {
         left(self.started_at?, policy.min_on, now)
     }
@@ -357,24 +357,24 @@ impl Charger {
         self.report.and_then(|report| report.box_min)
     }
 
-    /// The highest current allowed.
+    /// Returns the highest current allowed.
     pub(crate) fn max(&self) -> Milliamps {
         self.box_max().map_or(self.config.max, |max| max.min(self.config.max)).floor_to(self.config.step)
     }
 
-    /// The lowest current other than 0. In `solar`, where no more than the surplus is offered, one of which the car takes nothing is none.
+    /// Returns the lowest current other than 0; in `solar`, which offers no more than the surplus, the lowest that the car takes.
     pub(crate) fn min(&self) -> Milliamps {
         let set = self.box_min().map_or(self.config.min, |min| min.max(self.config.min)).max(Milliamps::PILOT_MIN);
         let seen = self.car.uptake.worthwhile().filter(|seen| self.mode == Mode::Solar && *seen <= self.max());
         seen.map_or(set, |seen| seen.max(set))
     }
 
-    /// Phases that the car uses of those it is given now.
+    /// Returns the number of phases that the car uses of those it is given now.
     pub(crate) fn phases(&self) -> u8 {
         self.car_phases.min(self.connected())
     }
 
-    /// Mains voltage as the box measures it, else the nominal one.
+    /// Returns the mains voltage as measured by the wallbox, or otherwise the nominal one.
     fn voltage(&self) -> i64 {
         let measured = self.report.and_then(|report| report.voltages).unwrap_or([NOMINAL; 3]);
         let wired = measured.iter().filter(|volts| MAINS.contains(&volts.0));
@@ -382,18 +382,18 @@ impl Charger {
         if count == 0 { i64::from(NOMINAL.0) } else { sum / count }
     }
 
-    /// What a current means in power on the phases of now.
+    /// Returns the power of a current on the phases used now.
     pub(crate) fn power_of(&self, current: Milliamps) -> Watts {
         self.power_on(self.phases(), current)
     }
 
-    /// What a current means in power on so many phases.
+    /// Returns the power of a current on the given number of phases.
     pub(crate) fn power_on(&self, phases: u8, current: Milliamps) -> Watts {
         let milliwatts = i64::from(current.0) * self.voltage() * i64::from(phases.max(1));
         Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))
     }
 
-    /// The current that draws at most `power`, within the charger's limits, rounded down.
+    /// Returns the current that draws at most `power`, within the charger's limits, rounded down.
     pub(crate) fn current_for(&self, power: Watts) -> Milliamps {
         let per_amp = self.voltage() * i64::from(self.phases().max(1));
         let milliamps = i64::from(power.positive().0) * 1_000 / per_amp;
@@ -401,14 +401,14 @@ impl Charger {
         current.max(self.min()).min(self.max())
     }
 
-    /// How long it has not been heard; for ever if it never was.
+    /// Returns the time since its last answer; the maximum if it has never answered.
     pub(crate) fn silence(&self, now: Tick) -> Millis {
         self.heard_at.map_or(Millis(u64::MAX), |at| now.since(at))
     }
 
-    /// The most it may be drawing: its setpoint, or the highest that its box was last seen to have or was told since, until the box
-    /// says otherwise or has certainly fallen back by itself: our requests may feed the watchdog of a box that is not heard. One that was
-    /// never heard may have its maximum. A box that can only be watched gives a car whatever it asks for.
+    /// Returns an upper bound on the current drawn: the highest of its setpoint, the last one read back, and those ordered since, until the
+    /// wallbox reports otherwise or has certainly fallen back by itself: our requests may feed the watchdog of one whose answers do not
+    /// arrive. One that never answered may be at its maximum. A read-only wallbox gives a car whatever it asks for.
     pub(crate) fn may_draw(&self) -> Milliamps {
         let unheard = if self.may_still_run() { self.config.max } else { Milliamps::ZERO };
         let told = if self.released() { self.config.safe } else { self.told().max(self.ordered_since).max(unheard) };
@@ -419,44 +419,44 @@ impl Charger {
         most.max(self.car.overdraw.beyond(most))
     }
 
-    /// The setpoint that its box was last seen to have; 0 where none was.
+    /// Returns the setpoint last read back from the wallbox; 0 if there is none.
     pub(crate) fn told(&self) -> Milliamps {
         self.told.unwrap_or(Milliamps::ZERO)
     }
 
-    /// Nothing is known of its box, which may be at work since before the start. One that sleeps has no car.
+    /// Whether nothing is known of the wallbox, which may have been charging since before the start. One that sleeps has no car.
     pub(crate) fn may_still_run(&self) -> bool {
         let quiet =
             self.report.is_some_and(|report| matches!(report.link, Reachability::Asleep | Reachability::ReadOnly));
         self.origin == Origin::Unread && !quiet && !self.released()
     }
 
-    /// Its box was left in silence for longer than its watchdog takes.
+    /// Whether nothing was sent to the wallbox for longer than its watchdog time.
     pub(crate) fn released(&self) -> bool {
         self.report.is_some_and(|report| report.released)
     }
 
-    /// It has been offered current for minutes and does not take it: most likely it is full.
+    /// Whether the car has been offered current for minutes without taking it: most likely it is full.
     pub(crate) fn idle(&self, now: Tick) -> bool {
         self.car.uptake.left_for(now).is_some_and(|span| span >= IDLE_AFTER)
     }
 
-    /// What the wallbox says of the car, or what the current tells where it does not.
+    /// Returns the state of the car as the wallbox reports it, or as the current shows it where the wallbox does not.
     pub(crate) fn vehicle(&self, now: Tick) -> Vehicle {
         self.car.vehicle(self.report.map_or(Vehicle::Unknown, |report| report.vehicle), now)
     }
 
-    /// It answers, but cannot be told a current.
+    /// Whether it answers but its current cannot be set.
     pub(crate) fn only_watched(&self) -> bool {
         self.report.is_some_and(|report| report.link == Reachability::ReadOnly)
     }
 
-    /// What it drew at `at`; unknown counts as nothing, which leaves less surplus.
+    /// Returns what it drew at `at`; an unknown draw counts as 0, which leaves less surplus.
     pub(crate) fn drew_at(&self, at: Tick) -> Watts {
         self.history.at(at).unwrap_or(Watts::ZERO)
     }
 
-    /// What it draws now. Where that is not measured: the most it may be drawing, unless the car is known to draw nothing.
+    /// Returns what it draws now; if that is not measured, the most it may be drawing, unless the car is known to draw nothing.
     pub(crate) fn draws(&self, now: Tick) -> Watts {
         let idle = |report: &ChargerReport| {
             matches!(report.vehicle, Vehicle::Absent | Vehicle::Connected | Vehicle::Requesting)
@@ -484,7 +484,7 @@ impl Charger {
         }
     }
 
-    /// Takes a new configuration; the user's mode and what runs stay.
+    /// Takes a new configuration; the user's mode and a running charge stay.
     pub(crate) fn reconfigure(&mut self, config: ChargerConfig) {
         if self.car_phases == self.config.phases {
             self.car_phases = config.phases;

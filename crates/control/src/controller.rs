@@ -1,4 +1,4 @@
-//! The controller: takes facts and time, keeps the books, asks `decide` for each charger, and hands out orders.
+//! The controller: takes facts and time, keeps the state, calls `decide` for each charger, and issues orders.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -22,17 +22,17 @@ use crate::site::{Cars, Site};
 use crate::units::{Millis, Tick, Watts};
 use crate::view::{SiteView, Snapshot};
 
-/// Orders are renewed this often: each renewal is a completed decision.
+/// Interval at which orders are renewed; each renewal is a completed decision.
 const RENEW_EVERY: Millis = Millis::from_secs(1);
-/// An order holds this long. Ten missed decisions in a row are no hiccup.
+/// How long an order is valid. Ten missed decisions in a row are more than a hiccup.
 const ORDER_VALID: Millis = Millis::from_secs(10);
 /// Cars whose power moves by no more than this around a sample are steady.
 const STEADY: Watts = Watts(150);
-/// A car has followed its setpoint within this (a second to listen, 2 A a second; starts apart).
+/// Time within which a car has followed its setpoint (a second to react, then 2 A per second; starts excepted).
 const FOLLOWED_AFTER: Millis = Millis::from_secs(4);
-/// Within this, or twice the interval of the samples, meters have been read anew and said again what has not changed.
+/// Within this time, or twice the sample interval if that is shorter, meters have been read again and have repeated unchanged values.
 const REREAD: Millis = Millis::from_secs(60);
-/// More than this many actions waiting means that the shell does not drain them.
+/// More pending actions than this mean that the shell does not drain them.
 const ACTIONS_MAX: usize = 256;
 
 /// Decides which current each car may draw. See the crate's documentation for the contract.
@@ -43,14 +43,14 @@ pub struct Controller {
     now: Tick,
     site: Site,
     trend: Option<Trend>,
-    /// When the last sample was taken that was a sign of life.
+    /// When the last sample was taken that showed the meters to be alive.
     sampled_at: Option<Tick>,
     judge: Judge,
     cadence: Cadence,
-    /// What the last sample may be used for, and what is doubted of it.
+    /// What the last sample may be used for, and the doubt about it.
     trust: (Trust, Option<Doubt>),
     meter_delay: MeterDelay,
-    /// What the house drew by the last sample.
+    /// House power according to the last sample.
     house: Option<Watts>,
     drain: DrainBudget,
     battery_charge_limit: BatteryChargeLimit,
@@ -61,7 +61,7 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Begins at `now` without any knowledge of the site.
+    /// Creates a controller that starts at `now` and knows nothing of the site yet.
     pub fn new(config: Config, now: Tick) -> Self {
         let chargers = config.chargers.iter().map(|(id, charger)| (*id, Charger::new(*id, *charger))).collect();
         Self {
@@ -85,7 +85,7 @@ impl Controller {
         }
     }
 
-    /// Takes a fact. Ticks never go back: an earlier `now` counts as the latest one seen.
+    /// Takes an input. Ticks never go backwards: an earlier `now` counts as the latest one seen.
     pub fn handle(&mut self, input: Input, now: Tick) {
         self.now = now.max(self.now);
         self.settle();
@@ -99,7 +99,7 @@ impl Controller {
         }
     }
 
-    /// What counts towards the limits over 24 hours, at `now`.
+    /// Returns what counts towards the 24-hour limits at `now`.
     pub fn carry_over(&self, now: Tick) -> CarryOver {
         let now = now.max(self.now);
         let charger = |charger: &Charger| {
@@ -116,7 +116,7 @@ impl Controller {
         }
     }
 
-    /// Takes the passing of time: call at the tick that [`Self::poll_timeout`] named, or later.
+    /// Handles the passing of time. Call at the tick that [`Self::poll_timeout`] returned, or later.
     pub fn handle_timeout(&mut self, now: Tick) {
         self.now = now.max(self.now);
         self.settle();
@@ -134,7 +134,7 @@ impl Controller {
         }
     }
 
-    /// When, and why, [`Self::handle_timeout`] is to be called next.
+    /// Returns when, and why, [`Self::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<(Tick, Wake)> {
         match self.site.burst_deadline(&self.config) {
             Some(settle) if settle < self.renew_at => Some((settle, Wake::Settle)),
@@ -142,12 +142,12 @@ impl Controller {
         }
     }
 
-    /// The next thing to do; `None` when all is said.
+    /// Returns the next action; `None` when there are no more.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// What is known and decided.
+    /// Returns what is known and decided.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             at: self.now,
@@ -185,8 +185,8 @@ impl Controller {
         }
     }
 
-    /// One sample, once: the surplus is what the cars drew *at the sample's time* less what the site drew beyond solar production, as far
-    /// as the meters are believed.
+    /// Takes a sample, exactly once. The surplus is what the cars drew *at the sample's time* less what the site drew beyond solar
+    /// production, as far as the meters are believed.
     fn take_sample(&mut self, sample: Sample) {
         let then = self.cars_at(&sample);
         let cars = then.drew;
@@ -195,7 +195,7 @@ impl Controller {
         let verdict = self.judge.sample(&Evidence::new(&sample, &then, before));
         let filled = |doubt: Option<Doubt>| matches!(doubt, Some(Doubt::BatteryFromGrid { .. }));
         if filled(verdict.doubt) && !filled(self.trust.1) {
-            // The mean was of a surplus that never was.
+            // The mean was built on surplus that never existed.
             self.trend = None;
         }
         self.trust = (verdict.trust, verdict.doubt);
@@ -249,7 +249,8 @@ impl Controller {
         CarsThen { drew: cars, least: low, moved: Moved::by(&trail, soon), clear_since, spread }
     }
 
-    /// What the cars in mode `solar` draw now. Only they use the battery's budget: the other modes may take from it what they need.
+    /// Returns what the cars in mode `solar` draw now. Only they use the battery's budget; the other modes may take what they need from the
+    /// battery.
     fn on_sun(&self) -> Watts {
         if !self.config.sources.contains_key(&Source::Battery) {
             return Watts::ZERO;
@@ -258,8 +259,8 @@ impl Controller {
         on_sun.map(|charger| charger.draws(self.now)).sum()
     }
 
-    /// What a sample leaves the cars in mode `solar` without the battery: all they drew but what it gave. What is exported at the same
-    /// time could have been drawn instead of it.
+    /// Counts a sample towards the battery's budget. Without the battery, the cars in mode `solar` could have drawn what they drew less
+    /// what it gave; power exported at the same time could have been drawn instead of battery power.
     fn count_drain(&mut self, sample: &Sample, cars: Watts, taken: Tick) {
         let others = self.chargers.values().filter(|charger| charger.mode != Mode::Solar);
         let others: Watts = others.map(|charger| charger.drew_at(taken)).sum();
@@ -342,20 +343,20 @@ impl Controller {
         self.decide_all(Trigger::Event);
     }
 
-    /// Whether the last sample shows the cars as they are: none was told to move lately, or it is known to the second how old the meters'
-    /// values are.
+    /// Whether the last sample shows the cars as they are now: no setpoint changed recently, or the age of the meters' values is known to
+    /// the second.
     fn settled(&self) -> bool {
         let seen = |moved: Tick| moved + self.meter_delay.age_at_most() + FOLLOWED_AFTER;
         let lately = |charger: &Charger| charger.moved_at.is_some_and(|at| self.now < seen(at));
         self.meter_delay.proven() || !self.chargers.values().any(lately)
     }
 
-    /// What is doubted of the meters: an impossible value first, as nothing else is known of that source.
+    /// Returns the doubt about the meters. An impossible value comes first, as nothing else is known of that source.
     pub fn doubt(&self) -> Option<Doubt> {
         self.site.doubt(self.now).or(self.trust.1)
     }
 
-    /// Why there is no data although the meters speak: their last word is not believed at all.
+    /// Returns why there is no data although the meters send values: the last ones are not believed at all.
     fn refused(&self) -> Option<Doubt> {
         let (trust, doubt) = self.trust;
         let impossible = self.site.doubt(self.now).filter(|_| self.site.blind(self.now, &self.config));
@@ -376,7 +377,8 @@ impl Controller {
         }
     }
 
-    /// Decides for every charger in its order; each sees what those before it claim of the surplus, and what the others leave of the fuse.
+    /// Decides for every charger in order; each sees what the chargers before it claim of the surplus, and what the others leave of the
+    /// fuse.
     fn decide_all(&mut self, trigger: Trigger) {
         let soc = self.site.soc();
         let reserve = self.battery_charge_limit.reserve(soc, &self.config, self.now);
@@ -432,7 +434,7 @@ impl Controller {
         }
     }
 
-    /// Fresh samples matter while a car follows the sun, and near the line where it would start.
+    /// Requests fresh samples. They matter while a car follows the surplus, and near its start threshold.
     fn ask_for_samples(&mut self) {
         let Some(every) = self.config.sampling.refresh_every else { return };
         let recent = |at: Option<Tick>| at.is_some_and(|at| self.now.since(at) < every);

@@ -15,20 +15,21 @@ pub(crate) use belief::Belief;
 use belief::{believed_rise, coarse, no_data, refused, time_passes};
 use limits::{limited, nothing_off_grid, steady};
 
-/// A charger without news for this long does not answer, whatever its last report said: three times the longest poll, and some.
+/// A charger without a report for this long does not answer, whatever its last report said: three times the longest poll interval, plus a
+/// margin.
 const REPORTS_STOP: Millis = Millis::from_secs(3 * POLL_MAX_S as u64 + 15);
 
 /// While the house runs from the home battery, this much of the surplus is left to it.
 const OFF_GRID_RESERVE: Watts = Watts(1_000);
 
-/// Within this of the start line, fresh samples matter.
+/// Fresh samples matter when the surplus is within this of the start threshold.
 const NEAR_START: Watts = Watts(1_000);
 
-/// What a box connects when it does not connect one phase.
+/// Number of phases connected when it is not one.
 const ALL_PHASES: u8 = 3;
 
-/// What brought the decision about. Starting, stopping and following the sun happen on news only, not by the mere passing of time:
-/// the same sample must not be acted on twice.
+/// What triggered the decision. Starting, stopping and following the surplus happen only on new facts, not as time passes: the same sample
+/// must not be acted on twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
     /// A new sample of the site.
@@ -46,31 +47,31 @@ pub(crate) struct Situation<'a> {
     pub(crate) now: Tick,
     pub(crate) trigger: Trigger,
     pub(crate) config: &'a Config,
-    /// When the controller began.
+    /// When the controller started.
     pub(crate) began: Tick,
     pub(crate) trend: Option<&'a Trend>,
-    /// When the last sample was taken that was a sign of life.
+    /// When the last sample was taken that showed the meters to be alive.
     pub(crate) sampled_at: Option<Tick>,
-    /// The trend's last sample shows the cars as they are now.
+    /// Whether the trend's last sample shows the cars as they are now.
     pub(crate) settled: bool,
     pub(crate) belief: Belief,
-    /// State of charge, and whether it was heard live.
+    /// State of charge, and whether it was received live.
     pub(crate) soc: Option<Percent>,
     pub(crate) soc_live: bool,
-    /// Nothing may come from the battery on purpose: little is left of its budget, or it is at its floor.
+    /// Whether nothing may deliberately be taken from the battery: little is left of its budget, or it is at its floor.
     pub(crate) battery_closed: bool,
-    /// The battery has given the cars all it may within 24 hours.
+    /// Whether the battery has given the cars all it may within 24 hours.
     pub(crate) battery_spent: bool,
-    /// The battery is to be filled first, and this much is kept for it.
+    /// Power kept for the battery while it is to be filled first.
     pub(crate) reserve: Watts,
-    /// What other chargers have claimed of the surplus.
+    /// Surplus claimed by other chargers.
     pub(crate) claimed: Watts,
-    /// What other chargers leave of the site's limit.
+    /// Current that other chargers leave of the site's limit.
     pub(crate) site_left: Milliamps,
 }
 
 impl Situation<'_> {
-    /// Age of the last sample; without any, time since the start.
+    /// Returns the age of the last sample; without any, the time since the start.
     fn age(&self) -> Millis {
         self.now.since(self.sampled_at.unwrap_or(self.began))
     }
@@ -83,11 +84,11 @@ const fn off(reason: Reason) -> Decision {
     (Milliamps::ZERO, reason)
 }
 
-/// What this charger may draw now, and why.
+/// Decides what this charger may draw now, and why.
 pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
     match standing(charger, situation) {
         Standing::Blocked(reason) => off(reason),
-        // What cannot be judged now goes down with the data like any other, and not up.
+        // A charger that cannot be judged now is lowered with the data like any other, but not raised.
         Standing::Unclear(reason) => {
             let (wish, _) = wish(charger, situation);
             limited(charger, situation, (wish.min(charger.setpoint), reason))
@@ -96,11 +97,11 @@ pub(crate) fn decide(charger: &Charger, situation: &Situation<'_>) -> Decision {
     }
 }
 
-/// Whether a charger can be told anything.
+/// Whether a setpoint can be decided for a charger.
 enum Standing {
     /// Charging is impossible whatever the mode. These stops bypass the minimum-on time.
     Blocked(Reason),
-    /// It is not known how it stands. A short silence does not cost a stop.
+    /// Its state is unknown. A short silence is no reason to stop.
     Unclear(Reason),
     Ready,
 }
@@ -112,7 +113,7 @@ fn standing(charger: &Charger, situation: &Situation<'_>) -> Standing {
         Reachability::ReadOnly => return Standing::Blocked(Reason::ReadOnly),
         Reachability::Asleep => return Standing::Blocked(Reason::Asleep),
         Reachability::Offline => return unheard(charger, situation),
-        // Its line may hang without saying so.
+        // Its bus may hang without reporting an error.
         Reachability::Online if charger.silence(situation.now) > REPORTS_STOP => return unheard(charger, situation),
         Reachability::Online => {}
     }
@@ -142,7 +143,7 @@ fn unheard(charger: &Charger, situation: &Situation<'_>) -> Standing {
     }
 }
 
-/// What the mode asks for.
+/// Returns what the mode asks for.
 fn wish(charger: &Charger, situation: &Situation<'_>) -> Decision {
     match charger.mode {
         Mode::Off => off(Reason::Off),
@@ -177,7 +178,7 @@ fn ready(charger: &Charger, situation: &Situation<'_>) -> Decision {
     limited(charger, situation, steady(charger, situation, (wish, reason)))
 }
 
-/// Modes that do not need the sun go on without data, at their blind limit.
+/// Lets modes that do not need surplus continue without data, at their blind limit.
 fn sighted(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
     let age = situation.age();
     if age <= situation.config.fail_safe.stop_after {
@@ -223,13 +224,13 @@ fn slow_solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     (current.max(charger.min()), doubt.unwrap_or(reason))
 }
 
-/// What is no surplus for this charger: what others have claimed, and what is kept for the battery.
+/// Returns the power that is not surplus for this charger: claimed by others, or kept for the battery.
 fn taken(situation: &Situation<'_>) -> Watts {
     let left_to_battery = if situation.belief.off_grid { OFF_GRID_RESERVE } else { Watts::ZERO };
     situation.claimed + situation.reserve + left_to_battery
 }
 
-/// Surplus for this charger.
+/// Returns the surplus for this charger.
 fn available(trend: &Trend, situation: &Situation<'_>) -> Watts {
     trend.surplus() - taken(situation)
 }
@@ -270,7 +271,8 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     if charger.on() { go_on(charger, situation, trend) } else { start(charger, situation, trend) }
 }
 
-/// The battery's budget is used up. Each cloud would take more of it before it is seen, so the car waits until some of it is back.
+/// Decides once the battery's budget is used up. Each cloud would take more from the battery before a sample shows it, so the car waits
+/// until part of the budget is available again.
 fn without_battery(charger: &Charger, situation: &Situation<'_>) -> Decision {
     match charger.min_on_left(situation.now, &situation.config.solar).filter(|_| charger.on()) {
         Some(left) => (charger.min(), Reason::MinimumOn { left }),
@@ -278,22 +280,22 @@ fn without_battery(charger: &Charger, situation: &Situation<'_>) -> Decision {
     }
 }
 
-/// Break-even share of sun: none may come from a battery that is closed.
+/// Returns the break-even solar share; nothing may come from a closed battery.
 fn share(situation: &Situation<'_>) -> Permille {
     if situation.battery_closed { Permille(1_000) } else { situation.config.solar.min_share }
 }
 
-/// When to start and to stop on so many phases.
+/// Returns the thresholds for starting and stopping on the given number of phases.
 fn lines(charger: &Charger, situation: &Situation<'_>, trend: &Trend, phases: u8) -> Thresholds {
     let minimum = charger.power_on(phases, charger.min());
     let band = Band::new(share(situation), situation.config.solar.start_cost, minimum);
     let lines = band.lines(trend, taken(situation));
-    // The lower half of the band is paid by the battery, sample after sample: not when nothing may come from it.
+    // The battery pays for the lower half of the band, sample after sample, so that half is cut off when nothing may come from it.
     let stop_below = if situation.battery_closed { lines.stop_below.max(minimum) } else { lines.stop_below };
     Thresholds { stop_below, ..lines }
 }
 
-/// Where one phase and all of them are worth the same; `None` where there is no choice.
+/// Returns the thresholds around the surplus at which one phase and all of them are worth the same; `None` if there is no choice.
 fn crossing(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Option<PhaseThresholds> {
     if !charger.can_change() || starts_left(charger, situation) == 0 {
         return None;
@@ -301,7 +303,7 @@ fn crossing(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Opti
     let all_min = charger.power_on(charger.all_phases(), charger.min());
     let one_max = charger.power_on(1, charger.max());
     let crossing = PhaseThresholds::new(share(situation), one_max, all_min, trend, taken(situation));
-    // What the mean would bridge, a closed battery would pay.
+    // A closed battery would have to pay for what the mean bridges.
     let surplus = available(trend, situation);
     let closed = situation.battery_closed && surplus < all_min;
     Some(PhaseThresholds {
@@ -323,7 +325,7 @@ fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     let (current, doubted) = believed_rise(charger, situation, follow(charger, situation, surplus));
     let one_phase = charger.phases() == 1;
     let crossing = crossing(charger, situation, trend).filter(|_| charger.switch.allowed(situation.now));
-    // All phases give way to one long before one gives way to none.
+    // The switch from all phases to one comes long before the stop on one.
     let phases = if crossing.is_some() { 1 } else { charger.phases() };
     let lines = lines(charger, situation, trend, phases);
     let min_on_left = charger.min_on_left(situation.now, &situation.config.solar);
@@ -355,7 +357,8 @@ fn go_on(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     off(Reason::SunGone { surplus, stop_below: lines.stop_below })
 }
 
-/// Above `buffer-soc` the battery carries the car through a cloud; two points lower it lets go again. 100 means never.
+/// Returns the state of charge if the battery carries the car through a cloud: from `buffer-soc` upwards, until it is two points lower. 100
+/// means never.
 fn carries(charger: &Charger, situation: &Situation<'_>) -> Option<Percent> {
     let buffer = situation.config.battery.buffer_soc.0;
     let soc = situation.soc?;
@@ -405,10 +408,10 @@ fn start(charger: &Charger, situation: &Situation<'_>, trend: &Trend) -> Decisio
     (charger.current_for(surplus), on_sun(charger, surplus, lines, trend))
 }
 
-/// Why it does not start.
+/// Returns why it does not start.
 fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, lines: Thresholds) -> Reason {
     if situation.trigger == Trigger::Event && matches!(charger.reason, Reason::SunGone { .. }) {
-        // The box confirms the stop; that is no new reason.
+        // The wallbox only confirms the stop, which is no new reason.
         return charger.reason;
     }
     let without_reserve = lines.before_start + situation.reserve >= lines.start_at;
@@ -419,7 +422,7 @@ fn not_enough(charger: &Charger, situation: &Situation<'_>, surplus: Watts, line
     }
 }
 
-/// Why it charges: the surplus is enough for the minimum, or stopping would waste more.
+/// Returns why it charges: the surplus is enough for the minimum, or stopping would waste more.
 fn on_sun(charger: &Charger, surplus: Watts, lines: Thresholds, trend: &Trend) -> Reason {
     if surplus >= charger.power_of(charger.min()) {
         Reason::Following { surplus }
@@ -429,9 +432,9 @@ fn on_sun(charger: &Charger, surplus: Watts, lines: Thresholds, trend: &Trend) -
     }
 }
 
-/// The setpoint follows the surplus, less what the car steadily draws beyond its setpoint, at once in both directions. Only a rise by a
-/// single step waits until the samples show the cars as they are: with meters that are read at different moments it would come and go
-/// with every sample.
+/// Returns the setpoint that follows the surplus, less what the car steadily draws beyond its setpoint, immediately in both directions.
+/// Only a rise by a single step waits until the samples show the cars as they are: with meters read at different moments it would come and
+/// go with every sample.
 fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milliamps {
     let meant = charger.current_for(surplus);
     let told = Milliamps(meant.0.saturating_sub(charger.car.overdraw.excess().0)).floor_to(charger.config.step);
@@ -440,8 +443,7 @@ fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milli
     if step && !situation.settled { charger.setpoint } else { current }
 }
 
-/// Whether fresh samples would help: while a car follows the surplus, near the line where it would start, and where the next one may end
-/// a doubt.
+/// Whether fresh samples would help: while a car follows the surplus, near its start threshold, and where the next sample may end a doubt.
 pub(crate) fn wants_fresh_samples(charger: &Charger, doubt_may_pass: bool) -> bool {
     let plugged = charger.report.is_some_and(|report| {
         report.link == Reachability::Online
@@ -456,7 +458,7 @@ pub(crate) fn wants_fresh_samples(charger: &Charger, doubt_may_pass: bool) -> bo
     plugged && near && matches!(charger.mode, Mode::Solar | Mode::SlowSolar)
 }
 
-/// The limit of a mode without data.
+/// Returns the limit of a mode without data.
 const fn blind_limit(mode: Mode, policy: &FailSafe) -> Milliamps {
     match mode {
         Mode::Off => Milliamps::ZERO,

@@ -1,4 +1,4 @@
-//! What the belief in the meters does to a decision: what is doubted lowers and never raises, and a silence is looked into.
+//! How belief in the meters affects a decision: doubtful values lower the current and never raise it, and a silence is investigated.
 
 use super::{Decision, Situation, carries, off};
 use crate::charger::Charger;
@@ -7,40 +7,41 @@ use crate::judge::Doubt;
 use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Watts};
 
-/// By how much a charge is lowered to see whether silent meters are alive: a change that any of them shows.
+/// How far a charge is lowered to see whether silent meters are alive: enough to show on any meter.
 const ASKING_STEP: Milliamps = Milliamps(400);
 
-/// What is believed of the site's meters.
+/// What is believed about the site's meters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Belief {
-    /// It may start or raise a charge.
+    /// Whether the meters may start or raise a charge.
     pub(crate) may_rise: bool,
-    /// What is doubted of the meters.
+    /// The doubt about the meters.
     pub(crate) doubt: Option<Doubt>,
-    /// Why what the meters say now counts as no data.
+    /// Why the meters' present values count as no data.
     pub(crate) refused: Option<Doubt>,
-    /// Too many sources are unavailable for another sample.
+    /// Whether too many sources are unavailable for another sample.
     pub(crate) lost: bool,
-    /// Power sources of which no live value is known.
+    /// Power sources without a live value.
     pub(crate) missing: Sources,
     /// Data older than this is stale.
     pub(crate) stale_after: Millis,
-    /// The rhythm of the samples, where it is too slow to charge by.
+    /// Mean interval of the samples, if it is too long to charge by.
     pub(crate) too_slow: Option<Millis>,
-    /// The house runs from the home battery alone.
+    /// Whether the house runs from the home battery alone.
     pub(crate) off_grid: bool,
-    /// For how long the meters have only repeated themselves, if that is longer than data counts.
+    /// How long the meters have only repeated themselves, if that is longer than data is valid.
     pub(crate) unchanged: Option<Millis>,
 }
 
 impl Belief {
-    /// The doubt that a lack of this much is owed to: without it, the meters may not raise the current, or would show enough.
+    /// Returns the doubt that explains a shortfall of `lack`: it keeps the meters from raising the current, or withholds at least that
+    /// much.
     pub(super) fn explains(&self, lack: Watts) -> Option<Doubt> {
         self.doubt.filter(|doubt| !self.may_rise || doubt.withholds() >= lack)
     }
 }
 
-/// What is doubted may lower the current, never raise it.
+/// Lets doubted meters lower the current, but never raise it.
 pub(super) fn believed_rise(
     charger: &Charger,
     situation: &Situation<'_>,
@@ -54,7 +55,7 @@ pub(super) fn believed_rise(
     }
 }
 
-/// Why there is no sample: what is not known, or what is not believed.
+/// Returns why there is no sample: data is missing, or not believed.
 pub(super) fn no_data(situation: &Situation<'_>) -> Reason {
     match (situation.belief.too_slow, situation.belief.doubt) {
         (Some(every), _) => Reason::SlowSamples { every, limit: situation.config.fail_safe.stop_after },
@@ -63,7 +64,8 @@ pub(super) fn no_data(situation: &Situation<'_>) -> Reason {
     }
 }
 
-/// Nothing new is known: the setpoint stays, its reason says how long, and a silence is looked into before the data counts as stale.
+/// Decides when nothing new is known: the setpoint stays, its reason says for how long, and a silence is investigated before the data
+/// counts as stale.
 pub(super) fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decision {
     let age = situation.age();
     let min_off_left = || charger.min_off_left(situation.now, &situation.config.solar);
@@ -85,7 +87,7 @@ pub(super) fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decis
         && charger.min_on_left(situation.now, &situation.config.solar).is_none()
         && carries(charger, situation).is_none()
     {
-        // The surplus has stayed as it was for as long as was said.
+        // The surplus has stayed as it was for the time announced.
         return off(Reason::SunGone { surplus, stop_below });
     }
     let lower = Milliamps(charger.setpoint.0.saturating_sub(ASKING_STEP.0)).max(charger.min());
@@ -95,16 +97,17 @@ pub(super) fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decis
     (charger.setpoint, reason)
 }
 
-/// Time as it is shown: in steps of ten seconds, so that it is not news every second.
+/// Rounds a time up to steps of ten seconds for display, so that it does not change every second.
 pub(super) const fn coarse(time: Millis) -> Millis {
     Millis(time.0.div_ceil(10_000) * 10_000)
 }
 
-/// The meters speak and are not believed: down to the minimum at once. Meters that were seen not to follow the charger end the charge.
+/// Decides when the meters send values that are not believed: down to the minimum at once. Meters that were seen not to follow the
+/// charger's current end the charge.
 pub(super) fn refused(charger: &Charger, situation: &Situation<'_>, doubt: Doubt) -> Decision {
     let conclusive = match doubt {
         Doubt::CarNotSeen | Doubt::WrongSign => true,
-        // What it started on was of the same source, and most likely of the same kind.
+        // The value that started the charge came from the same source and was most likely wrong in the same way.
         Doubt::OutOfRange { .. } => {
             let limit = situation.config.fail_safe.stop_after;
             charger.started_at.is_some_and(|at| situation.now.since(at) < limit)

@@ -1,4 +1,4 @@
-//! What car, wallbox and site leave of a wish.
+//! Limits that car, wallbox and site put on a wish.
 
 use super::{Decision, Situation, off};
 use crate::charger::Charger;
@@ -6,7 +6,7 @@ use crate::facts::Mode;
 use crate::reason::Reason;
 use crate::units::Milliamps;
 
-/// While the car does not take what it is offered, the offer does not follow the surplus, and the reason says so.
+/// Keeps the offer from following the surplus while the car does not take it, and says so in the reason.
 pub(super) fn steady(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
     let now = situation.now;
     let uptake = &charger.car.uptake;
@@ -19,7 +19,7 @@ pub(super) fn steady(charger: &Charger, situation: &Situation<'_>, (wish, reason
     let takes_from = uptake.needs().map(|needs| needs.takes_from);
     match uptake.leaves(now) {
         Some(drawn) if offered > Milliamps::ZERO && reason.is_of_the_offer() => {
-            // While a higher current is tried it is not known yet that the car takes nothing of that either.
+            // While a higher current is being tried, it is not yet known whether the car takes nothing of that either.
             let of = uptake.refused().map_or(offered, |refused| refused.min(offered));
             (offered, Reason::NotTaken { offered: of, drawn, takes_from })
         }
@@ -27,12 +27,12 @@ pub(super) fn steady(charger: &Charger, situation: &Situation<'_>, (wish, reason
     }
 }
 
-/// The house runs from its battery, and what may be drawn then is less than any charge needs.
+/// Whether the house runs from its battery and the current allowed then is too low for any charge.
 pub(super) fn nothing_off_grid(charger: &Charger, situation: &Situation<'_>) -> bool {
     situation.belief.off_grid && situation.config.fail_safe.off_grid < charger.min()
 }
 
-/// No charger above what it and the site may carry.
+/// Limits a wish to what the charger and the site can carry.
 pub(super) fn limited(charger: &Charger, situation: &Situation<'_>, (wish, reason): Decision) -> Decision {
     if wish == Milliamps::ZERO {
         return (wish, reason);
