@@ -1,21 +1,21 @@
 //! The one place that decides what may be believed of the site's meters.
 //!
-//! A value is not believed only because it parses. It must be possible for the house's connection, agree with the other meters, describe
-//! a house that consumes, and move when the charger's own current moves. Three outcomes exist, [`Trust`]: a sample is *believed*; it
-//! *may lower* the current but neither raise it nor start a charge; or it is *no data*. Each doubt is a [`Doubt`] with a sentence that
-//! says what to check.
+//! A value is not believed just because it parses. It must be possible for the house's connection, agree with the other meters, describe a
+//! house that consumes, and move when the charger's own current moves. There are three outcomes, [`Trust`]: a sample is *believed*; it *may
+//! lower* the current but neither raise it nor start a charge; or it is *no data*. Each doubt is a [`Doubt`] with a sentence that says what
+//! to check.
 //!
 //! | rule | where | outcome |
 //! |---|---|---|
-//! | power beyond what the connection can carry | [`range`] | no data of that source for a while; of its whole group when two sources do it |
+//! | power beyond what the connection can carry | [`range`] | no data from that source for a while; from its whole group if two do it |
 //! | `load ≠ solar + grid + battery` | [`balance`] | may lower, at the lower surplus; believed at the lower surplus once it lasts |
 //! | the house would produce power | [`Judge::sample`] | may lower; believed once it lasts, and never more surplus than solar production |
 //! | a battery that charges while the grid imports | [`battery`] | its charging is no surplus until it gives way |
 //! | the meters do not follow the charger's own current | [`response`] | may lower; if it lasts, no data |
 //! | a jump that no second meter confirms | [`Judge::sample`] | may lower, for one sample |
 //! | stored values that live ones do not yet confirm | [`crate::site`] | may lower |
-//! | bursts that repeat what is known | [`crate::site`] | no sign of life |
-//! | samples too seldom for the limits of age | [`cadence`] | no start |
+//! | bursts that only repeat known values | [`crate::site`] | no sign of life |
+//! | samples too rare for the age limits | [`cadence`] | no start |
 
 pub(crate) mod balance;
 pub(crate) mod battery;
@@ -45,28 +45,28 @@ pub(crate) enum Trust {
     NoData,
 }
 
-/// A sample judged.
+/// The judgement of one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) trust: Trust,
-    /// The surplus that may be reckoned with at most.
+    /// Upper bound on the surplus that may be used.
     pub(crate) surplus: Watts,
-    /// What is wrong, if anything is.
+    /// The doubt, if there is one.
     pub(crate) doubt: Option<Doubt>,
 }
 
-/// A rise without a second witness of more than this waits for another sample.
+/// A rise of more than this that no second meter confirms waits for another sample.
 const JUMP: Watts = Watts(8_000);
 
-/// Memory of all that is watched from sample to sample.
+/// Memory of everything that is watched from sample to sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Judge {
     balance: Balance,
     battery: BatteryYield,
     response: Response,
-    /// Samples in a row in which more left the house than solar production.
+    /// Samples in a row in which more power left the house than solar produced.
     producing: u8,
-    /// The last sample was a jump that waited for this one.
+    /// Whether the last sample was a jump that waited for the next one.
     jumped: bool,
 }
 
@@ -81,12 +81,12 @@ impl Judge {
         }
     }
 
-    /// What the meters disagree by, once it has lasted.
+    /// Returns by how much the meters disagree, once that has lasted.
     pub(crate) const fn imbalance(&self) -> Option<Watts> {
         self.balance.lasting()
     }
 
-    /// Judges one sample, once.
+    /// Judges a sample. Must be called once per sample.
     pub(crate) fn sample(&mut self, evidence: &Evidence) -> Verdict {
         let Evidence { grid, solar, battery, load, cars, .. } = *evidence;
         let mut net = evidence.net;
@@ -103,7 +103,7 @@ impl Judge {
         });
         let off = self.balance.sample(differ, evidence.at);
         if let Some(off) = off {
-            // Of the two ways the one that leaves less; where only one is known, the other is off by what it was.
+            // Takes the way that leaves less surplus; where only one is known, the other is assumed to be off as before.
             let direct = grid.is_some() && battery.is_some();
             net = net.max(if direct { net + off } else { net - off });
         }
@@ -133,7 +133,7 @@ impl Judge {
             let produces = measured && house < -tolerance(solar, cars, Watts::ZERO);
             self.producing = if produces { self.producing.saturating_add(1) } else { 0 };
             if produces {
-                // A second inverter that nobody named does this all day: what solar production bounds may be used all the same.
+                // A second inverter missing from the configuration does this all day; surplus up to solar production may still be used.
                 let lasts = self.producing >= LASTING;
                 object(if lasts { Trust::Believed } else { Trust::LowerOnly }, Doubt::HouseProduces { house });
             }

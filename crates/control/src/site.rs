@@ -1,15 +1,15 @@
-//! From single messages to samples of the site.
+//! Turns single messages into samples of the site.
 //!
-//! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for later subscribers. So the silence
-//! of one topic is not staleness: a live message of a group proves the held values of the group. Three limits apply:
-//! - A burst that only repeats known values is no sign of life while a car charges: a broker that is restarted behind a bridge replays its
-//!   stored values that way. It is one if its publisher was seen to repeat values that stay the same besides others that change, and for
-//!   half an hour while no car charges, though nothing starts on it after some minutes.
-//! - A held value of the net draw does not outlive a move of the cars, which must change it. Nor is its repetition a new measurement
-//!   before the meters have certainly been read again.
-//! - A stored value is not a measurement until live values of its group close the balance with it three times.
+//! Home Assistant publishes each entity on its own, only when it changes, and keeps the last value for later subscribers. So the silence of
+//! one topic is not staleness: a live message from a group confirms the held values of the group. Three limits apply:
+//! - A burst that only repeats known values is no sign of life while a car charges: a broker restarted behind a bridge replays its stored
+//!   values that way. It does count if its publisher was seen to repeat unchanged values along with changed ones, and for half an hour
+//!   while no car charges, though nothing starts on it after some minutes.
+//! - A held value of the net draw does not outlive a change of the cars' power, which must change it too. Nor is its repetition a new
+//!   measurement before the meters have certainly been read again.
+//! - A stored value is not a measurement until live values of its group have closed the balance with it three times.
 //!
-//! Messages that come in one burst are one sample, which must not be counted twice.
+//! Messages that arrive in one burst form one sample, which must not be counted twice.
 //!
 //! ```text
 //!           live value                     all meters of the grid's group have spoken, or `settle` is over
@@ -31,21 +31,21 @@ use crate::units::{Millis, Percent, Tick, Watts};
 
 /// The sources that measure power.
 const POWERS: [Source; 4] = [Source::Grid, Source::Solar, Source::Battery, Source::Load];
-/// A stored value is confirmed when live values of its group closed the balance with it in so many samples.
+/// Number of samples in which live values of its group must close the balance with a stored value to confirm it.
 const CONFIRMED_BY: u8 = 3;
 /// While no car charges, repeated values are a sign of life for this long after the last change.
 const REPEATS_COUNT_FOR: Millis = Millis::from_secs(1_800);
 /// Values of `grid-status` above zero mean that the house is on the grid.
 const ON_GRID: i32 = 1;
 
-/// What the cars do, as far as it matters to what the meters say.
+/// What the cars do, as far as it affects the meters' values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cars {
-    /// Values of the net draw that came since then show them as they draw now.
+    /// Values of the net draw that arrived since then show what the cars draw now.
     pub(crate) unmoved_since: Tick,
-    /// None of them may charge.
+    /// No car is charging or allowed to.
     pub(crate) at_rest: bool,
-    /// They have not moved for so long that meters which say the same as before were read anew.
+    /// The cars have been steady for so long that meters which repeat a value must have been read again.
     pub(crate) steady: bool,
 }
 
@@ -54,11 +54,11 @@ pub(crate) struct Cars {
 struct Burst {
     since: Tick,
     spoke: BTreeSet<Source>,
-    /// Those of them that said something new, or could have.
+    /// The sources in `spoke` whose value is new, or could have been.
     told: BTreeSet<Source>,
-    /// It is a sign of life.
+    /// It shows that the publisher is alive.
     alive: bool,
-    /// A power came again as it was, and one came changed.
+    /// Whether it contains a power that repeats its last value, and one that changed.
     repeated: bool,
     changed: bool,
     sampled: bool,
@@ -67,7 +67,7 @@ struct Burst {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
     value: i32,
-    /// When it was said or confirmed.
+    /// When it was received or confirmed.
     at: Tick,
     quality: Quality,
 }
@@ -75,7 +75,7 @@ struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quality {
     Live,
-    /// Of unknown age; agreed with live values so many times.
+    /// Of unknown age; `agreed` counts the samples in which it agreed with live values.
     Stored {
         agreed: u8,
     },
@@ -88,7 +88,7 @@ pub(crate) struct Site {
     alive: BTreeMap<GroupId, Tick>,
     /// When a value of the group last changed.
     changed: BTreeMap<GroupId, Tick>,
-    /// Groups whose publisher repeats powers that stay the same, besides those that change: for it, a repetition is nothing odd.
+    /// Groups whose publisher repeats unchanged powers along with changed ones, so that a repetition is normal.
     repeating: BTreeSet<GroupId>,
     burst: Option<Burst>,
     range: Range,
@@ -110,14 +110,14 @@ impl Site {
         }
     }
 
-    /// Nothing is known any more but that the grid is gone, which its source may say only when it changes.
+    /// Returns a site that knows nothing but whether the grid is gone, which its source may send only when it changes.
     pub(crate) fn anew(&self, config: &Config) -> Self {
         let kept = |source: &Source| *source == Source::GridStatus && config.sources.contains_key(source);
         let held = self.held.iter().filter(|(source, _)| kept(source)).map(|(source, held)| (*source, *held));
         Self { held: held.collect(), ..Self::new() }
     }
 
-    /// Takes what the cars do. To be called before each message and timeout.
+    /// Takes what the cars do. Must be called before each message and timeout.
     pub(crate) const fn cars(&mut self, cars: Cars) {
         self.cars = cars;
     }
@@ -127,7 +127,7 @@ impl Site {
         let source = reading.source;
         let group = *config.sources.get(&source)?;
         let Some(value) = reading.value else {
-            // That nobody knows of the grid does not bring it back.
+            // An unknown grid status does not mean that the grid is back.
             if source != Source::GridStatus {
                 self.held.remove(&source);
             }
@@ -144,7 +144,7 @@ impl Site {
             self.distrust(group, config);
         }
         if closed || !admitted {
-            // One that is possible, and may not be said again as it does not change, is kept for the balance to confirm.
+            // A possible value may not be sent again while it does not change, so it is kept for the balance to confirm.
             self.held.remove(&source);
             if is_possible(source, value, config) {
                 self.store(source, value, now);
@@ -159,14 +159,14 @@ impl Site {
         earlier.or_else(|| self.sample_if_complete(now, config))
     }
 
-    /// A stored value confirms what is held, or shows that something was missed: then it is all that is known.
+    /// Takes a stored value. It confirms what is held, or shows that something was missed: then it is all that is known.
     fn store(&mut self, source: Source, value: i32, now: Tick) {
         if self.held.get(&source).is_none_or(|held| held.value != value) {
             self.held.insert(source, Held { value, at: now, quality: Quality::Stored { agreed: 0 } });
         }
     }
 
-    /// A live value. In a burst that is a sign of life, all that speaks is live.
+    /// Takes a live value. In a burst that shows the publisher to be alive, every value is live.
     fn take(&mut self, source: Source, value: i32, group: GroupId, now: Tick) {
         let held = self.held.get(&source).copied();
         let same = held.is_some_and(|held| held.value == value);
@@ -208,7 +208,7 @@ impl Site {
         }
     }
 
-    /// After a long silence of a whole group, what its sources said before is no more than a stored value.
+    /// Treats a group's earlier values as stored ones after a long silence of the whole group.
     fn doubt_after_silence(&mut self, group: GroupId, now: Tick, config: &Config) {
         let long = |at: &Tick| now.since(*at) > config.fail_safe.stop_after;
         if self.alive.get(&group).is_some_and(long) {
@@ -216,7 +216,7 @@ impl Site {
         }
     }
 
-    /// What the sources of a group said before is no more than a stored value.
+    /// Treats a group's earlier values as stored ones.
     fn distrust(&mut self, group: GroupId, config: &Config) {
         for (source, held) in &mut self.held {
             if config.sources.get(source) == Some(&group) && held.quality == Quality::Live {
@@ -225,7 +225,7 @@ impl Site {
         }
     }
 
-    /// Time has passed; returns a sample if a burst has had its time.
+    /// Handles the passing of time; returns a sample if the time of a burst is over.
     pub(crate) fn handle_timeout(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         if self.burst_deadline(config).is_none_or(|deadline| now < deadline) {
             return None;
@@ -233,44 +233,44 @@ impl Site {
         self.close_burst(now, config)
     }
 
-    /// When the burst under way has had its time.
+    /// Returns when the time of the present burst is over.
     pub(crate) fn burst_deadline(&self, config: &Config) -> Option<Tick> {
         self.burst.as_ref().map(|burst| burst.since + config.sampling.settle)
     }
 
-    /// The newest value of a power source that was measured.
+    /// Returns the newest measured value of a power source.
     pub(crate) fn power(&self, source: Source) -> Option<Watts> {
         self.held.get(&source).filter(|held| held.quality == Quality::Live).map(|held| Watts(held.value))
     }
 
-    /// The newest state of charge.
+    /// Returns the newest state of charge.
     pub(crate) fn soc(&self) -> Option<Percent> {
         let held = self.held.get(&Source::BatterySoc)?;
         u8::try_from(held.value.clamp(0, 100)).ok().map(Percent)
     }
 
-    /// How long ago the state of charge was last heard live; `None` if only a stored value is known.
+    /// Returns how long ago a live state of charge last arrived; `None` if only a stored value is known.
     pub(crate) fn soc_age(&self, now: Tick, config: &Config) -> Option<Millis> {
         self.live(Source::BatterySoc, now, config.fail_safe.stop_after, config).map(|held| now.since(held.at))
     }
 
-    /// Whether the battery is near its floor and would give all the same.
+    /// Whether the battery is near its floor and would still give power.
     pub(crate) fn battery_closed_by_floor(&self, config: &Config) -> bool {
         self.floor.closes(self.soc(), config)
     }
 
-    /// Whether the last known state of the grid is that it is gone; a source that becomes unavailable leaves it at that.
+    /// Whether the grid is gone as far as last known; a source that becomes unavailable does not change that.
     pub(crate) fn off_grid(&self) -> bool {
         self.held.get(&Source::GridStatus).is_some_and(|held| held.value < ON_GRID)
     }
 
-    /// Power sources of the configuration whose live value is not known.
+    /// Returns the configured power sources without a live value.
     pub(crate) fn missing(&self, now: Tick, config: &Config) -> Sources {
         let wanted = POWERS.into_iter().filter(|source| config.sources.contains_key(source));
         wanted.filter(|source| self.live(*source, now, config.fail_safe.stop_after, config).is_none()).collect()
     }
 
-    /// Whether no sample can be made of what is held: sources became unavailable.
+    /// Whether the held values are not enough for a sample because sources became unavailable.
     pub(crate) fn blind(&self, now: Tick, config: &Config) -> bool {
         let missing = self.missing(now, config);
         let any = |pair: [Source; 2]| pair.into_iter().any(|source| missing.contains(source));
@@ -279,8 +279,8 @@ impl Site {
         any([Source::Grid, Source::Battery]) && !indirect
     }
 
-    /// For how long no group that measures power has said anything new, if that is longer than data counts. A publisher that repeats what
-    /// stays the same says something each time.
+    /// Returns how long no group that measures power has sent anything new, if that is longer than data is valid. From a publisher that
+    /// repeats unchanged values, each message counts as new.
     pub(crate) fn unchanged_for(&self, now: Tick, config: &Config) -> Option<Millis> {
         let groups = || POWERS.iter().filter_map(|source| config.sources.get(source));
         if groups().any(|group| self.repeating.contains(group)) {
@@ -290,12 +290,12 @@ impl Site {
         Some(now.since(*newest)).filter(|age| *age > config.fail_safe.stop_after)
     }
 
-    /// An impossible value that still has an effect.
+    /// Returns an impossible value that still has an effect.
     pub(crate) fn doubt(&self, now: Tick) -> Option<Doubt> {
         self.range.doubt(now)
     }
 
-    /// A source that speaks a second time, or after the burst has had its time, belongs to the next burst.
+    /// Closes the burst if a message belongs to the next one: its source is already part of this burst, or the time is over.
     fn leave_burst(&mut self, source: Source, now: Tick, config: &Config) -> Option<Sample> {
         let belongs = self
             .burst
@@ -310,7 +310,7 @@ impl Site {
         if burst.sampled { None } else { self.sample(&burst, now, config) }
     }
 
-    /// Whether the publisher repeats what stays the same. One that leaves out what is known of the group says only what changes.
+    /// Learns whether the publisher repeats unchanged values. One that leaves out known values of the group sends only changes.
     fn learn_habit(&mut self, burst: &Burst, config: &Config) {
         let group = |source: &Source| config.sources.get(source).filter(|_| POWERS.contains(source)).copied();
         let groups: BTreeSet<GroupId> = burst.spoke.iter().filter_map(group).collect();
@@ -325,7 +325,7 @@ impl Site {
         }
     }
 
-    /// A burst is complete when all power meters of the grid's group have spoken; before that, some values are those of the last poll.
+    /// Returns a sample once all power meters of the grid's group have sent a value; before that, some values are from the previous poll.
     fn sample_if_complete(&mut self, now: Tick, config: &Config) -> Option<Sample> {
         let burst = self.burst.as_ref()?;
         let grid_group = config.sources.get(&Source::Grid)?;
@@ -339,15 +339,15 @@ impl Site {
         sample
     }
 
-    /// The live value of a source whose group is alive.
+    /// Returns the live value of a source whose group is alive.
     fn live(&self, source: Source, now: Tick, limit: Millis, config: &Config) -> Option<Held> {
         let group = config.sources.get(&source)?;
         let alive = self.alive.get(group).is_some_and(|at| now.since(*at) <= limit);
         self.held.get(&source).copied().filter(|held| alive && held.quality == Quality::Live)
     }
 
-    /// Two ways lead to the net draw: grid + battery, and load − solar. One stands in for the other; where both are known, they are each
-    /// other's witness, which [`crate::judge`] hears.
+    /// Forms a sample. Two ways lead to the net draw: grid + battery, and load − solar. Either can stand in for the other; where both are
+    /// known, [`crate::judge`] checks one against the other.
     fn sample(&mut self, burst: &Burst, now: Tick, config: &Config) -> Option<Sample> {
         let has_battery = config.sources.contains_key(&Source::Battery);
         let confirmed = self.confirm_stored(burst, has_battery, now);
@@ -358,10 +358,10 @@ impl Site {
         let told = |source| burst.told.contains(&source);
         let (grid, load, solar) = (live(Source::Grid), live(Source::Load), live(Source::Solar));
         let battery = if has_battery { live(Source::Battery) } else { Some(idle) };
-        // Those that are read together are each other's witness: one of them that speaks proves the other.
+        // Grid and battery that are read together confirm each other: a new value of one proves the other.
         let together = config.sources.get(&Source::Grid) == config.sources.get(&Source::Battery);
         let either = told(Source::Grid) || told(Source::Battery);
-        // And what a group that speaks leaves out has not changed, once the meters have been read anew.
+        // What a live group leaves out has not changed, once the meters have been read again.
         let group = |source: Source| config.sources.get(&source);
         let left_out = |source| self.cars.steady && burst.told.iter().any(|told| group(*told) == group(source));
         let current =
@@ -410,8 +410,8 @@ impl Site {
         Some(sample)
     }
 
-    /// Holds stored values against live ones: closes the balance with all four, they are confirmed. Returns which took part without
-    /// being confirmed yet; `None` if there is nothing to confirm, or the balance does not close.
+    /// Checks stored values against live ones: they are confirmed if the balance of all four closes often enough. Returns those that took
+    /// part but are not confirmed yet; `None` if there is nothing to confirm, or the balance does not close.
     fn confirm_stored(&mut self, burst: &Burst, has_battery: bool, now: Tick) -> Option<Sources> {
         let stored = |held: &Held| held.quality != Quality::Live;
         let usable = |source: Source| {

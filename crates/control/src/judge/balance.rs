@@ -4,13 +4,14 @@ use crate::units::{Millis, Tick, Watts};
 
 /// Meters that disagree by no more than this (plus a twentieth of the largest) agree.
 const TOLERANCE: Watts = Watts(300);
-/// A disagreement lasts from this many samples in a row: one may be meters read at different moments.
+/// A disagreement is lasting from this many samples in a row: a single one may come from meters read at different moments.
 pub(super) const LASTING: u8 = 3;
-/// Where one of the two ways is not known any more, a disagreement is remembered for so long: one that had lasted, and one that had not.
+/// How long a lasting disagreement is remembered once one of the two ways is no longer known.
 pub(super) const REMEMBERED: Millis = Millis::from_secs(3_600);
+/// The same for a disagreement that had not lasted.
 const REMEMBERED_ONCE: Millis = Millis::from_secs(300);
 
-/// What three powers may differ by and still agree.
+/// Returns how far three powers may differ and still agree.
 pub(crate) fn tolerance(one: Watts, two: Watts, three: Watts) -> Watts {
     let largest = [one, two, three].iter().map(|power| power.0.saturating_abs()).max().unwrap_or(0);
     Watts(TOLERANCE.0 + largest / 20)
@@ -30,8 +31,8 @@ impl Balance {
         Self { off: None, times: 0, seen_at: Tick(0) }
     }
 
-    /// Takes what the two ways to the net draw differ by and what they may differ by, where both are known; returns a difference that
-    /// is too large. A witness that falls silent does not take back what it said.
+    /// Takes the difference of the two ways to the net draw and its tolerance, where both are known; returns a difference that is too
+    /// large. A meter that falls silent does not end a disagreement.
     pub(crate) fn sample(&mut self, difference: Option<(Watts, Watts)>, now: Tick) -> Option<Watts> {
         match difference {
             Some((off, tolerance)) if off.0.saturating_abs() > tolerance.0 => {
@@ -47,7 +48,7 @@ impl Balance {
         if self.times >= LASTING { REMEMBERED } else { REMEMBERED_ONCE }
     }
 
-    /// The difference, once it has lasted.
+    /// Returns the difference, once it has lasted.
     pub(crate) const fn lasting(&self) -> Option<Watts> {
         if self.times >= LASTING { self.off } else { None }
     }

@@ -1,13 +1,13 @@
 //! Whether a home battery that charges would give way to the car.
 //!
-//! What a battery takes is surplus only as far as it takes less when the car takes more. A battery that is told to charge (Storm Watch,
-//! a raised reserve, time-based control) takes the same whatever the car does, and the grid pays for the car. The plain sign is grid
-//! import while the battery charges: one that follows the site's surplus would reduce its charging first. It needs some seconds to do
-//! so, and meters are not always read at one moment, so the import must last for [`LASTS`] and three samples without a move of the
-//! battery, or be there half a minute after the car rose and the grid with it.
+//! The power a battery takes is surplus only if it takes less when the car takes more. A battery commanded to charge (Storm Watch, a raised
+//! reserve, time-based control) takes the same whatever the car does, and the car's power comes from the grid. The clear sign is grid
+//! import while the battery charges: one that follows the site's surplus would reduce its charging first. It needs some seconds to do so,
+//! and meters are not always read at the same moment, so the import must last for [`LASTS`] and three samples without a change of the
+//! battery's power, or be there half a minute after the car's power rose and the grid's with it.
 //!
-//! The verdict ends when the battery gives way after all, within [`WINDOW`], or no longer charges. A battery that takes less and less
-//! as it fills does so more slowly.
+//! The verdict ends when the battery gives way after all, within [`WINDOW`], or no longer charges. A battery that takes less and less as it
+//! fills changes more slowly.
 
 use super::balance::REMEMBERED;
 use super::evidence::Moved;
@@ -17,15 +17,15 @@ use crate::units::{Millis, Tick, Watts};
 const SOME: Watts = Watts(200);
 /// A change of the battery by this much shows that it follows.
 const FOLLOWS: Watts = Watts(300);
-/// A car's rise by this much tells in one sample.
+/// A rise of a car's power by this much is conclusive in one sample.
 const RISE: Watts = Watts(2_000);
-/// So many samples in a row with import while it charges tell …
+/// Number of samples in a row with import while it charges that are conclusive …
 const IMPORTING: u8 = 3;
-/// … if they are apart by this: a battery that follows is done then.
+/// … if they span this time: a battery that follows has adjusted by then.
 const LASTS: Millis = Millis::from_secs(25);
-/// What it does within so long, or from one sample to the next, is one move.
+/// Changes within this time, or from one sample to the next, are one move.
 const WINDOW: Millis = Millis::from_secs(30);
-/// So many samples in a row without charging end the verdict.
+/// Number of samples in a row without charging that end the verdict.
 const IDLE: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +46,9 @@ pub(crate) struct BatteryYield {
     /// The last sample.
     last: Option<Seen>,
     idle: u8,
-    /// The last sample in which the cars were as they had been for long.
+    /// The last sample in which the cars had long been steady.
     steady: Option<Seen>,
-    /// The sample that the next move is reckoned from.
+    /// The sample from which the next move is measured.
     from: Option<Seen>,
 }
 
@@ -57,7 +57,7 @@ impl BatteryYield {
         Self { importing: 0, onset: None, keeps: false, last: None, idle: 0, steady: None, from: None }
     }
 
-    /// Grid power and the power with which the battery charges, while it keeps charging whatever the car does: as last seen, within
+    /// Returns grid power and the battery's charging power while it keeps charging whatever the car does: as last seen, within
     /// [`REMEMBERED`].
     pub(crate) fn keeps(&self, now: Tick) -> Option<(Watts, Watts)> {
         let last = self.last.filter(|last| self.keeps && now.since(last.at) < REMEMBERED)?;
@@ -93,7 +93,7 @@ impl BatteryYield {
     }
 }
 
-/// The battery took over most of a change of the rest of the house, or relieved the grid of what it had taken.
+/// Whether the battery took over most of a change in the rest of the house, or relieved the grid by taking less.
 fn gives_way(from: Seen, seen: Seen) -> bool {
     let (battery, grid) = (seen.battery - from.battery, seen.grid - from.grid);
     let took_over = battery.0.saturating_abs() > grid.0.saturating_abs().saturating_mul(2);
@@ -101,12 +101,12 @@ fn gives_way(from: Seen, seen: Seen) -> bool {
     battery.0.saturating_abs() >= FOLLOWS.0 && (took_over || relieved)
 }
 
-/// The battery does not charge less than when the import began.
+/// Whether the battery charges no less than when the import began.
 fn stays(onset: Seen, seen: Seen) -> bool {
     seen.battery - onset.battery < FOLLOWS
 }
 
-/// The car rose, the grid with it, and the battery did not move.
+/// Whether the car's power rose, the grid's with it, and the battery's did not change.
 fn car_rose(steady: Seen, seen: Seen) -> bool {
     let rise = seen.cars - steady.cars;
     let (grid, battery) = (seen.grid - steady.grid, seen.battery - steady.battery);

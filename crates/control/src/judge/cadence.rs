@@ -1,13 +1,13 @@
-//! How often samples come, learned, and what follows for the limits of their age.
+//! Learns how often samples arrive, and what follows for the limits of their age.
 
 use crate::config::FailSafe;
 use crate::units::{Millis, Tick};
 
-/// Intervals that must be alike before they count as a rhythm.
+/// Number of intervals that must be alike before they count as a rhythm.
 const ALIKE: usize = 4;
-/// They are alike if none is longer than the shortest by more than this share.
+/// Intervals are alike if none is longer than this multiple of the shortest.
 const SPREAD_PERMILLE: u64 = 1_300;
-/// With a rhythm, samples are late after so many intervals.
+/// Number of intervals after which samples with a rhythm are late.
 const LATE_AFTER: u64 = 2;
 
 /// The last intervals between samples.
@@ -22,7 +22,7 @@ impl Cadence {
         Self { last: None, intervals: [Millis(0); ALIKE] }
     }
 
-    /// A sample was taken.
+    /// Takes the time of a sample.
     pub(crate) fn sample(&mut self, at: Tick) {
         if let Some(last) = self.last {
             self.intervals.rotate_left(1);
@@ -33,7 +33,7 @@ impl Cadence {
         self.last = Some(at);
     }
 
-    /// The interval at which samples come, if they come in a rhythm.
+    /// Returns the interval at which samples arrive, if they have a rhythm.
     pub(crate) fn rhythm(&self) -> Option<Millis> {
         let shortest = self.intervals.iter().min()?.0;
         let longest = self.intervals.iter().max()?.0;
@@ -41,20 +41,22 @@ impl Cadence {
             .then_some(Millis(longest))
     }
 
-    /// Older than this, data is stale: as configured, or later where samples come in a slower rhythm, but never later than data stops.
+    /// Returns the age from which data is stale: as configured, or later if samples arrive in a slower rhythm, but never beyond
+    /// `stop_after`.
     pub(crate) fn stale_after(&self, policy: &FailSafe) -> Millis {
         let learned = self.rhythm().map_or(Millis(0), |every| Millis(every.0.saturating_mul(LATE_AFTER)));
         policy.stale_after.max(learned.min(policy.stop_after))
     }
 
-    /// The mean of the last intervals, none of them counted at more than `longest`: a single outage is no habit.
+    /// Returns the mean of the last intervals, each counted as `longest` at most: a single outage is no habit.
     pub(crate) fn mean(&self, longest: Millis) -> Option<Millis> {
         let known = || self.intervals.iter().filter(|interval| interval.0 > 0);
         let count = u64::try_from(known().count()).ok().filter(|count| *count > 0)?;
         Some(Millis(known().map(|interval| interval.0.min(longest.0)).sum::<u64>() / count))
     }
 
-    /// The mean of the last intervals, if that is too long to charge by: the next sample would come about when data counts as gone.
+    /// Returns the mean of the last intervals, if that is too long to charge by: the next sample would arrive about when data counts as
+    /// gone.
     pub(crate) fn too_slow(&self, policy: &FailSafe) -> Option<Millis> {
         let mean = self.mean(Millis(policy.stop_after.0.saturating_mul(2)));
         mean.filter(|mean| mean.0.saturating_mul(6) / 5 > policy.stop_after.0)

@@ -1,4 +1,4 @@
-//! What is doubted of the meters, as data and as a sentence.
+//! Doubts about the meters, as data and as a sentence.
 
 use core::fmt;
 
@@ -8,11 +8,11 @@ use crate::units::Watts;
 /// Why the site's meters are not believed. [`fmt::Display`] gives a sentence that says what to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// A source said more than the house's connection can carry.
+    /// A source reported more than the house's connection can carry.
     OutOfRange {
         /// Which source.
         source: Source,
-        /// What it said.
+        /// The value it reported.
         value: Watts,
     },
     /// Load is not solar + grid + battery.
@@ -20,25 +20,25 @@ pub enum Doubt {
         /// `load − solar − grid − battery`.
         off: Watts,
     },
-    /// More leaves the house than solar production.
+    /// More power leaves the house than solar produces.
     HouseProduces {
-        /// What the house would draw; negative.
+        /// The power the house would draw; negative.
         house: Watts,
     },
     /// The home battery is charged from the grid and does not give way to the car.
     BatteryFromGrid {
-        /// + import.
+        /// Grid power, + import.
         grid: Watts,
-        /// − charging.
+        /// Battery power, − charging.
         battery: Watts,
     },
-    /// The charger's current moved and the meters did not.
+    /// The charger's current changed and the meters did not.
     CarNotSeen,
-    /// The charger's current moved and the meters moved the other way.
+    /// The charger's current changed and the meters changed the other way.
     WrongSign,
     /// A large rise that no second meter confirms.
     Jump {
-        /// The surplus it would be.
+        /// The surplus after the jump.
         surplus: Watts,
     },
     /// Only values stored by the broker are known of these sources, and live ones have not confirmed them yet.
@@ -49,7 +49,7 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    /// The surplus that there would be without it, at most.
+    /// Returns the most surplus that this doubt may be withholding.
     pub(crate) fn withholds(self) -> Watts {
         match self {
             Self::Imbalance { off } => Watts(off.0.saturating_abs()),
@@ -63,7 +63,7 @@ impl Doubt {
         }
     }
 
-    /// A stable word for programs.
+    /// Returns a stable word for programs.
     pub const fn code(self) -> &'static str {
         match self {
             Self::OutOfRange { .. } => "out-of-range",

@@ -1,10 +1,10 @@
-//! What one sample says, beside what the cars did: what the rules judge by.
+//! The evidence that the rules judge by: the values of one sample beside what the cars did.
 
 use crate::facts::Sources;
 use crate::sample::Sample;
 use crate::units::{Millis, Tick, Watts};
 
-/// Cars that move by no more than this do not spoil a comparison: it is a good part less than what tells.
+/// Cars whose power changes by no more than this do not spoil a comparison: it is well below a conclusive change.
 const STILL: Watts = Watts(1_500);
 
 /// The meters' values and the cars' power at one moment.
@@ -19,20 +19,20 @@ pub(crate) struct Evidence {
     pub(crate) net: Watts,
     /// Sources whose stored value took part and is not confirmed yet.
     pub(crate) unconfirmed: Sources,
-    /// What the cars drew when the meters were read.
+    /// Power the cars drew when the meters were read.
     pub(crate) cars: Watts,
     /// The least they may have drawn then.
     pub(crate) cars_least: Watts,
-    /// How certain `cars` is, and by how much they moved lately: meters that are not read at one moment disagree by that.
+    /// How certain `cars` is, and by how much it changed recently: meters not read at the same moment disagree by that much.
     pub(crate) moved: Moved,
     pub(crate) clear_since: Tick,
     pub(crate) spread: Watts,
-    /// Surplus of the sample before.
+    /// Surplus of the previous sample.
     pub(crate) before: Option<Watts>,
 }
 
 impl Evidence {
-    /// What a sample says, and what is known of the cars.
+    /// Combines a sample with what is known of the cars.
     pub(crate) fn new(sample: &Sample, cars: &CarsThen, before: Option<Watts>) -> Self {
         let CarsThen { drew: cars, least: cars_least, moved, clear_since, spread } = *cars;
         Self {
@@ -53,32 +53,32 @@ impl Evidence {
     }
 }
 
-/// What the cars drew when the meters were read.
+/// Power the cars drew when the meters were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CarsThen {
     pub(crate) drew: Watts,
     /// The least they may have drawn.
     pub(crate) least: Watts,
     pub(crate) moved: Moved,
-    /// Since when all of them are known as they are: what moved before need not show.
+    /// Since when the power of all cars is known as it is: earlier changes need not show.
     pub(crate) clear_since: Tick,
-    /// By how much they moved around then.
+    /// By how much their power changed around then.
     pub(crate) spread: Watts,
 }
 
 /// When the cars' power last changed, as far as the meters can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// So lately that it may not be in the meters.
+    /// So recently that the meters may not show it.
     Lately,
-    /// It should be in the meters, as far as their delay is known.
+    /// The meters should show it, as far as their delay is known.
     Seen,
-    /// It must be in the meters, however late they are.
+    /// The meters must show it, however late they are.
     Long,
 }
 
 impl Moved {
-    /// By what the cars drew each second before a sample: whether they moved within `soon`, or at all.
+    /// Judges by what the cars drew each second before a sample: whether that changed within `soon`, or at all.
     pub(crate) fn by(trail: &[Watts], soon: Millis) -> Self {
         if spread(trail, trail.len()) <= STILL {
             Self::Long
@@ -90,14 +90,14 @@ impl Moved {
     }
 }
 
-/// By how much the cars moved within the newest seconds of a trail.
+/// Returns by how much the cars' power changed within the newest seconds of a trail.
 pub(crate) fn spread(trail: &[Watts], seconds: usize) -> Watts {
     let window = trail.iter().take(seconds);
     let (low, high) = window.fold((i32::MAX, i32::MIN), |(low, high), x| (low.min(x.0), high.max(x.0)));
     Watts(high.saturating_sub(low).max(0))
 }
 
-/// Places of a trail that cover a span.
+/// Returns the number of places of a trail that cover a span.
 pub(crate) fn seconds(span: Millis) -> usize {
     usize::try_from(span.0 / 1_000 + 1).unwrap_or(usize::MAX)
 }

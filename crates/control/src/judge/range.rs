@@ -1,9 +1,9 @@
-//! What the house's connection can carry, and sources that said more than that.
+//! What the house's connection can carry, and which sources reported more than that.
 //!
-//! A unit that is changed under us (kilowatts become watts) makes values a thousand times too large. Most of them are impossible; small
-//! ones, such as 9 W read as 9 kW, are not. So a source that has just said something impossible is not believed when it says something
-//! possible, and when two sources of a group do it, nothing of that group is believed. A source that does it again and again is not
-//! believed for longer each time.
+//! A unit that changes unnoticed (kilowatts become watts) makes values a thousand times too large. Most of them are impossible; small ones,
+//! such as 9 W read as 9 kW, are not. So a source that has just reported something impossible is not believed when it reports something
+//! possible, and when two sources of a group do it, nothing from that group is believed. A source that does it repeatedly is disbelieved
+//! for longer each time.
 
 use alloc::collections::BTreeMap;
 
@@ -16,24 +16,24 @@ use crate::units::{Millis, Tick, Watts};
 const GRID_PERMILLE: i64 = 1_500;
 /// Roof and battery are not bound by the connection, but are built to its size.
 const BEHIND_METER_PERMILLE: i64 = 2_500;
-/// After a single impossible value: two samples of a Powerwall and some.
+/// How long a source is not believed after a single impossible value: two samples of a Powerwall, plus a margin.
 const SINGLE: Millis = Millis::from_secs(75);
-/// After a second one within [`REMEMBERED`]: until this long after the last, and twice as long after each further bout, up to an hour.
+/// After a second one within [`REMEMBERED`]: until this long after the last, doubled with each further bout, [`BOUTS_MAX`] times at most.
 const REPEATED: Millis = Millis::from_secs(600);
-/// What was said is remembered for so long.
+/// How long an impossible value is remembered.
 const REMEMBERED: Millis = Millis::from_secs(7_200);
-/// Doublings of [`REPEATED`] at most.
+/// Largest number of doublings of [`REPEATED`].
 const BOUTS_MAX: u8 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Excess {
     at: Tick,
     value: i32,
-    /// It was said more than once.
+    /// Whether it was reported more than once.
     repeated: bool,
-    /// Bouts of it before this one.
+    /// Number of bouts before this one.
     bouts: u8,
-    /// The source has said nothing else since.
+    /// Whether the source has reported nothing else since.
     last_word: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Range {
     excess: BTreeMap<Source, Excess>,
 }
 
-/// The largest power of a source that is possible, either way.
+/// Returns the largest possible power of a source, in either direction.
 pub(crate) fn bound(source: Source, connection: Watts) -> Option<Watts> {
     let permille = match source {
         Source::Grid => GRID_PERMILLE,
@@ -79,13 +79,13 @@ impl Range {
         false
     }
 
-    /// Whether a group is closed as a whole: two of its sources said something impossible lately.
+    /// Whether a group is closed as a whole: two of its sources recently reported something impossible.
     pub(crate) fn closes(&self, group: GroupId, now: Tick, config: &Config) -> bool {
         let of_group = |source: &&Source| config.sources.get(source) == Some(&group);
         self.excess.keys().filter(of_group).filter(|source| self.in_force(**source, now)).count() >= 2
     }
 
-    /// The newest impossible value that still has an effect.
+    /// Returns the newest impossible value that still has an effect.
     pub(crate) fn doubt(&self, now: Tick) -> Option<Doubt> {
         let in_force = self.excess.iter().filter(|(source, _)| self.in_force(**source, now));
         let (source, excess) = in_force.max_by_key(|(_, excess)| excess.at)?;

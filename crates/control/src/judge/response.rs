@@ -1,36 +1,36 @@
 //! Whether the meters follow the charger's own current.
 //!
-//! The charger's current is a known change of load, made on purpose: the meters must show it, in its direction and at about its size.
-//! Meters that do not see the charger, have another unit or the wrong sign, show something else. The first sample after a change may
-//! have been read before it, so it only stops a rise; the next one, with the car steady for half a minute, ends the charge. That is a
-//! change as well: if the meters show it, something in the house had moved by chance, and all is well again; if not, they are not
-//! believed for an hour. Where only the net draw is known, clouds move it as well, so it is watched for longer; a small change of a
-//! known load must be missed several times in a row.
+//! A change of the charger's current is a known, deliberate change of load: the meters must show it, in its direction and at about its
+//! size. Meters that do not see the charger, or have another unit or the wrong sign, show something else. The first sample after a change
+//! may have been read before it, so it only prevents a rise; the next one, with the car steady for half a minute, ends the charge. That end
+//! is a change as well: if the meters show it, something in the house had changed by chance, and all is well again; if not, they are not
+//! believed for an hour. Where only the net draw is known, clouds change it as well, so it is watched for longer; a small change of a known
+//! load must be missed several times in a row.
 //!
-//! Only changes count of which it is known when they happened: not those around a time in which a charger was not measured.
+//! A change counts only if its time is known, so not around a time in which a charger was not measured.
 
 use super::doubt::Doubt;
 use super::evidence::{Evidence, Moved};
 use crate::units::{Millis, Tick, Watts};
 
-/// A change of the cars by this much is told from changes of the house.
+/// A change of the cars' power by this much can be told apart from changes of the house.
 const TELLS: Watts = Watts(2_000);
-/// One of this much tells by itself where the load is known: three phases at 6 A are 4.1 kW.
+/// A change of this much is conclusive by itself where the load is known: three phases at 6 A are 4.1 kW.
 const TELLS_ALONE: i64 = 3_500;
-/// The meters must show at least this share of it.
+/// The meters must show at least this share of a change.
 const FOLLOWS_PERMILLE: i64 = 300;
-/// With less than this they moved the other way.
+/// If they show less than this share, they changed the other way.
 const AGAINST_PERMILLE: i64 = -400;
-/// Small changes of a known load that must be missed in a row.
+/// Number of small changes of a known load that must be missed in a row.
 const CHANGES: u8 = 3;
 /// Where only the net draw is known a change must be missed for this long.
 const NET_MISSED_FOR: Millis = Millis::from_secs(90);
-/// A change that is missed for less than this is not said to be missed.
+/// A change that is missed for less than this is not reported.
 const A_MOMENT: Millis = Millis::from_secs(5);
-/// After so long it is tried again.
+/// How long meters that do not follow are not believed before they get another try.
 const TRY_AGAIN: Millis = Millis::from_secs(3_600);
 
-/// What a sample says of the meters.
+/// What a sample shows about the meters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Nothing speaks against them.
@@ -41,7 +41,7 @@ pub(crate) enum Answer {
     Contradicts(Doubt),
 }
 
-/// A sample to compare with: what the meters said, and what the cars drew of it.
+/// A sample to compare with: what the meters showed, and the cars' part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     at: Tick,
@@ -132,7 +132,7 @@ impl Response {
         self.missed_since = None;
     }
 
-    /// While a change is not in the meters yet, what was said of it stays.
+    /// Returns the answer while the meters may not show a change yet: the last one stays.
     const fn pending(&self) -> Answer {
         if self.missed > 1 { Answer::Unclear(Doubt::CarNotSeen) } else { Answer::Follows }
     }
