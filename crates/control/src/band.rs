@@ -1,10 +1,10 @@
 //! The volatility band: when to start, when to stop, and how much to draw, from samples of the surplus.
 //!
-//! Charging below the lowest current the pilot allows costs energy from elsewhere; not charging loses sun; each start costs.
-//! With a break-even share of sun `σ`, one watt of sun more or less tips the balance at `σ · Pmin`. A crossing of that line
-//! is worth acting on only if it is more than noise, so the line is a band, and the band widens with the recent volatility
-//! of the surplus. There are no delay timers in it. The set-point is the surplus itself, at once in both directions:
-//! for the next half minute, persistence is the best forecast there is.
+//! Charging on less surplus than the pilot's lowest current needs takes energy from elsewhere; not charging loses surplus; each start has a
+//! cost. With a break-even solar share `σ`, one watt more or less tips the balance at `σ · Pmin`. A crossing of that line is worth acting
+//! on only if it is more than noise, so the line is a band, and the band widens with the recent volatility of the surplus. It has no delay
+//! timers. The setpoint is the surplus itself, immediately in both directions: for the next half minute, persistence is the best forecast
+//! there is.
 //!
 //! All arithmetic is on integers; divisions floor. `W` are watts, `mW` milliwatts. With `k` = start cost / 100 Wh, three phases at 230 V:
 //!
@@ -12,16 +12,16 @@
 //! start   S + (mean − S) · min(0.8, 0.80 · (1 − σ) · k), at most S  ≥  σ·Pmin + 1.35 · V
 //! stop    S + (mean − S) · min(0.8, 0.56 · (1 − σ) · k)             <  σ·Pmin − 25 W − (1 − σ) · (360 W · √k + 2.24 · V / max(k, 1))
 //! ```
-//! `V` is the mean change of the surplus in half a minute. A dearer start asks for more certainty before it, and bridges more of a dip: a
-//! dip that lasts shows in the mean, a short one does not. Nothing starts on sun that has been and is not there.
+//! `V` is the mean change of the surplus in half a minute. A more expensive start demands more certainty before it, and bridges more of a
+//! dip: a dip that lasts shows in the mean, a short one does not. Nothing starts on surplus that is already gone.
 //!
-//! Sensitivity is in points of what 64 measured days are worth at the default start cost of 330 Wh, samples every 30 s
+//! Sensitivity is in points of the value of 64 measured days at the default start cost of 330 Wh, samples every 30 s
 //! (`scripts/sensitivity`).
 //!
 //! | constant | why | sensitivity |
 //! |---|---|---|
 //! | [`UP_PERMILLE`] | how far volatility raises the start line | 0.8 less at 1.1, 0.1 less at 1.6 |
-//! | [`DOWN_W`] | how long it holds in calm weather | flat at 260, 0.1 less at 460 |
+//! | [`DOWN_W`] | how long a charge holds in calm weather | flat at 260, 0.1 less at 460 |
 //! | [`DOWN_PERMILLE`] | how far volatility lowers the stop line; scales with `1 − σ`, the slope of the loss | flat for a quarter less, 0.1 less for a quarter more |
 //! | [`START_MEAN_PERMILLE`] | pull towards the mean before a start | 0.9 less at 0.6, 0.1 more at 1.0 |
 //! | [`STOP_MEAN_PERMILLE`] | the same before a stop | 0.6 less at 0.4, 0.2 less at 0.72 |
@@ -31,13 +31,13 @@
 
 use crate::units::{Millis, Permille, Tick, WattHours, Watts};
 
-/// The stop line lies at least so far below break-even: else noise alone would cross it.
+/// Least distance of the stop line below break-even; otherwise noise alone would cross it.
 const HALF_BAND_W: i64 = 25;
 /// Share of the volatility added to the start line.
 const UP_PERMILLE: i64 = 1_350;
 /// Taken from the stop line in calm weather, times `1 − σ` and the root of the start cost, at three phases and 230 V.
 const DOWN_W: i64 = 360;
-/// Share of `(1 − σ) · volatility` taken from the stop line, over the start cost: where starts are dear the mean does that.
+/// Share of `(1 − σ) · volatility` taken from the stop line, divided by the start cost: where starts are expensive, the mean does that.
 const DOWN_PERMILLE: i64 = 2_240;
 /// Neither half band grows beyond this at three phases and 230 V, times the root of the start cost.
 const CAP_W: i64 = 1_400;
@@ -49,7 +49,7 @@ const HOLD_FLOOR_DIVISOR: i64 = 6;
 const START_MEAN_PERMILLE: i64 = 800;
 /// Weight of the mean before a stop, times `1 − σ` and the start cost.
 const STOP_MEAN_PERMILLE: i64 = 560;
-/// However dear a start and low the share, the last sample keeps some weight.
+/// Limit on the mean's weight: however expensive a start and low the share, the last sample keeps some weight.
 const MEAN_WEIGHT_MAX_PERMILLE: i64 = 800;
 /// Time constant of the mean.
 const MEAN_TAU: Millis = Millis::from_secs(300);
@@ -59,12 +59,13 @@ const VOLATILITY_TAU: Millis = Millis::from_secs(1_500);
 const VOLATILITY_TICK: Millis = Millis::from_secs(28);
 /// A longer pause counts as this long.
 const VOLATILITY_STEP_MAX: Millis = Millis::from_secs(60);
-/// How a stop is foreseen: in steps, and no further than 15 minutes.
+/// Step of the forecast of a stop.
 const FORESEE_STEP: Millis = Millis::from_secs(30);
+/// Number of steps of the forecast: a stop is foreseen no further than 15 minutes ahead.
 const FORESEEN: u64 = 30;
 /// The start cost to which the constants above refer.
 const REFERENCE_START_COST_WH: i64 = 100;
-/// Starts that cost nothing would chatter; a cheaper one counts as this.
+/// Free starts would make the charger chatter; a lower cost counts as this.
 const START_COST_MIN_WH: i64 = 10;
 const START_COST_MAX_WH: i64 = 10_000;
 
@@ -119,7 +120,7 @@ impl Trend {
         self.at
     }
 
-    /// Mean of some minutes.
+    /// Mean over some minutes.
     pub(crate) fn mean(&self) -> Watts {
         watts(self.mean_mw.div_euclid(1_000))
     }
@@ -142,7 +143,7 @@ fn relax(difference: i64, pause: Millis, tau: Millis) -> i64 {
     difference.saturating_mul(pause).div_euclid(tau + pause)
 }
 
-/// What the user's dials and the charger make of the policy.
+/// The policy for the user's settings and a charger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Band {
     sigma: i64,
@@ -152,7 +153,7 @@ pub(crate) struct Band {
     root: i64,
 }
 
-/// The lines, and what is held against them.
+/// The thresholds, and the values compared with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Thresholds {
     /// The surplus as seen before a start: pulled down towards its mean.
@@ -163,7 +164,7 @@ pub(crate) struct Thresholds {
     pub(crate) before_stop: Watts,
     /// Stops below this.
     pub(crate) stop_below: Watts,
-    /// Share of the mean in `before_stop`, in thousandths, and what is taken from the surplus first.
+    /// Share of the mean in `before_stop`, in thousandths, and what is subtracted from the surplus first.
     pub(crate) pull: (i64, Watts),
 }
 
@@ -178,7 +179,7 @@ impl Thresholds {
         self.before_stop < self.stop_below
     }
 
-    /// After how long it will be time to stop if the surplus stays as it is; `None` if it will not be.
+    /// Returns the time until a stop if the surplus stays as it is; `None` if none is foreseen.
     pub(crate) fn stops_after(&self, trend: &Trend) -> Option<Millis> {
         let (weight, offset) = self.pull;
         let surplus_mw = 1_000 * i64::from(trend.sample.0);
@@ -195,7 +196,7 @@ impl Thresholds {
 }
 
 impl Band {
-    /// For a share `sigma` (clamped to 500 … 1000), a start cost, and a charger whose lowest power is `min_power`.
+    /// Creates the policy for a share `sigma` (clamped to 500 … 1000), a start cost, and a charger whose lowest power is `min_power`.
     pub(crate) fn new(sigma: Permille, start_cost: WattHours, min_power: Watts) -> Self {
         let cost = start_cost.0.clamp(START_COST_MIN_WH, START_COST_MAX_WH);
         Self {
@@ -206,7 +207,7 @@ impl Band {
         }
     }
 
-    /// The lines at this moment. `offset` is taken from the surplus first (what others have claimed).
+    /// Returns the thresholds at this moment. `offset` is subtracted from the surplus first (the power claimed by others).
     pub(crate) fn lines(&self, trend: &Trend, offset: Watts) -> Thresholds {
         let (surplus, mean) = (i64::from(trend.sample.0), i64::from(trend.mean().0));
         let inverse = 1_000 - self.sigma;

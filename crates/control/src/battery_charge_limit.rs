@@ -1,4 +1,4 @@
-//! What the home battery takes while it comes first: so much of the surplus is kept for it.
+//! The power the home battery takes while it comes first; that much of the surplus is kept for it.
 
 use crate::config::Config;
 use crate::facts::Source;
@@ -7,19 +7,19 @@ use crate::units::{Millis, Percent, Tick, Watts};
 
 /// Exporting more than this means the battery takes all it can.
 const EXPORTING: Watts = Watts(-100);
-/// What was learned of the battery's appetite holds this long, and grows by [`GROWS`] in as long again.
+/// The learned charge limit holds this long, and grows by [`GROWS`] in each further period of this length.
 const HOLDS: Millis = Millis::from_secs(600);
 const GROWS: Watts = Watts(500);
-/// State of charge must fall this far below a line before the line counts as crossed back.
+/// Number of points the state of charge must fall below a threshold before the threshold counts as crossed back.
 const SOC_HYSTERESIS: u8 = 2;
 
-/// What was learned of the battery's appetite.
+/// What was learned about the battery's charge limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatteryChargeLimit {
     learned: Option<(Watts, Tick)>,
-    /// The last sample showed export.
+    /// Whether the last sample showed export.
     exporting: bool,
-    /// It has been filled to `priority-soc`, and is little below it at most.
+    /// Whether it has been filled to `priority-soc` and is at most a little below it.
     filled: bool,
 }
 
@@ -28,8 +28,8 @@ impl BatteryChargeLimit {
         Self { learned: None, exporting: false, filled: false }
     }
 
-    /// Takes a sample: a battery that leaves something for the grid takes all it can. One that is still ramping takes less than it could,
-    /// so only the second sample in a row tells.
+    /// Takes a sample: a battery that leaves power for export takes all it can. One that is still ramping takes less than it could, so only
+    /// the second such sample in a row counts.
     pub(crate) fn sample(&mut self, sample: &Sample) {
         let exporting = sample.grid.is_some_and(|grid| grid < EXPORTING);
         if exporting && self.exporting {
@@ -38,7 +38,7 @@ impl BatteryChargeLimit {
         self.exporting = exporting;
     }
 
-    /// Power kept for the battery while it comes first: what it can take, as far as that is known.
+    /// Returns the power kept for the battery while it comes first: what it can take, as far as that is known.
     pub(crate) fn reserve(&mut self, soc: Option<Percent>, config: &Config, now: Tick) -> Watts {
         let line = config.battery.priority_soc.0;
         if line == 0 || !config.sources.contains_key(&Source::Battery) {
@@ -49,7 +49,7 @@ impl BatteryChargeLimit {
         if self.filled {
             return Watts::ZERO;
         }
-        // A car that takes all there is leaves no export to learn from. Were the reserve to jump back, it would stop that car.
+        // A car that takes all the surplus leaves no export to learn from. If the reserve jumped back, it would stop that car.
         let learned = self.learned.map(|(battery_charge_limit, at)| {
             let beyond = now.since(at).0.saturating_sub(HOLDS.0);
             let grown = beyond.saturating_mul(u64::from(GROWS.0.unsigned_abs())) / HOLDS.0;

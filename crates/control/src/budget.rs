@@ -1,7 +1,7 @@
 //! Two limits over any 24 hours, without a calendar: energy the home battery gives to the cars, and automatic starts.
 //!
-//! Both are sliding windows: what was counted leaves the window 24 hours later, not at midnight and not evenly. Both survive a restart
-//! as "counts for this much longer" ([`Spent`]), as ticks mean nothing to the next process.
+//! Both are sliding windows: what was counted leaves the window 24 hours later, not at midnight and not evenly. Both survive a restart as
+//! remaining times ([`Spent`]), because ticks mean nothing to the next process.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -12,9 +12,9 @@ use crate::units::{Millis, Tick, WattHours, Watts};
 /// Energy that counts towards a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spent {
-    /// For how much longer it counts.
+    /// Remaining time for which it counts.
     pub left: Millis,
-    /// How much, at least 0.
+    /// The amount, at least 0.
     pub energy: WattHours,
 }
 
@@ -24,10 +24,10 @@ pub(crate) const DAY: Millis = Millis::from_secs(86_400);
 const WMS_PER_WH: i64 = 3_600_000;
 /// Energy is summed in slots of this length. A slot leaves the window 24 hours after its end, so nothing leaves too early.
 const SLOT: Millis = Millis::from_secs(900);
-/// Slots kept: those of 24 hours, and as many again for restarts, each of which begins a new slot. At the bound the two oldest become
-/// one, which leaves the window when the younger of them would have.
+/// Slots kept: those of 24 hours, and as many again for restarts, each of which begins a new slot. At the bound the two oldest are merged,
+/// and leave the window when the younger of them would have.
 const SLOTS_MAX: usize = 2 * 97;
-/// This part of the budget is kept for what the battery gives unasked: between a cloud and the sample that shows it.
+/// This fraction of the budget is kept for what the battery gives unasked, between a cloud and the sample that shows it.
 const RESERVE_DIVISOR: i64 = 10;
 /// Largest budget, in watt-hours; also bounds what one step can add.
 const SIZE_MAX_WH: i64 = 1_000_000;
@@ -41,16 +41,16 @@ struct Slot {
     energy: i64,
 }
 
-/// The time since the last sample of the site. How it is to be counted shows only when the next sample comes.
+/// The time since the last sample of the site. How it is to be counted is known only when the next sample arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stretch {
-    /// What the cars could draw without the battery by the sample it began with; `None` before the first sample.
+    /// Power the cars could draw without the battery, according to the sample it began with; `None` before the first sample.
     free: Option<Watts>,
-    /// What the cars drew in it, in watt-milliseconds.
+    /// Energy the cars drew in it, in watt-milliseconds.
     drew: i64,
-    /// For how long they drew, in milliseconds.
+    /// Time in which they drew, in milliseconds.
     drawing: i64,
-    /// What was counted of it so far, in watt-milliseconds.
+    /// Energy counted of it so far, in watt-milliseconds.
     counted: i64,
 }
 
@@ -59,7 +59,7 @@ impl Stretch {
         Self { free, drew: 0, drawing: 0, counted: 0 }
     }
 
-    /// What the battery gave in it if the cars could draw `free` without it all the time.
+    /// Returns the energy the battery gave in it if the cars could draw `free` without the battery all the time.
     fn with(&self, free: Watts) -> i64 {
         self.drew.saturating_sub(i64::from(free.0).saturating_mul(self.drawing)).clamp(0, self.drew)
     }
@@ -67,17 +67,16 @@ impl Stretch {
 
 /// Energy that the home battery may give to the cars within any 24 hours.
 ///
-/// The cars' draw is known by the second, the site only at its samples. In between, the battery is taken to give what the cars draw
-/// beyond what the last sample left them; if the next sample leaves them less, all the time in between is counted by that one. So a sample
-/// that comes late counts in full, but never more than the cars drew. Before the first sample everything they draw is counted, and
-/// corrected by it.
+/// The cars' draw is known every second, the site only at its samples. In between, the battery is assumed to give what the cars draw beyond
+/// what the last sample left them; if the next sample leaves them less, all the time in between is counted by that one. So a late sample
+/// counts in full, but never more than the cars drew. Before the first sample everything they draw is counted; that sample corrects it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DrainBudget {
     /// Watt-milliseconds.
     size: i64,
     /// The oldest first.
     slots: VecDeque<Slot>,
-    /// When time passed last, and what the cars drew then.
+    /// When time last passed, and what the cars drew then.
     passed: Option<(Tick, Watts)>,
     stretch: Stretch,
     closed: bool,
@@ -106,12 +105,12 @@ impl DrainBudget {
         self.judge();
     }
 
-    /// Time has passed, at the end of which the cars draw `cars`.
+    /// Handles the passing of time, at the end of which the cars draw `cars`.
     pub(crate) fn pass(&mut self, now: Tick, cars: Watts) {
         let cars = cars.positive();
         let (since, before) = self.passed.unwrap_or((now, cars));
         self.passed = Some((now, cars));
-        // Between two moments the larger of both draws: nothing says when it changed.
+        // The larger draw counts for the time between two moments, as it is not known when the draw changed.
         let drew = i64::from(cars.max(before).0);
         let span = i64::try_from(now.since(since).0).unwrap_or(i64::MAX);
         self.stretch.drew = self.stretch.drew.saturating_add(drew.saturating_mul(span));
@@ -121,7 +120,8 @@ impl DrainBudget {
         self.judge();
     }
 
-    /// A sample of the site, by which the cars could draw `free` without the battery; call after [`Self::pass`] with the same `now`.
+    /// Takes a sample of the site, according to which the cars could draw `free` without the battery; call after [`Self::pass`] with the
+    /// same `now`.
     pub(crate) fn sample(&mut self, now: Tick, free: Watts) {
         let by_this = self.stretch.with(free);
         let due = if self.stretch.free.is_some() { by_this.max(self.stretch.counted) } else { by_this };
@@ -130,7 +130,7 @@ impl DrainBudget {
         self.judge();
     }
 
-    /// Counts energy, or takes back what was counted too much in the present stretch.
+    /// Counts energy, or takes back what was overcounted in the present stretch.
     fn count(&mut self, energy: i64, now: Tick) {
         while self.slots.front().is_some_and(|slot| slot.until <= now) {
             self.slots.pop_front();
@@ -147,14 +147,14 @@ impl DrainBudget {
         }
     }
 
-    /// What counts now, for the time after a restart. Rounded up to whole watt-hours.
+    /// Returns what counts now, for use after a restart, rounded up to whole watt-hours.
     pub(crate) fn counted(&self, now: Tick) -> Vec<Spent> {
         let whole = |energy: i64| WattHours(energy.saturating_add(WMS_PER_WH - 1) / WMS_PER_WH);
         let left = self.slots.iter().filter(|slot| slot.until > now && slot.energy > 0);
         left.map(|slot| Spent { left: slot.until.since(now), energy: whole(slot.energy) }).collect()
     }
 
-    /// Takes what counted before a restart in place of what counts now.
+    /// Replaces what counts now with what counted before a restart.
     pub(crate) fn carry_over(&mut self, counted: &[Spent], now: Tick) {
         let mut counted: Vec<Spent> = counted.to_vec();
         counted.sort_by_key(|spent| spent.left);
@@ -181,8 +181,8 @@ impl DrainBudget {
         self.slots.iter().fold(0, |sum, slot| sum.saturating_add(slot.energy))
     }
 
-    /// Each line that was reached counts as reached until a tenth of the budget is back. A budget of 0 is for those who want nothing from
-    /// the battery on purpose; were it ever used up, there would be no charging at all.
+    /// Judges the two limits. A limit that was reached counts as reached until a tenth of the budget is available again. A budget of 0 is
+    /// for users who want nothing deliberately taken from the battery; if it were ever used up, there would be no charging at all.
     fn judge(&mut self) {
         let used = self.used();
         let reached = |line: i64, before: bool| used >= if before { line - self.size / 10 } else { line };
@@ -190,25 +190,25 @@ impl DrainBudget {
         self.spent = self.size > 0 && reached(self.size, self.spent);
     }
 
-    /// Nothing more may come from the battery on purpose.
+    /// Whether nothing more may deliberately be taken from the battery.
     pub(crate) const fn closed(&self) -> bool {
         self.closed
     }
 
-    /// All of it is used.
+    /// Whether all of it is used.
     pub(crate) const fn spent(&self) -> bool {
         self.spent
     }
 }
 
-/// Starts within the last 24 hours. At the bound the oldest goes.
+/// Starts within the last 24 hours. At the bound the oldest is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Starts {
     /// When each leaves the window, the oldest first.
     until: VecDeque<Tick>,
 }
 
-/// Starts that are remembered: as many as a day may have.
+/// Number of starts remembered: as many as a day may have.
 const STARTS_MAX: usize = STARTS_PER_DAY_MAX as usize;
 
 impl Starts {
@@ -232,12 +232,12 @@ impl Starts {
         u16::try_from(recent).unwrap_or(u16::MAX)
     }
 
-    /// For how long each of those that count still does.
+    /// Returns the remaining time of each start that counts.
     pub(crate) fn left(&self, now: Tick) -> Vec<Millis> {
         self.until.iter().filter(|until| **until > now).map(|until| until.since(now)).collect()
     }
 
-    /// Takes those from before a restart in place of those known.
+    /// Replaces the known starts with those from before a restart.
     pub(crate) fn carry_over(&mut self, left: &[Millis], now: Tick) {
         let mut left = left.to_vec();
         left.sort();

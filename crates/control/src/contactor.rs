@@ -1,8 +1,8 @@
-//! The contactor in the wallbox: how often it closes, whoever makes it close.
+//! Counts how often the contactor in the wallbox closes, whatever the cause.
 //!
-//! A car closes it by asking for current while some is offered (IEC 61851-1, from state B to C). That may be the answer to a new offer,
-//! and it may be the car's own idea: balancing, preheating, or a nervous charger that wakes up at each change of the pilot signal. The
-//! contacts wear in any case, so what is counted is what they do, as the reports show it.
+//! A car closes it by asking for current while some is offered (IEC 61851-1, from state B to C). That may be the answer to a new offer or
+//! the car's own doing: balancing, preheating, or a nervous charger that wakes up at each change of the pilot signal. The contacts wear in
+//! any case, so every closure that the reports show is counted.
 
 use alloc::collections::VecDeque;
 
@@ -11,18 +11,18 @@ use crate::facts::{ChargerReport, Reachability, Vehicle};
 use crate::pause::Pauses;
 use crate::units::{Milliamps, Millis, Tick};
 
-/// Closures within [`WINDOW`] that are believed to be of use. With the default minimum times a charge from the sun comes to five at most.
+/// Number of closures within [`WINDOW`] considered normal. With the default minimum times, solar charging causes five at most.
 const CLOSURES_MAX: usize = 5;
 /// See [`CLOSURES_MAX`].
 const WINDOW: Millis = Millis::from_secs(600);
 /// The first pause after too many closures.
 const REST_FIRST: Millis = Millis::from_secs(600);
-/// The longest one.
+/// The longest pause.
 const REST_LONGEST: Millis = Millis::from_secs(3_600);
-/// Current from here on flows through closed contacts, whatever the wallbox says of the car.
+/// From this current upwards the contacts are closed, whatever the wallbox says about the car.
 const CARRIES: Milliamps = Milliamps(1_000);
 
-/// A car that wants to charge closes the contactor, and the reports show it, within this of the offer.
+/// Time from an offer until a car that wants to charge has closed the contactor and the reports show it.
 const CLOSES_WITHIN: Millis = Millis::from_secs(60);
 
 /// What is known of the contactor.
@@ -59,26 +59,26 @@ impl Contactor {
         self.closed == Some(true)
     }
 
-    /// How long a start still counts that may have happened since `started` and is not reported yet. Without it a machine that fails as the
-    /// contactor closes would never use up its starts.
+    /// Returns how long a start counts that may have happened since `started` and is not reported yet. Without this, a machine that crashes
+    /// as the contactor closes would never use up its starts.
     pub(crate) fn under_way(&self, started: Option<Tick>, now: Tick) -> Option<Millis> {
         let since = started.map(|at| now.since(at)).filter(|_| !self.is_closed())?;
         (since < CLOSES_WITHIN).then(|| Millis(DAY.0 - since.0))
     }
 
-    /// Whether it has hardly moved of late.
+    /// Whether it has hardly closed of late.
     pub(crate) fn is_calm(&self, now: Tick) -> bool {
         self.recent.iter().filter(|at| now.since(**at) < WINDOW).count() <= CLOSURES_MAX / 2
     }
 
-    /// It closed this often in a short time and is to be left open for so long. A charge that runs is not cut off for it.
+    /// Returns how often it closed in a short time and how long it is to be left open. A running charge is not cut off for this.
     pub(crate) fn rest(&self, now: Tick) -> Option<(u16, Millis)> {
         let closures = u16::try_from(CLOSURES_MAX + 1).unwrap_or(u16::MAX);
         self.rest.left(now).filter(|_| !self.is_closed()).map(|left| (closures, left))
     }
 }
 
-/// Whether a report shows the contactor closed; `None` where it shows neither.
+/// Whether a report shows the contactor closed; `None` if it shows neither.
 fn closed(report: &ChargerReport, drawn: Option<Milliamps>) -> Option<bool> {
     if !matches!(report.link, Reachability::Online | Reachability::ReadOnly) {
         return None;

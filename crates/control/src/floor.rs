@@ -3,16 +3,16 @@
 use crate::config::Config;
 use crate::units::{Percent, Watts};
 
-/// More than this is not the meters' noise.
+/// Power above this is more than the meters' noise.
 const GIVES: Watts = Watts(100);
-/// A battery that came down to its floor counts as there until it is so many points above: a charge that it helps to hold would
-/// otherwise empty it again within minutes, and start and stop with it.
+/// A battery that fell to its floor counts as there until it is this many points above it: a charge that it helps to hold would otherwise
+/// empty it again within minutes, and start and stop with it.
 const LEFT_AT: u8 = 5;
 
 /// What is known of the battery around `floor-soc`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Floor {
-    /// The battery was at its floor, and has not left it by [`LEFT_AT`] since.
+    /// The battery was at its floor, and has not risen [`LEFT_AT`] points above it since.
     near: bool,
     /// The battery stayed idle at its floor while power was imported: it enforces the reserve itself.
     enforced: bool,
@@ -29,7 +29,7 @@ impl Floor {
         self.near = soc < i32::from(config.battery.floor_soc.0) + i32::from(left_at);
     }
 
-    /// Takes a sample: whether a battery at its floor gives when something is wanted shows in the samples themselves.
+    /// Takes a sample, which itself shows whether a battery at its floor gives power when some is needed.
     pub(crate) fn sample(&mut self, soc: Option<Percent>, battery: Watts, grid: Option<Watts>, config: &Config) {
         if !at_floor(soc, config) || battery > GIVES {
             self.enforced = false;
@@ -38,7 +38,7 @@ impl Floor {
         }
     }
 
-    /// Whether the battery is near its floor and would give all the same.
+    /// Whether the battery is near its floor and would still give power.
     pub(crate) fn closes(self, soc: Option<Percent>, config: &Config) -> bool {
         if at_floor(soc, config) { !self.enforced } else { self.near }
     }

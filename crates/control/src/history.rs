@@ -1,17 +1,17 @@
-//! What each charger drew, and when: so that a sample of the site is held against the charger's power of the same moment.
+//! What each charger drew, and when, so that a sample of the site is compared with the charger's power at the same moment.
 
 use alloc::collections::VecDeque;
 
 use crate::units::{Millis, Tick, Watts};
 
-/// Ages of the meters' values that are told apart: 0, 1, 2 … seconds.
+/// Number of ages of the meters' values that are distinguished: 0, 1, 2 … seconds.
 pub(crate) const AGES: usize = 32;
-/// Readings kept; with the quickest polling (five a second) half a minute. At the bound the oldest goes.
+/// Number of readings kept: half a minute with the fastest polling (five per second). At the bound the oldest is dropped.
 const ENTRIES_MAX: usize = 160;
-/// After this long without news the charger's power counts as unknown.
+/// After this long without a reading the charger's power counts as unknown.
 const FORGET_AFTER: Millis = Millis::from_secs(60);
 
-/// What was drawn is held against the meters for so long: see [`AGES`].
+/// How long a charger's power is compared with the meters: see [`AGES`].
 const SHOWS_FOR: Millis = Millis::from_secs(AGES as u64);
 
 /// Power that moves by no more than this is steady.
@@ -21,10 +21,10 @@ const STEADY: Watts = Watts(150);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PowerHistory {
     entries: VecDeque<(Tick, Watts)>,
-    /// What the power is, within [`STEADY`], and when it last came to that; a charger that is met at rest has not moved.
+    /// The power within [`STEADY`], and when it last came to that level; a charger first seen at rest has not moved.
     level: Watts,
     moved_at: Option<Tick>,
-    /// From then on what is known of the power is what was drawn.
+    /// From then on the known power is what was really drawn.
     clear_since: Tick,
     measured: bool,
 }
@@ -34,8 +34,8 @@ impl PowerHistory {
         Self { entries: VecDeque::new(), level: Watts::ZERO, moved_at: None, clear_since: Tick(0), measured: false }
     }
 
-    /// The charger is measured, or no longer. What it draws unseen shows in the meters and not here, and what it is found to draw has
-    /// been in the meters for a while.
+    /// Notes whether the charger is measured. What it draws unmeasured shows in the meters but not here, and what it is then found to draw
+    /// has been in the meters for a while.
     pub(crate) fn measured(&mut self, measured: bool, power: Option<Watts>, now: Tick) {
         if core::mem::replace(&mut self.measured, measured) == measured {
             return;
@@ -49,7 +49,7 @@ impl PowerHistory {
         self.clear_since = now + span;
     }
 
-    /// Since when the meters must show each change of the power that is known here; later than `at` if they need not at `at`.
+    /// Returns since when the meters must show each change of the power known here; later than `at` if they need not at `at`.
     pub(crate) fn clear_since(&self, at: Tick) -> Tick {
         let silent = self.measured && !self.heard_by(at);
         if silent { Tick(at.0.saturating_add(1)) } else { self.clear_since }
@@ -67,7 +67,7 @@ impl PowerHistory {
         }
     }
 
-    /// The power at `at`: the last reading taken by then, or the first there is. `None` when there has been no news for a minute.
+    /// Returns the power at `at`: the last reading taken by then, or the first there is; `None` after a minute without a reading.
     pub(crate) fn at(&self, at: Tick) -> Option<Watts> {
         if !self.heard_by(at) {
             return None;
@@ -75,17 +75,17 @@ impl PowerHistory {
         self.entries.iter().rev().find(|entry| entry.0 <= at).or(self.entries.front()).map(|entry| entry.1)
     }
 
-    /// Whether there has been news within a minute before `at`.
+    /// Whether there has been a reading within a minute before `at`.
     pub(crate) fn heard_by(&self, at: Tick) -> bool {
         self.entries.back().is_some_and(|newest| at.since(newest.0) <= FORGET_AFTER)
     }
 
-    /// When the power last moved by more than [`STEADY`]; `None` if it never did.
+    /// Returns when the power last changed by more than [`STEADY`]; `None` if it never did.
     pub(crate) fn moved_at(&self) -> Option<Tick> {
         self.moved_at
     }
 
-    /// All readings, the newest first.
+    /// Returns all readings, the newest first.
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = (Tick, Watts)> {
         self.entries.iter().rev().copied()
     }

@@ -1,32 +1,34 @@
-//! How old the meters' values are on arrival, learned from the car's own movements.
+//! Learns how old the meters' values are on arrival from the cars' own changes of power.
 //!
-//! The surplus is what the cars drew *when the meters were read* less what the site drew beyond the sun. A sample that is held against
-//! the cars' power of another moment turns the controller's own actions into sun that is not there, and it chases itself. Delays
-//! differ (a meter on the bus: none; a cloud service: twenty seconds), so they are learned: whenever the cars move, each possible age
-//! foretells by how much the load must have changed from one sample to the next; the age that errs least is the right one.
+//! The surplus is what the cars drew *when the meters were read* less what the site drew beyond solar production. A sample compared with
+//! the cars' power at another moment turns the controller's own actions into surplus that is not there, and the controller chases itself.
+//! Delays differ (a meter on the bus: none; a cloud service: twenty seconds), so they are learned: whenever the cars' power changes, each
+//! possible age predicts by how much the load must have changed from one sample to the next; the age with the smallest error is the right
+//! one.
 //!
-//! Left out: ages above [`AGES`], and meters that are read at different moments; those show as an error that stays, and then the
-//! cars' power is only known to lie within what they drew [`BLUR`] around that time.
+//! Left out: ages above [`AGES`], and meters that are read at different moments; those show as a persistent error, and then the cars' power
+//! is only known to lie within what they drew [`BLUR`] seconds around that time.
 
 use crate::history::{AGES, PowerHistory};
 use crate::units::{Millis, Tick, Watts};
 
-/// What the cars drew at each possible age before a sample.
+/// Power the cars drew at each possible age before a sample.
 pub(crate) type Trail = [Watts; AGES];
 
-/// Ages that foretell changes within this of each other teach nothing.
+/// Ages that predict changes within this of each other teach nothing.
 const TEACHES: i64 = 300;
-/// One wrong sample (a kettle) must not outweigh many.
+/// Limit on a single error: one wrong sample (a kettle) must not outweigh many.
 const ERROR_MAX: i64 = 2_000;
 /// Memory of the errors, in samples that teach.
 const MEMORY: i64 = 12;
-/// So many samples must have taught before the learned age is believed.
+/// Number of samples that must have taught before the learned age is believed.
 const BELIEVED_AFTER: u8 = 6;
 /// With a mean error below this the cars' power at that age is exact.
 const EXACT_BELOW: i64 = 120;
-/// With one below this, a third of the smallest step on three phases (0.1 A, 69 W), not even such a step is seen a second too late.
+/// With a mean error below this, a third of the smallest step on three phases (0.1 A, 69 W), not even such a step is seen a second too
+/// late.
 const PROVEN_BELOW: i64 = 23;
-/// Where it is not, they drew something of what they drew within so many seconds around it.
+/// If it is not exact, the cars' power lies within what they drew this many seconds around that age.
 const BLUR: usize = 5;
 
 /// Errors of each age, and the last sample.
@@ -40,13 +42,13 @@ pub(crate) struct MeterDelay {
 }
 
 impl MeterDelay {
-    /// Begins with an age that was configured.
+    /// Starts with the configured age.
     pub(crate) fn new(age: Millis) -> Self {
         let age = usize::try_from(age.0.div_ceil(1_000)).unwrap_or(0).min(AGES - 1);
         Self { errors: [0; AGES], taught: 0, age, last: None }
     }
 
-    /// Takes the load by a sample's meters and what the cars drew before it.
+    /// Takes the load according to a sample and what the cars drew before it.
     pub(crate) fn sample(&mut self, load: Watts, trail: Trail) {
         if let Some((last_load, last_trail)) = self.last {
             let change = i64::from((load - last_load).0);
@@ -62,7 +64,7 @@ impl MeterDelay {
         self.last = Some((load, trail));
     }
 
-    /// Nothing is to be learned of the change from the last sample to the next.
+    /// Learns nothing from the change between the last sample and the next.
     pub(crate) const fn pause(&mut self) {
         self.last = None;
     }
@@ -77,7 +79,7 @@ impl MeterDelay {
         let best = self.errors.iter().enumerate().min_by_key(|(age, error)| (**error, age.abs_diff(self.age)));
         if let Some((age, error)) = best
             && self.taught >= BELIEVED_AFTER
-            // A little better is no reason to change.
+            // A slightly smaller error is no reason to change.
             && *error + 20_000 < self.error(self.age) * 8 / 10
         {
             self.age = age;
@@ -97,7 +99,7 @@ impl MeterDelay {
         self.taught >= BELIEVED_AFTER && self.error(self.age) < EXACT_BELOW * 1_000
     }
 
-    /// The least and the most the cars may have drawn when the meters were read, and what is most likely.
+    /// Returns the least and the most the cars may have drawn when the meters were read, and the most likely power.
     pub(crate) fn drew(&self, trail: &Trail) -> (Watts, Watts, Watts) {
         let likely = trail.get(self.age).copied().unwrap_or(Watts::ZERO);
         if self.exact() {
@@ -108,18 +110,18 @@ impl MeterDelay {
         (low, high, likely)
     }
 
-    /// The most that the age may well be.
+    /// Returns an upper bound on the likely age.
     pub(crate) fn age_at_most(&self) -> Millis {
         Millis::from_secs((self.age + BLUR) as u64)
     }
 
-    /// The age that is believed.
+    /// Returns the age that is believed.
     pub(crate) fn age(&self) -> Millis {
         Millis::from_secs(self.age as u64)
     }
 }
 
-/// Adds what one charger drew at each age before `at`; unknown counts as nothing, which leaves less surplus.
+/// Adds what one charger drew at each age before `at`; an unknown draw counts as 0, which leaves less surplus.
 pub(crate) fn add_trail(trail: &mut Trail, history: &PowerHistory, at: Tick) {
     if !history.heard_by(at) {
         return;

@@ -1,8 +1,8 @@
-//! A car or wallbox that draws more than it was told.
+//! Detects a car or wallbox that draws more than its setpoint.
 //!
-//! A car follows the pilot signal downwards within 5 s (IEC 61851-1, annex A); telling the wallbox and reading the currents takes some
-//! seconds more. What is drawn beyond the highest setpoint of that time is not a ramp. It is said, and when it lasts the charge is paused:
-//! a car that takes what it likes takes it from the grid.
+//! A car follows the pilot signal downwards within 5 s (IEC 61851-1, annex A); writing the setpoint and reading the currents takes some
+//! seconds more. A draw above the highest setpoint of that time is not a ramp. It is reported, and if it lasts the charge is paused: a car
+//! that takes what it likes takes it from the grid.
 
 use alloc::collections::VecDeque;
 
@@ -11,50 +11,50 @@ use crate::ranges::POLL_MAX_S;
 use crate::reason::Reason;
 use crate::units::{Milliamps, Millis, Tick};
 
-/// A car or wallbox that does not obey.
+/// A draw above the setpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overdrawn {
-    /// The current it was told.
+    /// The setpoint.
     pub told: Milliamps,
-    /// The current of its strongest phase.
+    /// The current of the strongest phase.
     pub drawn: Milliamps,
 }
 
-/// Measured currents and cars that step by whole amperes differ by no more than this from what was told.
+/// Measured currents and cars that step by whole amperes differ by no more than this from the setpoint.
 const TOLERANCE: Milliamps = Milliamps(1_000);
-/// Write, ramp and reading together.
+/// Time for write, ramp and reading together.
 const FOLLOWED_AFTER: Millis = Millis::from_secs(10);
-/// Beyond that for this long it is said.
+/// An excess that lasts this long is reported.
 const SAID_AFTER: Millis = Millis::from_secs(5);
-/// Beyond that for this long the charge is paused.
+/// An excess that lasts this long pauses the charge.
 const PAUSED_AFTER: Millis = Millis::from_secs(15);
-/// A car that draws no more than it was told for this long keeps to it; before, what it drew beyond adds up.
+/// A car that draws no more than its setpoint for this long obeys it; until then, the times of excess add up.
 const OBEYS_AFTER: Millis = Millis::from_secs(60);
-/// Measurements further apart than the longest poll say nothing of the rest of the time between them.
+/// Measurements further apart than the longest poll interval say nothing about the rest of the time between them.
 const APART: Millis = Millis::from_secs(POLL_MAX_S as u64);
-/// Less than this above what was told is the wallbox's rounding.
+/// An excess below this is the wallbox's rounding.
 const ROUNDING: Milliamps = Milliamps(200);
-/// What is learned of a steady excess, with each measurement at most.
+/// Most that is learned of a steady excess with each measurement.
 const LEARNS: Milliamps = Milliamps(100);
 /// The first pause.
 const PAUSE_FIRST: Millis = Millis::from_secs(120);
-/// The longest one.
+/// The longest pause.
 const PAUSE_LONGEST: Millis = Millis::from_secs(3_600);
-/// Setpoints kept. At the bound the oldest goes: ten seconds with six changes each.
+/// Number of setpoints kept: ten seconds at six changes per second. At the bound the oldest is dropped.
 const SETPOINTS_MAX: usize = 60;
 
-/// Holds what is drawn against what was told.
+/// Compares the current drawn with the setpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Overdraw {
     /// The setpoints that may still be in force, with the moment of each, the oldest first.
     setpoints: VecDeque<(Tick, Milliamps)>,
     drawn: Milliamps,
     measured_at: Option<Tick>,
-    /// For how long too much was drawn.
+    /// How long too much was drawn.
     beyond_for: Option<Millis>,
-    /// Since when no more is drawn than was told.
+    /// Since when no more is drawn than the setpoint allows.
     within_since: Option<Tick>,
-    /// What is drawn beyond what was told, steadily and within what is tolerated.
+    /// Steady draw above the setpoint, within the tolerance.
     excess: Milliamps,
     seen: Option<Overdrawn>,
     pauses: Pauses,
@@ -74,7 +74,7 @@ impl Overdraw {
         }
     }
 
-    /// The car may draw `setpoint` from now on.
+    /// Takes the setpoint that applies from now on.
     pub(crate) fn told(&mut self, setpoint: Milliamps, now: Tick) {
         let old = now.before(FOLLOWED_AFTER);
         while self.setpoints.get(1).is_some_and(|(at, _)| *at <= old) || self.setpoints.len() >= SETPOINTS_MAX {
@@ -83,7 +83,7 @@ impl Overdraw {
         self.setpoints.push_back((now, setpoint));
     }
 
-    /// The wallbox has measured `drawn` on its strongest phase.
+    /// Takes the current measured on the strongest phase.
     pub(crate) fn measured(&mut self, drawn: Milliamps, now: Tick) {
         self.drawn = drawn;
         let told = self.setpoint();
@@ -101,7 +101,7 @@ impl Overdraw {
         };
         self.beyond_for = Some(lasted);
         if told == Milliamps::ZERO {
-            // From the stop on it is a new matter.
+            // A draw after the stop is a new case, timed from the stop on.
             lasted = lasted.min(Millis(self.unchanged_for(now).0.saturating_sub(FOLLOWED_AFTER.0)));
         }
         let same = |seen: Overdrawn| {
@@ -126,7 +126,7 @@ impl Overdraw {
         }
     }
 
-    /// A setpoint that has been in force for a while tells by how much the car, or its wallbox, draws more.
+    /// Learns from a setpoint that has been in force for a while how much more the car, or its wallbox, draws.
     fn learn(&mut self, told: Milliamps, now: Tick) {
         if told == Milliamps::ZERO || self.unchanged_for(now) < FOLLOWED_AFTER {
             return;
@@ -135,36 +135,36 @@ impl Overdraw {
         self.excess = beyond.min(Milliamps(self.excess.0.saturating_add(LEARNS.0)));
     }
 
-    /// How much less the car must be told so that it draws what it is meant to.
+    /// Returns how much lower the setpoint must be for the car to draw what is intended.
     pub(crate) fn excess(&self) -> Milliamps {
         if self.excess > ROUNDING { self.excess } else { Milliamps::ZERO }
     }
 
-    /// The wallbox says nothing, or cannot be told a current.
+    /// Notes that there is no measurement: the wallbox is silent, or its current cannot be set.
     pub(crate) const fn unmeasured(&mut self) {
         self.drawn = Milliamps::ZERO;
         self.measured_at = None;
         self.beyond_for = None;
     }
 
-    /// Another car may behave.
+    /// Forgets what was learned, as another car may behave.
     pub(crate) const fn forget(&mut self) {
         self.excess = Milliamps::ZERO;
         self.pauses.forget();
     }
 
-    /// More is drawn than was told, or was before the pause.
+    /// Returns the draw above the setpoint, present or from before the pause.
     pub(crate) const fn seen(&self) -> Option<Overdrawn> {
         self.seen
     }
 
-    /// Whether current flows although none is allowed.
+    /// Returns the reason to give while current flows although none is allowed.
     pub(crate) fn flows_at_zero(&self) -> Option<Reason> {
         let seen = self.seen.filter(|seen| seen.told == Milliamps::ZERO && self.beyond_for.is_some())?;
         Some(Reason::Overdraw { told: seen.told, drawn: seen.drawn, left: Millis(0) })
     }
 
-    /// Why no current may be offered now.
+    /// Returns why no current may be offered now.
     pub(crate) fn stops(&self, now: Tick) -> Option<Reason> {
         let paused = || {
             let (left, seen) = self.pauses.left(now).zip(self.seen)?;
@@ -173,7 +173,7 @@ impl Overdraw {
         self.flows_at_zero().or_else(paused)
     }
 
-    /// What is drawn, where that is more than `told` by more than measuring explains; else nothing.
+    /// Returns the current drawn if it exceeds `told` by more than measuring explains; otherwise 0.
     pub(crate) fn beyond(&self, told: Milliamps) -> Milliamps {
         if self.drawn.0 > told.0.saturating_add(TOLERANCE.0) { self.drawn } else { Milliamps::ZERO }
     }
@@ -186,7 +186,7 @@ impl Overdraw {
         self.setpoints.back().map_or(Millis(u64::MAX), |(at, _)| now.since(*at))
     }
 
-    /// The highest setpoint that the car may still be following.
+    /// Returns the highest setpoint that the car may still be following.
     fn highest(&self, now: Tick) -> Milliamps {
         let old = now.before(FOLLOWED_AFTER);
         let ends = self.setpoints.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);

@@ -1,15 +1,15 @@
-//! Pauses that grow while their cause comes back.
+//! Pauses that grow as long as their cause comes back.
 
 use crate::units::{Millis, Tick};
 
 /// After this long without a pause the next one is as short as the first.
 const FORGOTTEN_AFTER: Millis = Millis::from_secs(86_400);
-/// Longer times are told in whole minutes, shorter ones in steps of [`TELL_SHORT`]: what is told changes seldom.
+/// Longer times are reported in whole minutes, shorter ones in steps of [`TELL_SHORT`], so that the report changes rarely.
 const TELL_LONG: Millis = Millis::from_secs(60);
 /// See [`TELL_LONG`].
 const TELL_SHORT: Millis = Millis::from_secs(10);
 
-/// A pause, twice as long each time, up to a longest one.
+/// A pause that is twice as long each time, up to a maximum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pauses {
     first: Millis,
@@ -35,14 +35,14 @@ impl Pauses {
         self.until = Some(now + Millis(span));
     }
 
-    /// Time left of the pause, rounded up; `None` where there is none.
+    /// Returns the time left of the pause, rounded up; `None` if there is none.
     pub(crate) fn left(&self, now: Tick) -> Option<Millis> {
         let left = self.until?.since(now).0;
         let step = if left > 2 * TELL_LONG.0 { TELL_LONG.0 } else { TELL_SHORT.0 };
         (left > 0).then(|| Millis(left.div_ceil(step).saturating_mul(step)))
     }
 
-    /// The cause is gone: no pause, and the next one is short.
+    /// Ends the pause because its cause is gone; the next one is short again.
     pub(crate) const fn forget(&mut self) {
         self.count = 0;
         self.began = None;

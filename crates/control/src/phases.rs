@@ -1,12 +1,12 @@
-//! One phase or all of them: the line between, in the same account as starting and stopping.
+//! Chooses between one phase and all of them, by the same account as starting and stopping.
 //!
-//! On one phase a charger gives 1.4 … 3.7 kW, on three 4.1 … 11 kW (230 V, 6 … 16 A). With a break-even share of sun `σ`, one phase at
-//! its maximum and all phases at their minimum are worth the same at `(1 − σ) · Pmax₁ + σ · Pmin₃`. A change costs a stop, a pause and
-//! a start, so that line is a band as well: wide upwards (three phases in a passing gap of the clouds cost two changes), narrow
-//! downwards (three phases without the sun for them cost at once), and wider with volatility. It is held against the five-minute mean.
+//! On one phase a charger gives 1.4 … 3.7 kW, on three 4.1 … 11 kW (230 V, 6 … 16 A). With a break-even solar share `σ`, one phase at its
+//! maximum and all phases at their minimum are worth the same at `(1 − σ) · Pmax₁ + σ · Pmin₃`. A change costs a stop, a pause and a start,
+//! so that line is a band as well: wide upwards (three phases in a passing gap of the clouds cost two changes), narrow downwards (three
+//! phases without enough surplus cost immediately), and wider with volatility. The five-minute mean is compared with it.
 //!
-//! Sensitivity is in points of what 64 measured days are worth at a start cost of 330 Wh, samples every 30 s (`scripts/sensitivity`). The
-//! constants were chosen for starts at 100 Wh; dearer ones would like wider and slower lines.
+//! Sensitivity is in points of the value of 64 measured days at a start cost of 330 Wh, samples every 30 s (`scripts/sensitivity`). The
+//! constants were chosen for starts at 100 Wh; more expensive ones would favour wider and slower bands.
 //!
 //! | constant | why | sensitivity |
 //! |---|---|---|
@@ -33,21 +33,22 @@ const FROM_REST_PERMILLE: i64 = 450;
 /// The minimum power of three phases to which the constants in watts refer.
 const REFERENCE_W: i64 = 4_140;
 
-/// The variable and the lines it is held against.
+/// The decision variable and the thresholds it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PhaseThresholds {
     /// The surplus, pulled towards its five-minute mean.
     pub(crate) decision: Watts,
-    /// Charging on one phase: to all phases at or above this.
+    /// While charging on one phase: change to all phases at or above this.
     pub(crate) up_at: Watts,
-    /// Not charging: all phases at or above this.
+    /// While not charging: choose all phases at or above this.
     pub(crate) up_from_rest_at: Watts,
-    /// Charging on all phases: to one phase below this.
+    /// While charging on all phases: change to one phase below this.
     pub(crate) down_below: Watts,
 }
 
 impl PhaseThresholds {
-    /// For a break-even share `sigma`, one phase's highest power, the lowest of all phases, and what others claim of the surplus.
+    /// Creates the thresholds for a break-even share `sigma`, the highest power on one phase, the lowest on all phases, and the surplus
+    /// that others claim.
     pub(crate) fn new(sigma: Permille, one_max: Watts, all_min: Watts, trend: &Trend, offset: Watts) -> Self {
         let sigma = i64::from(sigma.0).clamp(500, 1_000);
         let inverse = 1_000 - sigma;

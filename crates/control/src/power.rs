@@ -1,7 +1,7 @@
-//! What a charger draws, as far as its wallbox's own words agree: power, currents and the current it was told.
+//! What a charger draws, checked against the wallbox's other values: power, currents and setpoint.
 //!
-//! The surplus is reckoned from this power, so a register that stands still must not become surplus. Currents times voltages say the same
-//! as the power register; where they differ for several reports the currents count. Neither may exceed what the setpoint allows.
+//! The surplus is calculated from this power, so a register that is stuck must not become surplus. Currents times voltages should equal the
+//! power register; where they differ for several reports, the currents count. Neither may exceed what the setpoint allows.
 
 use crate::facts::ChargerReport;
 use crate::units::{Milliamps, Volts, Watts};
@@ -10,9 +10,9 @@ use crate::units::{Milliamps, Volts, Watts};
 pub(crate) const MAINS: core::ops::RangeInclusive<u16> = 200..=260;
 /// The power register and the currents may differ by this, and by a sixth: reactive power, and currents rounded to 0.1 A.
 const AGREE_W: i64 = 300;
-/// Reports in a row that must differ before the currents count alone.
+/// Number of reports in a row that must differ before the currents count alone.
 const DIFFER: u8 = 3;
-/// A car draws no more than the setpoint and this share of it (meters, ramps).
+/// A car draws no more than this multiple of the setpoint (meters, ramps).
 const OVER_PERMILLE: i64 = 1_150;
 
 /// Memory of one charger's power.
@@ -26,12 +26,13 @@ impl PowerCheck {
         Self { differ: 0 }
     }
 
-    /// The power register does not agree with the currents.
+    /// Whether the power register disagrees with the currents.
     pub(crate) const fn doubted(self) -> bool {
         self.differ >= DIFFER
     }
 
-    /// The power to reckon with. `ceiling` is the highest current the wallbox may lately have offered on three phases, where known.
+    /// Returns the power to calculate with. `ceiling` is the highest current the wallbox may recently have offered on three phases, where
+    /// known.
     pub(crate) fn believed(&mut self, report: &ChargerReport, ceiling: Option<Milliamps>, volts: i64) -> Option<Watts> {
         let bound = ceiling.map(|current| i64::from(current.0) * volts * 3 / 1_000 * OVER_PERMILLE / 1_000 + AGREE_W);
         let by_currents = report.currents.map(|currents| apparent(currents, report.voltages, volts));
@@ -58,7 +59,7 @@ impl PowerCheck {
     }
 }
 
-/// Currents times voltages; the mean voltage stands in where a phase's own is not that of the mains.
+/// Returns currents times voltages; the mean voltage stands in where a phase's own is not that of the mains.
 fn apparent(currents: [Milliamps; 3], voltages: Option<[Volts; 3]>, volts: i64) -> i64 {
     let voltage = |phase: usize| {
         let own = voltages.and_then(|voltages| voltages.get(phase).copied());

@@ -6,13 +6,14 @@ use crate::charger::{Charger, FIRST_ANSWER};
 use crate::facts::{ChargerId, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Tick, Watts};
 
-/// A charge that was just allowed needs this long until current flows.
+/// Time from allowing a charge until current flows.
 const STARTUP: Millis = Millis::from_secs(60);
 
-/// A car that takes less than it is offered is left so much more than it takes, so that it can take more again.
+/// A car that takes less than its offer is left this much more than it takes, so that it can take more again.
 const LEFT_FREE: Milliamps = Milliamps(2_000);
 
-/// Surplus that the others have: all cars that do not charge from it or cannot be told to (at what they draw), and those before this one.
+/// Returns the surplus that the others have: cars that do not charge by surplus or cannot be controlled, with what they draw, and those
+/// before this one.
 pub(crate) fn claimed_by_others(chargers: &BTreeMap<ChargerId, Charger>, id: ChargerId, now: Tick) -> Watts {
     let others = chargers.values().filter(|charger| charger.id != id);
     others
@@ -25,10 +26,11 @@ pub(crate) fn claimed_by_others(chargers: &BTreeMap<ChargerId, Charger>, id: Cha
         .sum()
 }
 
-/// What the others leave of the site's `limit`, by what each of them may draw at this moment; `running` is the time since the start.
+/// Returns what the others leave of the site's `limit`, by what each of them may draw at this moment; `running` is the time since the
+/// start.
 ///
-/// A wallbox not heard since the start may go on with what it had before: what the others have then is known to fit. Nobody rises, and
-/// only if it is not heard for long must they make room for all that it may have.
+/// A wallbox that has not answered since the start may continue with the current it had before; what the others have then is known to fit
+/// beside it. So none of them rises at first, and only if it stays silent for long must they make room for all that it may have.
 pub(crate) fn site_left(
     chargers: &BTreeMap<ChargerId, Charger>,
     id: ChargerId,
@@ -44,7 +46,8 @@ pub(crate) fn site_left(
 }
 
 impl Charger {
-    /// What it draws or, just allowed or told more, is about to draw. A car that has not taken what it is offered for a while will not soon.
+    /// Returns what it draws or, if it was just started or raised, is about to draw. A car that has not taken its offer for a while will
+    /// not do so soon.
     pub(crate) fn claimed(&self, now: Tick) -> Watts {
         let charging = self.vehicle(now) == Vehicle::Charging;
         let starting = self.started_at.is_some_and(|at| now.since(at) < STARTUP);

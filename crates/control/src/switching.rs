@@ -1,19 +1,19 @@
-//! Changing the number of phases that a box connects: only at 0 A, only with the car measured at rest, and done when it is read back.
+//! Changes the number of phases connected: only at 0 A, only with the car measured at rest, and complete when it is read back.
 //!
 //! ```text
 //!  connected ──begin──▶ stopping ──at rest──▶ changing ──read back──▶ connected
 //!                                                 │
 //!                                                 └─ not within `CONFIRM` ─▶ connected, as read back; not tried again for `RETRY`
 //! ```
-//! From `begin` to the end of `changing` the setpoint is 0. A change that others made (a knob, an app) is simply what is connected.
+//! From `begin` to the end of `changing` the setpoint is 0. A change made by others (a knob, an app) is simply what is connected.
 
 use crate::units::{Millis, Tick};
 
-/// Twice what the slowest known box needs (about 90 s, Amperfied connect series).
+/// Time to confirm a change: twice what the slowest known wallbox needs (about 90 s, Amperfied connect series).
 const CONFIRM: Millis = Millis::from_secs(180);
-/// After a change that was not confirmed.
+/// How long to wait after a change that was not confirmed.
 const RETRY: Millis = Millis::from_secs(900);
-/// Shortest time between two changes: while nothing is charged, a choice costs nothing and must not be made again and again.
+/// Shortest time between two changes: while nothing charges, a choice costs nothing and must not be made over and over.
 const SPACING: Millis = Millis::from_secs(300);
 
 /// The change under way, and the last one.
@@ -36,7 +36,7 @@ impl PhaseChange {
         Self { change: None, changed_at: None, given_up_at: None }
     }
 
-    /// Phases to come, while a change is under way.
+    /// Returns the target number of phases while a change is under way.
     pub(crate) fn underway(&self) -> Option<u8> {
         self.change.map(|change| change.to)
     }
@@ -56,12 +56,12 @@ impl PhaseChange {
         self.changed_at.is_none_or(|at| now.since(at) >= SPACING)
     }
 
-    /// A change is wanted. One that is under way goes on.
+    /// Begins a change. One that is already under way continues.
     pub(crate) fn begin(&mut self, to: u8) {
         self.change.get_or_insert(Change { to, ordered_at: None });
     }
 
-    /// What the box connects, as read back (`None`: not known, or changing), and whether the car is at rest.
+    /// Takes the number of phases connected, as read back (`None`: not known, or changing), and whether the car is at rest.
     pub(crate) fn follow(&mut self, connected: Option<u8>, at_rest: bool, now: Tick) {
         let Some(change) = self.change.as_mut() else { return };
         if connected == Some(change.to) {
@@ -74,7 +74,7 @@ impl PhaseChange {
         }
     }
 
-    /// Gives up a change that is not confirmed. To be called as time passes.
+    /// Gives up a change that is not confirmed. Must be called as time passes.
     pub(crate) fn expire(&mut self, now: Tick) {
         let late = |change: &Change| change.ordered_at.is_some_and(|at| now.since(at) >= CONFIRM);
         if self.change.as_ref().is_some_and(late) {
@@ -83,7 +83,7 @@ impl PhaseChange {
         }
     }
 
-    /// What to order: the change, once the car is at rest; else what is connected.
+    /// Returns the phases to order: the change, once the car is at rest; otherwise what is connected.
     pub(crate) fn order(&self, connected: Option<u8>, at_rest: bool) -> Option<u8> {
         self.change.filter(|change| at_rest && change.ordered_at.is_some()).map(|change| change.to).or(connected)
     }

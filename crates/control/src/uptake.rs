@@ -1,8 +1,8 @@
-//! What the car takes of what it is offered.
+//! Follows what the car takes of the current it is offered.
 //!
-//! A car that is full, asleep, or wants more than it is offered takes nothing. Some such cars ask for current for some seconds at each
-//! change of the offer and close the contactor each time. So a car that does not take gets a constant offer until it does. It may need a
-//! higher current than the lowest: where the surplus gives it, a higher one is tried, seldom and each only once.
+//! A car that is full, asleep, or needs more than it is offered takes nothing. Some such cars ask for current for some seconds at each
+//! change of the offer and close the contactor each time. So a car that takes nothing gets a constant offer until it does. It may need a
+//! higher current than the lowest: where the surplus allows, a higher one is tried, rarely and each only once.
 //!
 //! ```text
 //!            offer                      draws                       
@@ -16,7 +16,7 @@ use crate::facts::Vehicle;
 use crate::pause::Pauses;
 use crate::units::{Milliamps, Millis, Tick};
 
-/// A car that takes nothing of the lowest current.
+/// The needs of a car that takes nothing of the lowest current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     /// The highest current of which it took nothing.
@@ -25,33 +25,33 @@ pub struct Needs {
     pub takes_from: Milliamps,
 }
 
-/// Less than half of the lowest current that can be offered is balancing, preheating or the car's own supply: a higher offer would not
+/// A draw below half of the lowest current that can be offered is balancing, preheating or the car's own supply: a higher offer would not
 /// bring more.
 const TAKES: Milliamps = Milliamps(3_000);
 /// A car takes what it is offered within this, unless it sleeps: most need 5 to 30 s.
 const PATIENCE: Millis = Millis::from_secs(60);
-/// What was drawn for this long was no accident.
+/// A draw that lasts this long is no accident.
 const PROVEN: Millis = Millis::from_secs(15);
 /// A higher current is tried when the surplus gives this much more than what the car did not take …
 const TRY_FROM: Milliamps = Milliamps(1_000);
 /// … and then at most this much more, so that a small cloud does not end it.
 const TRY_MORE: Milliamps = Milliamps(2_000);
-/// The offer was constant for this long before a higher one is tried.
+/// The offer must be constant for this long before a higher one is tried.
 const TRY_AFTER: Millis = Millis::from_secs(300);
-/// A try is one from here on, however it ends.
+/// A try that lasts this long counts, however it ends.
 const TRIED_AFTER: Millis = Millis::from_secs(20);
-/// From one try to the next.
+/// First pause from one try to the next.
 const TRY_FIRST: Millis = Millis::from_secs(600);
-/// See [`TRY_FIRST`].
+/// Longest pause from one try to the next.
 const TRY_LONGEST: Millis = Millis::from_secs(3_600);
-/// After an offer that was not taken, until the next one.
+/// First pause after an offer that was not taken.
 const OFFER_FIRST: Millis = Millis::from_secs(120);
-/// See [`OFFER_FIRST`].
+/// Longest pause after an offer that was not taken.
 const OFFER_LONGEST: Millis = Millis::from_secs(1_800);
 /// A car that did not ask for this long and then does has changed its mind.
 const ASKS_ANEW: Millis = Millis::from_secs(30);
 
-/// What is known of the car's appetite. It holds until the car leaves.
+/// What is known of the car's uptake. It holds until the car leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Uptake {
     /// The current offered, and since when; 0 is no offer.
@@ -62,16 +62,16 @@ pub(crate) struct Uptake {
     taking: bool,
     /// It took something of the present offer.
     took_some: bool,
-    /// The next offer had better be a small one.
+    /// Whether the next offer should be a small one.
     wary: bool,
     /// The highest current of which it took nothing.
     refused: Option<Milliamps>,
     /// The lowest current of which it took something.
     took: Option<Milliamps>,
-    /// It began to take when it was offered this much, more than before.
+    /// The offer, higher than before, at which it began to take.
     began_at: Option<Milliamps>,
     needs: Option<Needs>,
-    /// When it was offered more than the current of which it took nothing, while that offer lasts.
+    /// When a try with more than the current of which it took nothing began, while that offer lasts.
     try_began: Option<Tick>,
     tries: Pauses,
     withheld: Pauses,
@@ -98,12 +98,12 @@ impl Uptake {
         }
     }
 
-    /// The offer has changed to `setpoint`.
+    /// Takes the new offer, `setpoint`.
     pub(crate) fn offered(&mut self, setpoint: Milliamps, now: Tick) {
         let before = core::mem::replace(&mut self.offer, (setpoint, now)).0;
         let tried = self.try_began.take().is_some_and(|at| now.since(at) >= TRIED_AFTER);
         if tried && !self.taking {
-            // A cloud has ended it; the next one will not be longer.
+            // A cloud has ended the try; the next one will not be longer.
             self.refused = Some(self.refused.map_or(before, |refused| refused.max(before)));
         }
         if before == Milliamps::ZERO {
@@ -122,7 +122,7 @@ impl Uptake {
         }
     }
 
-    /// The wallbox says `vehicle`, and has measured `drawn` on its strongest phase.
+    /// Takes the reported state of the car and the current measured on the strongest phase.
     pub(crate) fn follow(&mut self, vehicle: Vehicle, drawn: Option<Milliamps>, now: Tick) {
         if vehicle == Vehicle::Absent {
             *self = Self { offer: self.offer, ..Self::new() };
@@ -142,7 +142,7 @@ impl Uptake {
         if takes { self.takes(now) } else { self.refuses(now) }
     }
 
-    /// The car is being woken: what it did not take in its sleep says nothing of what it needs.
+    /// Notes that the car is being woken: what it did not take in its sleep says nothing about what it needs.
     pub(crate) const fn woken(&mut self, now: Tick) {
         self.offer.1 = now;
         self.changed_at = now;
@@ -152,7 +152,7 @@ impl Uptake {
         self.tries.forget();
     }
 
-    /// The highest current of which it took nothing for long.
+    /// Returns the highest current of which it took nothing for long.
     pub(crate) const fn refused(&self) -> Option<Milliamps> {
         self.refused
     }
@@ -162,39 +162,39 @@ impl Uptake {
         self.taking
     }
 
-    /// What it has not taken anything of for so long that it is worth saying, and what it takes instead.
+    /// Returns the current drawn if the car has not taken its offer for long enough to be worth reporting.
     pub(crate) fn leaves(&self, now: Tick) -> Option<Milliamps> {
         let long = self.left_for(now).is_some_and(|span| span >= PATIENCE);
         long.then(|| self.drawn.unwrap_or(Milliamps::ZERO))
     }
 
-    /// How long it has not taken what it is offered; `None` while it does, or is offered nothing.
+    /// Returns how long it has not taken what it is offered; `None` while it does, or is offered nothing.
     pub(crate) fn left_for(&self, now: Tick) -> Option<Millis> {
         (self.offer.0 > Milliamps::ZERO && !self.taking).then(|| now.since(self.changed_at))
     }
 
-    /// The current it was seen to need, where the lowest is not enough.
+    /// Returns the current it was seen to need, if the lowest is not enough.
     pub(crate) const fn needs(&self) -> Option<Needs> {
         self.needs
     }
 
-    /// The lowest current worth offering, where that is known well enough.
+    /// Returns the lowest current worth offering, if that is known well enough.
     pub(crate) fn worthwhile(&self) -> Option<Milliamps> {
         let close = |needs: &Needs| needs.takes_from.0 - needs.nothing_at.0.min(needs.takes_from.0) <= TRY_MORE.0;
         self.needs.filter(close).map(|needs| needs.takes_from)
     }
 
-    /// After offers that were not taken: time left until the next one.
+    /// Returns the time left until the next offer, after offers that were not taken.
     pub(crate) fn withheld(&self, now: Tick) -> Option<Millis> {
         self.withheld.left(now)
     }
 
-    /// The user wants something else: the next offer does not wait.
+    /// Notes that the user wants something else: the next offer does not wait.
     pub(crate) const fn asked(&mut self) {
         self.withheld.forget();
     }
 
-    /// What to offer instead of `wish`: the same until the car takes it. `min` and `max` are what may be offered; `calm` allows a try.
+    /// Returns what to offer instead of `wish`: the same until the car takes it. `min` and `max` bound the offer; `calm` allows a try.
     pub(crate) fn steady(&self, wish: Milliamps, min: Milliamps, max: Milliamps, calm: bool, now: Tick) -> Milliamps {
         let (offer, _) = self.offer;
         if self.taking || wish <= min {
@@ -207,8 +207,8 @@ impl Uptake {
         more.unwrap_or(if wish >= offer { offer.max(min) } else { min })
     }
 
-    /// A higher current than the one that the car did not take, if it was not seen to take that one before: then it is full. One that it
-    /// was seen to take is tried at once; else it is felt for in small steps.
+    /// Returns a higher current to try than the one the car did not take, unless the car was seen to take that one before: then it is full.
+    /// A current that it was seen to take is tried directly; otherwise the offer rises in small steps.
     fn worth_trying(&self, wish: Milliamps, max: Milliamps, now: Tick) -> Option<Milliamps> {
         let refused = self.refused.filter(|refused| self.took.is_none_or(|took| took > *refused))?;
         let enough = wish.0 >= refused.0.saturating_add(TRY_FROM.0) || (wish >= max && wish > refused);
@@ -245,7 +245,7 @@ impl Uptake {
         }
     }
 
-    /// It took nothing of `refused` and something of `took`; what was learned before may be closer.
+    /// Learns that it took nothing of `refused` and something of `took`; what was learned before may be closer.
     fn learn(&mut self, refused: Milliamps, took: Milliamps) {
         let known = self.needs.map(|needs| needs.takes_from).filter(|from| *from > refused);
         let new = whole_above(took, refused);
@@ -260,7 +260,7 @@ impl Uptake {
         }
     }
 
-    /// A car that begins to ask while it is offered nothing need not wait for the next offer.
+    /// Lets a car that begins to ask while it is offered nothing have the next offer without waiting.
     fn listen(&mut self, vehicle: Vehicle, now: Tick) {
         match vehicle {
             Vehicle::Requesting => {
@@ -278,7 +278,7 @@ impl Uptake {
     }
 }
 
-/// `current` in whole amperes, rounded down as far as it stays above `refused`.
+/// Returns `current` in whole amperes, rounded down as far as it stays above `refused`.
 fn whole_above(current: Milliamps, refused: Milliamps) -> Milliamps {
     let whole = current.floor_to(Milliamps(1_000));
     if whole > refused { whole } else { current }
