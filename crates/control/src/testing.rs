@@ -12,7 +12,7 @@ use crate::*;
 pub(crate) mod house;
 mod site;
 
-/// What a box says that is well and charges `power` at `setpoint`.
+/// Returns the report of a healthy wallbox that charges `power` at `setpoint`.
 pub(crate) fn report(charger: ChargerId, at: Tick, vehicle: Vehicle, power: i32, setpoint: u32) -> ChargerReport {
     ChargerReport {
         link: Reachability::Online,
@@ -28,23 +28,23 @@ pub(crate) fn report(charger: ChargerId, at: Tick, vehicle: Vehicle, power: i32,
     }
 }
 
-/// Drives a controller; time only goes on through [`Bench::run`].
+/// Drives a controller; time only passes through [`Bench::run`].
 pub(crate) struct Bench {
     pub(crate) controller: Controller,
     pub(crate) now: Tick,
     pub(crate) orders: BTreeMap<ChargerId, Order>,
     pub(crate) others: Vec<Action>,
-    /// Boxes repeat their last report while time passes, as they do when they are polled.
+    /// Whether wallboxes repeat their last report while time passes, as they do when polled.
     pub(crate) polled: bool,
-    /// The last surplus, draw of the cars, and of the house.
+    /// The last surplus, power of the cars, and power of the house.
     burst: (i32, i32, i32),
-    /// Cars take what they are offered at once, and their wallboxes say that they charge. What they draw is not measured and left out of
-    /// the books: the surplus of [`Bench::surplus`] stays what it is.
+    /// Whether cars take their offer at once, with their wallboxes reporting that they charge. What they draw is not measured and not
+    /// accounted for: the surplus of [`Bench::surplus`] stays what it is.
     pub(crate) eager: bool,
     last: BTreeMap<ChargerId, ChargerReport>,
 }
 
-/// How often boxes repeat themselves.
+/// Interval at which wallboxes repeat their report.
 const POLL: Millis = Millis::from_secs(20);
 
 impl Bench {
@@ -131,8 +131,8 @@ impl Bench {
         self.tell(Input::Reading(Reading { source, value: Some(value), retained: false }));
     }
 
-    /// One burst of all four powers, consistent, with this surplus and the charger drawing `cars`. The house draws 500 W and, as no
-    /// house is quite still, a watt more every other time that nothing else changes.
+    /// One burst of all four powers, consistent, with this surplus and the charger drawing `cars`. The house draws 500 W, plus one watt
+    /// every other time that nothing else changes, as no house is quite steady.
     pub(crate) fn surplus(&mut self, surplus: i32, cars: i32) {
         let (surplus_before, cars_before, house_before) = self.burst;
         let same = (surplus_before, cars_before) == (surplus, cars);
@@ -165,14 +165,14 @@ impl Bench {
         assert_eq!((self.setpoint(), self.reason()), (setpoint, reason), "{:?}", self.controller.snapshot());
     }
 
-    /// A box with a car that takes what it is offered, heard.
+    /// Delivers the report of a wallbox with a car that takes what it is offered.
     pub(crate) fn eager(config: Config) -> Self {
         let mut bench = Self::plugged(config);
         bench.eager = true;
         bench
     }
 
-    /// A box with a car that waits, heard.
+    /// Delivers the report of a wallbox with a car that waits.
     pub(crate) fn plugged(config: Config) -> Self {
         let mut bench = Self::new(config);
         bench.says(Vehicle::Connected, 0, 0);

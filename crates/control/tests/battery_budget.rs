@@ -1,5 +1,5 @@
-//! Over any 24 hours the home battery gives the car no more than its budget: counted at a plant, second by second, and not by what the
-//! controller believes. Sun and samples come as they like; the controller is restarted now and then.
+//! Over any 24 hours the home battery gives the car no more than its budget, as counted at a simulated plant, second by second, and not by
+//! what the controller believes. Solar power and samples vary at random; the controller is restarted now and then.
 
 #![expect(clippy::indexing_slicing, reason = "helpers of a test")]
 
@@ -13,9 +13,9 @@ use site::CAR;
 mod site;
 
 const DAY_S: usize = 86_400;
-/// What the battery can give.
+/// Highest power the battery can give.
 const BATTERY_MAX_W: i32 = 5_000;
-/// What it may give beyond the budget: all the time from one sample to the next, and the minimum-on time after it.
+/// Energy it may give beyond the budget: during the time from one sample to the next, and the minimum-on time after it.
 const fn slack_wh(between_samples_s: u64) -> i64 {
     (BATTERY_MAX_W as i64) * (between_samples_s.cast_signed() + 60 + 30) / 3_600
 }
@@ -35,17 +35,17 @@ fn config(budget: i64) -> Config {
     config
 }
 
-/// A house with sun, a battery that holds the grid at zero, and a car that follows at once.
+/// A house with solar power, a battery that holds the grid at zero, and a car that follows at once.
 struct Plant {
     config: Config,
     controller: Controller,
-    /// Otherwise the topics of battery and grid are silent.
+    /// Whether the topics of battery and grid are sent.
     battery_seen: bool,
     now_s: u64,
     offset_s: u64,
     setpoint: u32,
     surplus_w: i32,
-    /// What the battery gave the car in each second, in watt-seconds.
+    /// Energy the battery gave the car in each second, in watt-seconds.
     given: Vec<i32>,
     sample_every_s: u64,
 }
@@ -130,7 +130,7 @@ impl Plant {
         self.read(Source::Load, car + house);
     }
 
-    /// The next process takes what this one leaves, `down_s` seconds later; the charger has stopped meanwhile.
+    /// Restarts: the next process takes over what this one leaves, `down_s` seconds later; the charger has stopped meanwhile.
     fn restart(&mut self, down_s: u64) {
         let mut carried = self.controller.carry_over(self.now());
         for _ in 0..down_s {
@@ -150,7 +150,7 @@ impl Plant {
         self.tell(Input::CarryOver(carried));
     }
 
-    /// The most that was given in any 24 hours, in watt-hours.
+    /// Returns the most that was given in any 24 hours, in watt-hours.
     fn most_wh(&self) -> i64 {
         let (mut sum, mut most) = (0_i64, 0_i64);
         for (at, given) in self.given.iter().enumerate() {
@@ -164,7 +164,7 @@ impl Plant {
     }
 }
 
-/// Sun for a while.
+/// Solar power for a while.
 fn weather() -> impl Strategy<Value = Vec<(i32, u64)>> {
     let surplus = prop_oneof![2 => 2_400..4_100, 1 => -500..2_400, 2 => 4_100..11_000];
     let span = prop_oneof![4 => 20..600_u64, 2 => 600..8_000_u64, 1 => 8_000..30_000_u64];
@@ -184,7 +184,7 @@ proptest! {
     ) {
         let mut plant = Plant::new(budget, seen, every_s);
         for (at, (surplus_w, span_s)) in weather.into_iter().enumerate() {
-            // The sun changes at most once between two samples.
+            // Solar power changes at most once between two samples.
             for _ in 0..span_s.max(every_s) {
                 plant.surplus_w = surplus_w;
                 plant.second();
@@ -198,14 +198,14 @@ proptest! {
     }
 }
 
-/// Three days of a sun that gives a little less than the car's minimum: the limit is used, and is what ends it.
+/// Three days with solar power a little below the car's minimum: the limit is used up, and is what ends the charge.
 #[test]
 fn a_steady_drain_ends_at_the_budget_day_after_day() {
     for every_s in [30, 200] {
         for seen in [true, false] {
             let mut plant = Plant::new(4_000, seen, every_s);
             for at in 0..3 * DAY_S {
-                // Some clear sky at first, as it would not start otherwise.
+                // Some clear sky at first, as charging would not start otherwise.
                 plant.surplus_w = if at % DAY_S < 1_200 { 6_000 } else { 3_400 };
                 plant.second();
             }

@@ -1,4 +1,4 @@
-//! What holds whatever comes in: random sequences of readings, reports, commands and silence, in virtual time.
+//! Properties that hold for any input: random sequences of readings, reports, commands and silence, in virtual time.
 
 #![expect(clippy::indexing_slicing, reason = "helpers of a test")]
 
@@ -77,7 +77,7 @@ fn config(share: u16) -> Config {
     config
 }
 
-/// Judges every order against what is known, independently of how the controller came to it.
+/// Judges every order by what is known, independently of how the controller came to it.
 struct Judge {
     controller: Controller,
     now: Tick,
@@ -170,7 +170,7 @@ impl Judge {
                 let source = Source::ALL[source];
                 let value = value.map(|value| match source {
                     Source::BatterySoc => value.abs() % 101,
-                    // Gone in one of eight words.
+                    // The grid is gone in one value of eight.
                     Source::GridStatus => i32::from(value % 8 != 0),
                     Source::Grid | Source::Solar | Source::Battery | Source::Load | Source::Heartbeat => value,
                 });
@@ -263,7 +263,7 @@ proptest! {
         prop_assert_eq!(usize::from(garage.starts()), closures.len());
     }
 
-    /// States that say nothing, and a wallbox that is not heard, hold nothing above what the surplus of the last minutes allows.
+    /// Unknown states and a silent wallbox hold no current above what the surplus of the last minutes allows.
     #[test]
     fn nothing_is_held_beyond_its_bound(steps in prop::collection::vec((-3_000..12_000_i32, 0..4_u8), 10..200)) {
         let mut garage = Garage::new();
@@ -280,7 +280,7 @@ proptest! {
             let told = i32::try_from(garage.told).unwrap();
             let recent = &steps[place.saturating_sub(15)..=place];
             let most = recent.iter().map(|(surplus, _)| *surplus).max().unwrap();
-            // What a wallbox that is not heard draws is only known when it speaks again.
+            // What a silent wallbox draws is only known when it answers again.
             let heard = recent.iter().rev().take(3).all(|(_, kind)| *kind < 3);
             let within = told <= 6_000 || told * 69 / 100 <= most + 100;
             prop_assert!(within || !heard, "{told} mA at {most} W in step {place}");
@@ -289,7 +289,7 @@ proptest! {
     }
 }
 
-/// One charger, its wallbox heard every second and its site sampled every ten.
+/// One charger whose wallbox reports every second, and whose site is sampled every ten.
 struct Garage {
     controller: Controller,
     told: u32,
@@ -310,7 +310,7 @@ impl Garage {
         self.controller.snapshot().chargers[&ChargerId(0)].starts
     }
 
-    /// A second passes in which the wallbox says this, and the car draws so many milliamperes on each phase.
+    /// Lets a second pass in which the wallbox reports this, and the car draws this many milliamperes on each phase.
     fn second(&mut self, second: u64, link: Reachability, vehicle: Vehicle, drawn: u32, surplus: i32) {
         let now = Tick((second + 1) * 1_000);
         let power = i32::try_from(drawn * 69 / 100).unwrap_or(i32::MAX);

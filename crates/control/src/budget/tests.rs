@@ -1,4 +1,4 @@
-//! What holds of the two limits, by themselves.
+//! What holds for the two limits, by themselves.
 
 use super::*;
 

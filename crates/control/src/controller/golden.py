@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Works out golden.csv anew: an implementation of the policy in `band` that shares nothing with it but the formulas of its page.
+"""Recomputes golden.csv with an implementation of the policy in `band` that shares only the formulas of its page with it.
 
 Reads golden.csv beside it, keeps case, time and surplus of each row, and writes what setpoint, mean and volatility must be.
 The cases are days of the repository's own generator, sampled every 10 to 60 s, each with a break-even share and a start cost.

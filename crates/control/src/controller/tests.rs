@@ -18,7 +18,7 @@ mod samples;
 mod several;
 mod trials;
 
-/// Drives the whole controller with a series of surplus and holds setpoint, mean and volatility against the golden day, row by row.
+/// Drives the whole controller with a series of surplus values and compares setpoint, mean and volatility with the golden day, row by row.
 fn follows_the_golden_day(rows: &[(u64, i32, u32, i64, i64)], sigma: u16, cost: i64) {
     let mut config = config();
     config.battery.drain_budget = WattHours(1_000_000);
@@ -40,7 +40,7 @@ fn follows_the_golden_day(rows: &[(u64, i32, u32, i64, i64)], sigma: u16, cost: 
     }
 }
 
-/// The columns of a golden day, from `first` on: time, surplus, setpoint; then mean and volatility.
+/// Returns the columns of a golden day from `first` on: time, surplus, setpoint; then mean and volatility.
 fn row(line: &str, first: usize, last: usize) -> (u64, i32, u32, i64, i64) {
     let cells: Vec<&str> = line.split(',').map(str::trim).collect();
     let tail = (cells[last].parse().unwrap(), cells[last + 1].parse().unwrap());
@@ -122,7 +122,8 @@ fn minimum_on_holds_against_a_cloud() {
     bench.check(0, "sun-gone");
 }
 
-/// The grid reading is old, the charger's power is new: the charger's power of *then* counts, so the controller does not chase itself.
+/// The grid reading is old and the charger's power is new: the charger's power *at that time* counts, so the controller does not chase
+/// itself.
 #[test]
 fn the_car_is_counted_at_the_samples_time() {
     let mut bench = Bench::plugged(config());
@@ -135,7 +136,7 @@ fn the_car_is_counted_at_the_samples_time() {
     assert_eq!(bench.controller.snapshot().site.house, Some(Watts(500)));
 }
 
-/// The car starts while the meters are read: what it drew then is anything between nothing and all; the house tells.
+/// The car starts while the meters are read: what it drew then is anything between nothing and everything; the house's power shows it.
 #[test]
 fn while_the_car_moves_the_house_tells_what_it_drew() {
     for drew in [0, 4_140, 6_900] {

@@ -10,17 +10,17 @@ use crate::*;
 /// How a meter lies: from the source and its true value, at a second of the run.
 pub(crate) type Lie = Box<dyn Fn(Source, i32, u64) -> Option<i32>>;
 
-/// A wallbox that is not heard falls back after this many seconds, and its car stops.
+/// A wallbox without contact falls back after this many seconds, and its car stops.
 const WATCHDOG: u64 = 33;
 
 pub(crate) struct House {
     pub(crate) bench: Bench,
     sources: BTreeSet<Source>,
-    /// The second since which the wallbox is not heard.
+    /// The second since which the wallbox is silent.
     pub(crate) lost: Option<u64>,
     pub(crate) solar: i32,
     pub(crate) base: i32,
-    /// What the battery does whatever else happens; the grid pays or takes the rest.
+    /// The battery's power whatever else happens; the grid supplies or takes the rest.
     pub(crate) battery: i32,
     pub(crate) car: i32,
     pub(crate) second: u64,
@@ -28,7 +28,7 @@ pub(crate) struct House {
     pub(crate) every: u64,
     pub(crate) said: BTreeMap<Source, i32>,
     pub(crate) lie: Lie,
-    /// Energy that the grid gave while the car charged, in watt-seconds.
+    /// Energy imported while the car charged, in watt-seconds.
     pub(crate) imported: i64,
     pub(crate) starts: u32,
 }
@@ -71,7 +71,7 @@ impl House {
         }
     }
 
-    /// The car takes nine seconds to begin, and then what it is offered.
+    /// The car takes nine seconds to begin, and then draws what it is offered.
     fn drive(&mut self) {
         if let Some(lost) = self.lost {
             if self.second == lost + 1 {
@@ -103,7 +103,7 @@ impl House {
         }
     }
 
-    /// What is published now as it was said last: what Home Assistant's heartbeat does, and a broker that is restarted.
+    /// Publishes the last values again unchanged, as Home Assistant's heartbeat does, and a broker that is restarted.
     pub(crate) fn repeat(&mut self) {
         for (source, value) in self.said.clone() {
             self.bench.read(source, value);
@@ -119,7 +119,7 @@ impl House {
     }
 }
 
-/// The configuration without some sources.
+/// Returns the configuration without some sources.
 pub(crate) fn without(sources: &[Source]) -> Config {
     let mut config = config();
     config.sources.retain(|source, _| !sources.contains(source));

@@ -1,4 +1,4 @@
-//! The configuration that the tests begin with, those in this crate and those in `tests` alike.
+//! The configuration that tests start from, both those in this crate and those in `tests`.
 
 use alloc::collections::BTreeMap;
 

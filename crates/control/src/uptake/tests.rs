@@ -7,14 +7,14 @@ use super::*;
 const MIN: Milliamps = Milliamps(6_000);
 const MAX: Milliamps = Milliamps(16_000);
 
-/// A car that takes what it is offered from `needs` on, eight seconds after the offer, and the loop around it.
+/// A car that takes its offer from `needs` upwards, eight seconds after the offer, and the loop around it.
 struct World {
     uptake: Uptake,
     now: Tick,
     needs: u32,
     offer: Milliamps,
     since: Tick,
-    /// What was offered, each once.
+    /// The offers, each once.
     offers: Vec<u32>,
 }
 
@@ -24,7 +24,7 @@ impl World {
         Self { uptake: Uptake::new(), now, needs, offer: Milliamps::ZERO, since: now, offers: Vec::new() }
     }
 
-    /// Some seconds in which the surplus is worth `wish` milliamperes.
+    /// Lets some seconds pass in which the surplus is worth `wish` milliamperes.
     fn pass(&mut self, wish: u32, seconds: u64) {
         for _ in 0..seconds {
             self.now = self.now + Millis(1_000);
@@ -111,7 +111,7 @@ fn a_car_that_needs_eight_amperes_is_noticed() {
     assert_eq!(world.uptake.needs(), None, "it took less after all");
 }
 
-/// It charged at 13 A, and a cloud came and went.
+/// It has charged at 13 A, then a cloud came and went.
 #[test]
 fn a_car_is_offered_soon_what_it_was_seen_to_take() {
     let mut world = World::new(10_000);

@@ -1,4 +1,4 @@
-//! How the home battery and the car share the sun.
+//! How the home battery and the car share the surplus.
 
 use super::*;
 

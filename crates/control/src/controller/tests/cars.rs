@@ -1,4 +1,4 @@
-//! Cars and wallboxes as they are in the field.
+//! Cars and wallboxes as found in the field.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 struct Street {
     bench: Bench,
     car: Kind,
-    /// What the wallbox says and the current on each phase.
+    /// What the wallbox reports, and the current on each phase.
     said: (Vehicle, u32),
     offer: u32,
     /// When the offer changed by half an ampere or more.
@@ -18,19 +18,19 @@ struct Street {
 /// How a car behaves.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    /// State B2, whatever it is offered.
+    /// Stays in state B2, whatever it is offered.
     Full,
     /// Full, but in state C2 for 12 s with 0.3 A at each change of the offer by half an ampere or more.
     Nervous,
     /// Closes the contactor for 12 s every minute, as long as it is offered something.
     Pulsing,
-    /// Takes what it is offered from so many milliamperes on, eight seconds after the offer.
+    /// Takes what it is offered from this many milliamperes upwards, eight seconds after the offer.
     From(u32),
-    /// Draws so many milliamperes as soon as it is offered anything.
+    /// Draws this many milliamperes as soon as it is offered anything.
     Takes(u32),
-    /// Draws so many milliamperes always.
+    /// Always draws this many milliamperes.
     Always(u32),
-    /// Draws so many thousandths of what it is offered.
+    /// Draws this many thousandths of what it is offered.
     Permille(u32),
 }
 
@@ -77,7 +77,7 @@ impl Street {
         self.bench.tell(Input::Report(heard));
     }
 
-    /// Time passes with a surplus, in watts, by the second.
+    /// Lets time pass with a surplus, in watts, given per second.
     fn pass(&mut self, seconds: u64, surplus: impl Fn(u64) -> i32) {
         for second in 0..seconds {
             self.bench.secs(1);
@@ -229,7 +229,7 @@ fn the_fuse_is_reckoned_with_what_is_drawn() {
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(11_000)), "25 A less the 14 A that the first one draws");
 }
 
-/// A wallbox whose state says nothing (starting up, or a code that nobody knows) while current flows.
+/// A wallbox whose state is unknown (starting up, or an undocumented code) while current flows.
 #[test]
 fn an_unknown_state_is_judged_by_the_current() {
     let mut bench = Bench::plugged(config());
@@ -281,7 +281,7 @@ fn an_unknown_state_without_current_holds_nothing_up_for_long() {
     assert_eq!(bench.setpoint(), 0, "and ends with the sun");
 }
 
-/// What cannot be judged goes down with the data, and never up.
+/// A charger that cannot be judged is lowered with the data, and never raised.
 #[test]
 fn a_silent_charger_goes_down_with_the_sun() {
     let mut bench = Bench::eager(config());
@@ -303,7 +303,7 @@ fn a_silent_charger_goes_down_with_the_sun() {
     bench.check(0, "offline");
 }
 
-/// A tenth more than what it is told, which is within what is tolerated: the surplus is not passed for long.
+/// A car that draws a tenth more than its setpoint, which is tolerated: the surplus is not exceeded for long.
 #[test]
 fn a_car_that_draws_a_little_more_is_told_a_little_less() {
     let mut street = Street::new(Kind::Permille(1_110), config());
@@ -313,7 +313,7 @@ fn a_car_that_draws_a_little_more_is_told_a_little_less() {
     assert_eq!(street.bench.controller.snapshot().chargers[&CAR].overdrawn, None);
 }
 
-/// A machine that fails as the contactor closes has used a start; a car that takes nothing has not.
+/// A machine that crashes as the contactor closes has used a start; a car that takes nothing has not.
 #[test]
 fn a_start_counts_over_a_crash_before_it_is_reported() {
     let starts = |street: &Street| street.bench.controller.carry_over(street.bench.now).chargers[&CAR].starts.len();

@@ -1,5 +1,5 @@
-//! Meters, batteries and wallboxes as they were met in the field: a house in virtual time whose meters publish on change, as Home
-//! Assistant does, and a car that follows its setpoint. Each test names the kind of fault; `right` is what must hold whatever the example.
+//! Meters, batteries and wallboxes as found in the field: a house in virtual time whose meters publish on change, as Home Assistant does,
+//! and a car that follows its setpoint. Each test names the kind of fault; `right` checks what must hold in every example.
 
 use alloc::boxed::Box;
 
@@ -43,7 +43,7 @@ fn one_source_that_changes_its_unit_or_sign_never_raises_the_current() {
     }
 }
 
-/// A2: the battery is filled whatever the car does, and the grid pays for the car.
+/// A2: the battery is filled whatever the car does, and the car's power comes from the grid.
 #[test]
 fn a_battery_that_does_not_give_way_is_no_surplus() {
     for (solar, battery) in [(5_600, -5_000), (3_000, -4_800), (6_500, -3_300), (9_000, -5_000)] {
@@ -88,7 +88,7 @@ fn one_absurd_sample_starts_nothing() {
     }
 }
 
-/// A3: where neither solar nor load is known, a jump that no roof makes waits for a second sample.
+/// A3: where neither solar nor load is known, a jump larger than any roof could produce waits for a second sample.
 #[test]
 fn a_jump_without_a_witness_waits_for_a_second_sample() {
     let mut bench = Bench::plugged(without(&[Solar, Load, Battery]));
@@ -108,7 +108,7 @@ fn a_jump_without_a_witness_waits_for_a_second_sample() {
     bench.check(16_000, "following");
 }
 
-/// A4: samples that come more seldom than the limits of their age.
+/// A4: samples that arrive less often than the limits of their age allow.
 #[test]
 fn samples_too_seldom_start_no_more_than_one_charge() {
     for every in [250, 305, 600] {
@@ -170,7 +170,7 @@ fn a_live_message_of_the_group_proves_the_values_that_stay_the_same() {
     bench.check(8_100, "following");
 }
 
-/// E2, A6: after a start, solar and battery are stored and do not change; grid and load speak.
+/// E2, A6: after a start, solar and battery are stored and do not change; grid and load send live values.
 #[test]
 fn stored_values_count_once_live_ones_close_the_balance_with_them() {
     let stored = |source, value| Input::Reading(Reading { source, value: Some(value), retained: true });
@@ -212,7 +212,7 @@ fn silence_at_noon_costs_a_little_and_no_saw_tooth() {
     assert_eq!(site.starts, 1);
 }
 
-/// F4: the wallbox's power register stands still, its currents tell the truth.
+/// F4: the wallbox's power register is stuck while its currents are true.
 #[test]
 fn a_power_register_that_stands_still_is_not_surplus() {
     for stuck in [20_000, 0] {
@@ -275,7 +275,7 @@ fn meters_that_do_not_follow_the_charger_end_the_charge() {
     }
 }
 
-/// B7: the house is off the grid.
+/// B7: the house is off-grid.
 #[test]
 fn off_the_grid_nothing_is_drawn_unless_it_is_allowed() {
     for (limit, mode, expected) in
@@ -301,7 +301,7 @@ fn off_the_grid_nothing_is_drawn_unless_it_is_allowed() {
     }
 }
 
-/// The state of the grid may be said only when it changes: a new configuration does not forget it.
+/// The state of the grid may be sent only when it changes: a new configuration does not forget it.
 #[test]
 fn off_the_grid_a_new_configuration_changes_nothing() {
     let mut config = config();
@@ -323,7 +323,7 @@ fn off_the_grid_a_new_configuration_changes_nothing() {
     assert_ne!(bench.reason(), "off-grid", "nobody says so any more");
 }
 
-/// E4: times are told in seconds and go down; what became unavailable is said at once.
+/// E4: times are reported in seconds and count down; a source that became unavailable is reported at once.
 #[test]
 fn reasons_tell_the_time_that_is_left() {
     let mut bench = Bench::plugged(config());

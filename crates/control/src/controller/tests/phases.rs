@@ -12,7 +12,7 @@ fn switchable() -> Config {
     config
 }
 
-/// A box that connects `connected` phases and a car that uses `carrying` of them.
+/// A wallbox that connects `connected` phases, with a car that uses `carrying` of them.
 fn says(bench: &mut Bench, connected: Option<u8>, carrying: u8, deciamps: u32) {
     let current = Milliamps(deciamps * 100);
     let currents = [1, 2, 3].map(|phase| if phase <= carrying { current } else { Milliamps::ZERO });
@@ -27,7 +27,7 @@ fn ordered(bench: &Bench) -> Option<u8> {
     bench.orders[&CAR].phases
 }
 
-/// Steady sun for some minutes, the car taking what it may.
+/// Keeps the surplus steady for some minutes while the car takes what it may.
 fn shine(bench: &mut Bench, surplus: i32, minutes: u64) {
     for _ in 0..minutes * 2 {
         let phases = bench.controller.snapshot().chargers[&CAR].report.and_then(|report| report.connected).unwrap();

@@ -1,8 +1,8 @@
-//! What is a sample of the site, and what follows from it for the home battery.
+//! What counts as a sample of the site, and what follows from it for the home battery.
 
 use super::*;
 
-/// The battery's charge, or a PV inverter of its own, speaks between two polls of the meters: nothing is known that was not known before.
+/// The battery's state of charge, or a separate PV inverter, sends a value between two polls of the meters: it adds nothing new.
 #[test]
 fn what_says_nothing_of_the_net_draw_is_no_sample_of_it() {
     for (source, value) in [(Source::BatterySoc, 51), (Source::Solar, 7_450), (Source::Load, 600)] {
@@ -20,7 +20,7 @@ fn what_says_nothing_of_the_net_draw_is_no_sample_of_it() {
     }
 }
 
-/// Home Assistant sends the meters of one poll one after another, in whatever order.
+/// Home Assistant sends the meters of one poll one after another, in any order.
 #[test]
 fn meters_of_one_poll_are_held_against_each_other_not_against_the_last_poll() {
     use Source::{Battery, Grid, Load, Solar};
@@ -75,7 +75,7 @@ fn what_was_said_before_a_long_silence_is_forgotten() {
     assert_eq!(bench.setpoint(), 0);
 }
 
-/// After a start the battery's charge may not be heard for hours, as it does not change; what the broker has stored may close it.
+/// After a start no live state of charge may arrive for hours, as it does not change; the value stored by the broker may close the battery.
 #[test]
 fn a_stored_charge_at_the_floor_closes_the_battery() {
     for (stored, reason) in [(12, "sun-gone"), (60, "holding")] {
@@ -85,7 +85,7 @@ fn a_stored_charge_at_the_floor_closes_the_battery() {
         bench.secs(70);
         bench.says(Vehicle::Charging, 7_935, 11_500);
         bench.secs(5);
-        // The battery pays for what the sun does not give.
+        // The battery supplies what solar does not.
         bench.read(Source::Solar, 4_100);
         bench.read(Source::Battery, 4_335);
         bench.read(Source::Grid, 0);
@@ -94,7 +94,7 @@ fn a_stored_charge_at_the_floor_closes_the_battery() {
     }
 }
 
-/// A battery that keeps its own reserve and lets the grid pay cannot be drained: then the grid's share is the user's to choose.
+/// A battery that keeps its own reserve and leaves the rest to the grid cannot be drained: then the grid's share is up to the user.
 #[test]
 fn a_battery_that_gives_nothing_at_its_floor_does_not_end_the_holding() {
     let mut bench = Bench::plugged(config());

@@ -1,4 +1,4 @@
-//! Several chargers: what each leaves of the sun and of the fuse to the others.
+//! Several chargers: what each leaves of the surplus and of the fuse to the others.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn second(config: &mut Config) -> ChargerId {
     other
 }
 
-/// Another charger's box, on another line, has not taken the stop yet.
+/// Another wallbox, on another bus, has not taken the stop yet.
 #[test]
 fn a_charger_that_was_told_to_stop_counts_until_its_box_has_stopped() {
     let mut config = config();
@@ -41,14 +41,14 @@ fn a_box_that_falls_silent_before_it_stops_counts_until_its_watchdog_has_acted()
     bench.mode(Mode::Off);
     bench.tell(Input::Report(ChargerReport::silent(CAR, bench.now, Reachability::Offline)));
     bench.tell(Input::Command(Command::Mode { charger: Some(other), mode: Mode::Fast }));
-    // Nobody knows whether it hears the requests that it does not answer: they would feed its watchdog.
+    // It is unknown whether requests that it does not answer still reach it: they would feed its watchdog.
     bench.secs(250);
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(9_000)));
     bench.tell(Input::Report(report(other, bench.now, Vehicle::Connected, 0, 9_000)));
     let silent = ChargerReport::silent(CAR, bench.now, Reachability::Offline);
     bench.tell(Input::Report(ChargerReport { released: true, ..silent }));
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
-    // It is spoken to again: it may come back.
+    // Requests are sent to it again: it may come back.
     bench.tell(Input::Report(silent));
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(9_000)));
     bench.says(Vehicle::Connected, 0, 0);
@@ -56,8 +56,8 @@ fn a_box_that_falls_silent_before_it_stops_counts_until_its_watchdog_has_acted()
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
 }
 
-/// One falls mute at 16 A on a fuse of 20 A. Whatever the other asks for: never more than 20 A together, nor when the mute one was raised in
-/// the moment in which it fell mute.
+/// One falls silent at 16 A on a fuse of 20 A. Whatever the other asks for, the two never exceed 20 A together, even if the silent one was
+/// being raised at the moment it fell silent.
 #[test]
 fn the_share_of_a_mute_wallbox_stays_reserved() {
     for raised in [false, true] {
@@ -89,7 +89,7 @@ fn the_share_of_a_mute_wallbox_stays_reserved() {
     }
 }
 
-/// A box that can only be watched draws what it likes.
+/// A read-only wallbox draws what it likes.
 #[test]
 fn a_box_that_can_only_be_watched_counts_with_all_it_may_draw() {
     let mut config = config();
@@ -111,7 +111,7 @@ fn a_box_that_can_only_be_watched_counts_with_all_it_may_draw() {
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
 }
 
-/// After a restart both boxes may be at work; the one that is heard first must not take what the other one still draws.
+/// After a restart both wallboxes may be charging; the first to answer must not take what the other one still draws.
 #[test]
 fn nobody_rises_while_another_box_may_still_run() {
     let mut config = config();
@@ -176,7 +176,7 @@ fn a_full_car_leaves_its_share_to_the_other() {
     assert_eq!(bench.controller.snapshot().chargers[&CAR].starts, 0, "its contactor never closed");
 }
 
-/// A line that hangs says nothing, not even that it hangs.
+/// A bus that hangs reports nothing, not even that it hangs.
 #[test]
 fn a_charger_whose_reports_stop_does_not_answer() {
     let mut bench = Bench::eager(config());

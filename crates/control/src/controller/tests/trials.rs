@@ -1,4 +1,4 @@
-//! What trials with the real program and readings of its code have found: in virtual time, with the house of [`crate::testing::house`].
+//! Faults found by trials with the real program and by reading its code, in virtual time with the house of [`crate::testing::house`].
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -8,7 +8,7 @@ use crate::facts::Source::{Battery, BatterySoc, Grid, GridStatus, Heartbeat, Loa
 use crate::testing::house::{House, without};
 use crate::{GroupId, Reason};
 
-/// A wallbox that is not heard for two minutes: its watchdog stops the car, which is no change that the meters missed.
+/// A wallbox that is silent for two minutes: its watchdog stops the car, which is not a change that the meters missed.
 #[test]
 fn a_wallbox_that_was_lost_is_no_change_that_the_meters_missed() {
     for (lost_for, sources) in [(50, &[][..]), (70, &[]), (130, &[]), (300, &[]), (130, &[Load, Solar, Battery])] {
@@ -30,7 +30,7 @@ fn a_wallbox_that_was_lost_is_no_change_that_the_meters_missed() {
     }
 }
 
-/// A charge that is found at the start: meters that were heard before the wallbox did not miss it.
+/// A charge found running at the start: meters whose values arrived before the wallbox's did not miss it.
 #[test]
 fn a_charge_found_after_the_first_sample_was_not_missed_by_the_meters() {
     for every in [1, 10, 30, 60] {
@@ -49,7 +49,7 @@ fn a_charge_found_after_the_first_sample_was_not_missed_by_the_meters() {
     }
 }
 
-/// With nothing but the meter at the grid: a reversed sign at night, and a charger that the meter does not see.
+/// With only the grid meter: a reversed sign at night, and a charger that the meter does not see.
 #[test]
 fn a_grid_meter_alone_that_does_not_follow_the_charger_ends_the_charge() {
     type Seen = fn(i32, i32) -> i32;
@@ -75,7 +75,8 @@ fn a_grid_meter_alone_that_does_not_follow_the_charger_ends_the_charge() {
     }
 }
 
-/// A battery that follows the surplus some seconds late is no battery that keeps charging, however the clouds pass and the meters speak.
+/// A battery that follows the surplus some seconds late is not one that keeps charging, however the clouds pass and whenever the meters
+/// send.
 #[test]
 fn a_battery_that_follows_late_gives_way() {
     for (every, lag) in [(1, 2), (1, 5), (1, 10), (5, 10), (30, 5)] {
@@ -102,7 +103,7 @@ fn a_battery_that_follows_late_gives_way() {
     }
 }
 
-/// A5 with the heartbeat that the documents recommend: its burst repeats what stays the same, and that is no habit of the publisher's.
+/// A5 with the heartbeat that the documents recommend: its burst repeats unchanged values, which does not show a habit of the publisher.
 #[test]
 fn a_heartbeat_does_not_make_replayed_values_a_sign_of_life() {
     let mut site = House::new(config(), 8_000, 500);
@@ -130,7 +131,7 @@ fn a_heartbeat_does_not_make_replayed_values_a_sign_of_life() {
     assert_eq!(site.starts, 1);
 }
 
-/// A car that comes while a broker replays what Home Assistant said before it died: nothing starts on that after five minutes.
+/// A car that arrives while a broker replays what Home Assistant sent before it died: nothing starts on that after five minutes.
 #[test]
 fn nothing_starts_on_meters_that_only_repeat_themselves() {
     for (comes_after, starts) in [(120, 1), (400, 0), (1_500, 0)] {
@@ -152,14 +153,14 @@ fn nothing_starts_on_meters_that_only_repeat_themselves() {
     }
 }
 
-/// The heartbeat repeats values that are up to half a minute old: nothing follows from them while the car moves.
+/// The heartbeat repeats values that are up to half a minute old: nothing follows from them while the car's power changes.
 #[test]
 fn the_heartbeat_of_right_meters_raises_no_doubt_and_stops_nothing() {
     for sources in [&[][..], &[Load, Solar, Battery], &[Load, Solar]] {
         for after in [3, 14, 22, 29] {
             let mut site = House::new(without(sources), 4_800, 500);
             for second in 0..2_400_u64 {
-                // The sun rises by 5 kW within 20 minutes, and a cloud passes now and then.
+                // Solar rises by 5 kW within 20 minutes, and a cloud passes now and then.
                 site.solar =
                     4_800 + i32::try_from(second * 4).unwrap().min(5_000) - if second % 400 > 370 { 1_500 } else { 0 };
                 site.secs(1);
@@ -181,7 +182,7 @@ fn the_heartbeat_of_right_meters_raises_no_doubt_and_stops_nothing() {
     }
 }
 
-/// A2 where the load does not contain the car: the balance does not close, and the battery is judged all the same.
+/// A2 where the load does not contain the car: the balance does not close, but the battery is still judged.
 #[test]
 fn a_battery_that_is_filled_from_the_grid_is_seen_although_load_leaves_the_car_out() {
     let mut site = House::new(config(), 5_600, 500);
@@ -196,7 +197,7 @@ fn a_battery_that_is_filled_from_the_grid_is_seen_although_load_leaves_the_car_o
     assert!(site.starts <= 1 && site.imported_wh() < 300, "{} starts, {} Wh", site.starts, site.imported_wh());
 }
 
-/// A second inverter that nobody named: what solar production bounds may be used all the same.
+/// A second inverter missing from the configuration: surplus up to solar production may still be used.
 #[test]
 fn a_house_that_seems_to_produce_for_long_uses_what_solar_gives() {
     let mut site = House::new(config(), 8_000, 500);
@@ -209,7 +210,7 @@ fn a_house_that_seems_to_produce_for_long_uses_what_solar_gives() {
     assert!(site.bench.setpoint() >= 11_000, "{} {}", site.bench.setpoint(), site.bench.reason());
 }
 
-/// The battery comes first and fills up: what it takes less and less is left to the car, without a stop when that is an hour ago.
+/// The battery comes first and fills up: the power it no longer takes is left to the car, without a stop when that was learned an hour ago.
 #[test]
 fn a_battery_that_comes_first_does_not_stop_the_car_every_ten_minutes() {
     let mut config = config();
@@ -228,7 +229,8 @@ fn a_battery_that_comes_first_does_not_stop_the_car_every_ten_minutes() {
     assert!(site.bench.setpoint() >= 6_000, "{}", site.bench.reason());
 }
 
-/// Grid and battery that are read apart: what the grid said before the car moved does not count with what the battery says after it.
+/// Grid and battery that are read separately: a grid value from before a change of the car does not count with a battery value from after
+/// it.
 #[test]
 fn a_held_grid_does_not_outlive_a_move_of_the_car_in_a_group_of_its_own() {
     let mut config = without(&[Load, Solar]);
@@ -250,7 +252,7 @@ fn a_held_grid_does_not_outlive_a_move_of_the_car_in_a_group_of_its_own() {
     }
 }
 
-/// Off the grid a kilowatt is left to the house's battery, at the start as later.
+/// Off-grid, a kilowatt is left to the home battery, both at the start and later.
 #[test]
 fn off_the_grid_a_charge_starts_on_what_is_beyond_the_reserve() {
     for (surplus, starts) in [(4_600, false), (5_600, true)] {
@@ -291,7 +293,7 @@ fn fresh_samples_are_asked_for_only_where_one_may_help() {
     assert!(asked < 10, "{asked} requests in an hour");
 }
 
-/// A wallbox whose power register differs from its currents is said to.
+/// A wallbox whose power register differs from its currents is reported.
 #[test]
 fn a_power_register_that_differs_is_named() {
     let mut bench = Bench::plugged(config());
@@ -307,13 +309,13 @@ fn a_power_register_that_differs_is_named() {
     }
 }
 
-/// What a witness said is not forgotten because it falls silent: a battery that is filled from the grid and does not change.
+/// A meter's contradiction is not forgotten because the meter falls silent: a battery that is filled from the grid and does not change.
 #[test]
 fn a_silent_witness_does_not_take_back_what_it_said() {
     let mut site = House::new(config(), 5_600, 500);
     site.battery = -5_000;
     for second in 0..3_600 {
-        // Solar and load flicker; grid and battery stand still but for the car.
+        // Solar and load flicker; grid and battery stay constant except for the car.
         site.base = 500 + second / 10 % 3;
         site.solar = 5_600 + site.base - 500;
         site.every = 10;
@@ -324,7 +326,7 @@ fn a_silent_witness_does_not_take_back_what_it_said() {
     assert!(site.imported_wh() < 150, "{} Wh", site.imported_wh());
 }
 
-/// But one that is gone for good is no witness for ever.
+/// But a meter that is gone for good does not count indefinitely.
 #[test]
 fn a_battery_that_is_no_longer_known_is_forgotten_after_an_hour() {
     let mut site = House::new(config(), 9_000, 500);
@@ -347,7 +349,7 @@ fn a_battery_that_is_no_longer_known_is_forgotten_after_an_hour() {
     }
 }
 
-/// One glitch of two sources costs a minute or so, and is said for as long as it has an effect.
+/// One glitch of two sources costs about a minute, and is reported for as long as it has an effect.
 #[test]
 fn one_glitch_of_two_sources_costs_little() {
     let mut site = House::new(config(), 8_500, 500);
@@ -385,7 +387,7 @@ fn watts_on_a_grid_meter_alone_start_less_and_less() {
     assert!(site.imported_wh() < 800, "{} Wh", site.imported_wh());
 }
 
-/// Samples without a rhythm, now within the limits of age and now beyond: one charge at most.
+/// Samples without a rhythm, sometimes within the limits of age and sometimes beyond: one charge at most.
 #[test]
 fn seldom_samples_without_a_rhythm_start_no_more_than_two_charges() {
     let mut site = House::new(config(), 9_000, 500);
@@ -399,7 +401,7 @@ fn seldom_samples_without_a_rhythm_start_no_more_than_two_charges() {
     assert!(site.starts <= 2, "{} starts", site.starts);
 }
 
-/// "It stops in 60 s if the surplus stays": also where nothing new is said.
+/// "It stops in 60 s if the surplus stays" also holds when nothing new arrives.
 #[test]
 fn a_charge_that_is_held_stops_when_it_was_said_to() {
     let mut bench = Bench::plugged(config());
@@ -425,7 +427,7 @@ fn a_charge_that_is_held_stops_when_it_was_said_to() {
     bench.check(0, "sun-gone");
 }
 
-/// The battery's budget ends a charge that goes on without data as well.
+/// The battery's budget also ends a charge that continues without data.
 #[test]
 fn a_spent_budget_ends_a_charge_without_data() {
     let mut config = config();
@@ -438,7 +440,7 @@ fn a_spent_budget_ends_a_charge_without_data() {
         bench.says(Vehicle::Charging, 4_140, 6_000);
         bench.secs(1);
     }
-    // The sun is gone and the battery gives it all; then nothing is heard any more.
+    // The sun is gone and the battery supplies everything; then no more data arrives.
     for source in [(Solar, 0), (Battery, 4_640), (Grid, 0), (Load, 4_640)] {
         bench.read(source.0, source.1);
     }
