@@ -13,7 +13,7 @@ const GROWS: Watts = Watts(500);
 /// Number of points the state of charge must fall below a threshold before the threshold counts as crossed back.
 const SOC_HYSTERESIS: u8 = 2;
 
-/// What was learned about the battery's charge limit.
+/// The battery's charge limit as learned from samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatteryChargeLimit {
     learned: Option<(Watts, Tick)>,

@@ -12,7 +12,7 @@ const FLOWS: Milliamps = Milliamps(1_000);
 /// An unknown state delays a decision for at most this long.
 const UNKNOWN_FOR: Millis = Millis::from_secs(10);
 
-/// What is known of the car.
+/// State learned about the car.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Car {
     pub(crate) uptake: Uptake,

@@ -31,7 +31,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u8);
 
-/// How single messages become one sample of the site.
+/// Settings for combining single messages into samples of the site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
     /// How long to wait for the rest of a burst of messages while not both grid and battery have sent a value.
@@ -42,7 +42,7 @@ pub struct Sampling {
     pub refresh_every: Option<Millis>,
 }
 
-/// How the home battery and the car share the surplus.
+/// Policy for sharing the surplus between home battery and car.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatteryPolicy {
     /// Below this the battery is filled first: its charging power is not surplus.

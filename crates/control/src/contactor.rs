@@ -25,7 +25,7 @@ const CARRIES: Milliamps = Milliamps(1_000);
 /// Time from an offer until a car that wants to charge has closed the contactor and the reports show it.
 const CLOSES_WITHIN: Millis = Millis::from_secs(60);
 
-/// What is known of the contactor.
+/// State of the contactor and of the pauses it gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contactor {
     closed: Option<bool>,
@@ -66,7 +66,7 @@ impl Contactor {
         (since < CLOSES_WITHIN).then(|| Millis(DAY.0 - since.0))
     }
 
-    /// Whether it has hardly closed of late.
+    /// Whether it has closed only rarely in recent minutes.
     pub(crate) fn is_calm(&self, now: Tick) -> bool {
         self.recent.iter().filter(|at| now.since(**at) < WINDOW).count() <= CLOSURES_MAX / 2
     }

@@ -9,7 +9,7 @@ const GIVES: Watts = Watts(100);
 /// empty it again within minutes, and start and stop with it.
 const LEFT_AT: u8 = 5;
 
-/// What is known of the battery around `floor-soc`.
+/// State of the battery around `floor-soc`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Floor {
     /// The battery was at its floor, and has not risen [`LEFT_AT`] points above it since.

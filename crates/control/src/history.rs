@@ -1,4 +1,4 @@
-//! What each charger drew, and when, so that a sample of the site is compared with the charger's power at the same moment.
+//! Recent power of each charger, so that a sample of the site is compared with the charger's power at the same moment.
 
 use alloc::collections::VecDeque;
 

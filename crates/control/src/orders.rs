@@ -28,7 +28,7 @@ pub struct Order {
     pub valid_until: Tick,
 }
 
-/// Why [`crate::Controller::poll_timeout`] wants to be called.
+/// The reason for a deadline returned by [`crate::Controller::poll_timeout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// The time allowed for a burst of messages is over.

@@ -1,4 +1,4 @@
-//! What a charger draws, checked against the wallbox's other values: power, currents and setpoint.
+//! Determines a charger's power by checking the wallbox's own values against each other: power, currents and setpoint.
 //!
 //! The surplus is calculated from this power, so a register that is stuck must not become surplus. Currents times voltages should equal the
 //! power register; where they differ for several reports, the currents count. Neither may exceed what the setpoint allows.

@@ -38,7 +38,7 @@ const REPEATS_COUNT_FOR: Millis = Millis::from_secs(1_800);
 /// Values of `grid-status` above zero mean that the house is on the grid.
 const ON_GRID: i32 = 1;
 
-/// What the cars do, as far as it affects the meters' values.
+/// State of the cars, as far as it affects the meters' values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cars {
     /// Values of the net draw that arrived since then show what the cars draw now.
@@ -117,7 +117,7 @@ impl Site {
         Self { held: held.collect(), ..Self::new() }
     }
 
-    /// Takes what the cars do. Must be called before each message and timeout.
+    /// Takes the state of the cars. Must be called before each message and timeout.
     pub(crate) const fn cars(&mut self, cars: Cars) {
         self.cars = cars;
     }

@@ -51,7 +51,7 @@ const OFFER_LONGEST: Millis = Millis::from_secs(1_800);
 /// A car that did not ask for this long and then does has changed its mind.
 const ASKS_ANEW: Millis = Millis::from_secs(30);
 
-/// What is known of the car's uptake. It holds until the car leaves.
+/// State of the car's uptake, kept until the car leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Uptake {
     /// The current offered, and since when; 0 is no offer.
@@ -60,7 +60,7 @@ pub(crate) struct Uptake {
     /// Since when it has taken or not taken what it is offered.
     changed_at: Tick,
     taking: bool,
-    /// It took something of the present offer.
+    /// Whether it took something of the present offer.
     took_some: bool,
     /// Whether the next offer should be a small one.
     wary: bool,

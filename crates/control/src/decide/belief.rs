@@ -10,7 +10,7 @@ use crate::units::{Milliamps, Millis, Watts};
 /// How far a charge is lowered to see whether silent meters are alive: enough to show on any meter.
 const ASKING_STEP: Milliamps = Milliamps(400);
 
-/// What is believed about the site's meters.
+/// What is believed about the site's meters at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Belief {
     /// Whether the meters may start or raise a charge.

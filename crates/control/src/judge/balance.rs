@@ -1,4 +1,4 @@
-//! Whether load, solar, grid and battery agree.
+//! Checks whether load, solar, grid and battery agree.
 
 use crate::units::{Millis, Tick, Watts};
 

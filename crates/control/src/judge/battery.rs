@@ -36,7 +36,7 @@ struct Seen {
     cars: Watts,
 }
 
-/// What the battery did over the last samples.
+/// Behaviour of the battery over the last samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatteryYield {
     /// Samples in a row with import while it charged, and the first of them.

@@ -17,7 +17,7 @@ pub(crate) struct Evidence {
     pub(crate) load: Option<Watts>,
     /// `grid + battery`, or what stands in for it.
     pub(crate) net: Watts,
-    /// Sources whose stored value took part and is not confirmed yet.
+    /// Sources that contributed a stored value not confirmed yet.
     pub(crate) unconfirmed: Sources,
     /// Power the cars drew when the meters were read.
     pub(crate) cars: Watts,

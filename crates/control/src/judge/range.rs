@@ -1,4 +1,4 @@
-//! What the house's connection can carry, and which sources reported more than that.
+//! Checks values against the capacity of the house's connection, and remembers sources that exceeded it.
 //!
 //! A unit that changes unnoticed (kilowatts become watts) makes values a thousand times too large. Most of them are impossible; small ones,
 //! such as 9 W read as 9 kW, are not. So a source that has just reported something impossible is not believed when it reports something

@@ -33,7 +33,7 @@ const TRY_AGAIN: Millis = Millis::from_secs(3_600);
 /// What a sample shows about the meters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Nothing speaks against them.
+    /// Nothing contradicts them.
     Follows,
     /// They have not followed a change yet.
     Unclear(Doubt),
@@ -51,7 +51,7 @@ struct Seen {
     of_load: bool,
 }
 
-/// What the meters showed of the cars' changes.
+/// State of the check: which of the cars' changes the meters have shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Response {
     /// The last sample before a change that is not settled.
