@@ -1,5 +1,5 @@
-//! One charger: what to ask next, what an answer means, when a setpoint is proven. A pure state machine over requests,
-//! outcomes and ticks; it knows no bytes and no other charger, and of its line only whether that is there.
+//! One charger: which request comes next, what an answer means, when a setpoint is proven. A pure state machine over requests,
+//! outcomes and ticks. It knows nothing of bytes or other chargers, and of its line only whether it is up.
 //!
 //! ```text
 //!            3 failures in a row, line down, left alone
@@ -11,13 +11,13 @@
 //!  Running ─────────────────────────────┘
 //! ```
 //!
-//! What is asked next is chosen anew each time from what is known (`Driver::choose`), so nothing is queued and nothing can be stale: a lower
-//! current first, then an unlock, the settings, the checks, a change of phases, a higher current, a lock, and measurements last. An unlock
-//! that is due, and 0 A where a contact may open, go before the steps of Connecting too.
+//! Each request is chosen from the current state (`Driver::choose`), so nothing is queued and nothing can be stale: lower currents come
+//! first, then an unlock, the settings, the checks, a phase change, a higher current, a lock, and measurements last. An unlock that is due,
+//! and 0 A while a contact may open, also go before the Connecting steps.
 //!
-//! Traffic feeds the box's watchdog, therefore only a living controller may cause any: every order has a validity, and once it has lapsed
-//! the driver writes the safe current until that is read back, takes back a lock of its own, and is silent. The box's own watchdog then
-//! does the rest. Before the first order nothing is written but such an unlock, and all is silent after `GRACE`. A wallbox that cannot be
+//! Traffic feeds the wallbox's watchdog, so only a live controller may cause any: every order has a validity, and once it has lapsed the
+//! driver writes the safe current until that is read back, undoes its own lock, and goes silent. The wallbox's watchdog then does the rest.
+//! Before the first order nothing is written except such an unlock, and after `GRACE` the driver is silent. A wallbox that cannot be
 //! controlled is left in silence too (`left_alone`).
 
 mod answers;
@@ -68,24 +68,24 @@ pub use trouble::{Doubt, Trouble};
 use verified_register::VerifiedRegister;
 use wake_up::WakeUp;
 
-/// Before the first order the box is spoken to only for so long: traffic feeds its watchdog.
+/// How long the driver may send requests before the first order: traffic feeds the wallbox's watchdog.
 const GRACE: Millis = Millis::from_secs(60);
-/// The setpoint is read back this often although nothing suggests a change.
+/// How often the setpoint is read back even though nothing suggests a change.
 const READBACK_EVERY: Millis = Millis::from_secs(10);
-/// The watchdog register is read this often: its default may be the only trace of a power cycle.
+/// How often the watchdog register is read: finding its default there may be the only trace of a power cycle.
 const CHECK_EVERY: Millis = Millis::from_secs(60);
-/// Failures in a row after which the charger counts as unreachable.
+/// Consecutive failures after which the charger counts as unreachable.
 const FAILURES_MAX: u8 = 3;
 /// Pause after a single failure.
 const RETRY: Millis = Millis::from_secs(1);
-/// Pause between tries at a box that sleeps.
+/// Pause between attempts to reach a wallbox in standby.
 const ASLEEP_RETRY: Millis = Millis::from_secs(5);
-/// Longest pause between tries at a box that should answer.
+/// Longest pause between attempts to reach a wallbox that should answer.
 const BACKOFF_MAX: Millis = Millis::from_secs(10);
-/// More events than one input can cause. At the bound the oldest are dropped; only a caller that never polls gets there.
+/// Capacity of the event queue, more than one input can fill. When full, the oldest are dropped; only a caller that never polls sees that.
 const EVENTS_MAX: usize = 64;
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transaction {
     Connect(Step),
@@ -97,12 +97,12 @@ enum Transaction {
     Phases(Ask),
     Lock,
     Unlock,
-    /// The lock of a wallbox that was found locked.
+    /// Reads the lock of a wallbox that was found locked.
     ReadLock,
     FreeLock,
 }
 
-/// The registers that are kept at a value.
+/// The registers that the driver keeps at a wanted value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Setting {
     Setpoint,
@@ -116,10 +116,10 @@ enum Stage {
     Running,
 }
 
-/// What is known of the standby register, which most boxes do not let us read.
+/// State of the standby register, which most wallboxes do not let us read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StandbyState {
-    /// Not written yet, after so many tries in vain.
+    /// Not written yet, after this number of failed attempts.
     Unwritten(u8),
     Done,
 }
@@ -131,7 +131,7 @@ pub struct Driver {
     id: ChargerId,
     unit: u8,
     poll_every: Millis,
-    /// Wanted raw value of the watchdog register.
+    /// Raw value to keep in the watchdog register.
     watchdog_ms: u16,
     safe_current: Milliamps,
     standby_allowed: bool,
@@ -144,12 +144,12 @@ pub struct Driver {
     failures: u8,
     backoff: Millis,
     lost_at: Option<Tick>,
-    /// It was connected before.
+    /// Set once the wallbox has connected for the first time.
     met: bool,
 
     order: Option<Order>,
     grace_until: Tick,
-    /// The lapse was acted on; an order ends it.
+    /// Set when the order lapses; the next order clears it.
     lapsed: bool,
     ending: Option<Ending>,
 
@@ -159,18 +159,18 @@ pub struct Driver {
     serial: Option<String>,
     serial_tried: bool,
     measured: Option<Measured>,
-    /// It was seen without a car, and has given no other sign of life since.
+    /// Last measured without a car, and no other sign of life since.
     without_car: bool,
-    /// Last value of the counter that starts at 0 at power-on.
+    /// Last value of the energy counter that starts at 0 at power-on.
     counter: Option<i64>,
 
     setpoint: VerifiedRegister,
     watchdog: VerifiedRegister,
     fail_safe: VerifiedRegister,
     standby: StandbyState,
-    /// A power cycle was seen and not everything is restored.
+    /// A power cycle was detected and not everything is restored yet.
     restoring: bool,
-    /// The box does not keep what is written: no current until it is tried again then.
+    /// The wallbox does not keep what is written: no current until the next attempt at this time.
     refused_until: Option<Tick>,
     pulse: WakeUp,
     found_locked: FoundLocked,
@@ -178,9 +178,9 @@ pub struct Driver {
     in_vain: Option<InVain>,
     reliability: Reliability,
     phases: PhaseChange,
-    /// What switches the phases, if the box does not.
+    /// The relay contact that switches the phases, where the wallbox does not do so itself.
     contact: Option<ContactorLease>,
-    /// The setpoint was last written then.
+    /// When the setpoint was last written.
     set_at: Option<Tick>,
 
     retry_at: Tick,
@@ -191,7 +191,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A charger of which nothing is known. Its line counts as down until [`Input::LineUp`].
+    /// Creates the driver of a charger about which nothing is known yet. Its line counts as down until [`Input::LineUp`].
     pub fn new(id: ChargerId, setup: &ChargerSetup, profile: Arc<Profile>, now: Tick) -> Self {
         let contact = match setup.phase_switch {
             Some(PhaseSwitch::Contact { contact, .. }) => Some(ContactorLease::new(contact, setup.watchdog, now)),
@@ -203,7 +203,7 @@ impl Driver {
             id,
             unit: setup.unit,
             poll_every: setup.poll.max(Millis(1)),
-            // 0 would switch the watchdog off.
+            // 0 would disable the watchdog.
             watchdog_ms: u16::try_from(setup.watchdog.0.max(1)).unwrap_or(u16::MAX),
             safe_current: setup.safe_current,
             standby_allowed: setup.standby,
@@ -250,7 +250,7 @@ impl Driver {
         }
     }
 
-    /// Tells it something.
+    /// Takes in one input.
     pub fn handle(&mut self, input: Input, now: Tick) {
         match input {
             Input::Order(order) => self.take_order(order, now),
@@ -260,7 +260,7 @@ impl Driver {
             Input::Outcome(outcome) => self.take_outcome(&outcome, now),
             Input::LineDown => self.line_down(now),
             Input::LineUp => {
-                // A line that was only made usable again after a failure does not shorten the pause after that failure.
+                // A line that was merely reopened after a failed request does not shorten the pause after that failure.
                 if !std::mem::replace(&mut self.line_up, true) {
                     self.retry_at = now;
                 }
@@ -271,7 +271,7 @@ impl Driver {
         self.handle_timeout(now);
     }
 
-    /// The next request, if there is one to make now. At most one is outstanding: answer it with [`Input::Outcome`].
+    /// Returns the next request, if one is due now. At most one is outstanding: answer it with [`Input::Outcome`].
     pub fn poll_request(&mut self, now: Tick) -> Option<Request> {
         self.handle_timeout(now);
         let job = self.choose(now)?;
@@ -287,23 +287,23 @@ impl Driver {
         Some(Request { unit: self.unit, op: self.operation(job) })
     }
 
-    /// Whether the request it would make now lowers the current or belongs to the end: that goes before other chargers' requests.
+    /// Returns whether the next request lowers the current or belongs to the shutdown: it then goes before other chargers' requests.
     pub fn is_urgent(&self, now: Tick) -> bool {
         match (self.choose(now), self.setpoint.known()) {
             (Some(Transaction::Write(Setting::Setpoint, raw)), Some(known)) => raw < known,
-            // A write has gone astray: what the box has must be known before it can be lowered.
+            // A write went unanswered: the setpoint must be known before it can be lowered.
             (Some(Transaction::Read(Setting::Setpoint) | Transaction::Write(Setting::Setpoint, _)), None) => true,
             (Some(_), _) => self.ending.is_some(),
             (None, _) => false,
         }
     }
 
-    /// Whether its last request was answered, and it is there.
+    /// Returns whether the charger is online and answered its last request.
     pub fn answers(&self) -> bool {
         self.failures == 0 && self.link == Reachability::Online
     }
 
-    /// When it is asked again where it does not answer, or is left alone; `None` while it answers.
+    /// Returns when a charger that does not answer, or is left alone, is next tried; `None` while it answers.
     pub fn next_try(&self) -> Option<Tick> {
         let silent_until = self.alone.silent_until();
         if self.link == Reachability::Online && silent_until.is_none() {
@@ -312,7 +312,7 @@ impl Driver {
         Some(silent_until.map_or(self.retry_at, |until| until.max(self.retry_at)))
     }
 
-    /// When to call next without any input, and why. `None` while a request is outstanding.
+    /// Returns when the driver must be called next even without input, and why. `None` while a request is outstanding.
     pub fn poll_timeout(&self, now: Tick) -> Option<(Tick, Timer)> {
         if self.outstanding.is_some() || self.ended() {
             return None;
@@ -323,7 +323,7 @@ impl Driver {
         let lapse = self.order.map_or(self.grace_until, |order| order.valid_until);
         let running = !self.lapsed && self.line_up && self.stage == Stage::Running;
         [
-            // Also after a lapse: the safe current, and the unlock, may not have arrived at the first try.
+            // Also after a lapse: the safe current, and the unlock, may not have arrived at the first attempt.
             (self.line_up, self.retry_at, Timer::Retry),
             (running, self.poll_at, Timer::Poll),
             (running, self.readback_at, Timer::Check),
@@ -344,12 +344,12 @@ impl Driver {
         .min_by_key(|(at, _)| *at)
     }
 
-    /// The next thing it has to say; poll until `None` after every call.
+    /// Returns the next event; poll until `None` after every call.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Whether the shutdown has ended: it will ask nothing more.
+    /// Returns whether the shutdown has ended: the driver makes no more requests.
     pub fn ended(&self) -> bool {
         matches!(self.ending, Some(Ending::Ended))
     }
@@ -365,7 +365,7 @@ impl Driver {
         self.say(Event::Notice(notice));
     }
 
-    /// What to ask now. The order of the tests is the order of importance.
+    /// Chooses the request to make now. The order of the tests is the order of importance.
     fn choose(&self, now: Tick) -> Option<Transaction> {
         let waits = (self.waits_for_contact() || self.must_be_silent(now)) && self.ending.is_none();
         if self.outstanding.is_some() || !self.line_up || self.ended() || now < self.retry_at || waits {
@@ -378,7 +378,7 @@ impl Driver {
             return Some(job);
         }
         if let Stage::Connecting(step) = self.stage {
-            // 0 A goes first where a contact may open soon, then a lock left over from a crash, whatever else is known or not.
+            // 0 A goes first if a contact may open soon, then the unlock after a crash, no matter what else is known.
             let job = if self.pulse.must_unlock(now) { Transaction::Unlock } else { Transaction::Connect(step) };
             let job = self.tells_off().unwrap_or(job);
             return (!self.lapsed || self.ending.is_some()).then_some(job);
@@ -405,7 +405,7 @@ impl Driver {
         if self.controllable() && self.check_at <= now {
             return Some(Transaction::Read(Setting::Watchdog));
         }
-        // Before any rise: what is connected must be known for that.
+        // Before any rise, because the number of connected phases must be known for that.
         if self.controllable()
             && let Some(job) = self.phases_job(now)
         {
@@ -420,12 +420,12 @@ impl Driver {
         (self.poll_at <= now).then_some(Transaction::Measure)
     }
 
-    /// Whether nothing is done any more but what ends in silence.
+    /// Returns whether only the steps towards silence are left to do.
     const fn is_halted(&self) -> bool {
         self.lapsed || self.ending.is_some()
     }
 
-    /// Whether the layout has the registers that set a current.
+    /// Returns whether the layout has the registers that set a current.
     fn controllable(&self) -> bool {
         self.layout >= self.profile.control_since
     }
@@ -472,7 +472,7 @@ impl Driver {
         }
     }
 
-    /// What happens by time alone: the lapse, the end of a shutdown, of a refusal, of a wake-up.
+    /// Handles what depends on time alone: the lapse, and the end of a shutdown, a refusal or a wake-up.
     fn handle_timeout(&mut self, now: Tick) {
         let until = self.order.map_or(self.grace_until, |order| order.valid_until);
         if !self.lapsed && now >= until && self.ending.is_none() {

@@ -1,15 +1,15 @@
-//! What came of a request that failed.
+//! Why a request failed.
 
 use crate::charger::codec::{Failure, Outcome};
 
-/// Why a request has come to nothing.
+/// The reason for a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// There is no usable answer.
     Failure(Failure),
-    /// It was declined with that exception code.
+    /// The wallbox declined with this exception code.
     Declined(u8),
-    /// The answer does not hold what it must.
+    /// The answer lacks the required content.
     Nonsense,
 }
 

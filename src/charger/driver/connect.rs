@@ -1,5 +1,5 @@
-//! Making acquaintance: steps that only read, in a fixed order, each only where the layout has the register. What has to be written before
-//! all else is written between them (`Driver::choose`).
+//! Connecting: steps that only read, in a fixed order, each only if the layout has the register. Writes that must come before everything
+//! else are inserted between them (`Driver::choose`).
 
 use control::{Milliamps, Reachability, Tick};
 
@@ -9,7 +9,7 @@ use super::{Driver, Event, Notice, Setting, Stage, StandbyState, Transaction};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::{Layout, Register};
 
-/// In the order in which they are taken.
+/// The steps, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Layout,
@@ -60,7 +60,7 @@ impl Driver {
         }
     }
 
-    /// Whether a step makes sense on this layout.
+    /// Returns whether a step applies to this layout.
     fn applies(&self, step: Step) -> bool {
         let readable = |register: &Register| register.readable_since <= self.layout;
         match step {
@@ -70,13 +70,13 @@ impl Driver {
                 self.controllable() && self.profile.standby.as_ref().is_some_and(|standby| readable(&standby.register))
             }
             Step::Phases => self.controllable() && self.phases.wanted() && self.has_switch() && !self.by_contact(),
-            // For the log only, so once is enough.
+            // Only for the log, so one attempt is enough.
             Step::Serial => !self.serial_tried && self.ending.is_none() && readable(&self.profile.measure.serial),
         }
     }
 
-    /// The answer to a step. Exceptions are answers too, except where nothing works without the value; and what is not worth losing a charger
-    /// over may go without any.
+    /// Takes the answer to a step. An exception is an answer too, except where nothing works without the value. Steps that are not worth
+    /// losing a charger over may go unanswered.
     pub(super) fn connect_answer(&mut self, step: Step, outcome: &Outcome, now: Tick) {
         let words = match outcome {
             Outcome::Registers(words) => Some(words.as_slice()),

@@ -1,15 +1,15 @@
-//! A contactor in L2 and L3 before the box, at a contact of a Pico W relay: closed, all phases are connected; open, L1 alone.
+//! A contactor in L2 and L3 upstream of the wallbox, driven by a contact of a Pico W relay. Closed: all phases are connected; open: L1 only.
 //!
 //! ```text
 //!  Look ──closed──▶ Keep        Open ──open──▶ Look
 //!   ▲                │          Close ──granted──▶ Keep
 //!   └── fell open ───┘
 //! ```
-//! When to change is decided as for a box that switches by itself (see `phases`): at 0 A, with the car measured at rest. What is
-//! different is that the contact is closed on a lease, renewed only while orders are valid. It lasts longer than the box needs to fall
-//! to its fail-safe current of 0 A and the car to stop: whoever dies, the charge ends first and the contact opens then. What opened all
-//! the same (the relay was without power) is not closed by a renewal; that takes a change, with all that belongs to it. A change that
-//! fails ends with the contact open: at once, or at the latest with the lease.
+//! A change is timed as for a wallbox that switches phases itself (see `phases`): at 0 A, with the car measured at rest. The difference
+//! is that the contact is closed on a lease, renewed only while orders are valid. The lease outlasts the time that the wallbox needs to
+//! fall to its fail-safe current of 0 A and the car to stop: whichever part fails, charging ends before the contact opens. A contact that
+//! opened nevertheless (the relay lost power) is not closed by a renewal; that takes a complete phase change. A change that fails ends
+//! with the contact open: at once, or at the latest when the lease expires.
 
 use control::{Millis, Tick};
 use relay_link::ContactState;
@@ -19,71 +19,71 @@ use super::phases::{LOOK_EVERY, Switch};
 use super::{Driver, Event, Notice, Setting, Transaction};
 use crate::relay::{Failure, RelayRequest, RelayResponse};
 
-/// It is not closed before it was open for this long (openWB: 5 s; `SmartEVSE`: 10 s).
+/// Shortest time the contact stays open before it is closed again (openWB: 5 s; `SmartEVSE`: 10 s).
 const PAUSE: Millis = Millis::from_secs(10);
-/// An answer that takes longer is none.
+/// Time limit for an answer of the relay.
 pub(crate) const ANSWER_WITHIN: Millis = Millis::from_secs(3);
-/// A lease is renewed this often, and an open contact looked at.
+/// How often a lease is renewed, and the state of an open contact requested.
 const ASK_EVERY: Millis = Millis::from_secs(5);
-/// After a failure.
+/// Pause after a failure.
 const RETRY: Millis = Millis::from_secs(1);
-/// By how much a lease is longer than the box's watchdog.
+/// By how much a lease outlasts the wallbox's watchdog.
 const RESERVE: Millis = Millis::from_secs(LEASE_RESERVE_S as u64);
-/// A car stops within 5 s of being told (IEC 61851-1, Annex A); boxes give it 6. The rest is for a frame that is late.
+/// Time allowed for the car to stop drawing: IEC 61851-1 Annex A requires 5 s, wallboxes wait 6 s, plus 2 s for a delayed frame.
 const STOP: Millis = Millis::from_secs(8);
-/// A box that does not confirm 0 A is told so for this long, and then not spoken to any more while a lease may run: it may hear us, and
-/// each request feeds its watchdog.
+/// How long 0 A is written to a wallbox that does not confirm it. After that the driver is silent while a lease may run: the wallbox may
+/// receive the requests, and each one feeds its watchdog.
 const TELL: Millis = Millis::from_secs(3);
-/// At the start the contact is heard before the box is spoken to, or this long has passed: else a charge that is found running would be
-/// stopped for want of knowing the phases, only because the connection to the broker is still on its way. Nothing feeds the box's
-/// watchdog meanwhile.
+/// How long to wait at start-up for the relay's first answer before talking to the wallbox. Without this wait, a charge already in progress
+/// would be stopped just because the broker connection is not up yet and the phase count is unknown. Staying silent is safe: nothing feeds
+/// the wallbox's watchdog meanwhile.
 const PATIENCE: Millis = Millis::from_secs(10);
-/// The longest lease there can be.
+/// The longest possible lease.
 const LEASE_MAX: Millis = Millis::from_secs(LEASE_MAX_S as u64);
-/// Failures in a row that are worth a line.
+/// Consecutive failures after which the loss of the relay is reported.
 const FAILURES_SAID: u8 = 3;
 
-/// What is asked of the relay next.
+/// The next request to the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
-    /// Its state, and nothing else.
+    /// Only reads the state.
     Look,
-    /// Closed, stay so.
+    /// Keeps a closed contact closed.
     Keep,
     Open,
     Close,
 }
 
-/// The contact of one box.
+/// The contact of one wallbox.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ContactorLease {
     /// Counted from 1.
     number: u8,
     lease: Millis,
-    /// A current may flow for so long after a renewal. What is left of the lease then is enough for a box that just then is not heard
-    /// any more to fall to 0 A, and for the car to stop.
+    /// How long charging may continue after a renewal. The rest of the lease covers the worst case: contact with the wallbox is lost at
+    /// that moment, its watchdog expires, and the car ramps down.
     trusted: Millis,
     wish: Wish,
-    /// The question under way was asked then.
+    /// When the outstanding request was made.
     asked: Option<Tick>,
     ask_at: Tick,
-    /// Seen closed: the lease runs from then at the least. `None`: open, or never seen.
+    /// Seen closed: the lease started at this time or later. `None`: open, or never seen.
     leased_at: Option<Tick>,
-    /// Seen open, also by the contactor, since.
+    /// Since when contact and contactor have been seen open.
     open_since: Option<Tick>,
     failures: u8,
-    /// It was never heard, and need not have been before then.
+    /// Set until the relay's first answer: how long to wait for it.
     unheard_until: Option<Tick>,
-    /// It is not known whether it is closed: since when, and when the last lease there can be has ended for certain.
+    /// Set while it is unknown whether the contact is closed: since when, and when the last possible lease has certainly ended.
     doubtful: Option<(Tick, Tick)>,
-    /// It was seen closed on a lease that may end before a charge does.
+    /// The contact was seen closed on a lease that may end before charging does.
     short: bool,
-    /// The box has answered an order of 0 A since then.
+    /// The wallbox has answered a write of 0 A since then.
     told: bool,
 }
 
 impl ContactorLease {
-    /// For a box that falls to 0 A after `watchdog` of silence.
+    /// Creates the contact of a wallbox that falls to 0 A after `watchdog` of silence.
     pub(super) fn new(number: u8, watchdog: Millis, now: Tick) -> Self {
         let lease = Millis(watchdog.0 + RESERVE.0).min(LEASE_MAX);
         Self {
@@ -113,23 +113,23 @@ impl ContactorLease {
         }
     }
 
-    /// Until when it is certain that it stays closed for as long as a charge needs to end.
+    /// Returns until when the contact is certain to stay closed for as long as charging needs to end.
     fn certain_until(&self) -> Option<Tick> {
         self.leased_at.map(|at| at + self.trusted)
     }
 
-    /// From now on it is not known whether it is closed; a lease that began then lasts for so long.
+    /// Marks the contact as unknown from now on; it may be closed on a lease that began at `leased_at` and lasts for `lease`.
     fn doubt(&mut self, now: Tick, leased_at: Tick, lease: Millis) {
         self.doubtful = Some((now, leased_at + lease + STOP));
         self.told = false;
     }
 
-    /// Whether it may be closed, as far as its own past is concerned.
+    /// Returns whether the contact has been open for long enough to be closed.
     fn rested(&self, now: Tick) -> bool {
         self.open_since.is_some_and(|since| now.since(since) >= PAUSE)
     }
 
-    /// When something has to be done without any input.
+    /// Returns the next time at which something must be done without input.
     fn deadline(&self, now: Tick) -> Option<Tick> {
         let ask = Some(self.ask_at).filter(|_| self.asked.is_none());
         let rested = self.open_since.map(|since| since + PAUSE);
@@ -156,7 +156,7 @@ impl Driver {
         self.contact.filter(|_| !self.lapsed && self.ending.is_none())?.deadline(now)
     }
 
-    /// Nobody looked meanwhile: nothing is taken for granted.
+    /// Forgets the state of the contact after a time in which it was not observed.
     pub(super) fn forget_contact(&mut self, now: Tick) {
         if let Some(contact) = &mut self.contact {
             contact.wish = Wish::Look;
@@ -168,7 +168,7 @@ impl Driver {
         }
     }
 
-    /// What passes time only: a change that may begin, a lease that becomes uncertain, the next question.
+    /// Handles what depends on time alone: a change that may begin, a lease that becomes uncertain, the next request.
     pub(super) fn pass_contact(&mut self, now: Tick) {
         if self.lapsed || self.ending.is_some() {
             return;
@@ -208,16 +208,16 @@ impl Driver {
         }
     }
 
-    /// The number of phases to change to now, if that may be.
+    /// Returns the number of phases to change to now, if a change is wanted and allowed.
     fn contact_change(&self, now: Tick) -> Option<u8> {
         let contact = self.contact.as_ref()?;
         let running = self.stage == super::Stage::Running && self.line_up && self.controllable();
         let to = if running && self.phases.steady() { self.phases_to_command(now)? } else { return None };
-        // Not while the relay is not heard: what it makes of the question would not be known.
+        // Not while the relay does not answer: whether it carried out the request would be unknown.
         (contact.failures == 0 && (to == 1 || contact.rested(now))).then_some(to)
     }
 
-    /// The relay has answered, or has not.
+    /// Takes the relay's answer, or the failure to get one.
     pub(super) fn contact_answer(&mut self, answer: &Result<RelayResponse, Failure>, now: Tick) {
         let changing = self.phases.changing();
         let Some(contact) = &mut self.contact else { return };
@@ -236,7 +236,7 @@ impl Driver {
                 }
             }
             Err(failure @ Failure::Lease(_)) => {
-                // Not closed, whatever it was before: what it is comes next.
+                // It did not close the contact, whatever its state was before; that is read next.
                 contact.ask_at = now + RETRY;
                 contact.wish = Wish::Look;
                 contact.leased_at = None;
@@ -255,7 +255,7 @@ impl Driver {
 
     fn contact_seen(&mut self, state: ContactState, asked: Tick, now: Tick) {
         let Some(contact) = &mut self.contact else { return };
-        // As far back as if it had been leased for the whole time.
+        // The earliest start that fits the remaining time: assumes a lease of full length.
         let leased_at = Tick((asked.0 + u64::from(state.left_ms)).saturating_sub(contact.lease.0));
         contact.leased_at = Some(leased_at).filter(|_| state.closed);
         let certain = contact.certain_until().is_some_and(|until| until > now);
@@ -267,7 +267,7 @@ impl Driver {
         contact.short = short;
         if state.closed && contact.wish != Wish::Open {
             contact.wish = Wish::Keep;
-            // Found closed, with little left: kept, and then it is certain.
+            // Closed with little of the lease left: renewed, and then it is certain.
             let soon = if self.order.is_some() { now } else { now + LOOK_EVERY };
             contact.ask_at = if certain { contact.ask_at } else { contact.ask_at.min(soon) };
         } else if !state.closed && contact.wish != Wish::Close {
@@ -286,34 +286,34 @@ impl Driver {
         self.phases_are(phases, now);
     }
 
-    /// Whether the box is not to be spoken to, as that would feed its watchdog: while the contact may still be heard for the first time,
-    /// and, before any order, while it is not certain that the contact stays as it is.
+    /// Returns whether the driver must be silent so as not to feed the wallbox's watchdog: while the relay's first answer is awaited, and,
+    /// before any order, while it is not certain that the contact stays as it is.
     pub(super) fn waits_for_contact(&self) -> bool {
         let unknown = self.order.is_none() && !self.phases.known_where_wanted();
         self.contact.is_some_and(|contact| contact.unheard_until.is_some() || unknown)
     }
 
-    /// Whether a lease may run out of which nothing is known, and the box has been told 0 A for long enough without confirming it.
+    /// Returns whether an unknown lease may run out and the wallbox has not confirmed 0 A although it was written for long enough.
     pub(super) fn must_be_silent(&self, now: Tick) -> bool {
         let told = self.contact.and_then(|contact| contact.doubtful).is_some_and(|(since, _)| now.since(since) >= TELL);
         told && self.setpoint.known() != Some(self.profile.set_current.off)
     }
 
-    /// Whether the box is to be told 0 A before anything else, even if it is not known yet what it is: it may hear us.
+    /// Returns a write of 0 A if that must come before anything else, even before the wallbox has been identified: it may receive it.
     pub(super) fn tells_off(&self) -> Option<Transaction> {
         let uncertain = |contact: ContactorLease| contact.doubtful.is_some() || contact.short;
         let to_tell = self.contact.is_some_and(|contact| uncertain(contact) && !contact.told);
         (to_tell && self.order.is_some()).then_some(Transaction::Write(Setting::Setpoint, self.profile.set_current.off))
     }
 
-    /// The box has answered an order of 0 A.
+    /// The wallbox has answered a write of 0 A.
     pub(super) const fn told_off(&mut self) {
         if let Some(contact) = &mut self.contact {
             contact.told = true;
         }
     }
 
-    /// A change has failed: back to what is always possible. No current flows, as what is connected is not known from here on.
+    /// Opens the contact after a failed change, which is always possible. No current flows, as the phase count is unknown from here on.
     pub(super) fn open_contact(&mut self, now: Tick) {
         if let Some(contact) = &mut self.contact {
             contact.wish = Wish::Open;
@@ -321,7 +321,7 @@ impl Driver {
         }
     }
 
-    /// Whether what is connected is switched by a contact.
+    /// Returns whether a contact switches the phases.
     pub(super) const fn by_contact(&self) -> bool {
         self.contact.is_some()
     }

@@ -1,27 +1,27 @@
-//! Why a wallbox is left alone: of all that speaks against it, what tells most.
+//! Why a wallbox is left alone: picks the most telling of all the evidence against it.
 
 use super::cause::Cause;
 use super::connect::Step;
 use super::{Doubt, Driver, Notice, Setting, Transaction, Trouble};
 
-/// The last request in vain that matters, since its setpoint was last proven.
+/// The last relevant request that failed since the setpoint was last proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InVain {
     asked: String,
     cause: Cause,
-    /// It was about the setpoint.
+    /// Whether it concerned the setpoint.
     setpoint: bool,
 }
 
 impl InVain {
-    /// Whether it says more than any other could.
+    /// Returns whether this is the most telling failure of all: the setpoint itself was declined.
     const fn tells_most(&self) -> bool {
         self.setpoint && matches!(self.cause, Cause::Declined(_))
     }
 }
 
 impl Driver {
-    /// A request has come to nothing.
+    /// Notes a request that failed.
     pub(super) fn note_in_vain(&mut self, job: Transaction, cause: Cause) {
         let setpoint = match job {
             Transaction::Connect(Step::Setpoint)
@@ -42,7 +42,7 @@ impl Driver {
         }
     }
 
-    /// What speaks against it; `rises`: its setpoint rises by itself again and again.
+    /// Returns the evidence against the wallbox; `rises`: its setpoint keeps rising by itself.
     pub(super) fn doubt(&self, rises: bool) -> Doubt {
         let address = self.profile.set_current.register.address;
         let wanted = self.target();
@@ -65,7 +65,7 @@ impl Driver {
         }
     }
 
-    /// Says once, and why, that it is left alone.
+    /// Reports once that the wallbox is left alone, and why.
     pub(super) fn say_left_alone(&mut self, doubt: Doubt) {
         if std::mem::replace(&mut self.alone.said, true) {
             return;

@@ -1,35 +1,34 @@
-//! A setpoint of 0 that is read back and not heeded: current goes on flowing.
+//! A setpoint of 0 that is read back but not obeyed: current keeps flowing.
 //!
-//! Then the register proves nothing, and the wallbox is left alone (`left_alone`) until a measurement shows it at rest. A car that ramps
-//! down, and a wallbox whose measurements come late, have settled long before [`FLOWS_FOR`]. Where the currents are not known, nothing
-//! follows from them.
+//! The register then proves nothing, and the wallbox is left alone (`left_alone`) until a measurement shows it at rest. A car that ramps
+//! down, or a wallbox whose measurements lag, has settled long before [`FLOWS_FOR`]. Unknown currents lead to no conclusion.
 
 use control::{Milliamps, Millis, Tick};
 
 use super::Driver;
 
-/// As much on a phase is a current that flows, not a meter's last digits: a third of the least current of a charge (6 A, IEC 61851-1).
+/// A phase counts as carrying current from here upwards, well above meter noise: one third of the 6 A minimum (IEC 61851-1).
 const FLOWS: Milliamps = Milliamps(2_000);
-/// For so long after 0 was read back it must flow; two measurements that lie further apart are no sign of what was between them.
+/// How long current must flow after 0 was read back. Two measurements further apart than this say nothing about the time between them.
 const FLOWS_FOR: Millis = Millis::from_secs(15);
-/// It is measured this often meanwhile, however seldom otherwise.
+/// How often currents are measured meanwhile, even if the normal poll interval is longer.
 pub(super) const LOOK_EVERY: Millis = Millis::from_secs(5);
-/// In a try it is measured so long after 0 was read back: twice what a car may take to ramp down by IEC 61851-1, and enough for one that goes
-/// on to be seen again, as it was at rest by the wallbox's watchdog.
+/// In a try, the delay from reading back 0 to the measurement: twice the ramp-down time that IEC 61851-1 allows a car, and long enough to
+/// see a car charging again that the watchdog had stopped.
 pub(super) const SETTLED: Millis = Millis::from_secs(10);
-/// A wallbox that did not heed 0 is on trial for so long.
+/// How long a wallbox that did not obey 0 stays on trial.
 const TRIAL: Millis = Millis::from_secs(600);
 
-/// What the measurements say of a setpoint of 0.
+/// What the measurements say about a setpoint of 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flow {
-    /// At 0, and current has been measured since then …
+    /// Since when current has been measured although the setpoint is 0.
     since: Option<Tick>,
-    /// … last at that time.
+    /// When current was last measured.
     last: Option<Tick>,
-    /// The setpoint of 0 is not heeded; until a measurement shows the wallbox at rest.
+    /// The current that flows because a setpoint of 0 is not obeyed; cleared when a measurement shows the wallbox at rest.
     unheeded: Option<Milliamps>,
-    /// It was last found so.
+    /// When a setpoint of 0 was last found not to be obeyed.
     found_at: Option<Tick>,
 }
 
@@ -38,22 +37,22 @@ impl Flow {
         Self { since: None, last: None, unheeded: None, found_at: None }
     }
 
-    /// The current that flows although 0 was read back.
+    /// Returns the current that flows although 0 was read back.
     pub(super) const fn unheeded(&self) -> Option<Milliamps> {
         self.unheeded
     }
 
-    /// Whether current is measured at 0, so that it is worth looking often.
+    /// Returns whether current flows at a setpoint of 0, so that frequent measurements are worthwhile.
     pub(super) const fn is_watched(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Whether a setpoint of 0 was found unheeded lately.
+    /// Returns whether a setpoint of 0 was recently found not to be obeyed.
     pub(super) fn lately(&self, now: Tick) -> bool {
         self.found_at.is_some_and(|at| now.since(at) < TRIAL)
     }
 
-    /// The highest current that was measured; `zero`: whether 0 is wanted and was read back, `None` while that is being read.
+    /// Takes the highest measured phase current; `zero`: whether 0 is wanted and was read back, `None` until it has been read.
     fn saw(&mut self, current: Milliamps, zero: Option<bool>, now: Tick) {
         if current < FLOWS {
             (self.since, self.unheeded) = (None, None);
@@ -76,7 +75,7 @@ impl Flow {
 }
 
 impl Driver {
-    /// Compares the currents that were measured with a setpoint of 0.
+    /// Compares the measured currents with a setpoint of 0.
     pub(super) fn note_flow(&mut self, currents: Option<[Milliamps; 3]>, now: Tick) {
         let Some(current) = currents.and_then(|phases| phases.into_iter().max()) else { return };
         let off = self.profile.set_current.off;

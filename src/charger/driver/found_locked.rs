@@ -1,10 +1,10 @@
-//! A wallbox that is found locked, or stays so. What a wake-up locks is the pulse's (`pulse`).
+//! A wallbox that is found locked, or stays locked. The lock of a wake-up is handled in `wake_up`.
 //!
 //! ```text
 //! Idle ─met in state F─▶ Read ─locked, or not readable─▶ Free ─▶ Idle
 //! ```
-//! The remote lock may be left over from another program; it is opened once, at the first meeting. A lock that is set later, or that stays,
-//! is not ours to open: that is said, with the remedy.
+//! The remote lock may be left over from another program, so it is opened once, when the wallbox first connects. A lock that is set later,
+//! or that persists, is not ours to open: it is reported together with the remedy.
 
 use control::{Fault, Millis, Tick};
 
@@ -13,7 +13,8 @@ use super::wake_up::WakeUp;
 use super::{Driver, FAILURES_MAX, Notice, Transaction, Trouble};
 use crate::charger::codec::Outcome;
 
-/// A wallbox leaves state F within 10 s after its watchdog was fed again, or its lock opened; after this it is locked for good.
+/// How long state F is tolerated. A wallbox leaves it within 10 s of its watchdog being fed again or its lock being opened; after this time
+/// it counts as locked for good.
 const PATIENCE: Millis = Millis::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +24,16 @@ enum State {
     Free,
 }
 
-/// What is known of the lock.
+/// What is known about the lock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FoundLocked {
     state: State,
-    /// In state F since; `None`: not locked.
+    /// Since when it has been in state F; `None`: not locked.
     since: Option<Tick>,
     said: bool,
-    /// Requests in vain.
+    /// Failed requests.
     tries: u8,
-    /// Its key switch is locked; `None` where that cannot be read.
+    /// Whether its key switch is locked; `None` where that cannot be read.
     external: Option<bool>,
 }
 
@@ -52,14 +53,14 @@ impl FoundLocked {
         }
     }
 
-    /// It has answered for the first time.
+    /// The wallbox has connected for the first time.
     pub(super) fn meet(&mut self, pulse: WakeUp) {
         if self.since.is_some() && pulse == WakeUp::Idle {
             self.state = State::Read;
         }
     }
 
-    /// Its remote lock was opened: if it is locked, that should end soon.
+    /// The remote lock was opened: state F, if present, should end soon.
     pub(super) fn opened(&mut self, now: Tick) {
         self.since = self.since.map(|_| now);
     }
@@ -80,7 +81,7 @@ impl Driver {
         }
     }
 
-    /// The answer to reading the lock, or to opening it.
+    /// Takes the answer to reading or opening the lock.
     pub(super) fn found_locked_answer(&mut self, job: Transaction, outcome: &Outcome, now: Tick) {
         let lock = &self.profile.lock;
         self.found_locked.state = State::Idle;
@@ -99,7 +100,7 @@ impl Driver {
         }
     }
 
-    /// A request has come to nothing. What is never answered, or declined, is given up: that it stays locked will be said.
+    /// A request has failed. Gives up if it is never answered or is declined; if the lock persists, that is reported later.
     pub(super) fn found_locked_failed(&mut self, cause: Cause) {
         let found = &mut self.found_locked;
         found.tries = found.tries.saturating_add(1);
@@ -108,7 +109,7 @@ impl Driver {
         }
     }
 
-    /// Says once that it stays locked.
+    /// Reports once that the wallbox stays locked.
     pub(super) fn pass_found_locked(&mut self, now: Tick) {
         let long = self.found_locked.deadline().is_some_and(|at| now >= at);
         if !long || self.pulse != WakeUp::Idle || self.stage != super::Stage::Running || self.lapsed {

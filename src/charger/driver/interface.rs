@@ -1,4 +1,4 @@
-//! The driver's two doors: what it is told, and what it says.
+//! The driver's interface: its inputs, its events, and the reasons for its timers.
 
 use control::{ChargerReport, Order};
 
@@ -6,41 +6,41 @@ use super::Notice;
 use crate::charger::codec::Outcome;
 use crate::relay::{Failure as RelayFailure, RelayRequest, RelayResponse};
 
-/// What the driver is told.
+/// An input to the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// What the charger may draw, and until when. `setpoint: None` keeps what the box has.
+    /// The current that the charger may draw, and until when. `setpoint: None` keeps the wallbox's setpoint.
     Order(Order),
     /// Wake the car.
     Wake,
-    /// A wake-up may have been cut short by a crash: unlock as soon as possible.
+    /// Unlock as soon as possible: a crash may have interrupted a wake-up.
     Unlock,
-    /// Safe current, read back, then silence.
+    /// Write the safe current, read it back, then be silent.
     Shutdown,
-    /// How the outstanding request ended.
+    /// The result of the outstanding request.
     Outcome(Outcome),
     /// The line cannot be opened, or was lost.
     LineDown,
-    /// The line is open and quiet; may be said again while it is.
+    /// The line is open and quiet; may be repeated while it is.
     LineUp,
-    /// How the question about the contact ended.
+    /// The relay's answer to [`Event::Contact`].
     Contact(Result<RelayResponse, RelayFailure>),
     /// Time has passed.
     Timeout,
 }
 
-/// What the driver says.
+/// An output of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// News for the controller.
     Report(ChargerReport),
     /// News for the log.
     Notice(Notice),
-    /// To be asked of the relay whose contact switches the phases; one at a time, answer with [`Input::Contact`].
+    /// A request to the relay whose contact switches the phases; one at a time, answer with [`Input::Contact`].
     Contact(RelayRequest),
-    /// The box is not locked by a wake-up any more, or cannot be.
+    /// The wake-up is over: the wallbox is unlocked again, or cannot be locked.
     WakeUpDone,
-    /// Shutdown has ended; `proven` if the safe current was read back.
+    /// The shutdown has ended.
     ShutDown {
         /// Whether the safe current was read back.
         proven: bool,
@@ -50,22 +50,22 @@ pub enum Event {
 /// Why [`super::Driver::poll_timeout`] wants to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timer {
-    /// There is something to ask.
+    /// A request is due.
     Due,
     /// The pause after a failure ends.
     Retry,
     /// Measurements are due.
     Poll,
-    /// A register must be looked at again, or may be written again.
+    /// A register must be read again, or may be written again.
     Check,
     /// The order lapses.
     Lapse,
-    /// The wake-up goes on.
+    /// The next step of the wake-up is due.
     WakeUp,
-    /// The change of phases goes on.
+    /// The next step of the phase change is due.
     Phases,
-    /// The wallbox is left alone, spoken to again, or its silence has lasted long enough.
+    /// The wallbox is to be left alone or tried again, or the silence has lasted long enough for its watchdog.
     Silence,
-    /// The time for the shutdown is over.
+    /// The time allowed for the shutdown is over.
     Ending,
 }

@@ -1,22 +1,22 @@
-//! What a driver leaves to the next one for the same wallbox, when its line is opened anew: a wallbox that was left alone would otherwise be
-//! spoken to for another watchdog time at each reload of the configuration.
+//! State that a driver hands to its successor for the same wallbox when the line is reopened. Without it, each reload of the configuration
+//! would feed the watchdog of a wallbox that was left alone for another watchdog time.
 
 use control::{Millis, Reachability, Tick};
 
 use super::left_alone::LeftAlone;
 use super::{Doubt, Driver, Ending, Event, Stage};
 
-/// What is remembered of a wallbox that did not prove its safe current at the end, or whose word is worth nothing.
+/// What is remembered of a wallbox whose safe current was not proven at the end, or whose readings cannot be trusted.
 #[derive(Debug, Clone)]
 pub struct Memory {
     alone: LeftAlone,
-    /// It is to be left in silence for so long at least.
+    /// The least time to leave it in silence.
     silence: Millis,
     doubt: Doubt,
 }
 
 impl Driver {
-    /// After its end: what the next driver for this wallbox must know, if anything.
+    /// Returns what the next driver for this wallbox must know, if anything. To be called after the end.
     pub fn memory(&self, now: Tick) -> Option<Memory> {
         let concerned = self.alone.since.is_some() || self.order.is_some();
         let ended = self.ending == Some(Ending::Ended);
@@ -26,13 +26,13 @@ impl Driver {
         Some(Memory { alone: self.alone.clone(), silence: self.silence(), doubt: self.doubt(false) })
     }
 
-    /// Whether its safe current was read back at the end.
+    /// Returns whether the safe current was read back at the end.
     fn ended_low(&self) -> bool {
         let known = self.setpoint.known();
         self.stage == Stage::Running && self.controllable() && known.is_some() && known == self.target()
     }
 
-    /// Begins with what the driver before it has left: silence, counted from the last word, and then a try.
+    /// Starts from the state of the previous driver: silence, counted from the last traffic, and then a try.
     pub fn remember(&mut self, memory: Memory, now: Tick) {
         let Memory { alone, silence, doubt } = memory;
         self.alone = alone;

@@ -1,4 +1,4 @@
-//! Measurements: what a poll reads, what it means, and the report made of it.
+//! Measurements: what a poll reads, what it means, and the report that follows from it.
 
 use control::{ChargerReport, Fault, Milliamps, Reachability, Tick, Vehicle, Volts, WattHours, Watts};
 
@@ -7,7 +7,7 @@ use super::{Driver, Event, Notice, Sign};
 use crate::charger::codec::Operation;
 use crate::charger::profile::Register;
 
-/// What one poll said.
+/// The values from one poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Measured {
     raw_state: u16,
@@ -26,7 +26,7 @@ impl Driver {
         Operation::ReadInput { addr, count }
     }
 
-    /// Takes in a poll; false if it does not hold even a state.
+    /// Takes in a poll; returns false if it does not even contain a state.
     pub(super) fn take_measurements(&mut self, words: &[u16], now: Tick) -> bool {
         let Some(measured) = self.decode(words) else { return false };
         let counter = self.value(&self.profile.measure.energy_since_power_on, words);
@@ -38,7 +38,7 @@ impl Driver {
         self.counter = counter;
         let before = self.measured.as_ref().map(|measured| measured.raw_state);
         if before != Some(measured.raw_state) {
-            // A box that changes its state may have changed its mind about the setpoint too.
+            // A wallbox that changes its state may have changed its setpoint too.
             self.readback_at = now;
         }
         self.pulse.saw(measured.fault);
@@ -53,7 +53,7 @@ impl Driver {
         true
     }
 
-    /// A poll of a running charger.
+    /// Takes in a poll of a running charger.
     pub(super) fn measure_answer(&mut self, words: &[u16], now: Tick) -> bool {
         self.poll_at = now + self.poll_every;
         let before = self.measured.as_ref().map(|measured| measured.raw_state);
@@ -79,7 +79,7 @@ impl Driver {
         state.map_or_else(|| format!("{raw} (unknown)"), |state| format!("{} ({})", state.code, state.title))
     }
 
-    /// The value of a register in a poll, if the layout has it.
+    /// Returns the value of a register in a poll, if the layout has it.
     fn value(&self, register: &Register, words: &[u16]) -> Option<i64> {
         if register.since > self.layout {
             return None;
@@ -96,7 +96,7 @@ impl Driver {
             let [first, second, third] = registers.each_ref().map(|register| self.value(register, words));
             Some([first?, second?, third?])
         };
-        // A current below 0 is no current, and proves nothing.
+        // A negative current is not valid and proves nothing.
         let currents = three(&measure.currents).and_then(|values| {
             let [first, second, third] = values.map(|value| u32::try_from(value).map(Milliamps).ok());
             Some([first?, second?, third?])
@@ -125,7 +125,7 @@ impl Driver {
         })
     }
 
-    /// What the controller is told.
+    /// Returns the report for the controller.
     pub(super) fn report(&self, now: Tick) -> ChargerReport {
         let silent = self.silent_report(now);
         let (Reachability::Online | Reachability::ReadOnly, Some(measured)) = (self.link, &self.measured) else {
@@ -154,7 +154,7 @@ impl Driver {
     }
 }
 
-/// Apparent power in VA out of mA and V.
+/// Computes the apparent power in VA from mA and V.
 fn power_of(currents: [Milliamps; 3], voltages: [Volts; 3]) -> i64 {
     let milli: i64 = currents.iter().zip(&voltages).map(|(i, u)| i64::from(i.0) * i64::from(u.0)).sum();
     milli / 1_000

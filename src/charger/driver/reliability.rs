@@ -1,23 +1,24 @@
-//! Whether a wallbox answers most of what it is asked. Single failures are overcome by asking again; many of them are said.
+//! Whether a wallbox answers most requests. Single failures are cured by a retry; frequent failures are reported.
 
 use super::{Notice, Trouble};
 
-/// Requests that are looked back upon.
+/// Number of recent requests that are considered.
 const WINDOW: u32 = 32;
-/// So many failures among them are said; fewer than the other number, and that is over.
+/// Failures among them from which the wallbox is reported as unreliable.
 const MANY: u32 = 8;
+/// Below this number of failures it counts as reliable again.
 const FEW: u32 = 3;
-/// Polls in vain, in a row, after which a wallbox that answers other requests counts as lost: nothing is known of its car.
+/// Consecutive failed polls after which a wallbox that answers other requests counts as lost, because nothing is known of its car.
 const UNMEASURED_MAX: u8 = 5;
 
-/// The last requests to a wallbox that is connected.
+/// The most recent requests to a connected wallbox.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reliability {
-    /// One bit for each of the last requests, the newest lowest: it failed.
+    /// One bit per request, set if it failed; the newest is the lowest bit.
     failed: u32,
     asked: u32,
     said: bool,
-    /// Polls in vain, in a row.
+    /// Consecutive failed polls.
     unmeasured: u8,
 }
 
@@ -31,7 +32,7 @@ impl Reliability {
         self.unmeasured = 0;
     }
 
-    /// A request has ended; the news, if that is any.
+    /// Records the end of a request; returns a notice if the reliability has changed.
     pub(super) fn ended(&mut self, failed: bool) -> Option<Notice> {
         self.failed = self.failed << 1 | u32::from(failed);
         self.asked = (self.asked + 1).min(WINDOW);
@@ -47,7 +48,7 @@ impl Reliability {
         None
     }
 
-    /// A poll has ended; true if there were too many in vain.
+    /// Records the end of a poll; returns true if too many have failed in a row.
     pub(super) fn polled(&mut self, failed: bool) -> bool {
         self.unmeasured = if failed { self.unmeasured.saturating_add(1) } else { 0 };
         self.unmeasured >= UNMEASURED_MAX

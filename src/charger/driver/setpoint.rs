@@ -1,17 +1,17 @@
-//! The setpoint and the settings behind it: which value the box is to have, and what has to be asked or written for that.
+//! The setpoint and the settings behind it: which value the wallbox must have, and what must be read or written to get there.
 
 use control::{Milliamps, Millis, Order, Tick};
 
 use super::verified_register::Need;
 use super::{Driver, Event, Notice, Setting, Stage, StandbyState, Transaction};
 
-/// Longest time for the safe current at shutdown: systemd waits much longer, the user at a terminal does not.
+/// Time limit for the safe current at shutdown: systemd waits much longer, but a user at a terminal does not.
 const ENDING_MAX: Millis = Millis::from_secs(4);
 
-/// The orderly end.
+/// Progress of an orderly shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// `low`: the raw current to be written first, without knowing what the wallbox has; `None` once that is done.
+    /// `low`: the raw current to write first, without knowing the wallbox's setpoint; `None` once that is done.
     Under {
         deadline: Tick,
         low: Option<u16>,
@@ -20,10 +20,10 @@ pub(super) enum Ending {
 }
 
 impl Driver {
-    /// The raw setpoint that the box is to have; `None` keeps what it has.
+    /// Returns the raw setpoint that the wallbox must have; `None` keeps its present one.
     pub(super) fn target(&self) -> Option<u16> {
         if self.lapsed || self.ending.is_some() {
-            // Never up: a car that was told to wait does not start because its controller has died.
+            // Never up: a car that was paused must not start charging because its controller died.
             let safe = self.profile.encode_current(self.safe_current, self.box_max);
             return Some(self.setpoint.known().map_or(safe, |known| known.min(safe)));
         }
@@ -37,9 +37,9 @@ impl Driver {
         Some(self.profile.encode_current(current, self.box_max))
     }
 
-    /// What has to be done for the setpoint; `up` is the time if it may also be raised.
+    /// Returns the next request for the setpoint; `up` is the present time if it may also be raised.
     pub(super) fn setpoint_job(&self, up: Option<Tick>) -> Option<Transaction> {
-        // Before the first order nothing is written, and after a lapse only what an earlier order has left is undone.
+        // Before the first order nothing is written, and after a lapse only the effects of an earlier order are undone.
         if !self.controllable() || (self.order.is_none() && self.ending.is_none()) {
             return None;
         }
@@ -57,12 +57,12 @@ impl Driver {
         }
     }
 
-    /// From when on the current may be raised, as far as its last change is concerned.
+    /// Returns when the hold time since the last write ends, so that the current may be raised.
     pub(super) fn raise_at(&self) -> Option<Tick> {
         self.set_at.map(|at| at + self.profile.set_current.hold)
     }
 
-    /// What has to be done for watchdog, fail-safe and standby. They come before any rise of the current.
+    /// Returns the next request for watchdog, fail-safe or standby. They come before any rise of the current.
     pub(super) fn settings_job(&self) -> Option<Transaction> {
         if !self.controllable() || self.order.is_none() {
             return None;
@@ -82,13 +82,13 @@ impl Driver {
         self.wanted_standby().map(|(address, value)| Transaction::WriteStandby(address, value))
     }
 
-    /// Whether the box is known to fall to the safe current by itself. No current is raised without that.
+    /// Returns whether the wallbox is known to fall back to the safe current by itself. Without that, no current is raised.
     fn guarded(&self) -> bool {
         self.watchdog.known() == Some(self.wanted(Setting::Watchdog))
             && self.fail_safe.known() == Some(self.wanted(Setting::FailSafe))
     }
 
-    /// The raw value that a setting is to have.
+    /// Returns the raw value that a setting must have.
     pub(super) fn wanted(&self, which: Setting) -> u16 {
         match which {
             Setting::Watchdog => self.watchdog_ms,
@@ -97,14 +97,14 @@ impl Driver {
         }
     }
 
-    /// Address and raw value; `None` where the profile has no such register.
+    /// Returns address and raw value of the standby register; `None` if the profile has no such register.
     pub(super) fn wanted_standby(&self) -> Option<(u16, u16)> {
         let standby = self.profile.standby.as_ref()?;
         let value = if self.standby_allowed { standby.allowed } else { standby.forbidden };
         Some((standby.register.address, value))
     }
 
-    /// The last gate before the wire: of currents only off or the range of the register, whatever the reasoning above was.
+    /// The last gate before the wire: lets only off or a value in the register's range pass, whatever was decided before.
     pub(super) fn never_forbidden(&self, raw: u16) -> u16 {
         let set = &self.profile.set_current;
         let allowed = raw == set.off || (set.min..=set.max).contains(&raw);
@@ -116,7 +116,7 @@ impl Driver {
         self.order = Some(order);
         if self.lapsed && now < order.valid_until {
             self.lapsed = false;
-            // Nobody looked meanwhile.
+            // Nothing was read meanwhile.
             self.readback_at = now;
             self.check_at = now;
             self.poll_at = now;
@@ -130,7 +130,7 @@ impl Driver {
         if self.ending.is_some() {
             return;
         }
-        // Never up, as after a lapse.
+        // Never up, just as after a lapse.
         let low = self.certainly_not_too_high();
         let low = self.setpoint.known().map_or(low, |known| known.min(low));
         self.ending = Some(Ending::Under { deadline: now + ENDING_MAX, low: Some(low) });
@@ -138,7 +138,7 @@ impl Driver {
         self.pulse.end();
         self.lapsed = false;
         self.retry_at = now;
-        // What was read before does not prove anything about the end.
+        // Earlier readings prove nothing about the final state.
         self.setpoint.try_again();
     }
 
@@ -149,13 +149,13 @@ impl Driver {
         }
     }
 
-    /// The safe current, written before anything is read: the wallbox may hear us although it cannot be read.
+    /// Returns the write of the safe current that comes before any reading: a wallbox that cannot be read may still receive it.
     pub(super) fn farewell(&self) -> Option<Transaction> {
         let Some(Ending::Under { low: Some(low), .. }) = self.ending else { return None };
         (!self.only_watched()).then_some(Transaction::Write(Setting::Setpoint, low))
     }
 
-    /// A setpoint was written, or tried to be; what was under way when the end began is not the safe current.
+    /// Notes that a setpoint write has ended. One that was under way when the shutdown began may not be the safe current.
     pub(super) fn farewell_ended(&mut self, raw: u16) {
         if let Some(Ending::Under { low, .. }) = &mut self.ending {
             *low = low.filter(|low| *low != raw);

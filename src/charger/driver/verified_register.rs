@@ -1,40 +1,40 @@
-//! A register that is to hold a value: what is known of it, what was written and not yet read back, and how often in vain.
+//! A register that must hold a value: its known content, what was written and not yet read back, and how many writes failed.
 
-/// Writes that may be in vain before the box counts as refusing.
+/// Failed writes after which the wallbox counts as refusing.
 const TRIES_MAX: u8 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct VerifiedRegister {
-    /// As read, and not touched since.
+    /// Value last read, and not written since.
     known: Option<u16>,
-    /// Written, whether or not that was echoed, and not yet read back.
+    /// Value written, with or without an echo, and not yet read back.
     written: Option<u16>,
-    /// Writes in vain, in a row.
+    /// Consecutive failed writes.
     tries: u8,
-    /// The box does not let it be read.
+    /// The wallbox declines to read it.
     absent: bool,
 }
 
-/// What is to be done so that it holds a value.
+/// The next step towards the wanted value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     Read,
     Write,
     Nothing,
-    /// It was tried often enough, or cannot be read.
+    /// Too many writes failed, or the register cannot be read.
     GaveUp,
 }
 
-/// What a reading says.
+/// What a reading reveals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// First reading, or the same as before.
+    /// First reading, or the same value as before.
     Plain,
-    /// What was written.
+    /// The value that was written.
     Proven,
-    /// Not what was written.
+    /// Not the value that was written.
     Mismatch,
-    /// Not what it was, although nothing was written.
+    /// A different value although nothing was written.
     Changed,
 }
 
@@ -78,7 +78,7 @@ impl VerifiedRegister {
         }
     }
 
-    /// Reading is declined.
+    /// The wallbox declined to read it.
     pub(super) const fn unreadable(&mut self) {
         self.known = None;
         self.written = None;
@@ -96,7 +96,7 @@ impl VerifiedRegister {
         self.tries = self.tries.saturating_add(1);
     }
 
-    /// What became of the value is not known.
+    /// The value is no longer known.
     pub(super) const fn forget(&mut self) {
         self.known = None;
         self.written = None;

@@ -1,27 +1,27 @@
-//! Waking a car that has gone to sleep: lock the box, wait, unlock it. The car sees state F and then a fresh pilot signal.
+//! Waking a car that has gone to sleep: lock the wallbox, wait, unlock it. The car sees state F and then a fresh pilot signal.
 //!
 //! ```text
 //! Idle ─Wake─▶ Lock ─written─▶ Held ─time, lapse, shutdown─▶ Unlock ─written─▶ Settling ─not locked, time─▶ Idle
 //!                └─failed, link lost───────────────────────────▲ ◀── Input::Unlock after a crash
 //! ```
-//! Once the lock may have been written, only a written unlock ends it. A wallbox that answers everything else is not held up by that:
-//! after a few tries in vain it is operated as usual, reported as it is, and asked at a slow pace. One that answers nothing has not
-//! declined: it is asked first thing when it comes back.
+//! Once the lock may have been written, only a written unlock ends it. A wallbox that answers everything else is not held up by that: after
+//! a few failed attempts it is operated as usual, its state is reported as read, and the unlock is retried at a slow pace. A wallbox that
+//! answers nothing has not declined: the unlock is the first request when it comes back.
 
 use control::{Fault, Millis, Tick, Vehicle};
 
 use super::{Driver, Event, Notice, Stage, Trouble};
 use crate::charger::codec::Outcome;
 
-/// Unlocks in vain, of a wallbox that answers otherwise, until it is operated without.
+/// Failed unlocks of a wallbox that otherwise answers, after which it is operated as usual.
 const TRIES_MAX: u8 = 3;
-/// From then on it is tried this often.
+/// How often the unlock is retried from then on.
 const UNLOCK_EVERY: Millis = Millis::from_secs(30);
 
-/// The box needs about 10 s to leave state F; after this the pulse no longer excuses it.
+/// How long the wake-up may explain state F: the wallbox needs about 10 s to leave it.
 const SETTLE_MAX: Millis = Millis::from_secs(20);
 
-/// `before`: what the box said of the car when the pulse began.
+/// State of the wake-up pulse. `before`: state of the car when the pulse began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WakeUp {
     Idle,
@@ -31,17 +31,17 @@ pub(super) enum WakeUp {
     Settling { before: Vehicle, until: Tick },
 }
 
-/// An unlock that is to be written.
+/// An unlock that must be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unlock {
     before: Option<Vehicle>,
     /// The lock was echoed, so the register is there.
     locked: bool,
-    /// In vain so often, although the wallbox answers otherwise.
+    /// Failed attempts although the wallbox otherwise answers.
     tries: u8,
-    /// The last try was in vain, and nothing else was answered since.
+    /// The last attempt failed, and nothing else has been answered since.
     unclear: bool,
-    /// Not before this.
+    /// Earliest time for the next attempt.
     at: Tick,
 }
 
@@ -64,12 +64,12 @@ impl WakeUp {
         matches!(self, Self::Lock { .. })
     }
 
-    /// Before acquaintance is made.
+    /// Returns whether an unlock is due even before the wallbox has connected.
     pub(super) fn must_unlock(self, now: Tick) -> bool {
         matches!(self, Self::Unlock(unlock) if unlock.is_due(now))
     }
 
-    /// Whether other things have to wait until it is over.
+    /// Returns whether other steps have to wait until the wake-up is over.
     pub(super) const fn is_under_way(self) -> bool {
         match self {
             Self::Idle => false,
@@ -78,7 +78,7 @@ impl WakeUp {
         }
     }
 
-    /// `halted`: nobody will come back to unlock later.
+    /// Returns whether an unlock is due; `halted`: there will be no later opportunity.
     pub(super) fn wants_unlock(self, now: Tick, halted: bool) -> bool {
         match self {
             Self::Unlock(unlock) if halted => !unlock.gave_up(),
@@ -96,7 +96,7 @@ impl WakeUp {
         }
     }
 
-    /// What the box said before, while the pulse makes it say something else.
+    /// Returns the car's state before the pulse, while the pulse distorts the reported one.
     pub(super) const fn before(self) -> Option<Vehicle> {
         match self {
             Self::Held { before, .. } | Self::Settling { before, .. } => Some(before),
@@ -118,7 +118,7 @@ impl WakeUp {
         }
     }
 
-    /// Unlock as soon as possible. What is known of a pulse under way stays known.
+    /// Requests an unlock as soon as possible. What is known about a pulse in progress is kept.
     pub(super) const fn unlock(&mut self) {
         *self = Self::Unlock(match *self {
             Self::Held { before, .. } => Unlock::new(Some(before), true),
@@ -128,14 +128,14 @@ impl WakeUp {
         });
     }
 
-    /// Another request came to nothing: the wallbox is silent altogether, which says nothing of the unlock.
+    /// Another request failed: the wallbox is silent altogether, which says nothing about the unlock.
     pub(super) const fn fell_silent(&mut self) {
         if let Self::Unlock(unlock) = self {
             unlock.unclear = false;
         }
     }
 
-    /// The program ends: once more, if it was given up.
+    /// The program ends: allows one more attempt if the unlock was given up.
     pub(super) const fn end(&mut self) {
         if let Self::Unlock(unlock) = self
             && unlock.gave_up()
@@ -144,7 +144,7 @@ impl WakeUp {
         }
     }
 
-    /// The link was lost: whether the lock has arrived is not known, and neither is whether the box still has it.
+    /// The link was lost: it is unknown whether the lock arrived and whether the wallbox still holds it.
     pub(super) const fn link_lost(&mut self) {
         match *self {
             Self::Lock { .. } | Self::Held { .. } => self.unlock(),
@@ -165,7 +165,7 @@ impl Driver {
         match (self.pulse, &self.measured) {
             (WakeUp::Idle, Some(measured)) if able => self.pulse = WakeUp::Lock { before: measured.vehicle },
             (WakeUp::Idle, _) => self.cancel_pulse(),
-            // One at a time; the one under way serves.
+            // One pulse at a time; the one in progress serves.
             (WakeUp::Lock { .. } | WakeUp::Held { .. } | WakeUp::Unlock(_) | WakeUp::Settling { .. }, _) => {}
         }
     }
@@ -190,7 +190,7 @@ impl Driver {
         }
     }
 
-    /// False if it has to be tried again.
+    /// Takes the answer to an unlock; returns false if it must be tried again.
     pub(super) fn unlock_answer(&mut self, outcome: &Outcome, now: Tick) -> bool {
         self.pulse.unlock();
         let WakeUp::Unlock(unlock) = &mut self.pulse else { return true };
@@ -204,8 +204,8 @@ impl Driver {
                 self.say(Event::WakeUpDone);
                 true
             }
-            // Illegal function, address or value, or a failure: a wallbox that cannot write that register cannot be locked by it. (5 and 6,
-            // busy, pass.)
+            // Illegal function, address or value, or a device failure: a wallbox that cannot write this register cannot be locked through
+            // it. (5 and 6 mean busy, which passes.)
             Outcome::Exception(1..=4) if !unlock.locked => {
                 self.pulse = WakeUp::Idle;
                 self.say(Event::WakeUpDone);
@@ -214,7 +214,7 @@ impl Driver {
             Outcome::Exception(_) | Outcome::Registers(_) | Outcome::Failed(_) => {
                 unlock.unclear = true;
                 if self.is_halted() {
-                    // Nothing else is asked that could tell.
+                    // No other request follows that could show whether the wallbox answers.
                     self.passed_over(now);
                 }
                 false
@@ -222,7 +222,7 @@ impl Driver {
         }
     }
 
-    /// The wallbox has answered something else, or may be asked no more: if the last unlock was in vain, that counts.
+    /// The wallbox has answered another request, or no more may follow: now a failed unlock counts as a failed attempt.
     pub(super) fn passed_over(&mut self, now: Tick) {
         let WakeUp::Unlock(unlock) = &mut self.pulse else { return };
         if !std::mem::replace(&mut unlock.unclear, false) {
