@@ -234,7 +234,7 @@ async fn a_contact_switches_the_phases_and_never_under_load() {
     house.logged("the contact that switches its phases: the relay is not connected").await;
     house.until("the lease ends", |_| contactor.moved() == [(true, 0), (false, 0)]).await;
     let _relay = Relay::with(&house, None, Arc::clone(&contactor), JoinSet::new());
-    house.logged("the contact that switches its phases is heard again").await;
+    house.logged("the relay that switches its phases answers again").await;
     house.logged("one phase connected").await;
     house.signal("TERM");
     assert_eq!(house.ended().await.code(), Some(0));

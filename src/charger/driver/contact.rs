@@ -1,4 +1,4 @@
-//! A contactor in L2 and L3 upstream of the wallbox, driven by a contact of a Pico W relay. Closed: all phases are connected; open: L1 only.
+//! A contactor in L2 and L3 upstream of the wallbox, driven by a contact of a Pico W relay. Closed: all phases connected; open: only L1.
 //!
 //! ```text
 //!  Look ──closed──▶ Keep        Open ──open──▶ Look

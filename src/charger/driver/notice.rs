@@ -1,4 +1,4 @@
-//! What the log is told. Every notice is an edge: it is said when something begins, changes or ends.
+//! Notices for the log. Every notice is an edge: it is emitted when something begins, changes or ends.
 
 use std::fmt;
 
@@ -12,31 +12,31 @@ use crate::relay::Failure as RelayFailure;
 /// News for the log; `Display` is the sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// The charger answers for the first time.
+    /// The charger has connected for the first time.
     Connected {
         /// Its register layout.
         layout: Layout,
-        /// Its own lowest current.
+        /// Lowest current set in the wallbox.
         box_min: Milliamps,
-        /// Its own highest current.
+        /// Highest current set in the wallbox.
         box_max: Milliamps,
-        /// Item number, date and serial number, if it tells.
+        /// Item number, date and serial number, if available.
         serial: Option<String>,
-        /// The setpoint it was found with.
+        /// The setpoint that it held, if read.
         setpoint: Option<Milliamps>,
     },
-    /// The layout cannot be told a current.
+    /// The layout has no register for the current.
     ReadOnly {
-        /// What it has.
+        /// The wallbox's layout.
         layout: Layout,
-        /// What it would need.
+        /// The first layout that has it.
         needed: Layout,
     },
-    /// The box's state has changed.
+    /// The wallbox's state has changed.
     State {
-        /// Code and meaning.
+        /// Code and meaning of the previous state.
         from: String,
-        /// Code and meaning.
+        /// Code and meaning of the new state.
         to: String,
     },
     /// A new setpoint was read back.
@@ -44,9 +44,9 @@ pub enum Notice {
         /// The setpoint.
         setpoint: Milliamps,
     },
-    /// The box does not keep a register, or does not let that be proven: no current until it is tried again.
+    /// The wallbox does not keep the value of a register, or does not let it be read back: no current until the next attempt.
     Refused {
-        /// What the register is.
+        /// Title of the register.
         title: String,
         /// Its address.
         address: u16,
@@ -55,92 +55,92 @@ pub enum Notice {
         /// Raw value read back; `None` where it cannot be read.
         found: Option<u16>,
     },
-    /// The box has lost its settings.
+    /// The wallbox has lost its settings.
     PowerCycle {
-        /// How that was seen.
+        /// The sign that revealed it.
         sign: Sign,
     },
-    /// After a power cycle everything is back in place.
+    /// All settings are restored after a power cycle.
     Restored,
-    /// No order in time: safe current, then silence.
+    /// No order came in time: safe current, then silence.
     Lapsed {
         /// The safe current.
         safe: Milliamps,
-        /// There had been an order.
+        /// Whether there had been an order before.
         ordered: bool,
     },
-    /// Orders come again.
+    /// Orders have resumed.
     Resumed,
     /// The charger does not answer.
     LinkLost {
-        /// How the last try ended.
+        /// Why the last request failed.
         failure: Failure,
     },
-    /// The wallbox does not do what it should.
+    /// The wallbox does not behave as it should.
     Trouble(Trouble),
-    /// It does not answer, which standby explains.
+    /// The charger does not answer, which standby explains.
     Asleep,
-    /// A charger that did not answer does again.
+    /// A charger that did not answer does so again.
     Recovered {
-        /// How long it did not.
+        /// How long it did not answer.
         after: Millis,
     },
-    /// The box is locked to wake the car.
+    /// The wallbox has been locked to wake the car.
     WakeStarted,
-    /// It is unlocked again.
+    /// The wallbox has been unlocked again.
     WakeEnded,
-    /// The car is not woken: this box, or its present state, does not allow it.
+    /// The car is not woken: this wallbox, or its present state, does not allow it.
     WakeImpossible,
-    /// Unlocked, as it may have been left locked by a wake-up that was not seen to its end.
+    /// Unlocked, because an unfinished wake-up may have left it locked.
     Unlocked,
-    /// The phases are to be switched, but this box has nothing to do that with.
+    /// The configuration wants phase switching, but this wallbox cannot switch phases.
     NoPhaseSwitch,
-    /// A change of phases was commanded.
+    /// A phase change was requested.
     PhasesChanging {
-        /// To so many.
+        /// Target number of phases, 1 or 3.
         to: u8,
     },
-    /// It is read back and has settled.
+    /// A phase change was read back and has settled.
     PhasesChanged {
-        /// So many are connected.
+        /// Number of phases now connected, 1 or 3.
         phases: u8,
-        /// How long it took.
+        /// How long the change took.
         after: Millis,
     },
-    /// The box declines to change the phases, or does not keep the command.
+    /// The wallbox declines to change the phases, or does not keep the command.
     PhasesRefused {
-        /// So many were commanded.
+        /// Number of phases requested.
         to: u8,
-        /// So many are connected; `None` where that is not known.
+        /// Number of phases connected; `None` if unknown.
         connected: Option<u8>,
     },
-    /// A change of phases was not read back in time.
+    /// A phase change was not read back in time.
     PhasesNotConfirmed {
-        /// So many were commanded.
+        /// Number of phases requested.
         to: u8,
-        /// So many are connected; `None` where that is not known.
+        /// Number of phases connected; `None` if unknown.
         connected: Option<u8>,
     },
-    /// It has been unknown for too long what is connected.
+    /// The number of connected phases has been unknown for too long.
     PhasesUnknown,
-    /// The relay does not answer for the contact that switches the phases, or does not keep it closed.
+    /// The relay whose contact switches the phases does not answer, or does not keep the contact closed.
     ContactLost {
         /// Why.
         failure: RelayFailure,
     },
-    /// The relay answers for it again.
+    /// The relay answers again.
     ContactBack,
-    /// It is known again what is connected.
+    /// The number of connected phases is known again.
     PhasesKnown {
-        /// So many.
+        /// Number of phases connected.
         phases: u8,
     },
 }
 
-/// How a power cycle shows.
+/// The sign of a power cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// The counter of energy since power-on went back.
+    /// The counter of energy since power-on went backwards.
     CounterBack,
     /// The setpoint changed by itself.
     SetpointChanged,
@@ -151,37 +151,37 @@ pub enum Sign {
 /// How much a notice matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// For those who look closely.
+    /// Only for a close look.
     Debug,
-    /// Worth a line.
+    /// A change that a user can notice.
     Info,
-    /// Somebody should look.
+    /// Someone should look into it.
     Warn,
 }
 
-/// What a notice is about: of many notices on one subject the newest counts.
+/// The subject of a notice: of many notices on one subject, the newest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// Whether it can be reached and controlled.
+    /// Whether the wallbox can be reached and controlled.
     Reachability,
     /// How many of its answers are lost.
     Reliability,
-    /// What its car does.
+    /// The state of wallbox and car.
     State,
-    /// What it keeps of what is written.
+    /// Whether it keeps the values that are written.
     Settings,
-    /// Whether there are decisions.
+    /// Whether orders arrive.
     Orders,
     /// Its lock.
     Lock,
-    /// How many phases it has.
+    /// The number of connected phases.
     Phases,
-    /// The contact that switches them.
+    /// The contact that switches the phases.
     Contact,
 }
 
 impl Notice {
-    /// What it is about; `None` for what is said only to those who look closely.
+    /// Returns the subject; `None` for notices of level debug.
     pub const fn subject(&self) -> Option<Subject> {
         Some(match self {
             Self::SetpointProven { .. } => return None,
@@ -206,7 +206,7 @@ impl Notice {
         })
     }
 
-    /// How much it matters.
+    /// Returns how much the notice matters.
     pub const fn level(&self) -> Level {
         match self {
             Self::Trouble(trouble) => trouble.level(),
@@ -243,7 +243,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected { layout, box_min, box_max, serial, setpoint } => {
-                write!(f, "connected: register layout {layout}, box allows {box_min} to {box_max}")?;
+                write!(f, "connected: register layout {layout}, wallbox allows {box_min} to {box_max}")?;
                 if let Some(setpoint) = setpoint {
                     write!(f, ", found at {setpoint}")?;
                 }
@@ -251,26 +251,26 @@ impl fmt::Display for Notice {
             }
             Self::ReadOnly { layout, needed } => write!(
                 f,
-                "can only be watched: register layout {layout} cannot be told a current, that needs {needed} (newer firmware)"
+                "can only be monitored: register layout {layout} has no register for the current, {needed} has (newer firmware)"
             ),
             Self::State { from, to } => write!(f, "state {from} → {to}"),
             Self::SetpointProven { setpoint } => write!(f, "setpoint {setpoint} read back"),
             Self::Refused { title, address, wanted, found: Some(found) } => {
                 write!(
                     f,
-                    "register {address} ({title}) stays at {found} although {wanted} was written: it is told not to charge"
+                    "register {address} ({title}) stays at {found} although {wanted} was written: 0 A is requested"
                 )
             }
             Self::Refused { title, address, wanted, found: None } => {
-                write!(f, "register {address} ({title}) cannot be proven to hold {wanted}: it is told not to charge")
+                write!(f, "register {address} ({title}) cannot be confirmed to hold {wanted}: 0 A is requested")
             }
             Self::PowerCycle { sign } => {
                 let sign = match sign {
-                    Sign::CounterBack => "its energy counter started anew",
+                    Sign::CounterBack => "its energy counter restarted",
                     Sign::SetpointChanged => "its setpoint changed by itself",
                     Sign::SettingsLost => "its settings changed by themselves",
                 };
-                write!(f, "the box was probably without power ({sign}): restoring everything")
+                write!(f, "the wallbox probably lost power ({sign}): restoring all settings and the setpoint")
             }
             Self::Restored => f.write_str("all settings and the setpoint are restored"),
             Self::Lapsed { safe, ordered: true } => {
@@ -279,10 +279,10 @@ impl fmt::Display for Notice {
             Self::Lapsed { ordered: false, .. } => {
                 f.write_str("no decision since the start: silent until there is one")
             }
-            Self::Resumed => f.write_str("decisions come again"),
+            Self::Resumed => f.write_str("decisions have resumed"),
             Self::LinkLost { failure } => write!(f, "does not answer: {failure}"),
             Self::Trouble(trouble) => trouble.fmt(f),
-            Self::Asleep => f.write_str("is in standby, it seems: it was last seen without a car, and answers nothing"),
+            Self::Asleep => f.write_str("seems to be in standby: it was last seen without a car, and answers nothing"),
             Self::Recovered { after } => write!(f, "answers again after {after}"),
             Self::WakeStarted => f.write_str("locked for some seconds to wake the car"),
             Self::WakeEnded => f.write_str("unlocked again"),
@@ -294,30 +294,30 @@ impl fmt::Display for Notice {
             Self::PhasesChanging { to } => write!(f, "changing to {}", count(*to)),
             Self::PhasesChanged { phases, after } => write!(f, "{} connected after {after}", count(*phases)),
             Self::PhasesRefused { to, connected } => {
-                write!(f, "does not take the command to change to {}: {}", count(*to), Then(*connected))
+                write!(f, "does not accept the command to change to {}: {}", count(*to), Then(*connected))
             }
             Self::PhasesNotConfirmed { to, connected } => {
                 let taken_back = if connected.is_some() { "the change is taken back, " } else { "" };
                 write!(f, "has not changed to {} in time: {taken_back}{}", count(*to), Then(*connected))
             }
             Self::PhasesUnknown => {
-                f.write_str("it is not known how many phases are connected: no charging until it is")
+                f.write_str("the number of connected phases is unknown: no charging until it is known")
             }
             Self::ContactLost { failure } => write!(f, "the contact that switches its phases: {failure}"),
-            Self::ContactBack => f.write_str("the contact that switches its phases is heard again"),
+            Self::ContactBack => f.write_str("the relay that switches its phases answers again"),
             Self::PhasesKnown { phases } => write!(f, "{} connected", count(*phases)),
         }
     }
 }
 
-/// How it goes on after a change that failed.
+/// The consequence of a failed change.
 struct Then(Option<u8>);
 
 impl fmt::Display for Then {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(phases) => write!(f, "going on with {}", count(phases)),
-            None => f.write_str("no charging until it is known what is connected"),
+            Some(phases) => write!(f, "continuing with {}", count(phases)),
+            None => f.write_str("no charging until the number of connected phases is known"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the log is told of a wallbox that answers badly, cannot be controlled, or is locked.
+//! Notices about a wallbox that answers badly, cannot be controlled, or is locked.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use control::{Milliamps, Millis};
 use super::{Level, Subject};
 use crate::charger::codec::Failure;
 
-/// News of a wallbox that does not do what it should. Edges, as all notices.
+/// Problems of a wallbox that does not behave as it should, and their ends. Edges, like all notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// It answers, but declines what it cannot be used without, or answers nonsense.
+    /// It answers, but declines an indispensable request or answers nonsense.
     Useless {
-        /// What it was asked to do.
+        /// The request.
         asked: String,
         /// The Modbus exception code; `None` where the answer makes no sense.
         exception: Option<u8>,
     },
-    /// No setpoint as low as wanted can be read back, or none that stays: the wallbox is told a low one without proof, and left alone.
+    /// No setpoint as low as wanted can be read back, or none that lasts: a low one is written blindly, and the wallbox is left alone.
     LeftAlone {
         /// Why.
         doubt: Doubt,
-        /// What it is told.
+        /// The setpoint that is written.
         told: Milliamps,
         /// The shortest silence before each further try.
         silence: Millis,
-        /// The current to which its own watchdog takes it; `None` where watchdog and fail-safe current were never read back.
+        /// The current to which its own watchdog lowers it; `None` if watchdog and fail-safe current were never read back.
         falls_to: Option<Milliamps>,
     },
     /// A wallbox that was left alone can be controlled again.
@@ -33,29 +33,29 @@ pub enum Trouble {
         /// How long it could not be controlled.
         after: Millis,
     },
-    /// Many requests fail, although not so many in a row that the link would be lost.
+    /// Many requests fail, but not enough in a row to count as a lost link.
     Unreliable {
-        /// Requests that failed.
+        /// Number of recent requests that failed.
         failed: u32,
-        /// Requests that are looked back upon.
+        /// Number of recent requests considered.
         asked: u32,
     },
     /// It answers almost everything again.
     Reliable,
-    /// It was in state F at the first meeting, and its remote lock was opened.
+    /// It was in state F when it first connected, and its remote lock was opened.
     FoundLocked {
         /// Register of the remote lock.
         address: u16,
         /// The value that was written.
         unlocked: u16,
     },
-    /// Its remote lock, which this program may have locked, does not open: not answered, or declined.
+    /// Its remote lock, which this program may have locked, does not open: the request is unanswered or declined.
     NotUnlocked {
         /// Register of the remote lock.
         address: u16,
         /// Its value when open.
         unlocked: u16,
-        /// It is tried again this often.
+        /// Time between further attempts.
         every: Millis,
     },
     /// It stays in state F although this program does not lock it.
@@ -64,12 +64,12 @@ pub enum Trouble {
         address: u16,
         /// Its value when open.
         unlocked: u16,
-        /// Register of the key switch, and whether that is locked, where it can be read.
+        /// Register of the key switch and whether it is locked, if that can be read.
         key_switch: Option<(u16, bool)>,
     },
 }
 
-/// What speaks against a wallbox that is left alone.
+/// Why a wallbox is left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
     /// Its setpoint rises by itself after it was read back.
@@ -77,30 +77,30 @@ pub enum Doubt {
         /// Register of the setpoint.
         address: u16,
     },
-    /// Its setpoint is read back as 0, and current flows all the same.
+    /// Its setpoint is read back as 0, yet current flows.
     Unheeded {
         /// Register of the setpoint.
         address: u16,
-        /// The current that was measured.
+        /// The measured current.
         current: Milliamps,
     },
-    /// It declines what it cannot be used without.
+    /// It declines an indispensable request.
     Declined {
-        /// What it was asked to do.
+        /// The request.
         asked: String,
         /// The Modbus exception code.
         exception: u8,
     },
-    /// It does not take over a lower setpoint.
+    /// It does not accept a lower setpoint.
     Keeps {
         /// Register of the setpoint.
         address: u16,
-        /// What it holds.
+        /// The current that it holds.
         found: Milliamps,
     },
     /// Its answer makes no sense.
     Nonsense {
-        /// What it was asked to do.
+        /// The request.
         asked: String,
     },
     /// There is no usable answer.
@@ -108,7 +108,7 @@ pub enum Doubt {
         /// How the last request ended.
         failure: Failure,
     },
-    /// Its setpoint was not read back in time, for no single reason.
+    /// Its setpoint was not read back in time, without a single reason.
     Unconfirmed {
         /// Register of the setpoint.
         address: u16,
@@ -125,7 +125,7 @@ impl fmt::Display for Doubt {
             ),
             Self::Unheeded { address, current } => write!(
                 f,
-                "does not heed its setpoint: 0 A is read back (register {address}), and {current} goes on flowing. Switch the wallbox off and \
+                "ignores its setpoint: 0 A is read back (register {address}), yet {current} keeps flowing. Switch the wallbox off and \
                  on at its breaker; if that does not help, leave it off and have it repaired"
             ),
             Self::Declined { asked, exception } => write!(f, "declines to {asked} (Modbus exception {exception})"),
@@ -140,7 +140,7 @@ impl fmt::Display for Doubt {
 }
 
 impl Trouble {
-    /// What it is about.
+    /// Returns the subject.
     pub const fn subject(&self) -> Subject {
         match self {
             Self::Useless { .. } | Self::LeftAlone { .. } | Self::TakenBack { .. } => Subject::Reachability,
@@ -149,7 +149,7 @@ impl Trouble {
         }
     }
 
-    /// How much it matters.
+    /// Returns how much the notice matters.
     pub const fn level(&self) -> Level {
         match self {
             Self::TakenBack { .. } | Self::Reliable => Level::Info,
@@ -177,8 +177,8 @@ impl fmt::Display for Trouble {
                 doubt.fmt(f)?;
                 write!(
                     f,
-                    ". It is told {told} all the same, and then left in silence for at least {silence} before each further try, so that its \
-                     own watchdog "
+                    ". A setpoint of {told} is written anyway, then the wallbox is left in silence for at least {silence} before each \
+                     further try, so that its own watchdog "
                 )?;
                 match falls_to {
                     Some(current) => write!(f, "lowers it to {current}"),
@@ -199,8 +199,8 @@ impl fmt::Display for Trouble {
             ),
             Self::NotUnlocked { address, unlocked, every } => write!(
                 f,
-                "may still be locked by a wake-up: it answers, but does not take {unlocked} in register {address} (remote lock). That is \
-                 tried again every {every} and holds up nothing else; if the wallbox stays in state F (locked), switch it off and on, or \
+                "may still be locked by a wake-up: it answers, but does not accept {unlocked} in register {address} (remote lock). This is \
+                 retried every {every} and holds up nothing else; if the wallbox stays in state F (locked), switch it off and on, or \
                  stop surplusd and write {unlocked} to register {address} with another Modbus program"
             ),
             Self::StaysLocked { key_switch: Some((address, true)), .. } => write!(
@@ -209,8 +209,8 @@ impl fmt::Display for Trouble {
             ),
             Self::StaysLocked { address, unlocked, .. } => write!(
                 f,
-                "stays locked (state F): if another program locks it, write {unlocked} to register {address}; else check its external lock \
-                 input, and switch it off and on"
+                "stays locked (state F): if another program locks it, write {unlocked} to register {address}; otherwise check its external \
+                 lock input, and switch it off and on"
             ),
         }
     }

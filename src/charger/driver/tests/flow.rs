@@ -29,7 +29,7 @@ fn a_wallbox_that_reads_back_0_and_goes_on_is_left_to_its_watchdog_and_said_once
         assert!(watch.longest <= Millis(60_000), "{lag}: {:?}", watch.longest);
         let said = left_alone(&rig);
         assert_eq!(said.len(), 1, "{said:#?}");
-        assert!(said[0].contains("0 A is read back (register 261), and 16.0 A goes on flowing"), "{said:?}");
+        assert!(said[0].contains("0 A is read back (register 261), yet 16.0 A keeps flowing"), "{said:?}");
         assert!(said[0].contains("at its breaker"), "{said:?}");
         // In trust again once it has been seen at rest, and has stayed so for ten minutes.
         rig.fake.ignores = None;
@@ -92,7 +92,7 @@ fn a_wallbox_whose_currents_are_not_known_is_not_judged_by_them() {
     rig.amps(0);
     rig.run(Millis(300_000));
     let said = left_alone(&rig);
-    assert!(!said.iter().any(|text| text.contains("heed")), "{said:?}");
+    assert!(!said.iter().any(|text| text.contains("ignores its setpoint")), "{said:?}");
 }
 
 /// With a fail-safe current it never comes to rest by its watchdog, and the try gives it the time to do so by its setpoint.
