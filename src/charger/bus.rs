@@ -1,7 +1,7 @@
-//! Moves the operations of a [`Line`] through tokio-modbus, on a thread and runtime of its own: closing or flushing a serial
-//! port may block in the kernel, and must not hold up anything else. What is asked and when is decided by the line and its drivers.
+//! Carries out the operations of a [`Line`] through tokio-modbus, on a thread and runtime of its own: closing or flushing a serial
+//! port may block in the kernel and must not hold up anything else. The line and its drivers decide which requests are made and when.
 //!
-//! Nothing here waits by polling: it selects on commands, the operation under way, and the line's deadline.
+//! Nothing here waits by polling: the loop selects on commands, the operation in progress, and the line's deadline.
 
 mod contact;
 mod frames;
@@ -36,40 +36,40 @@ use target::Target;
 pub use wire::Remark;
 use wire::Wire;
 
-/// A remark of one kind is said again after this long at the soonest.
+/// Shortest interval between two remarks of the same kind in the log.
 const REMARK_EVERY: Millis = Millis::from_secs(600);
 
-/// What a line is told.
+/// A command to a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BusCommand {
-    /// The newest order of each charger wins.
+    /// An order for one charger; the newest one wins.
     Order(Order),
-    /// Wake the car at that charger.
+    /// Wake the car at this charger.
     Wake(ChargerId),
-    /// Safe current, read back, then silence and the end.
+    /// Write the safe current, read it back, be silent, and end.
     Shutdown,
 }
 
-/// What a line says.
+/// An event of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BusEvent {
-    /// News of a charger for the controller.
+    /// A charger's report for the controller.
     Report(ChargerReport),
-    /// News of a charger for people. The log has it already.
+    /// A charger's notice for people, already logged.
     Notice {
         /// Which charger.
         charger: ChargerId,
-        /// What.
+        /// The notice.
         notice: Notice,
     },
-    /// When a charger that does not answer is asked again has changed.
+    /// The time of the next try at a charger that does not answer has changed.
     NextTry {
         /// Which charger.
         charger: ChargerId,
-        /// At the soonest; `None` once it answers.
+        /// Earliest time of the next try; `None` once it answers.
         at: Option<Tick>,
     },
-    /// The charger is not locked by a wake-up any more, or cannot be.
+    /// The wake-up is over: the charger is unlocked again, or cannot be locked.
     WakeUpDone(ChargerId),
     /// A charger's shutdown has ended.
     ShutDown {
@@ -91,7 +91,7 @@ pub enum BusEnd {
     Panicked(String),
 }
 
-/// Handle of a running line. Dropping it without a shutdown makes the line shut down by itself.
+/// Handle to a running line. Dropping it without a shutdown makes the line shut down by itself.
 #[derive(Debug)]
 pub struct Bus {
     wishes: watch::Sender<Wishes>,
@@ -104,26 +104,26 @@ pub struct Bus {
 /// What must be remembered of the chargers of a line that has ended.
 pub type Memories = BTreeMap<ChargerId, Memory>;
 
-/// What is known of a charger from before its line is opened.
+/// What is known about a charger before its line is opened.
 #[derive(Debug, Clone, Default)]
 pub struct Before {
-    /// It may have been left locked by an interrupted wake-up.
+    /// An interrupted wake-up may have left it locked.
     pub unlock_first: bool,
-    /// What its driver on an earlier line has left.
+    /// State left by its driver on an earlier line.
     pub memory: Option<Memory>,
 }
 
-/// All commands, merged: at most one order per charger, so it cannot grow.
+/// All commands, merged. At most one order per charger, so it cannot grow without bound.
 #[derive(Debug, Clone, Default)]
 struct Wishes {
     orders: BTreeMap<ChargerId, Order>,
-    /// How often each was to be woken.
+    /// Number of wake commands per charger.
     wakes: BTreeMap<ChargerId, u32>,
     shutdown: bool,
 }
 
 impl Bus {
-    /// Tells the line something. Never blocks; an order replaces the charger's earlier one if that was not taken yet.
+    /// Sends a command to the line. Never blocks; an order replaces the charger's earlier one if that was not taken yet.
     pub fn send(&self, command: BusCommand) {
         self.wishes.send_modify(|wishes| match command {
             BusCommand::Order(order) => {
@@ -137,7 +137,7 @@ impl Bus {
         });
     }
 
-    /// Waits until the thread has ended, also by a panic. May be dropped and called again.
+    /// Waits until the thread has ended, even by a panic. May be dropped and called again.
     pub async fn ended(&mut self) -> BusEnd {
         if let Some(end) = &self.end {
             return end.clone();
@@ -151,7 +151,7 @@ impl Bus {
         self.end.insert(end).clone()
     }
 
-    /// What must be remembered of its chargers, if it is known to have ended ([`Bus::ended`]).
+    /// Returns what must be remembered of its chargers, if it is known to have ended ([`Bus::ended`]).
     pub fn memories(&mut self) -> Option<Memories> {
         self.end.as_ref()?;
         Some(std::mem::take(&mut self.memories))
@@ -163,12 +163,12 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-/// Starts the thread of a line. Each charger comes with its setup, its profile, and what is known from before.
+/// Starts the thread of a line. Each charger comes with its setup, its profile, and what was known before.
 ///
-/// `events` is bounded: while it is full the line waits, its orders lapse, and the boxes fail safe. The receiver must go on
-/// receiving until [`BusEvent::Ended`]. `relays` is the way to Pico relays, for lines that go through one.
+/// `events` is bounded: while it is full the line waits, its orders lapse, and the wallboxes fail safe. The receiver must keep
+/// receiving until [`BusEvent::Ended`]. `relays` leads to the Pico relays, for lines that go through one.
 ///
-/// Fails if the chargers' profiles want different settings of one line, if there are none, or if there is no thread to be had.
+/// Fails if the chargers' profiles need different line settings, if there are no chargers, or if no thread can be started.
 pub fn spawn(
     link: LinkConfig,
     chargers: BTreeMap<ChargerId, (ChargerSetup, Arc<Profile>, Before)>,
@@ -227,7 +227,7 @@ pub fn spawn(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
         let memories = runtime.block_on(worker.run());
-        // A look-up of the line's name may hang for half a minute, and whoever joins this thread would wait for it.
+        // A look-up of the line's host name may hang for half a minute, and joining this thread would wait for it.
         runtime.shutdown_background();
         let _ = alive.send(memories);
     })?;
@@ -242,20 +242,20 @@ struct Worker {
     target: Arc<Target>,
     names: BTreeMap<ChargerId, String>,
     clock: Clock,
-    /// `None` once nobody listens any more.
+    /// `None` once the receiver is gone.
     events: Option<mpsc::Sender<BusEvent>>,
     inbox: watch::Receiver<Wishes>,
-    /// How many wishes to wake were taken.
+    /// Number of wake commands already taken, per charger.
     woken: BTreeMap<ChargerId, u32>,
     contacts: Contacts,
-    /// The operation under way; it has the wire.
+    /// The operation in progress; it owns the wire.
     io: Option<Io>,
     wire: Option<Wire>,
-    /// When a remark of each kind was last said.
+    /// When a remark of each kind was last logged.
     remarked: Vec<(Remark, Tick)>,
-    /// Which notices were written.
+    /// Limits the notices in the log.
     log: Log,
-    /// When each charger is asked again, as was said.
+    /// When each charger is tried next, as last reported.
     tries: BTreeMap<ChargerId, Option<Tick>>,
 }
 
@@ -306,7 +306,7 @@ impl Worker {
                 } } => {}
             }
         }
-        // Close before saying so: whoever waits may want to open it.
+        // Close before the last event: its receiver may want to reopen the line.
         self.io = None;
         self.wire = None;
         while let Some(entry) = self.log.poll_last() {
@@ -316,7 +316,7 @@ impl Worker {
         self.line.memories(self.clock.now())
     }
 
-    /// `alone`: the handle is gone, so nobody will ever command a shutdown.
+    /// Takes the new commands. `alone`: the handle is gone, so no shutdown command can ever come.
     fn take_wishes(&mut self, alone: bool) {
         let now = self.clock.now();
         let wishes = self.inbox.borrow_and_update().clone();
@@ -353,7 +353,7 @@ impl Worker {
         }
     }
 
-    /// Says of each charger when it is asked again, where that has changed.
+    /// Reports the next try of each charger for which it has changed.
     async fn pass_tries(&mut self) {
         let tries = self.line.next_tries();
         if tries != self.tries {
@@ -367,7 +367,7 @@ impl Worker {
     async fn emit(&mut self, event: BusEvent) {
         let Some(events) = &self.events else { return };
         if events.send(event).await.is_err() {
-            // Whoever decides is gone.
+            // The receiver, which takes the decisions, is gone.
             self.events = None;
             self.line.shut_down(self.clock.now());
         }
@@ -409,7 +409,7 @@ impl Worker {
     }
 }
 
-/// The end of the operation under way; never if there is none.
+/// Waits for the operation in progress; forever if there is none.
 async fn finish(io: &mut Option<Io>) -> (Wire, BusResult) {
     match io {
         Some(io) => io.await,
@@ -433,7 +433,7 @@ mod tests {
         let expected = BusEnd::Panicked("a bug in unit 7".to_owned());
         assert_eq!(bus.ended().await, expected);
         assert_eq!(bus.ended().await, expected);
-        // Nobody reads it any more, and still nothing blocks.
+        // The receiver is gone, yet nothing blocks.
         bus.send(BusCommand::Shutdown);
     }
 

@@ -1,5 +1,5 @@
-//! One line with several chargers: one request at a time, a gap before each, fair turns, and what happens when the line
-//! gets out of step or is gone. Pure: it says which operation is next and is told how that ended.
+//! One line with several chargers: one request at a time with a gap before each, fair turns, and recovery when the line gets out
+//! of step or is lost. Pure: it returns the next operation and takes its result.
 //!
 //! ```text
 //!  Closed ──pause──▶ Open ─▶ Drain ─▶ Idle ◀──▶ Busy
@@ -8,8 +8,8 @@
 //!    │                   └── no answer, or wrong ──┤
 //!    └──────────────────── gone ───────────────────┘
 //! ```
-//! RTU has no transaction id: an answer that comes late would be taken for that of the next request. So after no answer, or a wrong one, the
-//! line is opened anew and drained before anything else is asked.
+//! RTU has no transaction ids: a late answer would be mistaken for the answer to the next request. So after a missing or wrong answer, the
+//! line is reopened and drained before the next request.
 
 #[cfg(test)]
 mod tests;
@@ -23,28 +23,28 @@ use super::codec::{Failure, Outcome, Request};
 use super::driver::{Driver, Event, Input, Memory};
 use super::profile::LinkDefaults;
 
-/// First pause before a lost line is opened again; doubles up to [`REOPEN_MAX`].
+/// First pause before a lost line is reopened; doubles up to [`REOPEN_MAX`].
 const REOPEN_MIN: Millis = Millis::from_secs(1);
 /// Longest such pause.
 const REOPEN_MAX: Millis = Millis::from_secs(30);
-/// A line that has answered and lasted this long was well: the pauses begin anew. One that comes and goes faster is given rest.
+/// A line that carried an answer and lasted this long resets the pauses. One that comes and goes faster keeps the longer pauses.
 const STEADY: Millis = Millis::from_secs(20);
-/// No more than [`NOTICES_MAX`] changes are said within this time, whatever a line does.
+/// At most [`NOTICES_MAX`] changes are reported within this time, whatever a line does.
 const NOTICES_WITHIN: Millis = Millis::from_secs(60);
 /// See [`NOTICES_WITHIN`].
 const NOTICES_MAX: usize = 4;
 
-/// What the line wants done. One at a time; answer with [`BusResult`].
+/// An operation for the bus. One at a time; answer with [`BusResult`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BusOp {
     /// Close the line if it is open, and open it by its name.
     Open,
-    /// Throw away what comes until nothing has come for that long.
+    /// Discard incoming bytes until the line is quiet.
     Drain {
-        /// That long.
+        /// How long nothing may arrive.
         quiet: Millis,
     },
-    /// Send a request and wait for its answer.
+    /// Send a request and wait this long for its answer.
     Send(Request, Millis),
 }
 
@@ -53,11 +53,11 @@ pub enum BusOp {
 pub enum BusResult {
     /// The line is open.
     Opened,
-    /// It cannot be opened.
+    /// The line cannot be opened.
     OpenFailed(OpenError),
-    /// It has been quiet.
+    /// The line is quiet.
     Drained,
-    /// It would not fall quiet, or was lost meanwhile.
+    /// The line did not fall quiet, or was lost meanwhile.
     DrainFailed(OpenError),
     /// The request has ended.
     Ended(Outcome),
@@ -68,13 +68,13 @@ pub enum BusResult {
 pub enum OpenError {
     /// There is no such device.
     Missing,
-    /// Another program has it.
+    /// Another program has it open.
     Busy,
-    /// This program has it already, by another name.
+    /// This program already has it open, by another name.
     Ours,
-    /// Not allowed to this user.
+    /// This user lacks permission.
     Denied,
-    /// Not a serial line.
+    /// It is not a serial line.
     NotATty,
     /// It never falls quiet.
     Noisy,
@@ -101,42 +101,42 @@ impl fmt::Display for OpenError {
     }
 }
 
-/// What the line says of itself, apart from its chargers. Edges.
+/// A notice about the line itself rather than its chargers. Edges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineNotice {
     /// Open and quiet for the first time, or again.
     Up,
-    /// Cannot be used; said once per reason.
+    /// Cannot be used; reported once per reason.
     Down(OpenError),
-    /// It has changed too often to say it each time.
+    /// It has changed too often to report every change.
     Unsteady {
-        /// So many changes were left out.
+        /// Number of changes left out.
         changes: u32,
     },
 }
 
-/// What comes out.
+/// An output of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineEvent {
-    /// Of one charger.
+    /// An event of one charger.
     Charger(ChargerId, Event),
-    /// Of the line.
+    /// A notice about the line.
     Line(LineNotice),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// To be opened at that time.
+    /// Closed; opened at this time.
     Closed { at: Tick },
     /// Being opened.
     Opening,
-    /// Open, to be drained.
+    /// Open, not yet drained.
     Opened,
     /// Being drained.
     Draining,
-    /// Free from that time on.
+    /// Free from this time on.
     Idle { from: Tick },
-    /// A request of that charger is under way.
+    /// A request of this charger is in progress.
     Busy(ChargerId),
 }
 
@@ -151,28 +151,28 @@ pub struct Line {
     up_since: Option<Tick>,
     /// A request was answered since then.
     answered: bool,
-    /// Who had the last turn.
+    /// The charger that had the last turn.
     last: Option<ChargerId>,
     news: News,
 }
 
-/// What is said of the line: edges, and of many only some.
+/// Notices about the line: edges, limited in rate.
 #[derive(Debug, Default)]
 struct News {
-    /// How it is.
+    /// Present state of the line.
     now: Option<LineNotice>,
-    /// How it was said to be.
+    /// State last reported.
     said: Option<LineNotice>,
-    /// Changes since then.
+    /// Changes since that report.
     changes: u32,
-    /// When the last few were said.
+    /// Times of the last few reports.
     at: VecDeque<Tick>,
-    /// To be polled; at most a few, as they are polled after every call.
+    /// Notices to be polled; only a few, as they are polled after every call.
     waiting: VecDeque<LineNotice>,
 }
 
 impl News {
-    /// Says how the line is, if that is news. Repeat it while it lasts: what is not said now may be said later.
+    /// Reports the state of the line if it has changed. Call it repeatedly while the state lasts: a report held back now may follow later.
     fn say(&mut self, notice: LineNotice, now: Tick) {
         if self.now.as_ref() != Some(&notice) {
             self.now = Some(notice.clone());
@@ -193,7 +193,7 @@ impl News {
 }
 
 impl Line {
-    /// A closed line, to be opened at once.
+    /// Creates a closed line that is to be opened at once.
     pub fn new(drivers: BTreeMap<ChargerId, Driver>, link: LinkDefaults, now: Tick) -> Self {
         Self {
             drivers,
@@ -207,38 +207,38 @@ impl Line {
         }
     }
 
-    /// Tells one charger something (never [`Input::Outcome`] or the line's own news). Unknown chargers are ignored.
+    /// Passes an input to one charger (never [`Input::Outcome`] or the state of the line). Unknown chargers are ignored.
     pub fn tell(&mut self, charger: ChargerId, input: Input, now: Tick) {
         if let Some(driver) = self.drivers.get_mut(&charger) {
             driver.handle(input, now);
         }
     }
 
-    /// Tells every charger to go safe and be silent.
+    /// Starts the shutdown of every charger: safe current, then silence.
     pub fn shut_down(&mut self, now: Tick) {
         for driver in self.drivers.values_mut() {
             driver.handle(Input::Shutdown, now);
         }
     }
 
-    /// Whether every charger has ended its shutdown.
+    /// Returns whether every charger has ended its shutdown.
     pub fn ended(&self) -> bool {
         self.drivers.values().all(Driver::ended)
     }
 
-    /// After the end: what must be remembered of its chargers.
+    /// Returns what must be remembered of the chargers. To be called after the end.
     pub fn memories(&self, now: Tick) -> BTreeMap<ChargerId, Memory> {
         self.drivers.iter().filter_map(|(charger, driver)| Some((*charger, driver.memory(now)?))).collect()
     }
 
-    /// When each charger that does not answer is asked again, at the soonest; `None` for one that answers.
+    /// Returns the earliest time at which each charger that does not answer is tried again; `None` for one that answers.
     pub fn next_tries(&self) -> BTreeMap<ChargerId, Option<Tick>> {
         let opens = if let State::Closed { at } = self.state { Some(at) } else { None };
         let of = |driver: &Driver| driver.next_try().map(|at| opens.map_or(at, |opens| opens.max(at)));
         self.drivers.iter().map(|(charger, driver)| (*charger, of(driver))).collect()
     }
 
-    /// The next operation, if there is one to begin now.
+    /// Returns the next operation, if one is due now.
     pub fn poll_op(&mut self, now: Tick) -> Option<BusOp> {
         for driver in self.drivers.values_mut() {
             driver.handle(Input::Timeout, now);
@@ -263,7 +263,7 @@ impl Line {
         }
     }
 
-    /// How the operation ended.
+    /// Takes the result of the operation.
     pub fn handle(&mut self, done: BusResult, now: Tick) {
         match (self.state, done) {
             (State::Opening, BusResult::Opened) => self.state = State::Opened,
@@ -279,7 +279,7 @@ impl Line {
                 self.lose(error, now);
             }
             (State::Busy(charger), BusResult::Ended(outcome)) => self.end_request(charger, outcome, now),
-            // Not what was asked for: begin anew rather than guess.
+            // Not the result of the operation in progress: start over rather than guess.
             (
                 State::Closed { .. }
                 | State::Opening
@@ -292,14 +292,14 @@ impl Line {
         }
     }
 
-    /// When to call [`Line::poll_op`] next without any input; `None` while an operation is under way.
+    /// Returns when to call [`Line::poll_op`] next even without input; `None` while an operation is in progress.
     pub fn poll_timeout(&self, now: Tick) -> Option<Tick> {
         let soonest = || self.drivers.values().filter_map(|driver| driver.poll_timeout(now)).map(|(at, _)| at).min();
         if self.ended() {
             return None;
         }
         match self.state {
-            // The chargers' own deadlines (lapses, the end of a shutdown) pass without a line too.
+            // The chargers' own deadlines (lapses, the end of a shutdown) also pass while the line is closed.
             State::Closed { at } => Some(soonest().map_or(at, |soonest| soonest.min(at))),
             State::Opened => Some(now),
             State::Idle { from } => soonest().map(|at| at.max(from)),
@@ -307,7 +307,7 @@ impl Line {
         }
     }
 
-    /// The next news; poll until `None` after every call.
+    /// Returns the next event; poll until `None` after every call.
     pub fn poll_event(&mut self) -> Option<LineEvent> {
         if let Some(notice) = self.news.waiting.pop_front() {
             return Some(LineEvent::Line(notice));
@@ -317,7 +317,8 @@ impl Line {
             .find_map(|(charger, driver)| driver.poll_event().map(|event| LineEvent::Charger(*charger, event)))
     }
 
-    /// Whose turn it is: a lower current first, else the next after the last. A charger that answers goes before one that lets the line wait.
+    /// Returns the charger whose turn it is: one with an urgent request first, otherwise the next in order. Among urgent ones, a charger that
+    /// answers goes before one that keeps the line waiting.
     fn turn(&self, now: Tick) -> Option<ChargerId> {
         let urgent = self.drivers.iter().filter(|(_, driver)| driver.is_urgent(now));
         if let Some((charger, _)) = urgent.min_by_key(|(_, driver)| !driver.answers()) {

@@ -1,7 +1,7 @@
-//! Which notices of the chargers become lines of the log. Pure.
+//! Selects the notices of chargers that are written to the log. Pure.
 //!
-//! A wallbox that answers every second request, a line that comes and goes, a state that toggles: each writes two lines for each round. Of many
-//! notices on one subject only some are written, and then the newest, with the number of those between.
+//! A wallbox that answers every second request, a line that comes and goes, or a state that toggles would cause two lines per round. Of
+//! many notices on one subject only some are written: the newest one at the time, with the number of those left out.
 
 #[cfg(test)]
 mod tests;
@@ -13,10 +13,10 @@ use control::{ChargerId, Millis, Tick};
 use super::driver::{Notice, Subject};
 use crate::rate::Lines;
 
-/// Lines on one subject of one charger: so many at once, then one for each span. An eventful day needs fewer.
+/// Limit on lines per charger and subject: the number allowed in a burst, then one per interval. An eventful day needs fewer.
 const LINES: (u32, Millis) = (20, Millis::from_secs(300));
 
-/// What was written, and what waits. Bounded: a few subjects for each charger, and one notice for each.
+/// Lines written and notices waiting, per subject. Bounded: a few subjects per charger, and one waiting notice each.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     subjects: BTreeMap<(ChargerId, Subject), Told>,
@@ -25,7 +25,7 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Told {
     lines: Lines,
-    /// The newest of those that were left out.
+    /// The newest notice that was left out.
     waiting: Option<Notice>,
 }
 
@@ -34,12 +34,12 @@ struct Told {
 pub(crate) struct Entry {
     pub(crate) charger: ChargerId,
     pub(crate) notice: Notice,
-    /// Notices on the same subject that were left out before it.
+    /// Number of notices on the same subject that were left out before it.
     pub(crate) left_out: u64,
 }
 
 impl Log {
-    /// A notice has come: the line to be written, if there is room for it.
+    /// Takes a notice; returns the line to write now, if the limit permits one.
     pub(crate) fn take(&mut self, charger: ChargerId, notice: Notice, now: Tick) -> Option<Entry> {
         let Some(subject) = notice.subject() else { return Some(Entry { charger, notice, left_out: 0 }) };
         let new = || Told { lines: Lines::new(LINES.0, LINES.1), waiting: None };
@@ -52,12 +52,12 @@ impl Log {
         None
     }
 
-    /// When there is room for a line that waits.
+    /// Returns when the limit permits the next waiting line.
     pub(crate) fn poll_timeout(&self) -> Option<Tick> {
         self.subjects.values().filter_map(|told| told.lines.due()).min()
     }
 
-    /// A line that has waited, once there is room for it; poll until `None`.
+    /// Returns a waiting line once the limit permits it; poll until `None`.
     pub(crate) fn poll(&mut self, now: Tick) -> Option<Entry> {
         self.subjects.iter_mut().find_map(|((charger, _), told)| {
             let left_out = told.waiting.is_some().then(|| told.lines.late(now)).flatten()?;
@@ -65,7 +65,7 @@ impl Log {
         })
     }
 
-    /// The end: what waits is written now. Poll until `None`.
+    /// Returns the next waiting line at the end of the program, regardless of the limit. Poll until `None`.
     pub(crate) fn poll_last(&mut self) -> Option<Entry> {
         self.poll(self.poll_timeout()?)
     }

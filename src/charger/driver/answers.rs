@@ -1,4 +1,4 @@
-//! What became of a request, and what a failure or a power cycle of the box means.
+//! How requests end, and what a failure or a power cycle of the wallbox means.
 
 use control::{Millis, Reachability, Tick};
 
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::charger::codec::{Failure, Outcome};
 
-/// A box that refuses is tried again after this long.
+/// How long to wait before writing again to a wallbox that refuses.
 const REFUSED_PAUSE: Millis = Millis::from_secs(600);
 
-/// A write that is declined for now, by a wallbox that is busy, is tried again after this long.
+/// How long to wait before repeating a write that a busy wallbox declined.
 const BUSY_RETRY: Millis = Millis::from_secs(5);
 
-/// Illegal function, address and value: asking again does not change them (Modbus application protocol 1.1b3, section 7).
+/// Illegal function, address and value: repeating the request changes nothing (Modbus application protocol 1.1b3, section 7).
 const LASTING_EXCEPTIONS: std::ops::RangeInclusive<u8> = 1..=3;
 
 impl Driver {
@@ -58,7 +58,7 @@ impl Driver {
             self.passed_over(now);
         }
         if unanswered || passing {
-            // Device failure, busy and the like pass: try again, as after no answer.
+            // Device failure, busy and the like are temporary: try again, as after no answer.
             self.failed(job, Cause::of(outcome), now);
             return;
         }
@@ -68,7 +68,7 @@ impl Driver {
         }
     }
 
-    /// Takes in an answer; false if the job has come to nothing.
+    /// Takes in an answer; returns false if the job has failed.
     fn took(&mut self, job: Transaction, outcome: &Outcome, now: Tick) -> bool {
         let words = match outcome {
             Outcome::Registers(words) => Some(words.as_slice()),
@@ -98,7 +98,7 @@ impl Driver {
                 }
             }
             Transaction::Phases(ask) => self.phases_answer(ask, outcome, now),
-            // Some boxes do not have the register; then there is nothing to forbid.
+            // Some wallboxes lack the register; then there is nothing to forbid.
             Transaction::WriteStandby(..) => self.standby = StandbyState::Done,
             Transaction::Lock => self.lock_answer(outcome, now),
             Transaction::Unlock => {
@@ -112,7 +112,7 @@ impl Driver {
         true
     }
 
-    /// The answer to reading a kept register (`None`: declined). Always true: declining is an answer.
+    /// Takes the answer to reading a kept register (`None`: declined). Always returns true: declining is an answer.
     pub(super) fn kept_answer(&mut self, which: Setting, words: Option<&[u16]>, now: Tick) -> bool {
         match which {
             Setting::Setpoint => self.readback_at = now + self.readback_every(now),
@@ -144,13 +144,13 @@ impl Driver {
             Seen::Plain | Seen::Proven | Seen::Changed => {}
         }
         if which == Setting::Watchdog && value == self.profile.watchdog.default && value != self.watchdog_ms {
-            // The box has lost its settings, so this one too. Where it can be read, that comes next and knows better.
+            // The wallbox has lost its settings, so presumably this one too. If it can be read, the next reading knows better.
             self.standby = StandbyState::Unwritten(0);
         }
         true
     }
 
-    /// Says once that the box does not keep a register.
+    /// Reports once that the wallbox does not keep a register.
     fn judge(&mut self, which: Setting, now: Tick) {
         let kept = *self.kept(which);
         if !kept.gave_up() || self.refused_until.is_some() {
@@ -165,13 +165,13 @@ impl Driver {
         });
         self.refused_until = Some(now + REFUSED_PAUSE);
         if which == Setting::Setpoint {
-            // Switching off deserves tries of its own.
+            // Switching off gets attempts of its own.
             self.setpoint.try_again();
         }
         self.poll_at = now;
     }
 
-    /// The box has been without power, or has lost its settings for another reason: look at everything again.
+    /// The wallbox lost power, or lost its settings for another reason: reads everything again.
     pub(super) fn power_cycle(&mut self, sign: Sign, now: Tick) {
         self.setpoint.forget();
         self.fail_safe.forget();
@@ -182,7 +182,7 @@ impl Driver {
             self.watchdog.forget();
         }
         if self.layout < self.profile.settings_kept_since && self.watchdog_ms == self.profile.watchdog.default {
-            // The watchdog's default cannot betray the loss.
+            // The configured watchdog time equals the default, so reading it does not reveal the loss.
             self.standby = StandbyState::Unwritten(0);
         }
         self.phases.interrupt(now);
@@ -207,7 +207,7 @@ impl Driver {
         }
     }
 
-    /// A job has come to nothing and is to be tried again.
+    /// Handles a job that has failed and must be tried again.
     pub(super) fn failed(&mut self, job: Transaction, cause: Cause, now: Tick) {
         let first = self.failures == 0;
         if cause == Cause::Nonsense {
@@ -220,7 +220,7 @@ impl Driver {
             self.pulse.fell_silent();
         }
         match job {
-            // Whether it has arrived shows when the register is read.
+            // Reading the register shows whether the write has arrived.
             Transaction::Write(which, value) => match cause {
                 Cause::Failure(_) | Cause::Nonsense => self.kept(which).written(value),
                 Cause::Declined(_) => {
@@ -235,7 +235,7 @@ impl Driver {
                 let declined = if let Cause::Declined(code) = cause { Some(Outcome::Exception(code)) } else { None };
                 self.unlock_answer(&declined.unwrap_or(Outcome::Failed(Failure::Timeout)), now);
                 if self.is_halted() {
-                    // The tries have a bound of their own, and what was proven stays so.
+                    // The attempts have a bound of their own, and what was proven stays proven.
                     self.failures = 0;
                 }
             }
@@ -244,19 +244,19 @@ impl Driver {
             Transaction::ReadLock | Transaction::FreeLock => self.found_locked_failed(cause),
             Transaction::Connect(_) | Transaction::Measure | Transaction::Read(_) => {}
         }
-        // A single reading in vain is repeated and costs nothing else: were others put before it, every second failure would be its own.
+        // A single failed reading is just repeated. If other readings went first, every second failure would concern one of them.
         if !first || !matches!(job, Transaction::Measure | Transaction::Read(_)) {
             self.readback_at = now;
             self.check_at = now;
         }
-        // What is declined for good while making acquaintance is not worth a second question.
+        // A request that is declined for good while connecting is not repeated.
         let declined = matches!((job, cause), (Transaction::Connect(_), Cause::Declined(code)) if LASTING_EXCEPTIONS.contains(&code));
         if self.failures >= FAILURES_MAX || unmeasured || declined {
             self.link_lost(Some(job), cause, now);
         }
     }
 
-    /// What cannot be written without an answer, again and again, is not worth losing a charger over.
+    /// Notes a failed write of the standby register. After repeated failures it is skipped: it is not worth losing a charger over.
     const fn standby_failed(&mut self, cause: Cause) {
         self.standby = match (self.standby, cause) {
             (StandbyState::Unwritten(tries), Cause::Failure(_)) if tries < FAILURES_MAX => {
@@ -271,7 +271,7 @@ impl Driver {
         self.without_car &= silent;
         let asleep = self.line_up && self.may_sleep();
         let link = if asleep { Reachability::Asleep } else { Reachability::Offline };
-        // Whether it answers at all is asked soon after an unlock in vain, so that the longer pause is before the next unlock.
+        // After a failed unlock, a request soon shows whether it answers at all; the longer pause comes before the next unlock.
         if job == Some(Transaction::Unlock) {
             self.retry_at = now + RETRY;
         } else {

@@ -1,7 +1,7 @@
 //! A wallbox that cannot be controlled is left alone.
 //!
-//! Every request to a wallbox feeds its watchdog, also one that it declines or whose answer is lost. So a driver that goes on asking
-//! keeps a wallbox charging whose current it cannot lower. The rule, for every way of not being able to prove a lower current:
+//! Every request feeds the wallbox's watchdog, even one that it declines or whose answer is lost. So a driver that keeps asking would keep
+//! a wallbox charging whose current it cannot lower. The rule, whatever the reason why a lower current cannot be proven:
 //!
 //! ```text
 //!        no proof for one watchdog time (10 s at least), or 0 A refused three times
@@ -9,12 +9,12 @@
 //!   ▲                                                                   │   ▲                               │
 //!   └───────────────────────── proven ──────────────────────────────────┘   └──────────── pause ────────────┘
 //! ```
-//! Proof is a reading of the setpoint register that shows no more than what is wanted now; without one the wallbox may have its maximum.
-//! Nor does a reading prove anything of a setpoint that rises by itself again and again: something else writes it, or the wallbox does not
-//! keep it. Such a wallbox is left alone too, and what follows a try is a trial: it counts as taken back once nothing has risen for a while.
-//! A try writes the current that is certainly not too high (the least of the ordered and the safe one) without waiting for proof, then
-//! reads it back. The pause after it is longer than the wallbox's watchdog, counted from the last moment at which the wallbox may have
-//! heard us, so that the watchdog acts. Where the watchdog register was never read, the longest time that it can hold is assumed.
+//! Proof is a reading of the setpoint register that shows no more than is wanted now; without one, the wallbox may have its maximum. A
+//! reading proves nothing if the setpoint keeps rising by itself: something else writes it, or the wallbox does not keep it. Such a wallbox
+//! is left alone too, and is on trial after a try: it counts as taken back once nothing has risen for a while.
+//! A try writes a current that is certainly not too high (the lower of the ordered and the safe one) without waiting for proof, then reads
+//! it back. The pause after it is longer than the wallbox's watchdog, counted from the last moment at which the wallbox may have received
+//! a request, so that the watchdog acts. If the watchdog register was never read, the longest time that it can hold is assumed.
 //!
 //! Requests to other units are not for this wallbox and do not feed its watchdog (Heidelberg: "any valid traffic to that box").
 
@@ -27,23 +27,23 @@ use super::{Driver, Event, FAILURES_MAX, Notice, READBACK_EVERY, RETRY, Setting,
 use crate::charger::codec::Outcome;
 use crate::charger::profile::Layout;
 
-/// The least time in which a lower current must be proven: making acquaintance takes some seconds.
+/// Lower limit of the time within which a lower current must be proven: connecting takes some seconds.
 const PROOF_MIN: Millis = Millis::from_secs(10);
-/// A reading of the setpoint proves something for this long: twice the time between two of them.
+/// How long a reading of the setpoint counts as proof: twice the read-back interval.
 const FRESH: Millis = Millis(2 * READBACK_EVERY.0);
-/// By how much the silence before a try is longer than the wallbox's watchdog: its clock and ours, and a request on its way.
+/// By how much the silence before a try outlasts the wallbox's watchdog: allows for clock differences and a request in transit.
 const MARGIN: Millis = Millis::from_secs(5);
-/// A pause is half of the time for which the wallbox could not be controlled, and at most this: each try may let it charge again.
+/// Longest pause. A pause is half of the time for which the wallbox has been out of control, because each try may let it charge again.
 const PAUSE_MAX: Millis = Millis::from_secs(300);
-/// A setpoint that rises by itself twice within this time is not kept. A power cut can raise it once; it is longer than the longest pause, so
-/// that a try does not make it forgotten.
+/// A setpoint that rises by itself twice within this time is not kept: a power cut can raise it only once. This is longer than the longest
+/// pause, so that a rise is not forgotten before the next try.
 const RISES_WITHIN: Millis = Millis(2 * PAUSE_MAX.0);
-/// The setpoint is read back this often after a try, if it rose by itself before.
+/// How often the setpoint is read back after a try, if it rose by itself before.
 const TRIAL_READBACK_EVERY: Millis = Millis::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Spoken to as usual.
+    /// Operated as usual.
     Near,
     Trying(Try),
     Silent {
@@ -51,51 +51,52 @@ enum State {
     },
 }
 
-/// What a try asks for, in this order.
+/// The steps of a try, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Try {
     Setpoint,
-    /// Only where it was never read back.
+    /// Only if it was never read back.
     Watchdog,
-    /// Only where it was never read back.
+    /// Only if it was never read back.
     FailSafe,
-    /// Only of a wallbox that was never met: an old one has no setpoint.
+    /// Only for a wallbox that never connected: an old one has no setpoint.
     Layout,
     Proof,
-    /// Only where a setpoint of 0 was not heeded, and after a pause: it must be seen at rest.
+    /// Only if a setpoint of 0 was not obeyed, and after a delay: the wallbox must be seen at rest.
     Rest,
 }
 
-/// What is known of a wallbox that may have to be left alone.
+/// What is known about a wallbox that may have to be left alone.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 pub(super) struct LeftAlone {
     state: State,
-    /// Its setpoint was last known to be no more than wanted.
+    /// When its setpoint was last known to be no more than wanted.
     proven_at: Tick,
-    /// Its setpoint was last read, if ever.
+    /// When its setpoint was last read, if ever.
     read_at: Option<Tick>,
-    /// It may last have heard us.
+    /// When it may last have received a request.
     pub(super) spoken_at: Option<Tick>,
-    /// It could not be controlled since.
+    /// Since when it could not be controlled.
     pub(super) since: Option<Tick>,
     pub(super) said: bool,
-    /// Its setpoint last rose by itself, above what was wanted.
+    /// When its setpoint last rose by itself, above the wanted value.
     pub(super) rose_at: Option<Tick>,
-    /// What is read of its setpoint proves nothing before the wallbox was left in silence.
+    /// Readings of its setpoint prove nothing until the wallbox has been left in silence.
     distrusted: bool,
-    /// What its measurements say of a setpoint of 0.
+    /// What its measurements say about a setpoint of 0.
     pub(super) flow: Flow,
-    /// It could be told a current once: whatever it says of its layout now, it is no wallbox that can only be watched.
+    /// Its current could be set once, so it is no read-only wallbox, whatever layout it reports now.
     controllable: bool,
-    /// Its last answer, if it gives any, did not help.
+    /// It answers, but the last answer did not help.
     pub(super) useless: bool,
-    /// Anything was answered since the present try began.
+    /// Something was answered since the present try began.
     answered: bool,
-    /// Raw values as last read, also before the link was lost.
+    /// Raw value last read, possibly before the link was lost.
     watchdog: Option<u16>,
+    /// Raw value last read, likewise.
     fail_safe: Option<u16>,
-    /// As last reported.
+    /// Value last reported.
     pub(super) released: bool,
 }
 
@@ -128,7 +129,7 @@ impl LeftAlone {
         matches!(self.state, State::Trying(_))
     }
 
-    /// How long it is left in silence at least.
+    /// Returns the earliest end of the silence.
     pub(super) const fn silent_until(&self) -> Option<Tick> {
         match self.state {
             State::Silent { until } => Some(until),
@@ -145,7 +146,7 @@ impl LeftAlone {
         }
     }
 
-    /// Whether its setpoint was ever read.
+    /// Returns whether its setpoint was ever read.
     pub(super) const fn was_read(&self) -> bool {
         self.read_at.is_some()
     }
@@ -154,12 +155,12 @@ impl LeftAlone {
         self.spoken_at = Some(now);
     }
 
-    /// The end of the program: the safe current is tried whatever else holds.
+    /// The program ends: the safe current is tried whatever else holds.
     pub(super) const fn end(&mut self) {
         self.state = State::Near;
     }
 
-    /// Goes on from what another driver has left.
+    /// Continues from the state of a previous driver.
     pub(super) fn begin_silent(&mut self, silence: Millis, now: Tick) {
         self.state = State::Silent { until: self.spoken_at.map_or(now, |at| at + silence) };
         self.proven_at = now;
@@ -167,25 +168,25 @@ impl LeftAlone {
         self.since.get_or_insert(now);
     }
 
-    /// Whether what is read of its setpoint is worth nothing.
+    /// Returns whether readings of its setpoint prove nothing.
     pub(super) fn is_doubted(&self, now: Tick) -> bool {
         let on_trial = self.since.is_some() && self.on_trial(now);
         self.distrusted || on_trial || self.flow.unheeded().is_some()
     }
 
-    /// Whether a reading of its setpoint was worth nothing lately.
+    /// Returns whether readings of its setpoint have recently proven worthless.
     fn on_trial(&self, now: Tick) -> bool {
         self.rose_lately(now) || self.flow.lately(now)
     }
 
-    /// Whether its setpoint has risen by itself lately.
+    /// Returns whether its setpoint has recently risen by itself.
     fn rose_lately(&self, now: Tick) -> bool {
         self.rose_at.is_some_and(|at| now.since(at) < RISES_WITHIN)
     }
 }
 
 impl Driver {
-    /// What is to be asked of a wallbox that is left alone.
+    /// Returns the next request of a try.
     pub(super) fn alone_job(&self) -> Option<Transaction> {
         let State::Trying(step) = self.alone.state else { return None };
         Some(match step {
@@ -198,8 +199,8 @@ impl Driver {
         })
     }
 
-    /// The raw setpoint for a wallbox of which it is not known what it has: the least of what is ordered, the safe current, and 0 where
-    /// there must be none, or its heeding is to be seen.
+    /// Returns the raw setpoint for a wallbox whose setpoint is unknown: the lower of the ordered and the safe current, or 0 if no current
+    /// may flow or if obedience to 0 is being tested.
     pub(super) fn certainly_not_too_high(&self) -> u16 {
         let unheeded = self.alone.flow.unheeded().is_some();
         let none = unheeded || self.refused_until.is_some() || !self.phases.known_where_wanted();
@@ -207,7 +208,8 @@ impl Driver {
         self.profile.encode_current(ordered.min(self.safe_current), self.box_max)
     }
 
-    /// The setpoint has risen by itself to this raw value. True if it is more than wanted and did so before: no power cut, then.
+    /// Notes that the setpoint rose by itself to this raw value. Returns true if it is more than wanted and this is not the first rise, so
+    /// that a power cut cannot be the cause.
     pub(super) fn rose_again(&mut self, raw: u16, now: Tick) -> bool {
         if self.target().is_none_or(|wanted| raw <= wanted) {
             return false;
@@ -217,14 +219,14 @@ impl Driver {
         self.alone.distrusted
     }
 
-    /// The setpoint was written in vain, three times, and this raw value is what it holds.
+    /// Notes that three writes of the setpoint failed and that it still holds this raw value.
     pub(super) fn stays_high(&mut self, raw: u16, now: Tick) {
         if self.setpoint.gave_up() && self.target().is_some_and(|wanted| raw > wanted) {
             self.alone.rose_at = Some(now);
         }
     }
 
-    /// It has connected; false if it comes back from being left alone, which is said in its own words.
+    /// Notes that the wallbox has connected. Returns false if it had been left alone, because its return has a notice of its own.
     pub(super) fn connected_again(&mut self, now: Tick) -> bool {
         self.alone.controllable |= self.controllable();
         self.alone.useless = false;
@@ -233,7 +235,7 @@ impl Driver {
         !said
     }
 
-    /// It can be controlled again, once nothing speaks against it any more.
+    /// Declares the wallbox controllable again, once all doubts are resolved.
     fn take_back(&mut self, now: Tick) {
         if self.stage != Stage::Running || self.alone.on_trial(now) || self.ending.is_some() {
             return;
@@ -246,26 +248,26 @@ impl Driver {
         }
     }
 
-    /// Whether its layout has no setpoint: it can only be watched, and is.
+    /// Returns whether the wallbox is read-only, because its layout has no setpoint.
     pub(super) fn only_watched(&self) -> bool {
         self.layout != Layout(0) && !self.controllable() && !self.alone.controllable
     }
 
-    /// Whether nothing lower is wanted than what the wallbox is known to have.
+    /// Returns whether the wallbox is known to have no more than is wanted.
     fn proven(&self, now: Tick) -> bool {
         let bound = self.order.is_some() && self.ending.is_none() && !self.only_watched();
         !bound || (self.reads_low(now) && self.alone.flow.unheeded().is_none())
     }
 
-    /// Whether its setpoint is read as no more than what is wanted, as far as a reading is worth anything.
+    /// Returns whether a recent, trusted reading of its setpoint shows no more than is wanted.
     fn reads_low(&self, now: Tick) -> bool {
         let fresh = self.lapsed || self.alone.read_at.is_some_and(|at| now.since(at) <= FRESH);
         let low = self.setpoint.known().is_some_and(|known| self.target().is_none_or(|wanted| known <= wanted));
         fresh && low && !self.alone.distrusted
     }
 
-    /// How long its watchdog may take at most. A power cut may have brought the default back, and a write that was not read back either
-    /// value.
+    /// Upper bound on its watchdog time. A power cut may have restored the default, and after a write that was not read back either value
+    /// is possible.
     pub(super) fn watchdog_at_most(&self) -> Millis {
         let longest = match self.alone.watchdog {
             None | Some(0) => u16::MAX,
@@ -279,22 +281,22 @@ impl Driver {
     }
 
     fn proof_within(&self) -> Millis {
-        // After a try there is little trust.
+        // After a try, there is less patience.
         let usual = Millis(u64::from(self.watchdog_ms)).max(PROOF_MIN);
         if self.alone.since.is_some() { PROOF_MIN } else { usual }
     }
 
-    /// How often the setpoint is read back although nothing suggests a change.
+    /// How often the setpoint is read back even though nothing suggests a change.
     pub(super) fn readback_every(&self, now: Tick) -> Millis {
         if self.on_trial(now) { TRIAL_READBACK_EVERY } else { READBACK_EVERY }
     }
 
-    /// Whether it comes back from being left alone because its setpoint had risen by itself.
+    /// Returns whether the wallbox is on trial after being left alone because its setpoint had risen by itself.
     fn on_trial(&self, now: Tick) -> bool {
         self.alone.since.is_some() && self.alone.rose_lately(now)
     }
 
-    /// Whether it falls back by itself, as far as that was ever read.
+    /// Returns whether the wallbox falls back by itself, according to the last readings of watchdog and fail-safe.
     pub(super) fn falls_back(&self) -> bool {
         self.alone.watchdog == Some(self.watchdog_ms) && self.alone.fail_safe == Some(self.wanted(Setting::FailSafe))
     }
@@ -310,7 +312,7 @@ impl Driver {
         [next, fallen, lead].into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// What passes time only.
+    /// Handles what depends on time alone.
     pub(super) fn pass_alone(&mut self, now: Tick) {
         if self.proven(now) {
             self.alone.proven_at = now;
@@ -336,14 +338,14 @@ impl Driver {
     }
 
     fn must_be_left(&mut self, now: Tick) -> bool {
-        // What is under way ends first. After a lapse only a running wallbox is still spoken to.
+        // A request in progress ends first. After a lapse only a running wallbox still receives requests.
         let speaks = self.line_up && self.outstanding.is_none() && self.ending.is_none();
         let running = self.stage == Stage::Running;
         if !speaks || self.alone.proven_at == now || (self.lapsed && !running) {
             return false;
         }
         if self.alone.spoken_at.is_none_or(|at| now.since(at) >= self.silence()) {
-            // It was silent anyway; the time begins with the next word.
+            // There was silence anyway; the time starts with the next request.
             self.alone.proven_at = now;
             return false;
         }
@@ -353,7 +355,7 @@ impl Driver {
         refuses || now.since(self.alone.proven_at) >= self.proof_within()
     }
 
-    /// Tells it a low current without waiting for proof, and is silent from then on.
+    /// Starts a try: writes a low current without waiting for proof, then falls silent unless it is proven.
     fn leave(&mut self, now: Tick) {
         let again = self.alone.since.is_some() || self.alone.on_trial(now);
         self.alone.state = State::Trying(Try::Setpoint);
@@ -366,18 +368,18 @@ impl Driver {
         self.retry_at = now;
         self.forget_all(now);
         self.lost_at.get_or_insert(now);
-        // Whether one that has not been heard sleeps shows in the try.
+        // For a wallbox that does not answer, the try shows whether it is in standby.
         if self.link == Reachability::Online || !self.may_sleep() {
             self.link = Reachability::Offline;
             self.say_left_alone(doubt);
         }
-        // A reading has been trusted before, and what followed was no better: silence comes first.
+        // A reading was trusted before and things got no better: silence comes first.
         self.alone.distrusted |= again;
         let report = self.silent_report(now);
         self.say(Event::Report(report));
     }
 
-    /// A request of a try has ended.
+    /// Takes the outcome of a request of a try.
     pub(super) fn try_answer(&mut self, job: Transaction, outcome: &Outcome, now: Tick) {
         let State::Trying(step) = self.alone.state else { return };
         self.alone.answered |= !matches!(outcome, Outcome::Failed(_));
@@ -435,7 +437,7 @@ impl Driver {
     pub(super) fn fall_silent(&mut self, now: Tick) {
         let sleeps = self.may_sleep();
         if self.link == Reachability::Asleep && !sleeps {
-            // The time that it slept is no sign of how long it cannot be controlled.
+            // Time spent in standby must not lengthen the pauses.
             self.alone.since = Some(now);
         }
         let lasted = self.alone.since.map_or(Millis(0), |since| now.since(since));
@@ -454,8 +456,8 @@ impl Driver {
         self.say(Event::Report(report));
     }
 
-    /// It is lost, and true if that was after a try: then the silence goes on, which requests now and then would break. An unlock in vain is
-    /// followed by other requests first.
+    /// Handles a lost link; returns true if that was after a try: then the silence continues, which occasional requests would break. A
+    /// failed unlock is followed by other requests first.
     pub(super) fn back_to_silence(&mut self, job: Option<Transaction>, useless: bool, now: Tick) -> bool {
         let tried = self.alone.since.is_some() && !self.alone.is_trying();
         if !tried || !self.line_up || self.ending.is_some() || job.is_none_or(|job| job == Transaction::Unlock) {
@@ -468,14 +470,14 @@ impl Driver {
         true
     }
 
-    /// The line was lost in the middle of a try.
+    /// Handles a line that is lost during a try.
     pub(super) fn try_lost(&mut self, now: Tick) {
         if self.alone.is_trying() {
             self.fall_silent(now);
         }
     }
 
-    /// Nothing that was read before counts any more.
+    /// Discards everything that was read before.
     pub(super) fn forget_all(&mut self, now: Tick) {
         self.setpoint.try_again();
         self.watchdog.try_again();

@@ -1,15 +1,15 @@
-//! Changing between one and three phases, where the box itself can and the configuration wants it.
+//! Changing between one and three phases, if the wallbox can do so itself and the configuration wants it.
 //!
 //! ```text
 //! Steady ─ordered, 0 A proven, car at rest─▶ Commanded ─command read back─▶ Under ─state shows it─▶ Settling ─time─▶ Steady
 //!   ▲                                          │ not kept, declined          │ not in time
 //!   └───────── order barred for 10 min ────────┴─── undone: the old number is commanded again
 //! ```
-//! The controller promises that an order differs from what is connected only at 0 A and with the car at rest. This does not rely
-//! on it: the command is written only while the setpoint is proven to be 0 and the box's own measurements show a car at rest.
-//! From the command on until the state is read back and has settled, and whenever the state is not known, the setpoint is 0.
-//! The first current after a change is the lowest one.
-//! A change that fails is undone, so that the box does not make it later under current; charging goes on with what is read back.
+//! The controller promises that an order differs from the connected phases only at 0 A and with the car at rest. This module does not
+//! rely on that: the command is written only while the setpoint is proven to be 0 and the wallbox's measurements show a car at rest.
+//! From the command until the state is read back and has settled, and whenever the state is unknown, the setpoint is 0. The first
+//! current after a change is the lowest one.
+//! A failed change is undone, so that the wallbox does not carry it out later under load; charging continues with the number read back.
 
 use control::{Milliamps, Millis, Tick, Vehicle};
 
@@ -17,35 +17,35 @@ use super::{Driver, Notice, Transaction};
 use crate::charger::codec::{Operation, Outcome};
 use crate::charger::profile::PhaseSwitch;
 
-/// A phase that carries this much or more is under load: a twelfth of the least current of a charge (6 A, IEC 61851-1), and five
-/// counts of the box's meter, whose last digit is not to be trusted.
+/// A phase counts as loaded from this current upwards: one twelfth of the 6 A minimum (IEC 61851-1), and five times the resolution of
+/// the wallbox's meter, whose last digit is noise.
 const LOAD: Milliamps = Milliamps(500);
-/// The car must have been at rest for this long: boxes give a car 6 s to open its own contactor before they open theirs under load
+/// How long the car must have been at rest: wallboxes give a car 6 s to open its own contactor before they open theirs under load
 /// (`SmartEVSE`, timer C1).
 const REST: Millis = Millis::from_secs(6);
-/// The state is read this often, as somebody may change it at the box.
+/// How often the state is read, because it can also be changed at the wallbox.
 const READ_EVERY: Millis = Millis::from_secs(10);
-/// A relay's contactor must follow, and show it, within this.
+/// Time within which a relay's contactor must follow and show its new state.
 pub(super) const CONFIRM: Millis = Millis::from_secs(10);
-/// No current before a relay's contactor has been as it is for this long (a contactor bounces for some tens of milliseconds; openWB waits 5 s).
+/// How long a relay's contactor must have settled before current may flow (it bounces for some tens of milliseconds; openWB waits 5 s).
 pub(super) const SETTLE: Millis = Millis::from_secs(5);
-/// And this often while it changes.
+/// How often the state is read during a change.
 pub(super) const LOOK_EVERY: Millis = Millis::from_secs(1);
-/// After a failed change the next one is not begun before this.
+/// How long no new change is started after a failed one.
 const BARRED: Millis = Millis::from_secs(600);
-/// Commands that may be in vain.
+/// Number of failed commands after which a change is given up.
 const TRIES_MAX: u8 = 3;
-/// The first charge after a change stays at the lowest current for so long.
+/// How long charging stays at the lowest current after a change.
 const GENTLE: Millis = Millis::from_secs(10);
 
-/// What is asked about the phases.
+/// A request concerning the phases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// What is connected.
+    /// Read the number connected.
     State,
-    /// What is commanded.
+    /// Read the number commanded.
     Command,
-    /// Connect that many.
+    /// Command this number.
     Write(u8),
 }
 
@@ -53,7 +53,7 @@ pub(super) enum Ask {
 pub(super) enum Switch {
     /// Not configured, or the profile has none.
     Unwanted,
-    /// This box has none.
+    /// This wallbox has none.
     Missing,
     Steady,
     /// The command may have arrived.
@@ -73,27 +73,28 @@ pub(super) enum Switch {
     },
 }
 
-/// The switch of one box.
+/// The phase switch of one wallbox.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PhaseChange {
     pub(super) switch: Switch,
-    /// As read from the state register; `None` while it changes and while it is not known.
+    /// Number read from the state register; `None` during a change and while unknown.
     known: Option<u8>,
-    /// At 0 A, and no load measured, since.
+    /// Since when the setpoint has been 0 A and no load was measured.
     rest_since: Option<Tick>,
     read_at: Tick,
-    /// Commands in vain, in a row.
+    /// Consecutive failed commands.
     tries: u8,
-    /// Commanded and not seen through: the box may still do it.
+    /// Number commanded in a change that was interrupted: the wallbox may still carry it out.
     pending: Option<u8>,
-    /// To be commanded so that a failed change does not come later, and when to try that.
+    /// Number to command so that a failed change does not happen later, and when to try that.
     undo: Option<(u8, Tick)>,
-    /// Orders are not followed before this.
+    /// Orders to change are not followed before this time.
     barred_until: Tick,
-    /// Not known since, and whether that was said.
+    /// Since when the number has been unknown.
     unknown_since: Tick,
+    /// Whether that was reported.
     said_unknown: bool,
-    /// The box declines to have a failed change undone.
+    /// The wallbox declines to undo a failed change.
     stuck: bool,
     gentle: Gentle,
 }
@@ -102,7 +103,7 @@ pub(super) struct PhaseChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gentle {
     No,
-    /// No current was allowed since the change.
+    /// From the first current after the change, which has not been allowed yet.
     Next,
     Until(Tick),
 }
@@ -125,12 +126,12 @@ impl PhaseChange {
         }
     }
 
-    /// Whether the configuration wants it.
+    /// Returns whether the configuration wants phase switching.
     pub(super) fn wanted(&self) -> bool {
         self.switch != Switch::Unwanted
     }
 
-    /// Whether a current may flow as far as the switch is concerned.
+    /// Returns whether current may flow as far as the phase switch is concerned.
     pub(super) fn known_where_wanted(&self) -> bool {
         match self.switch {
             Switch::Unwanted | Switch::Missing => true,
@@ -139,13 +140,13 @@ impl PhaseChange {
         }
     }
 
-    /// For the report: as read back, and settled.
+    /// Returns the number for the report: read back and settled.
     pub(super) fn connected(&self) -> Option<u8> {
         let settled = self.switch == Switch::Steady && self.undo.is_none();
         self.known.filter(|_| settled)
     }
 
-    /// Whether the box says for too long that nothing definite is connected, or does not let a failed change be undone.
+    /// Returns whether the number has been unknown for too long, or the wallbox declines to undo a failed change.
     pub(super) const fn at_fault(&self) -> bool {
         self.said_unknown || self.stuck
     }
@@ -154,7 +155,7 @@ impl PhaseChange {
         matches!(self.switch, Switch::Commanded { .. } | Switch::Under { .. } | Switch::Settling { .. })
     }
 
-    /// The box, the link or the orders were away: what is read next decides.
+    /// Interrupts a change because the wallbox, the link or the orders were lost: the next reading decides.
     pub(super) fn interrupt(&mut self, now: Tick) {
         if let Switch::Commanded { to, .. } | Switch::Under { to, .. } | Switch::Settling { to, .. } = self.switch {
             self.pending = Some(to);
@@ -179,7 +180,7 @@ impl PhaseChange {
         self.gentle != Gentle::No
     }
 
-    /// A change is commanded and needs no confirmation of the command.
+    /// Begins a change whose command needs no confirmation.
     pub(super) fn begin(&mut self, to: u8, now: Tick) {
         self.switch = Switch::Under { to, since: now };
         self.known = None;
@@ -192,7 +193,7 @@ impl PhaseChange {
         }
     }
 
-    /// When something has to be done without any input.
+    /// Returns the next time at which something must be done without input.
     pub(super) fn deadline(&self, now: Tick, confirm: Millis) -> Option<Tick> {
         let change = match self.switch {
             Switch::Unwanted | Switch::Missing => return None,
@@ -212,12 +213,12 @@ impl PhaseChange {
 }
 
 impl Driver {
-    /// The registers of the box's own switch, where that is what is used.
+    /// Returns the registers of the wallbox's own switch, if that is the one in use.
     fn switch(&self) -> Option<&PhaseSwitch> {
         self.profile.phase_switch.as_ref().filter(|_| !self.by_contact())
     }
 
-    /// How long a change may take, and how long until a current may flow after it.
+    /// Returns how long a change may take, and how long afterwards no current may flow.
     fn spans(&self) -> Option<(Millis, Millis)> {
         if self.by_contact() {
             return Some((CONFIRM, SETTLE));
@@ -241,7 +242,7 @@ impl Driver {
         }
     }
 
-    /// Whether this layout has the switch, or needs none.
+    /// Returns whether this layout has the switch, or needs none.
     pub(super) fn has_switch(&self) -> bool {
         self.by_contact()
             || self.switch().is_some_and(|switch| switch.command.since.max(switch.state.since) <= self.layout)
@@ -262,7 +263,7 @@ impl Driver {
         ask.map(Transaction::Phases)
     }
 
-    /// What is to be commanded now, if anything may be: never before 0 A is proven and the car at rest.
+    /// Returns the number to command now, if any: never before 0 A is proven and the car is at rest.
     pub(super) fn phases_to_command(&self, now: Tick) -> Option<u8> {
         let at_zero = self.setpoint.known() == Some(self.profile.set_current.off);
         let rested = self.phases.rest_since.is_some_and(|since| now.since(since) >= REST);
@@ -273,14 +274,14 @@ impl Driver {
             return Some(back).filter(|_| now >= at);
         }
         let known = self.phases.known?;
-        // An order of a current has a start in view, not a change.
+        // An order for a current aims at a start, not at a change.
         let order = self.order.filter(|order| order.setpoint == Some(Milliamps::ZERO))?;
         let wanted = order.phases.filter(|wanted| *wanted != known && now >= self.phases.barred_until)?;
         let possible = self.by_contact() || self.switch()?.encode(wanted).is_some();
         possible.then_some(wanted)
     }
 
-    /// A poll has come: whether the car rests counts only once 0 A is proven.
+    /// Notes from a poll whether the car is at rest, which counts only once 0 A is proven.
     pub(super) fn note_rest(&mut self, now: Tick) {
         let at_zero = self.setpoint.known() == Some(self.profile.set_current.off);
         let rests = at_zero
@@ -289,13 +290,13 @@ impl Driver {
                     Vehicle::Absent | Vehicle::Connected | Vehicle::Requesting => true,
                     Vehicle::Unknown | Vehicle::Charging => false,
                 };
-                // Currents that cannot be read prove nothing.
+                // Unreadable currents prove nothing.
                 idle && measured.currents.is_some_and(|currents| currents.iter().all(|current| *current < LOAD))
             });
         self.phases.rest_since = rests.then(|| self.phases.rest_since.unwrap_or(now));
     }
 
-    /// The answer while connecting; `None`: the box declines.
+    /// Takes the answer while connecting; `None`: the wallbox declines.
     pub(super) fn phases_found(&mut self, words: Option<&[u16]>, now: Tick) {
         match words {
             Some(&[raw]) => {
@@ -307,7 +308,7 @@ impl Driver {
         }
     }
 
-    /// This box has no switch: its phases are as wired.
+    /// Notes that this wallbox has no switch: its phases are as wired.
     pub(super) fn phases_missing(&mut self) {
         if self.phases.wanted() && self.phases.switch != Switch::Missing {
             self.phases.switch = Switch::Missing;
@@ -316,7 +317,7 @@ impl Driver {
         }
     }
 
-    /// The answer of a running box.
+    /// Takes the answer of a running wallbox.
     pub(super) fn phases_answer(&mut self, ask: Ask, outcome: &Outcome, now: Tick) {
         let word = match outcome {
             Outcome::Registers(words) => words.first().copied(),
@@ -336,7 +337,7 @@ impl Driver {
                     self.command_in_vain(to, now);
                 }
             }
-            // Whether a write without an answer has arrived shows when the command is read.
+            // Reading back the command shows whether an unanswered write has arrived.
             (Ask::Write(to), _) if matches!(outcome, Outcome::Written | Outcome::Failed(_)) => {
                 if self.phases.undo.is_none() {
                     self.notice(Notice::PhasesChanging { to });
@@ -366,7 +367,7 @@ impl Driver {
         self.phases_are(seen, now);
     }
 
-    /// What is connected was read; `None`: nothing definite.
+    /// Takes the number that was read; `None`: nothing definite.
     pub(super) fn phases_are(&mut self, seen: Option<u8>, now: Tick) {
         let settle = self.spans().map_or(Millis(0), |(_, settle)| settle);
         match self.phases.switch {
@@ -396,7 +397,7 @@ impl Driver {
         if self.phases.known.replace(phases) != Some(phases) {
             self.poll_at = now;
         }
-        // A contact does nothing later.
+        // A contact never acts later.
         if self.phases.pending.take().is_some_and(|to| to != phases) && !self.by_contact() {
             self.phases.undo = Some((phases, now));
         }
@@ -417,14 +418,14 @@ impl Driver {
         self.phases.barred_until = now + BARRED;
         self.poll_at = now;
         if let Some((_, at)) = &mut self.phases.undo {
-            // What the box will do is not known, so no current; once more later.
+            // What the wallbox will do is unknown, so no current flows; the undo is tried again later.
             *at = now + BARRED;
             self.phases.stuck = true;
         }
         self.notice(Notice::PhasesRefused { to, connected: self.phases.known });
     }
 
-    /// What passes time only.
+    /// Handles what depends on time alone.
     pub(super) fn pass_phases(&mut self, now: Tick) {
         let Some((confirm, _)) = self.spans() else { return };
         if matches!(self.phases.gentle, Gentle::Until(until) if now >= until) {
@@ -438,7 +439,7 @@ impl Driver {
                 self.phases.switch = Switch::Steady;
                 self.phases.known = Some(to);
                 self.phases.pending = None;
-                // Read once more before any current.
+                // Read again before any current flows.
                 self.phases.read_at = now;
                 self.poll_at = now;
                 self.phases.said_unknown = false;
