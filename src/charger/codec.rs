@@ -1,7 +1,7 @@
-//! Requests, outcomes, and whether an answer belongs to its request. Pure; frames and CRC are the transport's.
+//! Requests, outcomes, and whether an answer belongs to its request. Pure; frames and CRC are left to the transport.
 //!
-//! tokio-modbus 0.17 checks unit and function code only (lengths and echoes in debug builds at most), and RTU has no transaction id: what can
-//! be compared is compared here, in every build.
+//! tokio-modbus 0.17 checks only unit and function code (lengths and echoes in debug builds at most), and RTU has no transaction ids. So
+//! everything that can be compared is compared here, in every build.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use control::Millis;
 pub struct Request {
     /// Modbus unit, 1 … 247.
     pub unit: u8,
-    /// What is asked.
+    /// The operation.
     pub op: Operation,
 }
 
-/// The functions in use: 04, 03 and 06.
+/// The Modbus functions in use: 04, 03 and 06.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Function 04.
@@ -67,12 +67,12 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A well-formed frame that came back.
+/// A well-formed frame received in reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Who answered.
+    /// The unit that answered.
     pub unit: u8,
-    /// What.
+    /// The content.
     pub body: Body,
 }
 
@@ -90,18 +90,18 @@ pub enum Body {
         /// Echoed value.
         value: u16,
     },
-    /// The box declines, with the exception code.
+    /// The wallbox declines, with the exception code.
     Exception(u8),
-    /// Another function than any of ours.
+    /// A function that is not in use here.
     Foreign,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// As many registers as were asked for.
+    /// The requested number of registers.
     Registers(Vec<u16>),
-    /// The write was echoed. That does not prove that the box keeps the value.
+    /// The write was echoed. That does not prove that the wallbox keeps the value.
     Written,
     /// Modbus exception code.
     Exception(u8),
@@ -116,18 +116,18 @@ pub enum Failure {
     Timeout,
     /// The request itself came back in time, and nothing else: the adapter echoes, the charger does not answer.
     EchoOnly,
-    /// Bytes came, but no frame with a right checksum.
+    /// Bytes came, but no frame with a correct checksum.
     Noise(Sample),
-    /// The answer came, too late to be used.
+    /// The answer came, but too late to be used.
     Late {
-        /// So long after the request.
+        /// Time from the request to the answer.
         after: Millis,
-        /// So long it is waited for.
+        /// Time limit for an answer.
         limit: Millis,
     },
     /// Not an answer to this request.
     Malformed(Flaw),
-    /// The line is not there any more.
+    /// The line is no longer there.
     Gone,
 }
 
@@ -136,21 +136,21 @@ pub enum Failure {
 pub enum Flaw {
     /// This unit answered instead.
     Unit(u8),
-    /// Another function was answered.
+    /// The answer is for a different function.
     Function,
-    /// Another number of registers came.
+    /// The answer contains a different number of registers.
     Length,
-    /// Another address or value was echoed.
+    /// A different address or value was echoed.
     Echo,
-    /// Two answers came that differ: one of them belongs to an earlier request.
+    /// Two different answers came: one of them belongs to an earlier request.
     Twice,
-    /// The answer names another transaction (Modbus TCP).
+    /// The answer carries the id of a different transaction (Modbus TCP).
     Transaction,
     /// A request of another master was on the line.
     Master,
 }
 
-/// The first bytes of something that is not understood.
+/// The first bytes of something that could not be interpreted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
     bytes: [u8; Self::MAX],
@@ -158,10 +158,10 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// More bytes than these are not kept.
+    /// Number of bytes kept.
     pub const MAX: usize = 8;
 
-    /// The first of these bytes.
+    /// Keeps the first of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         let mut sample = Self::default();
         for (place, byte) in sample.bytes.iter_mut().zip(bytes) {
@@ -171,13 +171,13 @@ impl Sample {
         sample
     }
 
-    /// Whether there are none.
+    /// Returns whether the sample is empty.
     pub const fn is_empty(&self) -> bool {
         self.length == 0
     }
 }
 
-/// In hexadecimal, with blanks between.
+/// Shows the bytes in hexadecimal, separated by spaces.
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, byte) in self.bytes.iter().take(usize::from(self.length)).enumerate() {
@@ -211,7 +211,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What `answer` means as the answer to `request`.
+/// Interprets `answer` as the answer to `request`.
 pub fn check(request: &Request, answer: Answer) -> Outcome {
     if answer.unit != request.unit {
         return malformed(Flaw::Unit(answer.unit));

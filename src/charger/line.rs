@@ -317,8 +317,8 @@ impl Line {
             .find_map(|(charger, driver)| driver.poll_event().map(|event| LineEvent::Charger(*charger, event)))
     }
 
-    /// Returns the charger whose turn it is: one with an urgent request first, otherwise the next in order. Among urgent ones, a charger that
-    /// answers goes before one that keeps the line waiting.
+    /// Returns the charger whose turn it is: one with an urgent request first, otherwise the next in order. Among urgent ones, a charger
+    /// that answers goes before one that keeps the line waiting.
     fn turn(&self, now: Tick) -> Option<ChargerId> {
         let urgent = self.drivers.iter().filter(|(_, driver)| driver.is_urgent(now));
         if let Some((charger, _)) = urgent.min_by_key(|(_, driver)| !driver.answers()) {

@@ -1,8 +1,8 @@
 //! Register maps of chargers, as data: `config/chargers/*.toml`, embedded in the program.
 //!
-//! A profile says where things are, in which unit and since which register layout, which raw state means what, and which
-//! writes the box needs. What to do with that is the driver's. It expresses what Heidelberg needs (16-bit setpoint in a
-//! register of its own, one run of registers per poll); another box extends the file format, and `version` with it.
+//! A profile says where each value is, in which unit and since which register layout, what each raw state means, and which
+//! writes the wallbox needs. Acting on it is up to the driver. It expresses what Heidelberg needs (16-bit setpoint in a
+//! register of its own, one run of registers per poll); a different wallbox extends the file format, and `version` with it.
 
 mod file;
 #[cfg(test)]
@@ -23,12 +23,12 @@ const CATALOG: [(&str, &str); 2] = [
     ("heidelberg-energy-control", include_str!("../../config/chargers/heidelberg-energy-control.toml")),
 ];
 
-/// Names of all profiles.
+/// Returns the names of all profiles.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CATALOG.iter().map(|(name, _)| *name)
 }
 
-/// All profiles, as the configuration needs to know them.
+/// Returns all profiles in the form that the configuration needs.
 pub fn known() -> Vec<KnownProfile<'static>> {
     let known = |name| {
         let profile = load(name).ok();
@@ -41,7 +41,7 @@ pub fn known() -> Vec<KnownProfile<'static>> {
     names().map(known).collect()
 }
 
-/// The profile of that name.
+/// Loads the profile of this name.
 pub fn load(name: &str) -> Result<Arc<Profile>, ProfileError> {
     let (name, text) =
         CATALOG.iter().find(|(known, _)| *known == name).ok_or_else(|| ProfileError::Unknown(name.to_owned()))?;
@@ -51,15 +51,15 @@ pub fn load(name: &str) -> Result<Arc<Profile>, ProfileError> {
 /// Why a profile cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
-    /// There is none of that name.
+    /// No profile has this name.
     #[error("no charger profile is named {0:?}; known: {list}", list = names().collect::<Vec<_>>().join(", "))]
     Unknown(String),
-    /// The file is not what the format wants; line and column are in the text.
+    /// The file does not follow the format; line and column are in the text.
     #[error("charger profile {name}: {text}")]
     Syntax {
         /// Which profile.
         name: String,
-        /// What the parser says.
+        /// Message of the parser.
         text: String,
     },
     /// The file contradicts itself.
@@ -74,12 +74,12 @@ pub enum ProfileError {
     },
 }
 
-/// Version of a box's register layout: hex digits as they stand in the layout register, `0x0107` is 1.0.7.
+/// Version of a wallbox's register layout, as hex digits in the layout register: `0x0107` is 1.0.7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layout(pub u16);
 
 impl Layout {
-    /// The layout written as three numbers of one hex digit each (`1.0.7`).
+    /// Parses a layout written as three numbers below 16 (`1.0.7`).
     pub fn parse(text: &str) -> Option<Self> {
         let mut digits = text.split('.').map(|part| part.parse::<u16>().ok().filter(|digit| *digit < 16));
         let (major, minor, patch) = (digits.next()??, digits.next()??, digits.next()??);
@@ -98,11 +98,11 @@ impl fmt::Display for Layout {
 pub enum Table {
     /// Read-only registers, function 04.
     Input,
-    /// Read by function 03, written by function 06.
+    /// Registers read by function 03 and written by function 06.
     Holding,
 }
 
-/// How registers make up a value.
+/// How registers encode a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One register.
@@ -111,7 +111,7 @@ pub enum Kind {
     I16,
     /// Two registers, high word first.
     U32,
-    /// That many registers, two characters each, high byte first.
+    /// This many registers, two characters each, high byte first.
     Text(u16),
 }
 
@@ -126,9 +126,9 @@ pub enum Unit {
     Milliampere,
     /// V.
     Volt,
-    /// VA; taken for watts, although it reads high at low currents.
+    /// VA; used as watts, although it reads high at low currents.
     VoltAmpere,
-    /// `VAh`; taken for watt-hours.
+    /// `VAh`; used as watt-hours.
     VoltAmpereHour,
     /// ms.
     Millisecond,
@@ -136,7 +136,7 @@ pub enum Unit {
     MilliCelsius,
 }
 
-/// One register or run of registers with a meaning.
+/// One register, or a run of registers that form one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Register {
     /// Key in the profile.
@@ -149,24 +149,24 @@ pub struct Register {
     pub kind: Kind,
     /// Unit after scaling.
     pub unit: Unit,
-    /// One count is this many units.
+    /// Units per count.
     pub scale: u16,
-    /// First layout that has it.
+    /// First layout that has the register.
     pub since: Layout,
-    /// First layout that lets it be read, if later.
+    /// First layout in which it can be read, if later.
     pub readable_since: Layout,
-    /// Takes function 06.
+    /// Whether function 06 can write it.
     pub writable: bool,
     /// For people.
     pub title: String,
-    /// Where the vendor says so.
+    /// Place in the vendor's document.
     pub cite: String,
-    /// What some raw values mean.
+    /// Meanings of some raw values.
     pub values: BTreeMap<u16, String>,
 }
 
 impl Register {
-    /// Number of registers.
+    /// Returns the number of registers.
     pub const fn count(&self) -> u16 {
         match self.kind {
             Kind::U16 | Kind::I16 => 1,
@@ -175,7 +175,7 @@ impl Register {
         }
     }
 
-    /// The request that reads it.
+    /// Returns the request that reads it.
     pub const fn read(&self) -> Operation {
         let (addr, count) = (self.address, self.count());
         match self.table {
@@ -184,18 +184,18 @@ impl Register {
         }
     }
 
-    /// The address behind it.
+    /// Returns the first address after it.
     pub const fn end(&self) -> u16 {
         self.address.saturating_add(self.count())
     }
 
-    /// Its own registers in an answer that starts at address `start`; `None` where the answer does not hold all of them.
+    /// Returns its own registers from an answer that starts at address `start`; `None` if the answer does not contain all of them.
     pub fn words<'a>(&self, start: u16, answer: &'a [u16]) -> Option<&'a [u16]> {
         let from = usize::from(self.address.checked_sub(start)?);
         answer.get(from..from + usize::from(self.count()))
     }
 
-    /// The scaled value out of its own registers; `None` for text and for a wrong number of registers.
+    /// Decodes and scales the value from its own registers; `None` for text and for a wrong number of registers.
     pub fn value(&self, words: &[u16]) -> Option<i64> {
         let raw = match (self.kind, words) {
             (Kind::U16, &[word]) => i64::from(word),
@@ -206,7 +206,7 @@ impl Register {
         Some(raw * i64::from(self.scale))
     }
 
-    /// The printable part of text registers, without padding.
+    /// Returns the printable part of text registers, without padding.
     pub fn text(words: &[u16]) -> String {
         let bytes = words.iter().flat_map(|word| word.to_be_bytes());
         let text: String = bytes.filter(|byte| (0x20..0x7f).contains(byte)).map(char::from).collect();
@@ -223,11 +223,11 @@ pub struct LinkDefaults {
     pub parity: Parity,
     /// 1 or 2.
     pub stop_bits: u8,
-    /// From the end of an answer to the next request.
+    /// Pause between the end of an answer and the next request.
     pub gap: Millis,
     /// How long to wait for an answer.
     pub reply: Millis,
-    /// How long a line that was out of step must be silent before it is used again.
+    /// How long a line that got out of step must be quiet before it is used again.
     pub quiet: Millis,
 }
 
@@ -242,22 +242,22 @@ pub enum Parity {
     Odd,
 }
 
-/// What a raw state means.
+/// Meaning of a raw state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The vendor's code.
     pub code: String,
-    /// What it says of the car.
+    /// State of the car.
     pub vehicle: Vehicle,
-    /// What keeps the box from working.
+    /// The fault that keeps the wallbox from working, if any.
     pub fault: Option<Fault>,
-    /// Reduced by temperature.
+    /// Whether the current is reduced because of temperature.
     pub derated: bool,
     /// For people.
     pub title: String,
 }
 
-/// Registers that are read to know what happens.
+/// Registers for measurements and for the data of the wallbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measure {
     /// Raw state, see [`Profile::states`].
@@ -270,11 +270,11 @@ pub struct Measure {
     pub power: Register,
     /// Energy counters, best first.
     pub energy: Vec<Register>,
-    /// The counter that starts at 0 when the box is switched on.
+    /// The counter that starts at 0 when the wallbox is switched on.
     pub energy_since_power_on: Register,
-    /// Highest current set in the box.
+    /// Highest current set in the wallbox.
     pub box_max: Register,
-    /// Lowest current set in the box.
+    /// Lowest current set in the wallbox.
     pub box_min: Register,
     /// Text with the serial number.
     pub serial: Register,
@@ -285,37 +285,37 @@ pub struct Measure {
 /// How the current is set; raw values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetCurrent {
-    /// Where.
+    /// The setpoint register.
     pub register: Register,
-    /// No charging.
+    /// Value for no charging.
     pub off: u16,
     /// Lowest other value.
     pub min: u16,
     /// Highest value.
     pub max: u16,
-    /// A current is not raised sooner than this after any change of it. Lowering never waits.
+    /// Shortest time from any change of the current to a rise. Lowering never waits.
     pub hold: Millis,
 }
 
 /// Changing between one and three phases; raw values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PhaseSwitch {
-    /// Where the change is ordered.
+    /// The register that commands a change.
     pub command: Register,
-    /// What is connected: one of the two values below, anything else while it changes.
+    /// The register that shows the connected phases: one of the two values below, anything else during a change.
     pub state: Register,
-    /// One phase.
+    /// Value for one phase.
     pub one: u16,
-    /// Three phases.
+    /// Value for three phases.
     pub three: u16,
-    /// Without current for this long after `state` shows the new value.
+    /// How long no current may flow after `state` shows the new value.
     pub settle: Millis,
-    /// A change that `state` does not show within this time has failed.
+    /// Time within which `state` must show a change; after that it has failed.
     pub confirm: Millis,
 }
 
 impl PhaseSwitch {
-    /// The raw value of a number of phases; `None` for others than 1 and 3.
+    /// Returns the raw value for a number of phases; `None` unless it is 1 or 3.
     pub const fn encode(&self, phases: u8) -> Option<u16> {
         match phases {
             1 => Some(self.one),
@@ -324,7 +324,7 @@ impl PhaseSwitch {
         }
     }
 
-    /// The number of phases of a raw value; `None` while it changes, and for a value without meaning.
+    /// Returns the number of phases for a raw value; `None` during a change, and for a value without meaning.
     pub const fn decode(&self, raw: u16) -> Option<u8> {
         match raw {
             _ if raw == self.one => Some(1),
@@ -334,38 +334,38 @@ impl PhaseSwitch {
     }
 }
 
-/// A register that is programmed once, with the box's own default.
+/// A register that is programmed once, with the wallbox's own default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Where.
+    /// The register.
     pub register: Register,
-    /// Raw value after the box has lost its settings.
+    /// Raw value after the wallbox has lost its settings.
     pub default: u16,
 }
 
-/// Whether the box may sleep; raw values.
+/// Whether the wallbox may go into standby; raw values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standby {
-    /// Where.
+    /// The register.
     pub register: Register,
-    /// It may.
+    /// Value that allows standby.
     pub allowed: u16,
-    /// It may not.
+    /// Value that forbids standby.
     pub forbidden: u16,
 }
 
 /// The remote lock; raw values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
-    /// Where.
+    /// The register.
     pub register: Register,
-    /// Locked.
+    /// Value that locks.
     pub locked: u16,
-    /// Not locked.
+    /// Value that unlocks.
     pub unlocked: u16,
     /// Shortest lock that wakes a car.
     pub hold: Millis,
-    /// The key switch, part of a poll; it reads like the remote lock.
+    /// The key switch, read as part of a poll; same values as the remote lock.
     pub external: Option<Register>,
 }
 
@@ -382,9 +382,9 @@ pub struct Profile {
     pub link: LinkDefaults,
     /// Every register, in the order of table and address.
     pub registers: Vec<Register>,
-    /// Where the layout is read.
+    /// The register that holds the layout.
     pub layout: Register,
-    /// First layout that can be told a current.
+    /// First layout whose current can be set.
     pub control_since: Layout,
     /// First layout that keeps its settings (not the setpoint) without power.
     pub settings_kept_since: Layout,
@@ -392,13 +392,13 @@ pub struct Profile {
     pub measure: Measure,
     /// The setpoint.
     pub set_current: SetCurrent,
-    /// The box's own watchdog, in milliseconds.
+    /// The wallbox's own watchdog, in milliseconds.
     pub watchdog: Setting,
-    /// The current it falls to.
+    /// The current that applies when the watchdog has expired.
     pub fail_safe: Setting,
-    /// Standby, where the box has a register for it.
+    /// Standby, if the wallbox has a register for it.
     pub standby: Option<Standby>,
-    /// Changing the phases, where the box can.
+    /// Phase switching, if the wallbox can do it.
     pub phase_switch: Option<PhaseSwitch>,
     /// Remote lock.
     pub lock: Lock,
@@ -407,12 +407,12 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Reads a profile. `name` is only for messages and [`Profile::name`].
+    /// Parses a profile. `name` is only used for messages and [`Profile::name`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ProfileError> {
         file::parse(name, text)
     }
 
-    /// The run of registers of a poll on that layout: first address and number.
+    /// Returns the run of registers of a poll on this layout: first address and count.
     pub fn poll_block(&self, layout: Layout) -> (u16, u16) {
         let present = self.measure.polled().filter(|register| register.since <= layout);
         let (start, end) = present
@@ -421,14 +421,14 @@ impl Profile {
         (start.min(end), end.saturating_sub(start))
     }
 
-    /// Lowest current other than off, highest current, and resolution of the setpoint.
+    /// Returns the lowest current other than off, the highest current, and the resolution of the setpoint.
     pub fn current_range(&self) -> (Milliamps, Milliamps, Milliamps) {
         let scale = u32::from(self.set_current.register.scale);
         let amps = |raw: u16| Milliamps(u32::from(raw) * scale);
         (amps(self.set_current.min), amps(self.set_current.max), Milliamps(scale))
     }
 
-    /// The raw setpoint for a current: rounded down, `off` below the minimum, never above the register's or the box's maximum.
+    /// Returns the raw setpoint for a current: rounded down, `off` below the minimum, never above the register's or the wallbox's maximum.
     pub fn encode_current(&self, current: Milliamps, box_max: Milliamps) -> u16 {
         let scale = u32::from(self.set_current.register.scale).max(1);
         let counts = current.0.min(box_max.0) / scale;
@@ -436,14 +436,14 @@ impl Profile {
         if raw < self.set_current.min { self.set_current.off } else { raw }
     }
 
-    /// The current of a raw setpoint.
+    /// Returns the current of a raw setpoint.
     pub fn decode_current(&self, raw: u16) -> Milliamps {
         Milliamps(u32::from(raw) * u32::from(self.set_current.register.scale))
     }
 }
 
 impl Measure {
-    /// What a poll reads.
+    /// Returns the registers that a poll reads.
     fn polled(&self) -> impl Iterator<Item = &Register> {
         [&self.state, &self.power, &self.energy_since_power_on]
             .into_iter()

@@ -1,4 +1,5 @@
-//! Questions about contacts, beside the line's own traffic: a relay that does not answer does not hold up a wallbox that does.
+//! Requests to relays about contacts, in parallel with the line's own traffic: a relay that does not answer must not hold up a wallbox that
+//! does.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ use crate::clock::Clock;
 use crate::config::{ChargerSetup, PhaseSwitch};
 use crate::relay::{Failure, RelayCall, RelayRequest, RelayResponse};
 
-/// The relays answer, or say that there is no answer, before this. A loop that hangs does neither, and does not take the question later.
+/// Time limit for the whole call. The relays deliver an answer or a failure sooner; a hung loop does neither, and does not take the request
+/// later.
 const GIVEN_UP_AFTER: Millis = Millis(ANSWER_WITHIN.0 + 1_000);
 
 type Answered = (ChargerId, Result<RelayResponse, Failure>);
@@ -23,7 +25,7 @@ pub(super) struct Contacts {
     relays: Option<mpsc::Sender<RelayCall>>,
     names: BTreeMap<ChargerId, String>,
     clock: Clock,
-    /// At most one a charger.
+    /// At most one request per charger.
     asked: JoinSet<Answered>,
 }
 
@@ -40,7 +42,7 @@ impl Contacts {
         Self { relays, names: setups.filter_map(named).collect(), clock, asked: JoinSet::new() }
     }
 
-    /// Asks on behalf of a charger.
+    /// Sends a request on behalf of a charger.
     pub(super) fn ask(&mut self, charger: ChargerId, what: RelayRequest) {
         let (relay, relays, clock) = (self.names.get(&charger).cloned(), self.relays.clone(), self.clock);
         self.asked.spawn(async move {
@@ -55,7 +57,7 @@ impl Contacts {
         });
     }
 
-    /// The next answer; never if nothing was asked. May be dropped at any time.
+    /// Waits for the next answer; forever if there is no request. May be dropped at any time.
     pub(super) async fn answered(&mut self) -> Answered {
         while let Some(answered) = self.asked.join_next().await {
             if let Ok(answered) = answered {

@@ -1,22 +1,23 @@
-//! Which of the bytes on a line are the answer to a request. Pure: bytes in, at most one frame out.
+//! Finds the answer to a request among the bytes on a line. Pure: bytes in, at most one frame out.
 //!
-//! tokio-modbus 0.17 takes the first frame with a right checksum, skips 20 bytes at most, and takes the copy of a request that an
-//! adapter with local echo returns for an answer. So the bytes pass through an [`Ear`] first:
+//! tokio-modbus 0.17 accepts the first frame with a correct checksum, skips at most 20 bytes, and mistakes the copy of a request that
+//! an adapter with local echo returns for an answer. So the bytes pass through an [`Ear`] first:
 //!
 //! ```text
 //!  heard since the request:   stray bytes │ copy of the request │ stray bytes │ answer │ whatever follows
 //!                               skipped        dropped              skipped     given on   compared: a second answer is a contradiction
 //! ```
-//! The acknowledgement of a write (function 06) is the request itself, byte for byte (Modbus application protocol V1.1b3, 6.6). Whether one
-//! copy is the adapter's echo or the acknowledgement cannot be seen; so echo is learnt from reads, and [`Ear::must_learn`] says when that
-//! has to happen before an acknowledgement counts. RTU frames carry no transaction id: of what is ours but does not fit, nothing is guessed, the request fails.
+//! The acknowledgement of a write (function 06) is the request itself, byte for byte (Modbus application protocol V1.1b3, 6.6). A single
+//! copy may be the adapter's echo or the acknowledgement, so echo is learnt from reads, and [`Ear::must_learn`] tells when that must happen
+//! before an acknowledgement counts. RTU frames carry no transaction id: a frame from our unit that does not fit makes the request fail
+//! rather than being guessed at.
 
 #[cfg(test)]
 mod tests;
 
 use crate::charger::codec::{Failure, Flaw, Sample};
 
-/// Heard bytes that are kept for one request: four of the longest frames of 256 bytes. What comes after them is not looked at.
+/// Most bytes kept for one request: four of the longest frames of 256 bytes. Further bytes are ignored.
 const HEARD_MAX: usize = 1_024;
 /// The longest request: the longest frame of Modbus TCP (Modbus Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3).
 const REQUEST_MAX: usize = 260;
@@ -32,7 +33,7 @@ pub(super) enum Dialect {
     Tcp,
 }
 
-/// Whether what is sent comes back.
+/// Whether the adapter returns what is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Echo {
     /// To be learnt from a read.
@@ -44,33 +45,33 @@ pub(super) enum Echo {
     No,
 }
 
-/// Listens for the answer to one request after the other.
+/// Listens for the answers to one request after another.
 #[derive(Debug)]
 pub(super) struct Ear {
     dialect: Dialect,
     echo: Echo,
     request: Vec<u8>,
     heard: Vec<u8>,
-    /// All before this is understood, or skipped.
+    /// Everything before this position has been interpreted or skipped.
     at: usize,
-    /// Copies of the request that were dropped.
+    /// Number of dropped copies of the request.
     copies: u32,
     answer: Option<Vec<u8>>,
-    /// Skipped before the answer; empty if nothing was.
+    /// Bytes skipped before the answer; empty if none were.
     strays: Sample,
-    /// Of others, which do not keep the answer from coming.
+    /// A flaw in frames of others, which does not rule out an answer.
     others: Option<Flaw>,
     flaw: Option<Flaw>,
 }
 
-/// What a piece of the bytes is.
+/// How a piece of the bytes begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece {
-    /// Of so many bytes.
+    /// A whole frame, with its length in bytes.
     Whole(Kind, usize),
-    /// Perhaps the beginning of what is waited for.
+    /// Possibly the beginning of the awaited frame.
     Begun,
-    /// Nothing.
+    /// No frame.
     Stray,
 }
 
@@ -78,16 +79,16 @@ enum Piece {
 enum Kind {
     /// The request itself.
     Copy,
-    /// Of the right unit, function and length.
+    /// An answer of the right unit, function and length.
     Answer,
-    /// Ours, but not the answer.
+    /// A frame of our unit that is not the answer.
     Wrong(Flaw),
-    /// Somebody else's.
+    /// A frame of another unit or master.
     Others(Flaw),
 }
 
 impl Ear {
-    /// One that has heard nothing yet.
+    /// Creates an ear that has received nothing yet.
     pub(super) fn new(dialect: Dialect, echo: Echo) -> Self {
         Self {
             dialect,
@@ -103,18 +104,18 @@ impl Ear {
         }
     }
 
-    /// A request is about to be sent: all that was heard before belongs to the past.
+    /// Discards everything received before, because a new request is about to be sent.
     pub(super) fn begin(&mut self) {
         *self = Self::new(self.dialect, self.echo);
     }
 
-    /// These bytes of the request leave.
+    /// Takes bytes of the request as they are sent.
     pub(super) fn sent(&mut self, bytes: &[u8]) {
         let room = REQUEST_MAX.saturating_sub(self.request.len());
         self.request.extend(bytes.iter().take(room));
     }
 
-    /// These bytes come. Gives the answer, once, when it is complete.
+    /// Takes received bytes. Returns the answer, once, when it is complete.
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let room = HEARD_MAX.saturating_sub(self.heard.len());
         self.heard.extend(bytes.iter().take(room));
@@ -135,7 +136,7 @@ impl Ear {
                     Some(first) if first.as_slice() == frame => {}
                     Some(_) => self.flaw = Some(Flaw::Twice),
                 },
-                // Behind the answer it is as much out of step as before it.
+                // After the answer, it is just as much a sign of a line out of step as before it.
                 Kind::Wrong(flaw) => self.flaw = Some(if self.answer.is_some() { Flaw::Twice } else { flaw }),
                 Kind::Others(flaw) => self.others = Some(flaw),
             }
@@ -143,50 +144,50 @@ impl Ear {
         self.answer.clone().filter(|_| !before && self.flaw.is_none())
     }
 
-    /// What makes every answer to this request useless.
+    /// Returns the flaw that makes any answer to this request useless.
     pub(super) const fn flaw(&self) -> Option<Flaw> {
         self.flaw
     }
 
-    /// Whether a copy of the request is known to come back.
+    /// Returns whether a copy of the request is known to come back.
     pub(super) const fn echo(&self) -> Echo {
         self.echo
     }
 
-    /// Whether anything has come since the request.
+    /// Returns whether anything has come since the request.
     pub(super) const fn heard_anything(&self) -> bool {
         !self.heard.is_empty()
     }
 
-    /// The bytes that were skipped before the answer; empty if none were.
+    /// Returns the bytes that were skipped before the answer; empty if none were.
     pub(super) const fn strays(&self) -> Sample {
         self.strays
     }
 
-    /// The request has ended, with an answer or without: what that says of the echo.
+    /// Ends the request, answered or not, and learns about the echo from it.
     pub(super) fn end(&mut self) {
         if self.dialect == Dialect::Tcp || self.request.is_empty() {
             return;
         }
         self.echo = match self.echo {
-            // Of a write only this is certain: what does not come back at all is not returned.
+            // A write proves only this: if nothing at all comes back, there is no echo.
             Echo::Unknown if self.writes() && self.heard.is_empty() => Echo::No,
             echo if self.writes() => echo,
             _ if self.copies > 0 => Echo::Yes,
-            // One read without a copy does not disprove it: what comes with the copy may have spoilt it.
+            // One read without a copy does not disprove it: other bytes may have corrupted the copy.
             Echo::Yes => Echo::Unknown,
-            // Nor does one whose copy may be behind what is out of step.
+            // Nor does a read whose copy may come after the flawed frame.
             Echo::Unknown if self.flaw.is_some() => Echo::Unknown,
             Echo::Unknown | Echo::No => Echo::No,
         };
     }
 
-    /// Whether a read must come before a write counts as acknowledged, as one copy of the write would mean nothing.
+    /// Returns whether a read must come before a write can count as acknowledged, because a single copy of the write would prove nothing.
     pub(super) fn must_learn(&self) -> bool {
         self.dialect == Dialect::Rtu && self.echo == Echo::Unknown
     }
 
-    /// Why there is no answer.
+    /// Returns why there is no answer.
     pub(super) fn failure(&self) -> Failure {
         if let Some(flaw) = self.flaw.or(self.others) {
             return Failure::Malformed(flaw);
@@ -206,10 +207,10 @@ impl Ear {
         self.request.get(1) == Some(&WRITE_SINGLE)
     }
 
-    /// The next whole piece among the bytes that are not understood yet: what is skipped before it, what it is, and its length.
+    /// Returns the next whole frame among the bytes not interpreted yet: how many bytes to skip before it, its kind, and its length.
     fn next(&self) -> Option<(usize, Kind, usize)> {
         let rest = self.heard.get(self.at..)?;
-        // Within what may be the answer, frames of others are coincidence.
+        // Within what may become the answer, other frames are coincidence.
         let mut begun = false;
         for skipped in 0..rest.len() {
             let from = rest.get(skipped..)?;
@@ -223,7 +224,7 @@ impl Ear {
                 Piece::Begun => begun = true,
                 Piece::Stray => {}
             }
-            // A stream does not lose bytes: what does not begin with a header is not Modbus TCP.
+            // A TCP stream loses no bytes: data that does not begin with a header is not Modbus TCP.
             if self.dialect == Dialect::Tcp {
                 return None;
             }
@@ -231,12 +232,12 @@ impl Ear {
         None
     }
 
-    /// What these bytes begin with, of an RTU line.
+    /// Returns what these bytes of an RTU line begin with.
     fn rtu(&self, bytes: &[u8]) -> Piece {
         let (&[unit, function, ..], &[first, ref rest @ ..]) = (self.request.as_slice(), bytes) else {
             return Piece::Stray;
         };
-        // Before the first copy of a write nothing else is taken for its acknowledgement.
+        // A copy of a read is always the echo; of a write, only the first copy, and only if the adapter is known to echo.
         let copies = !self.writes() || (self.echo == Echo::Yes && self.copies == 0);
         if copies && bytes.starts_with(&self.request) {
             return Piece::Whole(Kind::Copy, self.request.len());
@@ -261,7 +262,7 @@ impl Ear {
         if bytes.starts_with(&self.request) { Kind::Answer } else { Kind::Wrong(Flaw::Echo) }
     }
 
-    /// An answer to a read, or a frame of another length from the right unit.
+    /// Recognises an answer to a read, or a frame of a different length from the right unit.
     fn registers(&self, bytes: &[u8]) -> Option<Piece> {
         let &[_, _, _, _, high, low, ..] = self.request.as_slice() else { return None };
         let wanted = usize::from(u16::from_be_bytes([high, low])) * 2;
@@ -271,11 +272,11 @@ impl Ear {
             return whole(bytes, count + 5, Kind::Answer);
         }
         let length = sealed(bytes, count + 5).then_some(Piece::Whole(Kind::Wrong(Flaw::Length), count + 5));
-        // All requests of functions 03 and 04 have 8 bytes.
+        // All requests with functions 03 and 04 have 8 bytes.
         length.or_else(|| sealed(bytes, 8).then_some(Piece::Whole(Kind::Wrong(Flaw::Master), 8)))
     }
 
-    /// What these bytes begin with, of a Modbus TCP stream: transaction, protocol 0, length, unit, function.
+    /// Returns what these bytes of a Modbus TCP stream begin with: transaction, protocol 0, length, unit, function.
     fn tcp(&self, bytes: &[u8]) -> Piece {
         let &[high, low, 0, 0, length_high, length_low, unit, _, ..] = bytes else { return Piece::Stray };
         let length = usize::from(u16::from_be_bytes([length_high, length_low]));
@@ -296,7 +297,7 @@ impl Ear {
     }
 }
 
-/// A frame of so many bytes with a right checksum, or the beginning of one.
+/// Recognises a frame of this length with a correct checksum, or the beginning of one.
 fn whole(bytes: &[u8], length: usize, kind: Kind) -> Option<Piece> {
     if bytes.len() < length {
         return Some(Piece::Begun);
@@ -304,7 +305,7 @@ fn whole(bytes: &[u8], length: usize, kind: Kind) -> Option<Piece> {
     sealed(bytes, length).then_some(Piece::Whole(kind, length))
 }
 
-/// A frame of another unit, or of another function of this unit.
+/// Recognises a frame of another unit, or of another function of this unit.
 fn others(bytes: &[u8], unit: u8) -> Option<Piece> {
     let (&first, &function) = (bytes.first()?, bytes.get(1)?);
     let shape = |length: usize| sealed(bytes, length).then_some(length);
@@ -323,17 +324,17 @@ fn others(bytes: &[u8], unit: u8) -> Option<Piece> {
         (true, false) => Kind::Wrong(Flaw::Function),
         (false, false) => Kind::Others(Flaw::Unit(first)),
     };
-    // Units are 1 to 247; 0 speaks to all and is never answered (Modbus over serial line V1.02, 2.2).
+    // Units are 1 to 247; 0 addresses all of them and is never answered (Modbus over serial line V1.02, 2.2).
     length.filter(|_| (1..=247).contains(&first)).map(|length| Piece::Whole(kind, length))
 }
 
-/// Whether the first `length` bytes end with their checksum.
+/// Returns whether the first `length` bytes end with their checksum.
 fn sealed(bytes: &[u8], length: usize) -> bool {
     let frame = bytes.get(..length).and_then(<[u8]>::split_last_chunk::<2>);
     frame.is_some_and(|(body, tail)| crc(body) == *tail)
 }
 
-/// CRC-16 of Modbus, low byte first (Modbus over serial line V1.02, 2.5.1.2 and appendix B).
+/// Computes the CRC-16 of Modbus, low byte first (Modbus over serial line V1.02, 2.5.1.2 and appendix B).
 fn crc(bytes: &[u8]) -> [u8; 2] {
     let mut crc = 0xffff_u16;
     for byte in bytes {

@@ -1,5 +1,5 @@
-//! A line for one-shot commands: open, ask, look at the answer. Reads only, and repeats only
-//! what met a connection that had been closed before.
+//! A line for one-shot commands: open, send a request, use the answer. It only reads, and repeats a request only if the
+//! connection had been closed before it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct OneShot {
 impl OneShot {
     /// Opens the line and waits until it is quiet.
     pub async fn open(link: LinkConfig, defaults: LinkDefaults, clock: Clock) -> Result<Self, OpenError> {
-        // Reads only, so nothing has to be read before.
+        // Never used: it precedes writes, and this line only reads.
         let first_read = Operation::ReadInput { addr: 0, count: 1 };
         let target = Arc::new(Target { link, defaults, first_read, setpoints: BTreeMap::new(), relays: None });
         let mut new = Self { target, clock, wire: Wire::closed() };
@@ -33,17 +33,17 @@ impl OneShot {
         Ok(new)
     }
 
-    /// Listens only this long, instead of 2 s, for an answer that is too late to count.
+    /// Shortens the time, 2 s by default, for which to listen for an answer that is too late to count.
     pub const fn listen_for(&mut self, late: Millis) {
         self.wire.listen_for(late);
     }
 
-    /// What was noticed of the line since the last call.
+    /// Returns what was noticed about the line since the last call.
     pub fn remarks(&mut self) -> Vec<Remark> {
         self.wire.remarks().collect()
     }
 
-    /// Asks for registers and waits for the answer at most `reply`. After a failure the line is made usable again first.
+    /// Requests registers and waits at most `reply` for the answer. After a failure the line is first made usable again.
     /// A write is not carried out: it ends as [`Failure::Gone`].
     pub async fn ask(&mut self, request: Request, reply: Millis) -> Result<Outcome, OpenError> {
         match request.op {
@@ -56,7 +56,7 @@ impl OneShot {
         self.clock.sleep(self.target.defaults.gap).await;
         match self.perform(BusOp::Send(request, reply)).await {
             BusResult::OpenFailed(error) | BusResult::DrainFailed(error) => Err(error),
-            // Not an end of a request; the line is not to be trusted.
+            // Not the result of a request: the line cannot be trusted.
             BusResult::Opened | BusResult::Drained | BusResult::Ended(Outcome::Failed(Failure::Gone)) => {
                 Err(OpenError::Lost)
             }

@@ -1,4 +1,4 @@
-//! Ports: opening them, and their bytes. What tokio-serial 5.5 does badly is made good here: a late answer in the tty's buffer, flushing
+//! Ports: opening them, and their bytes. Works around two flaws of tokio-serial 5.5: late answers left in the tty's buffer, and a flush
 //! that blocks.
 
 use std::io;
@@ -30,7 +30,7 @@ pub(super) enum Port {
 }
 
 impl Port {
-    /// How frames are delimited on it.
+    /// Returns how frames are delimited on it.
     pub(super) const fn dialect(&self) -> Dialect {
         match self {
             Self::Serial(_) | Self::Relay(_) => Dialect::Rtu,
@@ -60,7 +60,7 @@ impl AsyncWrite for Port {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            // tokio-serial's flush is tcdrain, which blocks the thread for the time on the wire, or for ever with a hung adapter.
+            // tokio-serial's flush is tcdrain, which blocks the thread during transmission, or forever with a hung adapter.
             Self::Serial(_) => Poll::Ready(Ok(())),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Relay(line) => Pin::new(line).poll_flush(cx),
@@ -76,13 +76,13 @@ impl AsyncWrite for Port {
     }
 }
 
-/// A serial port that forgets what came before a request was written.
+/// A serial port that discards what arrived before a request is written.
 #[derive(Debug)]
 pub(super) struct Tty(SerialStream);
 
 impl Tty {
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // Whatever lies in the tty now cannot be the answer to what is about to be asked. If it cannot be cleared, the write fails too.
+        // Bytes in the tty now cannot be the answer to the coming request. If they cannot be cleared, the write fails too.
         let _ = self.0.clear(ClearBuffer::Input);
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
@@ -90,12 +90,12 @@ impl Tty {
 
 impl Drop for Tty {
     fn drop(&mut self) {
-        // Closing a tty waits for its output, up to 30 s; a request that is stuck there is of no use any more.
+        // Closing a tty waits up to 30 s for its output; a request that is stuck there has become useless.
         let _ = self.0.clear(ClearBuffer::Output);
     }
 }
 
-/// Opens the port. A relay is told to bring all bytes of an answer, `exact` or not.
+/// Opens the port. `exact`: a relay may stop listening once an answer of the expected length has come.
 pub(super) async fn open(target: &Target, connect_max: Duration, exact: bool) -> Result<Port, OpenError> {
     match &target.link {
         LinkConfig::Serial { path } => {
@@ -123,7 +123,7 @@ pub(super) async fn open(target: &Target, connect_max: Duration, exact: bool) ->
             let stream = connected
                 .map_err(|_| OpenError::Other("no connection in time".to_owned()))?
                 .map_err(|error| OpenError::Other(error.to_string()))?;
-            // Requests are small and each waits for its answer.
+            // Requests are small, and each one waits for its answer.
             stream.set_nodelay(true).map_err(|error| OpenError::Other(error.to_string()))?;
             Ok(Port::Tcp(stream))
         }
@@ -143,11 +143,11 @@ pub(super) async fn open(target: &Target, connect_max: Duration, exact: bool) ->
 fn serial_error(path: &Path, error: &tokio_serial::Error) -> OpenError {
     let text = error.to_string();
     match error.kind {
-        // serialport 4.10 says so for a tty that somebody has locked, not for a missing one.
+        // serialport 4.10 reports this for a tty that a process has locked, not for a missing one.
         tokio_serial::ErrorKind::NoDevice => busy(path),
         tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => OpenError::Missing,
         tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => OpenError::Denied,
-        // ENOTTY has no kind of its own; these are the two texts that it has.
+        // ENOTTY has no kind of its own; these are its two texts.
         tokio_serial::ErrorKind::Unknown if text.contains("typewriter") || text.contains("ioctl") => OpenError::NotATty,
         // ENXIO and ENODEV: the name is still there, the adapter is not.
         tokio_serial::ErrorKind::Unknown if text.contains("No such device") => OpenError::Missing,
@@ -161,7 +161,7 @@ fn busy(path: &Path) -> OpenError {
     if open_here(path) { OpenError::Ours } else { OpenError::Busy }
 }
 
-/// Whether this process has the device open already, by whatever name.
+/// Returns whether this process already has the device open, by whatever name.
 fn open_here(path: &Path) -> bool {
     let Some(device) = crate::config::device_number(path) else { return false };
     let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();

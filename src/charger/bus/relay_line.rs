@@ -1,5 +1,5 @@
-//! The RS-485 line of a Pico relay as a port: what is written becomes one exchange, what the relay brings back is read. So the same framing,
-//! checks and driver speak through it as through a cable.
+//! The RS-485 line of a Pico relay as a port: written bytes become one exchange, and the relay's reply is read back. So the same framing,
+//! checks and driver work through it as through a cable.
 
 use std::io;
 use std::pin::Pin;
@@ -11,19 +11,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::relay::{Failure, RelayCall, RelayRequest, RelayResponse};
 
-/// What the way through broker, Wi-Fi and relay may add to the box's own time, there and back.
+/// Time that the round trip through broker, Wi-Fi and relay may add to the wallbox's own reply time.
 pub(super) const WAY: Millis = Millis::from_secs(2);
 
 type Reply = oneshot::Receiver<Result<RelayResponse, Failure>>;
 
-/// See the module.
+/// The open RS-485 line of a relay.
 #[derive(Debug)]
 pub(crate) struct RelayLine {
     relay: String,
     asks: mpsc::Sender<RelayCall>,
-    /// How long the box may take to answer.
+    /// How long the wallbox may take to answer.
     reply: Millis,
-    /// The relay may stop listening once an answer of the right length has come: no stray bytes do.
+    /// The relay may stop listening after an answer of the expected length, because no stray bytes have been seen.
     exact: bool,
     request: Vec<u8>,
     pending: Option<Reply>,
@@ -32,7 +32,7 @@ pub(crate) struct RelayLine {
 }
 
 impl RelayLine {
-    /// Asks the relay whether it is there.
+    /// Opens the line after the relay has answered a status request.
     pub(super) async fn open(
         relay: &str,
         asks: mpsc::Sender<RelayCall>,
@@ -55,7 +55,7 @@ impl RelayLine {
         let expected = if self.exact { expected(&bytes) } else { LONGEST_ANSWER };
         let what = RelayRequest::Exchange { expected, bytes, reply_timeout_ms };
         let ask = RelayCall { relay: self.relay.clone(), what, within: Millis(self.reply.0 + WAY.0), reply: sender };
-        // One request at a time on each line, so there is room unless the loop hangs; then silence is right.
+        // Each line has one request at a time, so there is room unless the loop hangs, in which case silence is right.
         self.asks.try_send(ask).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         self.answer.clear();
         self.read = 0;
@@ -64,10 +64,11 @@ impl RelayLine {
     }
 }
 
-/// Of this many bytes no answer is (Modbus over serial line V1.02, 2.5.1): the relay listens until the line is silent.
+/// No answer is this long (Modbus over serial line V1.02, 2.5.1), so the relay listens until the line is silent.
 const LONGEST_ANSWER: u16 = 256;
 
-/// Length of the answer to a request: a relay that knows it need not wait for silence (Modbus application protocol V1.1b3, 6.3 to 6.6).
+/// Returns the length of the answer to a request, so that the relay need not wait for silence (Modbus application protocol V1.1b3, 6.3 to
+/// 6.6).
 fn expected(request: &[u8]) -> u16 {
     match *request {
         [_, 3 | 4, _, _, high, low, ..] => u16::from_be_bytes([high, low]).saturating_mul(2).saturating_add(5),
@@ -76,7 +77,7 @@ fn expected(request: &[u8]) -> u16 {
     }
 }
 
-/// How the codec's user tells one failure from another.
+/// Maps a relay failure to an I/O error whose kind tells the session what failed.
 fn error(failure: Failure) -> io::Error {
     use relay_link::ExchangeFailure::{Garbage, NoBus, Overrun, Timeout};
     let kind = match failure {
@@ -102,7 +103,7 @@ impl AsyncRead for RelayLine {
         }
         let rest = self.answer.get(self.read..).unwrap_or_default();
         if rest.is_empty() {
-            // Nothing comes of itself; whoever waits has a limit of its own.
+            // Nothing arrives unsolicited; the caller has its own time limit.
             return Poll::Pending;
         }
         let taken = rest.len().min(buf.remaining());

@@ -19,28 +19,28 @@ use super::port::Port;
 use crate::charger::codec::{Answer, Body, Failure, Flaw, Operation, Outcome, Request, Sample, check};
 use crate::clock::Clock;
 
-/// No wait for bytes is shorter than this, however fast the clock runs: the operating system does not.
+/// Shortest wait for bytes in real time, however fast the clock runs: the operating system does not run faster.
 pub(super) const REAL_MIN: Duration = Duration::from_millis(50);
-/// And no wait for an answer while the clock is faster than life: whoever is to answer may not get the processor at once.
+/// Shortest wait for an answer while the clock runs faster than real time: the answering side may have to wait for the processor.
 const REAL_REPLY_MIN: Duration = Duration::from_millis(250);
-/// Silence that ends an answer on a serial line. The standard wants 3.5 characters (2 ms at 19200 baud); adapters hand on what they have
+/// Silence that ends an answer on a serial line. The standard requires 3.5 characters (2 ms at 19200 baud), but adapters pass on bytes only
 /// every 16 ms (FTDI's latency timer).
 const SILENCE: Millis = Millis(20);
-/// The same in real time at least, however fast the clock runs.
+/// Lower limit of this silence in real time, however fast the clock runs.
 const SILENCE_REAL_MIN: Duration = Duration::from_millis(2);
 
-/// How long one request is listened for.
+/// How long to listen for the answer to one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     /// For an answer that counts.
     pub(super) reply: Millis,
-    /// What the way to the line adds.
+    /// Added for the way to the line.
     pub(super) way: Millis,
-    /// After that, for one that is too late.
+    /// After that, for an answer that is too late to count.
     pub(super) late: Millis,
 }
 
-/// An open port with its session. After a failure it is of no use: tokio-modbus may pair the next request with this one's answer.
+/// An open port with its session. It is useless after a failure: tokio-modbus may pair the next request with this one's answer.
 pub(super) struct Session {
     modbus: Modbus,
     shared: Arc<Mutex<Shared>>,
@@ -55,7 +55,7 @@ struct Shared {
     ear: Ear,
     /// An answer on its way to tokio-modbus.
     frame: Vec<u8>,
-    /// The other end has closed it.
+    /// The other end has closed the connection.
     gone: bool,
 }
 
@@ -72,7 +72,7 @@ impl Session {
         Self { modbus, shared, dialect, serial, answered: 0 }
     }
 
-    /// How many requests were answered on this connection.
+    /// Returns how many requests were answered on this connection.
     pub(super) const fn answered(&self) -> u32 {
         self.answered
     }
@@ -85,12 +85,12 @@ impl Session {
         self.lock().ear.echo()
     }
 
-    /// What was skipped before the last answer.
+    /// Returns the bytes that were skipped before the last answer.
     pub(super) fn strays(&self) -> Sample {
         self.lock().ear.strays()
     }
 
-    /// Whether the other end of a TCP connection has closed it, as far as is known.
+    /// Returns whether the other end of a TCP connection is known to have closed it.
     pub(super) async fn closed_by_peer(&mut self) -> bool {
         if self.dialect != Dialect::Tcp {
             return false;
@@ -111,7 +111,7 @@ impl Session {
         .await
     }
 
-    /// Whether a request that ended as [`Failure::Gone`] has met a connection that was closed before it, so that it may be sent anew.
+    /// Returns whether a request that ended as [`Failure::Gone`] met a connection that had been closed before, so that it may be resent.
     pub(super) fn was_stale(&self) -> bool {
         self.dialect == Dialect::Tcp && self.answered > 0 && !self.lock().ear.heard_anything()
     }
@@ -133,7 +133,7 @@ impl Session {
             }));
             match clock.within(real(Millis(patience.reply.0 + patience.way.0), clock), &mut call).await {
                 Ok(result) => Ok(result),
-                // No request while an answer may still come. And whether one comes is worth knowing.
+                // No new request while an answer may still come. It is also worth knowing whether one comes.
                 Err(_) => Err(matches!(clock.within(real(patience.late, clock), &mut call).await, Ok(Ok(_)))),
             }
         };
@@ -154,28 +154,28 @@ impl Session {
         outcome
     }
 
-    /// Hears what still comes after an answer, until nothing has come for that long.
+    /// Reads what follows an answer, until nothing has come for this long.
     pub(super) async fn hear_out(&mut self, span: Millis, clock: Clock) {
         if self.serial {
             listen(&self.shared, real(span, clock)).await;
         }
     }
 
-    /// What tokio-modbus and the ear make of it.
+    /// Derives the outcome from the results of tokio-modbus and the ear.
     fn judge(&self, request: Request, result: tokio_modbus::Result<Response>) -> Outcome {
         let shared = self.lock();
         if let Some(flaw) = shared.ear.flaw() {
             return Outcome::Failed(Failure::Malformed(flaw));
         }
         let failure = match result {
-            // The unit has been compared, and is not said.
+            // tokio-modbus has compared the unit, but does not return it.
             Ok(Ok(response)) => return check(&request, Answer { unit: request.unit, body: body(response) }),
             Ok(Err(exception)) => {
                 return check(&request, Answer { unit: request.unit, body: Body::Exception(exception.into()) });
             }
-            // tokio-modbus makes the last error of the system out of it, whichever that was.
+            // tokio-modbus turns this into the last error of the system, whatever that was.
             Err(_) if shared.gone => Failure::Gone,
-            // The relay's words.
+            // The kinds that a relay line uses.
             Err(tokio_modbus::Error::Transport(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 Failure::Noise(shared.ear.strays())
             }
@@ -198,20 +198,20 @@ impl Session {
     }
 }
 
-/// A wait for an answer, in real time.
+/// Returns the real time to wait for an answer.
 fn real(span: Millis, clock: Clock) -> Duration {
     clock.real(span).max(if clock.speed() > 1 { REAL_REPLY_MIN } else { REAL_MIN })
 }
 
-/// Only the thread of the line has it, so it is free.
+/// Takes the lock, which is always free: only the line's thread uses it.
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hears what still comes, until nothing has come for that long. A second answer shows that the first was another request's.
+/// Reads until nothing has come for this long. A second, different answer shows that one of the two belongs to another request.
 async fn listen(shared: &Mutex<Shared>, silence: Duration) {
     let mut bytes = [0; 256];
-    // A frame has 256 bytes at most, and more than one of them is out of step already.
+    // A frame has at most 256 bytes, and more than one frame already means that the line is out of step.
     for _ in 0..16 {
         let read = poll_fn(|cx| {
             let mut buffer = ReadBuf::new(&mut bytes);
@@ -222,7 +222,7 @@ async fn listen(shared: &Mutex<Shared>, silence: Duration) {
         });
         match timeout(silence, read).await {
             Ok(Ok(1..)) => {}
-            // Silent, or gone, which the next request will notice.
+            // Silent, or closed, which the next request will notice.
             Ok(Ok(0) | Err(_)) | Err(_) => return,
         }
     }
@@ -246,7 +246,7 @@ fn body(response: Response) -> Body {
     }
 }
 
-/// The port as tokio-modbus sees it: out go requests, in come answers and nothing else.
+/// The port as seen by tokio-modbus: passes requests out, and only answers in.
 #[derive(Debug)]
 struct Tap(Arc<Mutex<Shared>>);
 

@@ -1,4 +1,4 @@
-//! Where a line goes.
+//! The target of a line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +10,18 @@ use crate::charger::profile::LinkDefaults;
 use crate::config::LinkConfig;
 use crate::relay::RelayCall;
 
-/// Where a line goes and how it is set.
+/// The target of a line, and its settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     /// Which line.
     pub(crate) link: LinkConfig,
     /// Its settings.
     pub(crate) defaults: LinkDefaults,
-    /// What is read of a unit before the first write, if nothing has been read before.
+    /// The read that precedes the first write to a unit, if nothing has been read before.
     pub(crate) first_read: Operation,
-    /// The register of each unit's setpoint. What is written there before anything was read is a low current, and does not wait for a read.
+    /// The setpoint register of each unit. A write to it before anything was read sets a low current, and does not wait for a read.
     pub(crate) setpoints: BTreeMap<u8, u16>,
-    /// The way to relays; `None` where there is none.
+    /// Channel to the relays; `None` if there is none.
     pub(crate) relays: Option<mpsc::Sender<RelayCall>>,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Whether a request sets a unit's current.
+    /// Returns whether a request sets a unit's current.
     pub(crate) fn sets_current(&self, request: Request) -> bool {
         let setpoint = self.setpoints.get(&request.unit);
         matches!(request.op, Operation::WriteSingle { addr, .. } if setpoint == Some(&addr))

@@ -1,4 +1,4 @@
-//! The operations of a line: opening, draining, one request with its answer; and what is learnt of the line by the way.
+//! The operations of a line: opening, draining, one request with its answer; and what is learnt about the line along the way.
 
 #[cfg(test)]
 mod tests;
@@ -22,23 +22,23 @@ use crate::clock::Clock;
 
 /// Longest wait for a TCP connection.
 const CONNECT_MAX: Millis = Millis::from_secs(3);
-/// A line that has not been quiet for this many quiet times in all is being used by somebody else.
+/// Time limit for draining, in multiples of the quiet time. A line that is not quiet by then has another master.
 const DRAIN_MAX: u32 = 10;
 /// Longest wait for an answer that is too late to count.
 pub(super) const LATE_MAX: Millis = Millis::from_secs(2);
-/// After so many requests in a row without an answer a late one is waited for that long. Before, another charger on the line may be waiting
-/// for its turn.
+/// Consecutive unanswered requests after which the wait for a late answer is that long. Before that, another charger on the line may be
+/// waiting for its turn.
 const UNANSWERED: u32 = 2;
-/// An answer that came too late makes later requests be listened for as long, until it is this old.
+/// How long a late answer counts: until then, the wait after later requests covers its delay.
 const LATE_COUNTS: Millis = Millis::from_secs(600);
-/// Late answers that are remembered at most, the newest.
+/// Number of late answers remembered; the newest are kept.
 const LATE_KEPT: usize = 8;
-/// Connections in a row that were closed after one answer, from which on the other end is known to do so.
+/// Consecutive connections closed after one answer, from which on the other end is known to do so.
 const CLOSED_AFTER_ONE: u32 = 3;
-/// Remarks that nobody has taken yet, at most; the oldest is dropped.
+/// Capacity for remarks not taken yet; when full, the oldest is dropped.
 const REMARKS_MAX: usize = 8;
 
-/// What was noticed of a line that works all the same.
+/// Something noticed about a line that works nevertheless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remark {
     /// Each request comes back before its answer.
@@ -47,9 +47,9 @@ pub enum Remark {
     Strays(Sample),
     /// An answer came too late.
     Late {
-        /// So long after the request.
+        /// Time from the request to the answer.
         after: Millis,
-        /// So long it is waited for.
+        /// Time limit for an answer.
         limit: Millis,
     },
     /// The other end of a TCP connection closes it after each answer.
@@ -57,7 +57,7 @@ pub enum Remark {
 }
 
 impl Remark {
-    /// Whether it is of the same kind: said once, it need not be said again soon.
+    /// Returns whether both are of the same kind, so that the second need not be reported soon after the first.
     pub fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
@@ -86,7 +86,7 @@ impl fmt::Display for Remark {
     }
 }
 
-/// A line, and what is known of it.
+/// A line, and what is known about it.
 pub(crate) struct Wire {
     state: State,
     learnt: Learnt,
@@ -95,56 +95,56 @@ pub(crate) struct Wire {
 enum State {
     /// Not open.
     Closed,
-    /// Open, with nobody listening to what comes.
+    /// Open, but not drained yet.
     Raw(Port),
     /// In use.
     Ready(Session),
 }
 
-/// What outlives a connection.
+/// Knowledge that outlives a connection.
 #[derive(Debug, Default)]
 struct Learnt {
     echo: Echo,
     /// Bytes came that belong to no frame.
     strays: bool,
-    /// Requests without an answer, in a row.
+    /// Consecutive unanswered requests.
     unanswered: u32,
-    /// Answers that came too late: when, and how long after the request.
+    /// Late answers: when they came, and how long after the request.
     delays: VecDeque<(Tick, Millis)>,
-    /// How long to listen for an answer that is too late, if that is not found out.
+    /// Fixed time to listen for a late answer; `None`: derived from the delays.
     late: Option<Millis>,
-    /// Connections that were closed after one answer, in a row.
+    /// Consecutive connections that were closed after one answer.
     closed_after_one: u32,
     remarks: VecDeque<Remark>,
 }
 
 impl Wire {
-    /// A line that is not open, and of which nothing is known.
+    /// Creates a closed line about which nothing is known.
     pub(crate) fn closed() -> Self {
         Self { state: State::Closed, learnt: Learnt::default() }
     }
 
-    /// Whether it must be opened first.
+    /// Returns whether it must be opened first.
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// Listens this long for each answer that is too late to count, whatever was found out.
+    /// Fixes the time to listen for an answer that is too late to count, whatever delays were seen.
     pub(crate) const fn listen_for(&mut self, late: Millis) {
         self.learnt.late = Some(late);
     }
 
-    /// What was noticed since the last call.
+    /// Returns what was noticed since the last call.
     pub(crate) fn remarks(&mut self) -> impl Iterator<Item = Remark> {
         self.learnt.remarks.drain(..)
     }
 
-    /// Does one operation. Takes the wire and gives it back, so that a dropped operation cannot leave it half used.
+    /// Carries out one operation. Takes the wire and returns it, so that a dropped operation cannot leave it in an undefined state.
     pub(crate) async fn perform(mut self, op: BusOp, target: Arc<Target>, clock: Clock) -> (Self, BusResult) {
         let state = std::mem::replace(&mut self.state, State::Closed);
         let done = match op {
             BusOp::Open => {
-                // The old one must be closed before the same device can be opened again.
+                // The old port must be closed before the same device can be opened again.
                 drop(state);
                 match self.open(&target, clock).await {
                     Ok(port) => {
@@ -171,7 +171,7 @@ impl Wire {
             BusResult::OpenFailed(_) | BusResult::DrainFailed(_) | BusResult::Ended(Outcome::Failed(Failure::Gone))
         );
         if lost {
-            // What is plugged in next may be another adapter.
+            // The next adapter to be plugged in may be a different one.
             self.learnt.echo = Echo::Unknown;
         }
         (self, done)
@@ -183,14 +183,14 @@ impl Wire {
 
     async fn drained(&mut self, state: State, quiet: Duration, clock: Clock) -> Result<Session, OpenError> {
         let State::Raw(mut port) = state else { return Err(OpenError::Lost) };
-        // On a new connection nothing is left over from an earlier one, and some gateways close those on which nothing is asked.
+        // A new TCP connection carries nothing from an earlier one, and some gateways close connections without requests.
         if port.dialect() == Dialect::Rtu {
             drain(&mut port, quiet, clock).await?;
         }
         Ok(Session::new(port, self.learnt.echo))
     }
 
-    /// One request. Leaves the wire ready after an answer, and closed after a failure.
+    /// Sends one request. Leaves the wire ready after an answer, and closed after a failure.
     async fn send(
         &mut self,
         mut session: Session,
@@ -211,8 +211,8 @@ impl Wire {
         outcome
     }
 
-    /// A write of which it is not known yet whether the adapter returns it: nothing counts as its acknowledgement before a read has told.
-    /// A low current is sent all the same before that read, as the wallbox may do what it is told although it is not heard.
+    /// Sends a write while it is unknown whether the adapter echoes it: until a read has shown that, nothing counts as its acknowledgement.
+    /// A low current is written before that read nevertheless, as the wallbox may obey although its answers do not arrive.
     async fn send_first(
         &mut self,
         session: &mut Session,
@@ -227,7 +227,7 @@ impl Wire {
             if matches!(outcome, Outcome::Failed(_)) {
                 return outcome;
             }
-            // What came may have been the copy, with the acknowledgement still behind it.
+            // What came may have been the echo, with the acknowledgement still to follow.
             session.hear_out(reply, clock).await;
             clock.sleep(target.defaults.gap).await;
             told = Some(outcome);
@@ -244,8 +244,8 @@ impl Wire {
         self.exchange(session, request, reply, target, clock).await
     }
 
-    /// One exchange. A TCP connection that was closed since the last answer is replaced: the request never arrived, or asks for the same
-    /// again, as a register is read or set to a value.
+    /// Carries out one exchange. A TCP connection that was closed since the last answer is replaced and the request repeated: it never
+    /// arrived, or repeating it does no harm, as it reads a register or sets it to a value.
     async fn exchange(
         &mut self,
         session: &mut Session,
@@ -275,7 +275,7 @@ impl Wire {
 }
 
 impl Learnt {
-    /// How long to listen for an answer that is too late to count: as long as the longest delay that was seen lately.
+    /// Returns how long to listen for an answer that is too late to count: long enough for the longest recent delay.
     fn late(&self, reply: Millis, quiet: Millis, now: Tick) -> Millis {
         let usual = if self.unanswered < UNANSWERED { quiet } else { LATE_MAX };
         let lately = self.delays.iter().filter(|(at, _)| now.since(*at) < LATE_COUNTS);
@@ -283,7 +283,7 @@ impl Learnt {
         self.late.unwrap_or(known.map_or(usual, |known| usual.max(known)))
     }
 
-    /// An answer came too late, that long after its request.
+    /// Notes an answer that came too late, this long after its request.
     fn came_late(&mut self, delay: Millis, now: Tick) {
         if self.delays.len() >= LATE_KEPT {
             self.delays.pop_front();

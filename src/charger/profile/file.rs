@@ -10,7 +10,7 @@ use super::{
     Setting, Standby, State, Table, Unit,
 };
 
-/// Longest read of registers: Modbus application protocol V1.1b3, section 6.3.
+/// Most registers in one read: Modbus application protocol V1.1b3, section 6.3.
 const READ_MAX: u16 = 125;
 
 #[derive(Deserialize)]
