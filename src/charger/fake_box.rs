@@ -1,5 +1,5 @@
-//! A wallbox for the tests of this module: registers, layouts, the watchdog, losing power. Only what the vendor's table says; it does
-//! not share the driver's view of it.
+//! A simulated wallbox for the tests of this module: registers, layouts, the watchdog, loss of power. It follows only the vendor's table
+//! and shares no code with the driver.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use control::{Millis, Tick};
 
 use super::codec::{Failure, Flaw, Operation, Outcome, Request};
 
-/// A car that takes what it is offered, and how long it goes on drawing after it is told to stop.
+/// A car that draws what it is offered, and keeps drawing for a while after the offer has ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FakeCar {
     pub(crate) stops_after: Millis,
 }
 
-/// How the switch of the phases behaves.
+/// How the phase switch behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FakeSwitch {
     Works,
-    /// Keeps the command and does nothing.
+    /// Keeps the command but does nothing.
     Ignores,
-    /// Begins and never ends.
+    /// Begins the change and never ends it.
     Hangs,
 }
 
-/// Energy counter since power-on.
+/// Register of the energy counter since power-on.
 const POWER_ON_COUNTER: u16 = 16;
 
 #[derive(Debug, Clone)]
@@ -32,45 +32,45 @@ pub(crate) struct FakeBox {
     pub(crate) layout: u16,
     pub(crate) input: BTreeMap<u16, u16>,
     pub(crate) holding: BTreeMap<u16, u16>,
-    /// Does not answer, and does not hear.
+    /// Neither answers nor receives requests.
     pub(crate) silent: bool,
-    /// Does what it is told, and its answers get lost.
+    /// Carries out requests, but its answers are lost.
     pub(crate) mute: bool,
-    /// Echoes writes of these and keeps what it has.
+    /// Echoes writes to these registers but keeps the old value.
     pub(crate) stubborn: Vec<u16>,
-    /// Answers exception 2 to these.
+    /// Answers requests for these registers with exception 2.
     pub(crate) missing: Vec<u16>,
-    /// Answers exception 2 to reading these, and keeps what is written.
+    /// Answers reads of these registers with exception 2, but accepts writes.
     pub(crate) unreadable: Vec<u16>,
-    /// Answers exception 2 to writing these, and lets them be read.
+    /// Answers writes to these registers with exception 2, but lets them be read.
     pub(crate) read_only: Vec<u16>,
-    /// Answers writes of these registers with these exceptions.
+    /// Answers writes to these registers with these exceptions.
     pub(crate) declines_writes: Vec<(u16, u8)>,
     /// Answers requests that touch these registers with these exceptions.
     pub(crate) declines: Vec<(u16, u8)>,
-    /// Does not answer requests that touch these, and does not carry them out.
+    /// Neither answers nor carries out requests that touch these registers.
     pub(crate) deaf: Vec<u16>,
-    /// Says state F while its remote lock is locked.
+    /// Reports state F while its remote lock is locked.
     pub(crate) locks: bool,
-    /// Does nothing and answers this exception to everything.
+    /// Carries out nothing and answers everything with this exception.
     pub(crate) exception: Option<u8>,
-    /// Does what it is told, and its answers are garbled.
+    /// Carries out requests, but its answers are garbled.
     pub(crate) garbled: bool,
-    /// Does what it is told, and the answer to each request of that number (every second one for 2) is lost.
+    /// Carries out requests, but loses every n-th answer (every second one for 2).
     pub(crate) every: Option<usize>,
-    /// So long after each write its setpoint is the maximum again.
+    /// Time after each write at which the setpoint returns to the maximum.
     pub(crate) reverts: Option<Millis>,
-    /// Answers this exception to reading input registers, but for each request of that number (none for 1).
+    /// Answers reads of input registers with this exception, except for every n-th request (none for 1).
     pub(crate) input_declined: Option<(u8, usize)>,
-    /// It keeps what is written and lets it be read, and goes on at this setpoint.
+    /// Accepts writes and reads them back, but keeps operating at this setpoint.
     pub(crate) ignores: Option<u16>,
-    /// A car takes what the wallbox allows, and so much later that is measured.
+    /// Delay after which the measurements show the current that a car draws.
     pub(crate) lag: Option<Millis>,
-    /// What it allowed, from when on.
+    /// The currents it allowed, each with the time from which it applied.
     allowed: Vec<(Tick, u16)>,
-    /// Its setpoint was last written then.
+    /// When its setpoint was last written.
     set_at: Tick,
-    /// Requests so far.
+    /// Number of requests so far.
     turn: usize,
     /// Every write that reached it.
     pub(crate) writes: Vec<(Tick, u16, u16)>,
@@ -150,7 +150,7 @@ impl FakeBox {
         }
     }
 
-    /// Loses power for a moment. From 1.0.8 on only the setpoint is lost.
+    /// Loses power for a moment. From layout 1.0.8 on, only the setpoint is lost.
     pub(crate) fn power_cycle(&mut self) {
         let kept = self.holding.clone();
         self.defaults();
@@ -163,7 +163,7 @@ impl FakeBox {
         }
     }
 
-    /// A car is plugged in: it comes back from standby as from a power cut, and its watchdog begins to count.
+    /// Plugs in a car: the wallbox wakes from standby as after a power cut, and its watchdog starts to count.
     pub(crate) fn wake(&mut self, now: Tick) {
         self.power_cycle();
         self.silent = false;
@@ -171,7 +171,7 @@ impl FakeBox {
         self.state(7);
     }
 
-    /// What goes by time: the car, and the switch.
+    /// Lets time act on the car and the phase switch.
     fn pass(&mut self, now: Tick) {
         if let Some(setpoint) = self.setpoint(now) {
             self.holding.insert(261, setpoint);
@@ -208,7 +208,7 @@ impl FakeBox {
         self.input.insert(5, raw);
     }
 
-    /// The current it would offer at that time, in 0.1 A: the setpoint, or the fail-safe once the watchdog has run out.
+    /// Returns the current it would offer at this time, in 0.1 A: the setpoint, or the fail-safe once the watchdog has expired.
     pub(crate) fn offers(&self, now: Tick) -> u16 {
         let limit = u64::from(self.holding[&257]);
         let expired = limit > 0 && now.since(self.fed) > Millis(limit);
@@ -220,7 +220,7 @@ impl FakeBox {
         (every == 1 || !self.turn.is_multiple_of(every)).then_some(code)
     }
 
-    /// What it allows from then on.
+    /// Records the current that it allows from this time on.
     fn note_allowed(&mut self, at: Tick, allowed: u16) {
         if self.allowed.last().is_none_or(|(_, before)| *before != allowed) {
             self.allowed.push((at, allowed));
@@ -260,7 +260,7 @@ impl FakeBox {
         if lost { Outcome::Failed(Failure::Timeout) } else { outcome }
     }
 
-    /// Whatever is asked, and whatever becomes of it, feeds the watchdog.
+    /// Takes a request. Every request feeds the watchdog, whatever becomes of it.
     fn hear(&mut self, request: Request, now: Tick) {
         let fallen = self.fed + Millis(u64::from(self.holding.get(&257).copied().unwrap_or_default()) + 1);
         if self.holding.contains_key(&261) {

@@ -64,7 +64,7 @@ pub(super) struct Ear {
     flaw: Option<Flaw>,
 }
 
-/// How a piece of the bytes begins.
+/// What the bytes at one position are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece {
     /// A whole frame, with its length in bytes.

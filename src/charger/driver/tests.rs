@@ -21,9 +21,9 @@ use crate::charger::profile;
 use crate::config::LinkConfig;
 
 const ID: ChargerId = ChargerId(0);
-/// A request and its answer.
+/// Time taken by a request and its answer.
 const TURN: Millis = Millis(50);
-/// A request without an answer, and draining the line.
+/// Time taken by an unanswered request and draining the line.
 const TIMEOUT: Millis = Millis(800);
 
 pub(super) fn setup() -> ChargerSetup {
@@ -46,9 +46,9 @@ pub(super) struct Rig {
     pub(super) fake: FakeBox,
     pub(super) now: Tick,
     pub(super) events: Vec<Event>,
-    /// Keeps this ordered, as the controller does.
+    /// Order that is renewed regularly, as by the controller.
     pub(super) order: Option<Order>,
-    /// Phases that are ordered with it.
+    /// Number of phases ordered with it.
     pub(super) phases: Option<u8>,
     relay: contact::FakeRelay,
 }
@@ -129,7 +129,7 @@ impl Rig {
         self.events.iter().filter(|event| *event == wanted).count()
     }
 
-    /// Connected and ordered to an unremarkable current.
+    /// Creates a rig that is connected and ordered to charge at an ordinary current.
     pub(super) fn charging_at(layout: u16, amps: u32) -> Self {
         let mut rig = Self::new(layout);
         rig.fake.state(7);
@@ -182,12 +182,12 @@ fn an_old_layout_is_watched_and_never_written() {
     let report = rig.report();
     assert_eq!(report.link, Reachability::ReadOnly);
     assert_eq!(report.vehicle, Vehicle::Charging);
-    // There is no power register: 230 V × 10 A; the phases that are not wired say 0 V.
+    // There is no power register: 230 V × 10 A; the phases that are not wired report 0 V.
     assert_eq!(report.power, Some(Watts(2_300)));
     assert_eq!(report.voltages.unwrap().map(|volts| volts.0), [230, 0, 0]);
     assert_eq!((report.energy, report.setpoint), (None, None));
     assert_eq!(rig.notices().iter().filter(|notice| matches!(notice, Notice::ReadOnly { .. })).count(), 1);
-    // It goes on being read.
+    // Measurements continue.
     assert!(rig.fake.requests.len() > 50);
 }
 
@@ -262,11 +262,11 @@ fn a_setpoint_that_is_not_kept_is_tried_three_times_and_then_off() {
     rig.amps(12);
     rig.run(Millis(60_000));
     let values: Vec<u16> = rig.fake.writes.iter().map(|(_, _, value)| *value).collect();
-    // The last ones stand for tries with silence between them: whoever refuses 0 is left alone.
+    // The last ones are tries with silence between them: a wallbox that refuses 0 is left alone.
     assert_eq!(values[..6], [120, 120, 120, 0, 0, 0]);
     assert!(values[6..].len() <= 2 && values[6..].iter().all(|value| *value == 0), "{values:?}");
     assert_eq!(rig.report().fault, Some(Fault::Unusable));
-    // Later it is tried again, and then it works.
+    // A later attempt works.
     rig.fake.stubborn.clear();
     rig.run(Millis(600_000));
     assert_eq!(rig.report().fault, None);

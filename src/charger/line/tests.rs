@@ -1,4 +1,4 @@
-//! The line with one or two chargers, in virtual time; operations are carried out by the test.
+//! The line with one or two chargers, in virtual time; the test carries out the operations.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ struct Rig {
     line: Line,
     boxes: BTreeMap<u8, FakeBox>,
     now: Tick,
-    /// Every operation with the time at which it began and ended.
+    /// Every operation with the times at which it began and ended.
     ops: Vec<(Tick, Tick, BusOp)>,
     events: Vec<LineEvent>,
-    /// What the next sends end with instead.
+    /// Failures that the next requests end with.
     spoil: VecDeque<Failure>,
-    /// What opening ends with.
+    /// Error that opening ends with, if any.
     open: Option<OpenError>,
     /// Loses every second answer, at random.
     loss: Option<fastrand::Rng>,
@@ -167,7 +167,7 @@ fn a_lower_current_goes_first_whoever_has_the_turn() {
         rig.order(unit, 16, Millis(60_000));
     }
     rig.run(Millis(10_000));
-    // Both have something to ask, and whoever had the last turn, the one to be lowered is next.
+    // Both have a request, and the one to be lowered comes next, no matter which had the last turn.
     for unit in [1_u8, 2] {
         rig.now = rig.now + Millis(5_000);
         rig.order(unit, 6, Millis(60_000));
@@ -196,7 +196,7 @@ fn a_lost_line_is_tried_with_growing_pauses_and_said_once() {
     assert_eq!(rig.line_notices(), [LineNotice::Down(OpenError::Lost), LineNotice::Down(OpenError::Missing)]);
     let offline = |event: &&LineEvent| matches!(event, LineEvent::Charger(_, Event::Report(report)) if report.link == Reachability::Offline && !report.released);
     assert_eq!(rig.events.iter().filter(offline).count(), 1);
-    // Plugged in again, it goes on with the standing order.
+    // Once plugged in again, it continues with the standing order.
     rig.open = None;
     rig.boxes.get_mut(&1).unwrap().power_cycle();
     rig.run(Millis(40_000));
@@ -233,7 +233,7 @@ fn a_shutdown_ends_with_and_without_a_line() {
     }
 }
 
-/// Silence towards one does not starve the other, and requests to the other do not break it: they carry its unit.
+/// Silence towards one charger does not starve the other, whose requests do not break the silence because they carry its unit.
 #[test]
 fn a_wallbox_that_is_left_alone_does_not_hold_up_the_other() {
     let mut rig = Rig::new(&[1, 2]);
@@ -258,7 +258,7 @@ fn a_wallbox_that_is_left_alone_does_not_hold_up_the_other() {
     assert_eq!(rig.boxes[&1].offers(rig.now), 0);
 }
 
-/// What was said of the line within any minute.
+/// Returns the largest number of notices about the line within any minute.
 fn most_said_in_a_minute(said: &[Tick]) -> usize {
     said.iter()
         .map(|from| said.iter().filter(|at| *at >= from && at.since(*from) < Millis(60_000)).count())
@@ -281,7 +281,7 @@ fn a_line_that_opens_and_dies_at_each_request_gets_growing_pauses_and_few_words(
     }
     assert!(rig.sends().len() < 40, "{} requests in ten minutes", rig.sends().len());
     assert!(most_said_in_a_minute(&said) <= 8 && said.len() < 60, "{said:?}");
-    // It is well again: that is said, and the pauses begin anew.
+    // The line works again: that is reported, and the pauses start over.
     rig.spoil.clear();
     rig.events.clear();
     rig.run(Millis(400_000));
@@ -314,7 +314,7 @@ fn a_line_that_comes_and_goes_between_answers_is_said_to_do_so() {
         notices.iter().any(|notice| matches!(notice, LineNotice::Unsteady { .. })) || said.len() < 60,
         "{notices:?}"
     );
-    // A last word that there was no room for is said later.
+    // A final notice that exceeded the limit follows later.
     rig.open = Some(OpenError::Missing);
     rig.spoil = [Failure::Gone].into();
     rig.events.clear();
@@ -322,7 +322,7 @@ fn a_line_that_comes_and_goes_between_answers_is_said_to_do_so() {
     assert_eq!(rig.line_notices().last(), Some(&LineNotice::Down(OpenError::Missing)));
 }
 
-/// At the end, and when both must be lowered, a charger that answers does not wait for one that does not.
+/// At shutdown, and when both must be lowered, a charger that answers does not wait for one that does not.
 #[test]
 fn a_mute_charger_does_not_use_up_the_time_of_another() {
     for ending in [true, false] {
@@ -349,7 +349,7 @@ fn a_mute_charger_does_not_use_up_the_time_of_another() {
     }
 }
 
-/// Lines of log that six hours of this make.
+/// Returns the number of log lines after six hours of this.
 fn written(mut rig: Rig, mut each: impl FnMut(&mut Rig)) -> usize {
     let mut log = Log::default();
     let mut count = 0;

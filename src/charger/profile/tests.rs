@@ -96,7 +96,7 @@ fn mistakes_are_refused_with_their_place() {
         let error = edited(from, to).unwrap_err();
         assert!(matches!(&error, ProfileError::Invalid { path: found, .. } if found == path), "{to}: {error}");
     }
-    // A hole in the polled run: the temperature, register 9, moved away.
+    // A hole in the polled run: register 9, the temperature, was moved away.
     let hole = edited("address = 9\n", "address = 40\n").unwrap_err();
     assert!(hole.to_string().contains("hole"), "{hole}");
 }
@@ -109,7 +109,7 @@ fn only_the_connect_series_switches_phases_and_only_from_its_layout_on() {
     let switch = connect.phase_switch.as_ref().unwrap();
     assert_eq!((switch.command.address, switch.command.table), (501, Table::Holding));
     assert_eq!((switch.state.address, switch.state.table), (5_001, Table::Input));
-    // No Energy Control, and not the first of the connect series.
+    // Neither an Energy Control nor the first model of the connect series.
     assert!(switch.command.since > Layout(0x200) && switch.state.since > Layout(0x200));
     assert_eq!([0, 1, 2, 3].map(|raw| switch.decode(raw)), [None, Some(1), None, Some(3)]);
     assert_eq!([0, 1, 2, 3].map(|phases| switch.encode(phases)), [None, Some(1), None, Some(3)]);

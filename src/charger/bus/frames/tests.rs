@@ -1,4 +1,4 @@
-//! Frames among stray bytes, copies and frames of others, whole and in pieces.
+//! Frames among stray bytes, copies and frames of others, received whole and in pieces.
 
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn ear(request: &[u8], echo: Echo) -> Ear {
     ear
 }
 
-/// What is given on when these bytes come, `step` at a time.
+/// Returns what is passed on when these bytes arrive, `step` at a time.
 fn hear(ear: &mut Ear, bytes: &[u8], step: usize) -> Option<Vec<u8>> {
     let found: Vec<_> = bytes.chunks(step.max(1)).filter_map(|chunk| ear.hear(chunk)).collect();
     assert!(found.len() <= 1, "one answer is given on once");
@@ -101,7 +101,7 @@ fn echo_is_learnt_from_reads_and_not_forgotten_at_once() {
     assert!(ear.must_learn());
     for (heard, echo) in [
         ([request.clone(), answer.clone()].concat(), Echo::Yes),
-        // A charger that is silent says as much of the adapter.
+        // A silent charger reveals just as much about the adapter.
         (request.clone(), Echo::Yes),
         (answer.clone(), Echo::Unknown),
         (answer.clone(), Echo::No),
@@ -222,7 +222,7 @@ fn only_the_transaction_that_was_asked_for_is_answered() {
     }
 }
 
-/// A wallbox's half of an exchange, with all that may go wrong on the way.
+/// One exchange, with everything that may go wrong on the way.
 #[derive(Debug, Clone)]
 struct Exchange {
     request: Vec<u8>,
@@ -234,7 +234,7 @@ struct Exchange {
     step: usize,
 }
 
-/// Nothing, bytes as they come from a line that floats, or anything.
+/// Generates no bytes, bytes typical of a floating line, or arbitrary ones.
 fn junk() -> impl Strategy<Value = Vec<u8>> {
     let floating = proptest::collection::vec(prop_oneof![Just(0x00), Just(0xff), Just(0x01), Just(0x04)], 0..6);
     prop_oneof![Just(Vec::new()), floating, proptest::collection::vec(any::<u8>(), 0..40)]
@@ -261,7 +261,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
     )
 }
 
-/// Whether a frame with a right checksum begins in the first `junk` bytes and ends behind them.
+/// Returns whether a frame with a correct checksum begins within the first `junk` bytes and ends after them.
 fn swallows(stream: &[u8], junk: usize) -> bool {
     (0..junk).any(|from| {
         (junk + 1..=stream.len()).filter(|to| to - from >= 4).any(|to| {
@@ -274,7 +274,7 @@ fn swallows(stream: &[u8], junk: usize) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Whatever surrounds it: the answer and nothing else is given on, and the adapter's copy of a write is never it.
+    /// Whatever surrounds the answer, it alone is passed on, and the adapter's copy of a write is never mistaken for it.
     #[test]
     fn nothing_but_the_answer_is_ever_taken_for_it(exchange in exchange()) {
         let Exchange { request, answer, echoes, before, between, after, step } = exchange;
@@ -285,7 +285,7 @@ proptest! {
         let stream = [before, copy, between, honest].concat();
         let swallowed = swallows(&stream, junk);
         let found = hear(&mut ear, &[stream, after].concat(), step);
-        // By chance, once in some ten thousand, junk and the first bytes of the answer are a frame of another unit.
+        // By chance, about once in ten thousand, junk and the first bytes of the answer form a frame of another unit.
         prop_assert!(found == answer || (found.is_none() && swallowed), "{:?} instead of {:?}", found, answer);
         ear.end();
         prop_assert_eq!(ear.echo() == Echo::Yes, echoes);
@@ -293,10 +293,10 @@ proptest! {
 }
 
 proptest! {
-    // Each byte is looked at with all that is kept: slow where they come one by one.
+    // Each step searches all bytes kept so far, which is slow when they come one by one.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// However much comes, no more than a bound is kept.
+    /// However much arrives, the number of bytes kept is bounded.
     #[test]
     fn a_flood_is_bounded(bytes in proptest::collection::vec(any::<u8>(), 0..2_000), step in 1..300_usize) {
         let mut ear = ear(&read(1, 4, 5, 14), Echo::No);

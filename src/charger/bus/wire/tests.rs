@@ -1,4 +1,4 @@
-//! What a line has learnt, and forgets.
+//! What a line learns and forgets.
 
 use std::sync::Mutex;
 
@@ -22,7 +22,7 @@ fn the_longest_delay_of_the_last_ten_minutes_is_listened_for() {
     assert_eq!(late(&learnt, 599), Millis(1_050), "the longer one counts");
     assert_eq!(late(&learnt, 600), Millis(450), "and then what came after it");
     assert_eq!(late(&learnt, 660), QUIET);
-    // However long it was, no wait is longer than this.
+    // However long the delay was, no wait is longer than this.
     learnt.came_late(Millis(9_000), Tick(700_000));
     assert_eq!(late(&learnt, 700), LATE_MAX);
 }
@@ -37,13 +37,13 @@ fn late_answers_without_end_take_no_room() {
     assert_eq!(learnt.late(REPLY, QUIET, Tick(1_000)), Millis(600 + 999 + 50 - 500));
 }
 
-/// A line on a pseudo-terminal, and what the other end of it does.
+/// A line on a pseudo-terminal, with a player at the other end.
 struct Rig {
     wire: Option<Wire>,
     target: Arc<Target>,
     clock: Clock,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// Held: without it nobody would have the line between two openings.
+    /// Keeps the pseudo-terminal open between two openings of the line.
     _slave: SerialStream,
     _player: JoinSet<()>,
 }
@@ -131,7 +131,7 @@ async fn a_low_current_does_not_wait_for_a_read_and_its_copy_is_no_acknowledgeme
         let mut rig = Rig::new(echoes, mute);
         assert_eq!(rig.ask(LOWER).await, outcome, "{echoes}, {mute}");
         assert_eq!(rig.heard(), sent.into_iter().map(frame).collect::<Vec<_>>(), "{echoes}, {mute}");
-        // What it is like is known now.
+        // By now it is known whether the adapter echoes.
         rig.ask(UNLOCK).await;
         assert_eq!(rig.heard(), [frame(UNLOCK)], "{echoes}, {mute}");
     }

@@ -3,7 +3,7 @@
 use super::left_alone::Watch;
 use super::*;
 
-/// Ordered to 0 A, and without a car.
+/// A rig ordered to 0 A, without a car.
 fn awake(layout: u16) -> Rig {
     let mut sleepy = setup();
     sleepy.standby = true;
@@ -14,7 +14,7 @@ fn awake(layout: u16) -> Rig {
     rig
 }
 
-/// The same, and it sleeps since `span`.
+/// The same, with the wallbox in standby for `span`.
 fn asleep(layout: u16, span: Millis) -> Rig {
     let mut rig = awake(layout);
     rig.fake.silent = true;
@@ -73,7 +73,7 @@ fn a_line_lost_in_the_middle_of_a_try_is_no_other() {
     assert_eq!(links(&rig), [Reachability::Offline, Reachability::Asleep]);
 }
 
-/// Twice the watchdog's time and 30 s is what any wallbox is bound by; one that wakes is found long before.
+/// The limit for any wallbox is twice the watchdog time plus 30 s; one that wakes up is found long before.
 #[test]
 fn a_car_that_is_plugged_in_is_found_and_until_then_the_watchdog_bounds_what_it_is_offered() {
     for (layout, watchdog_s) in [(0x107, 15), (0x108, 30)] {
@@ -129,7 +129,7 @@ fn one_that_gives_a_sign_of_life_is_not_asleep() {
     }
 }
 
-/// Until its setpoint was read once it may have its maximum, and a controller that takes it for asleep would give its share away.
+/// Until its setpoint was read once it may have its maximum. A controller that took it for asleep would give its share of the fuse away.
 #[test]
 fn one_of_which_the_setpoint_was_never_read_is_not_asleep() {
     let mut sleepy = setup();
@@ -158,7 +158,7 @@ fn a_profile_without_standby_knows_no_sleep() {
     assert_eq!(rig.report().link, Reachability::Offline);
 }
 
-/// Modbus exception 11 is a gateway's word for a wallbox that says nothing.
+/// With Modbus exception 11 a gateway reports that a wallbox is silent.
 #[test]
 fn what_a_gateway_says_of_a_silent_wallbox_is_silence() {
     let mut rig = awake(0x107);

@@ -1,4 +1,4 @@
-//! A contactor before the box, switched by a relay that keeps to the rules of `relay_link`: never under load, whoever dies.
+//! A contactor upstream of the wallbox, switched by a relay that follows the rules of `relay_link`: never under load, whichever part fails.
 
 mod histories;
 
@@ -10,16 +10,16 @@ use crate::config::PhaseSwitch;
 use crate::relay::{Failure as RelayFailure, RelayRequest, RelayResponse};
 
 const CAR: FakeCar = FakeCar { stops_after: Millis(4_000) };
-/// From question to answer.
+/// Time from request to answer.
 const WAY: Millis = Millis(120);
 
-/// What became of the contact, and what the box offered then.
+/// A movement of the contactor, and what the wallbox offered then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Moved {
     at: Tick,
     closed: bool,
     offered: u16,
-    /// The relay lost power: nobody could help it.
+    /// The relay lost power, so the movement could not be avoided.
     by_reset: bool,
 }
 
@@ -27,7 +27,7 @@ struct Moved {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct FakeRelay {
-    /// There is one.
+    /// The relay is present.
     wired: bool,
     contacts: Contacts,
     /// The contactor.
@@ -53,12 +53,12 @@ impl FakeRelay {
         }
     }
 
-    /// When it has to be looked after.
+    /// When it needs attention next.
     pub(super) fn due(&self, now: Tick) -> Option<Tick> {
         let answer = self.under_way.as_ref().map(|(at, _)| *at);
         let left = u64::from(self.contacts.states(now.0)[0].left_ms);
         let end = Some(now + Millis(left)).filter(|_| left > 0);
-        // Twenty times a second while the contactor has not followed.
+        // Twenty times a second until the contactor has followed.
         let moving = (self.closed != (left > 0)).then_some(now + Millis(50));
         [answer, end, moving].into_iter().flatten().filter(|at| *at > now).min()
     }
@@ -85,7 +85,7 @@ impl FakeRelay {
 }
 
 impl Rig {
-    /// Time passes at the relay; what the driver asks is answered after [`WAY`], or after its limit with a failure.
+    /// Lets time pass at the relay. Requests of the driver are answered after [`WAY`], or fail after their time limit.
     pub(super) fn serve_relay(&mut self) {
         if !self.relay.wired {
             return;
@@ -118,7 +118,7 @@ impl Rig {
         self.fake.input.insert(5_001, if closed { 3 } else { 1 });
     }
 
-    /// The relay is without power for a moment.
+    /// Takes power from the relay for a moment.
     fn reset_relay(&mut self) {
         self.relay.contacts = Contacts::new(self.now.0);
         self.follow(false, true);
@@ -152,7 +152,7 @@ fn contactor() -> ChargerSetup {
     ChargerSetup { phase_switch: Some(switch), ..setup() }
 }
 
-/// Charging with 10 A on one phase, the contact open.
+/// A rig charging with 10 A on one phase, the contact open.
 fn on_one() -> Rig {
     on_one_with(&contactor())
 }
@@ -169,7 +169,7 @@ fn on_one_with(setup: &ChargerSetup) -> Rig {
     rig
 }
 
-/// Charging with 10 A on three phases.
+/// A rig charging with 10 A on three phases.
 fn on_three() -> Rig {
     on_three_with(&contactor())
 }
@@ -196,7 +196,7 @@ fn it_stops_waits_for_the_car_closes_reads_back_and_resumes_at_the_lowest_curren
     rig.run(Millis(3_500));
     assert_eq!(rig.kinds_asked(), ["look", "close", "renew"]);
     assert_eq!(rig.connected(), None, "closed, and not settled");
-    // An impatient controller does not get any current.
+    // An impatient controller gets no current.
     rig.amps(16);
     rig.run(Millis(2_000));
     assert_eq!(rig.fake.holding[&261], 0);
@@ -231,7 +231,7 @@ fn a_contact_that_was_opened_is_not_closed_again_at_once() {
     assert!(closed.at.since(opened.at) >= Millis(10_000), "{:?}", rig.relay.moved);
 }
 
-/// Open stays open without anybody, so one phase is certain.
+/// An open contact stays open without any help, so one phase is certain.
 #[test]
 fn one_phase_goes_on_without_the_relay_and_cannot_be_changed() {
     let mut rig = on_one();
@@ -283,7 +283,7 @@ fn a_short_silence_of_the_relay_costs_nothing() {
     assert_eq!(rig.fake.writes.len(), written, "no change of the current");
 }
 
-/// A renewal must not close under load what fell open under load.
+/// A renewal must not close under load a contact that fell open under load.
 #[test]
 fn a_relay_that_restarts_in_mid_charge_leaves_one_phase_until_the_next_change() {
     let mut rig = on_three();
@@ -314,7 +314,7 @@ fn a_welded_contactor_means_no_current_and_is_said() {
     assert_eq!(rig.said(&Event::Notice(Notice::PhasesNotConfirmed { to: 1, connected: None })), 1);
 }
 
-/// The same house with a driver that knows nothing.
+/// The same house with a new driver that knows nothing.
 fn restarted(mut rig: Rig) -> Rig {
     (rig.relay.under_way, rig.relay.asked) = (None, vec![]);
     rig.fake.writes.clear();
@@ -324,7 +324,7 @@ fn restarted(mut rig: Rig) -> Rig {
     rig
 }
 
-/// The relay is lost in the middle of a change, or does not do it: that ends with the contact open, and the charge goes on.
+/// The relay is lost during a change, or does not carry it out: that ends with the contact open, and charging continues.
 #[test]
 fn a_change_that_fails_ends_on_one_phase() {
     for (to, lost_for) in [(3, 15_000), (3, 80_000), (1, 12_000), (1, 60_000)] {
@@ -354,7 +354,7 @@ fn a_change_that_fails_ends_on_one_phase() {
     assert_eq!(rig.relay.moved, []);
 }
 
-/// It may hear us although we do not hear it: then each request would feed its watchdog, while the lease runs out.
+/// The wallbox may receive requests although its answers are lost: each request would then feed its watchdog while the lease runs out.
 #[test]
 fn a_box_that_is_not_heard_is_left_alone_when_the_relay_is_lost_too() {
     let mut rig = on_three();
@@ -366,7 +366,7 @@ fn a_box_that_is_not_heard_is_left_alone_when_the_relay_is_lost_too() {
     rig.contact_never_under_load();
 }
 
-/// While it settles, what is seen counts.
+/// While a change settles, the observed state counts.
 #[test]
 fn a_contactor_that_drops_out_again_gets_no_current() {
     let mut rig = on_one();
@@ -382,7 +382,7 @@ fn a_contactor_that_drops_out_again_gets_no_current() {
     assert_eq!((rig.connected(), rig.report().setpoint), (Some(1), Some(Milliamps(16_000))));
 }
 
-/// With the connection to the broker there at once, and after some seconds.
+/// With the broker connection up at once, and after some seconds.
 #[test]
 fn a_restart_finds_the_contact_closed_keeps_it_and_leaves_the_charge_alone() {
     for away in [0, 4_000] {
@@ -424,13 +424,13 @@ fn without_decisions_the_lease_is_not_renewed_and_ends_after_the_charge() {
     assert_eq!(rig.relay.asked.len(), asked, "silent");
     assert!(rig.relay.moved.last().is_some_and(|moved| !moved.closed));
     rig.contact_never_under_load();
-    // Decisions come again: what is connected is looked at first.
+    // Decisions have resumed: the state of the contact is read first.
     rig.amps(10);
     rig.run(Millis(20_000));
     assert_eq!((rig.connected(), rig.report().setpoint), (Some(1), Some(Milliamps(10_000))));
 }
 
-/// The daemon is killed: nobody writes, nobody renews.
+/// The daemon is killed: no more writes, no more renewals.
 #[test]
 fn kill_9_ends_the_charge_by_the_box_and_then_opens_the_contact() {
     for (watchdog, lived) in [(4_000, 100), (15_000, 1_000), (15_000, 4_900), (35_000, 2_500)] {

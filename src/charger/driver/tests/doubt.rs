@@ -1,4 +1,4 @@
-//! What is said of a wallbox that is left alone, and why.
+//! The reasons given when a wallbox is left alone.
 
 use super::*;
 
@@ -15,7 +15,7 @@ const CASES: [(Spoil, bool, &str); 8] = [
     (|fake| fake.mute = true, false, "does not answer: "),
 ];
 
-/// Whatever it is, the log names what was declined or not kept, and with what exception.
+/// In every case the log names the request that was declined or the value that was not kept, with the exception.
 #[test]
 fn what_is_said_of_a_wallbox_that_is_left_alone_is_its_true_trouble() {
     for (spoil, _, expected) in CASES {
@@ -32,7 +32,7 @@ fn what_is_said_of_a_wallbox_that_is_left_alone_is_its_true_trouble() {
     }
 }
 
-/// It answers or it does not, and its silence between two tries is no news of that.
+/// The silence between two tries is no news about whether it answers.
 #[test]
 fn whether_it_answers_is_said_once_and_not_at_each_try() {
     for (spoil, answers, case) in CASES {

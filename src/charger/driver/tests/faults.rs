@@ -1,4 +1,4 @@
-//! What happens when the controller, the box, the line or the car goes away.
+//! What happens when the controller, the wallbox, the line or the car goes away.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn an_unanswered_lapse_gives_up_and_leaves_it_to_the_box() {
     assert_eq!(rig.fake.requests.len(), asked, "nothing feeds the watchdog");
 }
 
-/// Nobody but the driver itself comes back to it once orders have ceased.
+/// After orders have ceased, only the driver itself can try again.
 #[test]
 fn a_lapse_with_one_lost_answer_is_tried_again() {
     let mut safe = setup();
@@ -99,7 +99,7 @@ fn a_power_cycle_without_a_trace_in_the_counter_shows_in_the_setpoint_or_the_wat
     rig.run(Millis(12_000));
     assert_eq!(rig.said(&Event::Notice(Notice::PowerCycle { sign: Sign::SetpointChanged })), 1);
     assert_eq!(rig.fake.holding[&261], 100);
-    // A box that comes back with the very setpoint it had.
+    // A wallbox that comes back with the same setpoint.
     rig.fake.power_cycle();
     rig.fake.holding.insert(261, 100);
     rig.run(Millis(62_000));
@@ -156,11 +156,11 @@ fn a_box_in_standby_sleeps_and_is_found_when_it_wakes() {
     rig.run(Millis(600_000));
     assert_eq!(rig.report().link, Reachability::Asleep);
     assert_eq!(rig.said(&Event::Notice(Notice::Asleep)), 1);
-    // A car comes: the box has forgotten its setpoint and stands at the maximum.
+    // A car arrives: the wallbox has forgotten its setpoint and is at its maximum.
     rig.fake.silent = false;
     rig.fake.power_cycle();
     rig.fake.state(4);
-    // It may also be awake and mute, so it is asked no more often than its watchdog allows.
+    // It may also be awake and mute, so requests come no more often than its watchdog allows.
     rig.run(Millis(45_000));
     assert_eq!(rig.report().link, Reachability::Online);
     assert_eq!(rig.fake.holding[&261], 0);
@@ -224,7 +224,7 @@ fn a_lost_link_in_the_middle_of_a_pulse_unlocks_first_thing_afterwards() {
     rig.tell(Input::Wake);
     rig.run(Millis(500));
     rig.fake.silent = true;
-    // Not so long that it is left alone, where a low current goes first.
+    // Too short for the wallbox to be left alone, in which case a low current would go first.
     rig.run(Millis(25_000));
     rig.fake.silent = false;
     let before = rig.fake.requests.len();

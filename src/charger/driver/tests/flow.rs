@@ -1,9 +1,9 @@
-//! A setpoint of 0 that is read back while current goes on flowing.
+//! A setpoint of 0 that is read back while current keeps flowing.
 
 use super::left_alone::Watch;
 use super::*;
 
-/// Charging at 16 A, with a car whose current is measured so much later.
+/// A rig charging at 16 A, with measurements that lag by `lag` milliseconds.
 fn charging(lag: u64) -> Rig {
     let mut rig = Rig::charging_at(0x107, 16);
     rig.fake.lag = Some(Millis(lag));
@@ -31,7 +31,7 @@ fn a_wallbox_that_reads_back_0_and_goes_on_is_left_to_its_watchdog_and_said_once
         assert_eq!(said.len(), 1, "{said:#?}");
         assert!(said[0].contains("0 A is read back (register 261), yet 16.0 A keeps flowing"), "{said:?}");
         assert!(said[0].contains("at its breaker"), "{said:?}");
-        // In trust again once it has been seen at rest, and has stayed so for ten minutes.
+        // Trusted again after it was seen at rest and stayed so for ten minutes.
         rig.fake.ignores = None;
         rig.run(Millis::from_secs(1_000));
         assert_eq!((rig.report().link, rig.report().setpoint), (Reachability::Online, Some(Milliamps(0))), "{lag}");
@@ -43,7 +43,7 @@ fn a_wallbox_that_reads_back_0_and_goes_on_is_left_to_its_watchdog_and_said_once
     }
 }
 
-/// Whoever does not heed its setpoint may not heed its watchdog either: nothing of its share of the fuse is given away.
+/// A wallbox that ignores its setpoint may ignore its watchdog too, so none of its share of the fuse is given away.
 #[test]
 fn one_that_goes_on_has_not_fallen_back_until_it_is_seen_at_rest() {
     let mut rig = charging(0);
@@ -73,7 +73,7 @@ fn a_car_that_ramps_down_and_measurements_that_come_late_are_no_such_case() {
         }
         assert_eq!(left_alone(&rig), [""; 0], "{lag}");
     }
-    // Nor is what flows while something is wanted, or a current that a meter only suggests.
+    // Nor is current that flows while some is wanted, or a current within meter noise.
     for (amps, measured) in [(6, 160), (0, 19)] {
         let mut rig = Rig::charging_at(0x107, 16);
         rig.fake.input.extend([(6, measured), (7, 0), (8, 0)]);
@@ -83,7 +83,7 @@ fn a_car_that_ramps_down_and_measurements_that_come_late_are_no_such_case() {
     }
 }
 
-/// A current that is nonsense is not known; so the wallbox is judged by its register alone.
+/// An invalid current counts as unknown, so the wallbox is judged by its register alone.
 #[test]
 fn a_wallbox_whose_currents_are_not_known_is_not_judged_by_them() {
     let mut rig = Rig::charging_at(0x107, 16);
@@ -95,7 +95,7 @@ fn a_wallbox_whose_currents_are_not_known_is_not_judged_by_them() {
     assert!(!said.iter().any(|text| text.contains("ignores its setpoint")), "{said:?}");
 }
 
-/// With a fail-safe current it never comes to rest by its watchdog, and the try gives it the time to do so by its setpoint.
+/// With a fail-safe current the watchdog never brings it to rest; the try gives it time to get there by its setpoint.
 #[test]
 fn one_that_falls_back_to_a_current_is_trusted_once_it_comes_to_rest_in_a_try() {
     let setup = ChargerSetup { safe_current: Milliamps(6_000), ..setup() };
@@ -113,7 +113,7 @@ fn one_that_falls_back_to_a_current_is_trusted_once_it_comes_to_rest_in_a_try() 
     assert_eq!((rig.report().link, rig.report().setpoint), (Reachability::Online, Some(Milliamps(0))));
 }
 
-/// Whatever is declined: once it was left alone, requests come in short tries with silence between them, never at the watchdog's own pace.
+/// Whatever is declined: a wallbox left alone gets requests in short tries with silence between them, never at the pace of its watchdog.
 #[test]
 fn declined_reads_of_inputs_do_not_break_the_silence_between_two_tries() {
     for (watchdog, known) in [(10_000, true), (10_000, false), (30_000, true)] {

@@ -1,18 +1,18 @@
-//! A wallbox that cannot be controlled, measured at the wallbox: what it allows at each moment, by its own watchdog.
+//! A wallbox that cannot be controlled. Measured at the wallbox itself: the current it allows at each moment, given its own watchdog.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Twice `charger-watchdog-s`, and 30 s: so long a wallbox with a proven watchdog may allow more than is wanted.
+/// How long a wallbox with a proven watchdog may allow more than is wanted: twice `charger-watchdog-s` plus 30 s.
 const BOUND: Millis = Millis(2 * 30_000 + 30_000);
-/// The wallbox is looked at this often.
+/// How often the wallbox is checked.
 const STEP: Millis = Millis(500);
 
-/// Which ways there are of not being controllable.
+/// The ways in which a wallbox can be out of control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ill {
-    /// Answers are lost, or come too late: to this driver that is the same.
+    /// Answers are lost or come too late, which is the same to this driver.
     Mute,
     Deaf,
     Garbled,
@@ -25,9 +25,9 @@ enum Ill {
     SettingsNotKept,
     SettingsMissing,
     Unmeasured,
-    /// Something else writes its setpoint, or it forgets it, so many milliseconds after it was told.
+    /// Something else writes its setpoint, or it forgets it, this number of milliseconds after each write.
     Reverts(u64),
-    /// What is written is read back, and it goes on at 16 A all the same.
+    /// The written setpoint is read back, but charging continues at 16 A.
     Unheeding,
 }
 
@@ -84,14 +84,14 @@ fn heal(fake: &mut FakeBox) {
     }
 }
 
-/// Looks on while time passes: for how long without a break the wallbox allows more than is wanted, and for how long in all.
+/// Measures, while time passes, how long the wallbox allows more than is wanted: the longest stretch, and the total.
 pub(super) struct Watch {
     since: Option<Tick>,
     pub(super) longest: Millis,
     all: Millis,
-    /// The longest time that its watchdog register held meanwhile.
+    /// The longest watchdog time that its register held during the present stretch.
     held: u64,
-    /// By how much such a time was longer than twice the watchdog's and 30 s.
+    /// By how much a stretch exceeded twice that watchdog time plus 30 s.
     beyond: Millis,
 }
 
@@ -131,9 +131,9 @@ fn whatever_goes_wrong_the_wallbox_is_off_within_the_bound_and_stays_so() {
         let mut watch = Watch::new();
         watch.run(&mut rig, Millis::from_secs(3_600), 0);
         assert!(watch.longest <= BOUND, "{ill:?}: {:?} at more than wanted", watch.longest);
-        // A wallbox that does not keep what it is told comes back at each try until its watchdog acts again.
+        // A wallbox that does not keep its setpoint charges again after each try until its watchdog acts.
         assert!(watch.all <= Millis::from_secs(700), "{ill:?}: {:?} of an hour at more than wanted", watch.all);
-        // And once all is well it is taken back.
+        // Once the fault is gone, it is taken back.
         heal(&mut rig.fake);
         rig.amps(10);
         rig.run(Millis::from_secs(1_000));
@@ -160,7 +160,7 @@ fn a_mute_wallbox_is_left_alone_also_while_nothing_lower_is_wanted() {
     ));
 }
 
-/// What reads back as wanted and is the maximum again seconds later would be believed at each reading, and written at each.
+/// A setpoint that reads back as wanted but returns to the maximum seconds later would otherwise be trusted and rewritten each time.
 #[test]
 fn a_setpoint_that_rises_by_itself_again_and_again_is_left_to_the_watchdog_and_said_once() {
     for after in [1_000, 4_000, 9_000] {
@@ -174,14 +174,14 @@ fn a_setpoint_that_rises_by_itself_again_and_again_is_left_to_the_watchdog_and_s
             rig.notices().iter().filter(|one| one.level() != Level::Debug).map(ToString::to_string).collect();
         assert!(said.len() <= 4, "{after}: {said:#?}");
         assert_eq!(said.iter().filter(|text| text.contains("something else writes")).count(), 1, "{after}: {said:#?}");
-        // In trust again after it has kept its setpoint for ten minutes.
+        // Trusted again after it has kept its setpoint for ten minutes.
         rig.fake.reverts = None;
         rig.events.clear();
         rig.run(Millis::from_secs(1_000));
         let back = |notice: &&&Notice| matches!(notice, Notice::Trouble(Trouble::TakenBack { .. }));
         assert_eq!(rig.notices().iter().filter(back).count(), 1, "{after}: {:?}", rig.notices());
     }
-    // A power cut raises it too, once.
+    // A power cut also raises it, but only once.
     let mut rig = Rig::charging_at(0x107, 10);
     rig.fake.power_cycle();
     rig.run(Millis(20_000));
@@ -217,7 +217,7 @@ fn a_wallbox_that_is_found_charging_and_mute_is_told_and_left_alone() {
         ill.befall(&mut rig.fake);
         rig.order(None);
         rig.run(Millis(5_000));
-        // The controller leaves it as it is until it has read it; and then does not want it to charge.
+        // The controller leaves the setpoint as it is until it has been read, and then wants no charging.
         let mut watch = Watch::new();
         watch.run(&mut rig, Millis(60_000), 0);
         rig.amps(0);
@@ -229,7 +229,7 @@ fn a_wallbox_that_is_found_charging_and_mute_is_told_and_left_alone() {
     }
 }
 
-/// Each try is short, and what follows is longer than the watchdog, the longest that may be set where it was never read.
+/// Each try is short, and the silence after it is longer than the watchdog; if that was never read, the longest possible one is assumed.
 #[test]
 fn between_two_tries_there_is_silence_for_longer_than_the_watchdog() {
     for (known, silence) in [(true, 35_000), (false, 70_535)] {
@@ -269,7 +269,7 @@ fn what_is_said_of_a_wallbox_that_refuses_is_true() {
     }
 }
 
-/// What is known of its share of the fuse: only silence that was kept, towards a wallbox whose watchdog was read back, releases it.
+/// Its share of the fuse is released only by silence that was kept towards a wallbox whose watchdog was read back.
 #[test]
 fn it_counts_as_fallen_back_only_after_silence_and_not_while_it_is_spoken_to() {
     let mut rig = Rig::charging_at(0x107, 16);
@@ -285,14 +285,14 @@ fn it_counts_as_fallen_back_only_after_silence_and_not_while_it_is_spoken_to() {
         }
     }
     assert!(released > 600, "{released}");
-    // Never where the watchdog was not read back.
+    // Never if the watchdog was not read back.
     let mut rig = Rig::new(0x107);
     rig.fake.missing = vec![257];
     rig.fake.mute = true;
     rig.amps(0);
     rig.run(Millis::from_secs(1_800));
     assert!(!rig.events.iter().any(|event| matches!(event, Event::Report(report) if report.released)));
-    // A line that is away is silence too.
+    // A line that is down means silence too.
     let mut rig = Rig::charging_at(0x107, 16);
     rig.tell(Input::LineDown);
     rig.run(Millis(32_000));
@@ -355,7 +355,7 @@ fn every_second_answer_lost_is_said_with_the_count_and_charging_goes_on() {
     }
 }
 
-/// What was under way when the end began does not stand for the safe current.
+/// A write that was in progress when the shutdown began does not count as the safe current.
 #[test]
 fn a_shutdown_in_the_middle_of_a_rise_writes_the_safe_current_all_the_same() {
     let mut rig = Rig::charging_at(0x107, 6);
@@ -370,7 +370,7 @@ fn a_shutdown_in_the_middle_of_a_rise_writes_the_safe_current_all_the_same() {
     assert_eq!(rig.fake.holding[&261], 0);
 }
 
-/// Nothing that is declined for ever is asked for ever at full pace, or makes the log run over.
+/// A request that is always declined is not repeated at full pace forever, and does not flood the log.
 #[test]
 fn whatever_is_declined_for_ever_is_neither_asked_nor_said_without_end() {
     for register in [4, 5, 100, 102, 257, 258, 259, 261, 262] {
@@ -409,13 +409,13 @@ fn story() -> impl Strategy<Value = Vec<(Move, u64)>> {
     prop::collection::vec((one, 0..90_000_u64), 1..25)
 }
 
-/// More than was ordered, but not at 0, is the controller's to see, which then orders 0.
+/// Returns whether the excess is one for the controller: at an order above 0, it notices more current than ordered and then orders 0.
 fn tolerated(rig: &Rig) -> bool {
     let ordered = rig.order.and_then(|order| order.setpoint);
     rig.fake.ignores.is_some() && ordered.is_some_and(|setpoint| setpoint > Milliamps::ZERO)
 }
 
-/// Plays a history; from its first order on, by how much longer than documented the wallbox allowed more than was wanted without a break.
+/// Plays a history; returns by how much the longest stretch above the wanted current, from the first order on, exceeded the stated limit.
 fn play(layout: u16, found_at: u16, watchdog: u64, safe: u32, lag: u64, story: &[(Move, u64)]) -> Millis {
     let setup = ChargerSetup { watchdog: Millis(watchdog), safe_current: Milliamps(safe), ..setup() };
     let mut rig = Rig::with(layout, &setup);
@@ -431,7 +431,7 @@ fn play(layout: u16, found_at: u16, watchdog: u64, safe: u32, lag: u64, story: &
                 rig.amps(amps);
                 wanted = u16::try_from(amps * 10).unwrap().max(safe);
             }
-            // What was ordered holds for 10 s more, and then the safe current.
+            // The last order holds for 10 s more, then the safe current applies.
             Move::NoOrders => {
                 rig.order = None;
                 wanted = safe;
@@ -459,7 +459,7 @@ fn play(layout: u16, found_at: u16, watchdog: u64, safe: u32, lag: u64, story: &
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Whatever goes wrong, in whatever order: twice the watchdog's time and 30 s after an order at the latest, the current is no higher.
+    /// Whatever goes wrong, in whatever order: at the latest twice the watchdog time plus 30 s after an order, the current is no higher.
     #[test]
     fn no_history_keeps_a_wallbox_above_what_is_wanted(
         layout in prop_oneof![Just(0x107_u16), Just(0x108), Just(0x204)],

@@ -1,4 +1,4 @@
-//! A wallbox that is found locked, or stays so.
+//! A wallbox that is found locked, or stays locked.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn a_wallbox_that_is_found_locked_is_unlocked_once() {
             .filter(|notice| matches!(notice, Notice::Trouble(Trouble::FoundLocked { .. })))
             .count();
         assert_eq!(said, 1);
-        // Who locks it later means it: it is said, with the remedy.
+        // A later lock is intentional: it is only reported, with the remedy.
         rig.fake.holding.insert(259, 0);
         rig.run(Millis(60_000));
         assert_eq!((rig.fake.count_writes(259), rig.report().fault), (1, Some(Fault::Locked)));
@@ -40,7 +40,7 @@ fn nothing_is_unlocked_before_an_order_or_where_the_remote_lock_is_open() {
     let mut rig = found(0x108);
     rig.run(Millis(30_000));
     assert_eq!(rig.fake.writes, []);
-    // State F for another reason, as after its own watchdog.
+    // State F for another reason, such as an expired watchdog.
     let mut rig = Rig::new(0x108);
     rig.fake.state(10);
     rig.amps(0);

@@ -1,10 +1,10 @@
-//! A line that is opened anew, as by a reload of the configuration, and a wallbox that was left alone before.
+//! A line that is reopened, as by a reload of the configuration, with a wallbox that was left alone before.
 
 use super::left_alone::Watch;
 use super::*;
 
 impl Rig {
-    /// The line ends, and another driver goes on; true if anything is remembered.
+    /// Ends the driver and continues with a new one; returns true if anything is remembered.
     fn reload(&mut self) -> bool {
         let order = self.order.take();
         self.tell(Input::Shutdown);

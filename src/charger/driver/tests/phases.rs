@@ -1,4 +1,4 @@
-//! Changing the phases: in a safe order, proven, and never under load, whatever is ordered.
+//! Phase changes: in a safe order, proven, and never under load, whatever is ordered.
 
 use super::*;
 use crate::charger::fake_box::{FakeCar, FakeSwitch};
@@ -10,7 +10,7 @@ fn connect() -> ChargerSetup {
     ChargerSetup { profile: "amperfied-connect".to_owned(), phase_switch: Some(PhaseSwitch::Charger), ..setup() }
 }
 
-/// Charging with 10 A on three phases.
+/// A rig charging with 10 A on three phases.
 fn charging() -> Rig {
     let mut rig = Rig::with(0x204, &connect());
     rig.fake.car = Some(CAR);
@@ -31,7 +31,7 @@ impl Rig {
         self.amps(0);
     }
 
-    /// Whether every command of the phases came while the box offered nothing and the car drew nothing.
+    /// Checks that every phase command came while the wallbox offered nothing and the car drew nothing.
     fn never_under_load(&self) {
         let mut setpoint = 160;
         for (_, address, value) in &self.fake.writes {
@@ -54,13 +54,13 @@ fn it_stops_waits_for_the_car_commands_reads_back_and_goes_on() {
     let mut rig = charging();
     rig.switch_to(1);
     rig.run(Millis(8_000));
-    // The car went on drawing for 4 s, and must have been at rest for 6.
+    // The car kept drawing for 4 s, and must have been at rest for 6 s.
     assert_eq!(rig.switch_writes(), [(261, 0)]);
     assert_eq!(rig.report().connected, Some(3));
     rig.run(Millis(8_000));
     assert_eq!(rig.switch_writes(), [(261, 0), (501, 1)]);
     assert_eq!(rig.report().connected, None, "while it changes");
-    // An impatient controller does not get any current.
+    // An impatient controller gets no current.
     rig.amps(6);
     rig.run(Millis(80_000));
     assert_eq!(rig.report().connected, None);
@@ -78,13 +78,13 @@ fn it_stops_waits_for_the_car_commands_reads_back_and_goes_on() {
 
 #[test]
 fn nothing_is_commanded_while_current_is_allowed_or_flows() {
-    // Ordered together with a current, against the controller's promise.
+    // A change ordered together with a current, contrary to the controller's promise.
     let mut rig = charging();
     rig.phases = Some(1);
     rig.amps(10);
     rig.run(Millis(120_000));
     assert_eq!(rig.fake.count_writes(501), 0);
-    // A car that does not stop, and says so in one phase only.
+    // A car that does not stop, which only one phase shows.
     for (state, amps) in [(7, [5, 0, 0]), (6, [0, 0, 5]), (8, [0; 3]), (7, [0; 3]), (10, [0; 3]), (1, [0; 3])] {
         let mut rig = charging();
         rig.fake.car = None;
@@ -94,7 +94,7 @@ fn nothing_is_commanded_while_current_is_allowed_or_flows() {
         rig.run(Millis(120_000));
         assert_eq!(rig.fake.count_writes(501), 0, "state {state}, {amps:?}");
     }
-    // The last digit of the meter is not a load.
+    // The last digit of the meter is noise, not load.
     let mut rig = charging();
     rig.fake.car = None;
     rig.fake.state(6);
@@ -113,7 +113,7 @@ fn an_order_that_is_withdrawn_before_the_car_rests_changes_nothing() {
     rig.amps(8);
     rig.run(Millis(60_000));
     assert_eq!(rig.switch_writes(), [(261, 0), (261, 80)]);
-    // Raised for a moment in between: the rest begins anew.
+    // The setpoint is raised for a moment in between: the rest time starts over.
     rig.fake.writes.clear();
     rig.switch_to(1);
     rig.run(Millis(9_500));
@@ -139,7 +139,7 @@ fn the_command_is_read_back_and_a_box_that_does_not_keep_it_goes_on_as_it_was() 
     rig.amps(10);
     rig.run(Millis(20_000));
     assert_eq!(rig.report().setpoint, Some(Milliamps(10_000)));
-    // Ten minutes later it may be tried again.
+    // After ten minutes it may be tried again.
     rig.fake.stubborn.clear();
     rig.switch_to(1);
     rig.run(Millis(500_000));
@@ -191,7 +191,7 @@ fn a_failed_change_that_cannot_be_taken_back_keeps_the_current_off() {
     rig.run(Millis(260_000));
     assert_eq!((rig.report().connected, rig.report().fault), (None, Some(Fault::Phases)));
     assert_eq!(rig.fake.holding[&261], 0);
-    // It tries again every ten minutes.
+    // It is tried again every ten minutes.
     rig.fake.stubborn.clear();
     rig.run(Millis(620_000));
     assert_eq!((rig.report().connected, rig.report().fault), (Some(3), None));
@@ -210,7 +210,7 @@ fn a_change_that_never_ends_keeps_the_current_off() {
     assert_eq!(rig.said(&Event::Notice(Notice::PhasesNotConfirmed { to: 1, connected: None })), 1);
     assert_eq!((rig.report().connected, rig.report().fault), (None, Some(Fault::Phases)));
     assert_eq!(rig.switch_writes(), [(261, 0), (501, 1)]);
-    // It ends after all.
+    // The change ends after all.
     rig.fake.input.insert(5_001, 1);
     rig.run(Millis(20_000));
     assert_eq!(rig.said(&Event::Notice(Notice::PhasesKnown { phases: 1 })), 1);
@@ -229,7 +229,7 @@ fn a_box_that_loses_power_in_the_middle_is_read_anew() {
         rig.run(Millis(10_000));
         rig.fake.silent = false;
         rig.fake.power_cycle();
-        // It comes up with what was commanded, or as it was before.
+        // The wallbox restarts with the commanded number of phases, or with the previous one.
         rig.fake.input.insert(5_001, back_with);
         rig.amps(6);
         rig.run(Millis(60_000));
@@ -279,7 +279,7 @@ fn a_daemon_that_starts_in_the_middle_of_a_change_waits_for_its_end() {
 #[test]
 fn a_box_that_never_says_what_is_connected_gets_no_current_and_says_why() {
     let mut rig = charging();
-    // Somebody changes it at the box, and that hangs.
+    // The phases are changed at the wallbox, and that change hangs.
     rig.fake.input.insert(5_001, 0);
     rig.run(Millis(15_000));
     assert_eq!((rig.report().connected, rig.report().setpoint), (None, Some(Milliamps(0))));
@@ -297,7 +297,7 @@ fn a_write_without_an_answer_is_looked_after() {
     loop {
         let request = rig.driver.poll_request(rig.now);
         if let Some(Operation::WriteSingle { addr: 501, .. }) = request.map(|request| request.op) {
-            // It arrives, and its answer does not.
+            // The command arrives, but its answer does not.
             rig.fake.answer(request.unwrap(), rig.now);
             rig.tell(Input::Outcome(Outcome::Failed(Failure::Timeout)));
             break;
@@ -318,7 +318,7 @@ fn a_write_without_an_answer_is_looked_after() {
 
 #[test]
 fn boxes_without_the_switch_are_never_written_and_say_so_once() {
-    // A connect.home declines the registers; an Energy Control has an error memory there.
+    // A connect.home declines these registers; an Energy Control has an error memory there.
     let mut home = Rig::with(0x204, &connect());
     home.fake.missing = vec![501, 503, 504, 5_001];
     let energy_control = Rig::with(0x108, &connect());
@@ -334,7 +334,7 @@ fn boxes_without_the_switch_are_never_written_and_say_so_once() {
         assert_eq!(rig.report().connected, None);
         assert_eq!(rig.said(&Event::Notice(Notice::NoPhaseSwitch)), 1);
     }
-    // And the Energy Control's own profile knows no such register, whatever is configured and ordered.
+    // The Energy Control's own profile has no such register, whatever is configured and ordered.
     let mut rig = Rig::with(0x108, &ChargerSetup { profile: setup().profile, ..connect() });
     rig.fake.car = Some(CAR);
     rig.phases = Some(1);

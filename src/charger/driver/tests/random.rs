@@ -1,4 +1,4 @@
-//! Whatever is ordered and whatever breaks: no forbidden value ever leaves.
+//! Whatever is ordered and whatever breaks: no forbidden value is ever sent.
 
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ enum Move {
 }
 
 fn moves() -> impl Strategy<Value = Vec<(Move, u64)>> {
-    // The lock cannot be read back before layout 1.0.8: its echo must do, so the box is not made to lie about that one.
+    // The lock cannot be read back before layout 1.0.8, so its echo must suffice and is never falsified here.
     let kept = prop_oneof![Just(257_u16), Just(258), Just(261), Just(262)];
     let any_register = prop_oneof![Just(257_u16), Just(258), Just(259), Just(261), Just(262)];
     let one = prop_oneof![
@@ -89,7 +89,7 @@ proptest! {
                 other => prop_assert!(false, "register {other} was written"),
             }
         }
-        // Whatever happened: in the end the car is off, the lock open, the driver silent, and within the time for it.
+        // Whatever happened: in the end the car is off, the lock open and the driver silent, all within the time limit.
         rig.fake.silent = false;
         rig.fake.stubborn.clear();
         rig.fake.missing.clear();

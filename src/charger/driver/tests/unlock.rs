@@ -1,8 +1,8 @@
-//! A wallbox that answers all but the requests that open its remote lock again.
+//! A wallbox that answers everything except the requests that reopen its remote lock.
 
 use super::*;
 
-/// In the middle of a wake-up, which has locked it.
+/// A rig in the middle of a wake-up, with the lock set.
 fn locked() -> Rig {
     let mut rig = Rig::charging_at(0x108, 10);
     rig.fake.locks = true;
@@ -48,7 +48,7 @@ fn an_unlock_that_is_never_answered_is_said_and_holds_up_nothing() {
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("write 1 to register 259"), "{said:?}");
         assert_eq!((lost(&rig), rig.said(&Event::WakeUpDone)), (0, 0));
-        // It goes on trying, at a slow pace.
+        // It keeps trying at a slow pace.
         let tried = unlocks(&rig);
         assert!((20..=25).contains(&tried), "{tried}");
         rig.fake.deaf.clear();
@@ -79,7 +79,7 @@ fn a_wallbox_that_stays_locked_by_a_wake_up_is_reported_as_locked() {
     }
 }
 
-/// Silence is no sign that the lock does not open: whoever answers nothing is asked for that first when it comes back.
+/// Silence is no sign that the lock does not open: for a wallbox that answers nothing, the unlock is the first request when it comes back.
 #[test]
 fn a_silent_wallbox_has_not_declined_its_unlock() {
     for silent_s in [5, 30, 31, 32, 600] {
@@ -144,7 +144,7 @@ fn after_a_lapse_the_lock_is_tried_a_few_times_and_then_all_is_silent() {
         let asked = rig.fake.requests.len();
         rig.run(Millis(600_000));
         assert_eq!((rig.fake.requests.len(), rig.fake.offers(rig.now)), (asked, 0), "{given_up}");
-        // The next order takes it up again.
+        // The next order resumes it.
         rig.fake.deaf.clear();
         rig.amps(10);
         rig.run(Millis(40_000));

@@ -1,4 +1,4 @@
-//! Whatever comes and goes, in whatever order.
+//! Histories in which parts of the system come and go in any order.
 
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// Plays a history, and then lets all be well again.
+/// Plays a history, then ends all faults.
 fn live(steps: Vec<(Happening, u64)>) {
     let mut rig = on_one();
     for (step, span) in steps {
@@ -52,7 +52,7 @@ fn live(steps: Vec<(Happening, u64)>) {
         rig.run(Millis(span));
         rig.contact_never_under_load();
     }
-    // And once all is well again, it charges.
+    // Once all faults are over, it charges.
     (rig.relay.away, rig.fake.silent, rig.fake.mute) = (false, false, false);
     rig.amps(8);
     rig.run(Millis(700_000));
@@ -61,7 +61,7 @@ fn live(steps: Vec<(Happening, u64)>) {
     assert!(rig.connected().is_some());
 }
 
-/// Which a driver in the making did not survive: faults that come together.
+/// Regression cases: combinations of faults that broke earlier versions of the driver.
 #[test]
 fn histories_that_once_went_wrong() {
     use self::Happening::{Box, LineDown, Mute, NoOrders, Order, Relay, Restart};
@@ -87,7 +87,7 @@ fn histories_that_once_went_wrong() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Whatever comes and goes: the contact moves only while the box offers nothing, unless the relay itself lost power.
+    /// Whatever comes and goes: the contact moves only while the wallbox offers nothing, unless the relay itself lost power.
     #[test]
     fn the_contact_never_moves_under_load(steps in prop::collection::vec((step(), 500..40_000_u64), 1..40)) {
         live(steps);
