@@ -175,7 +175,7 @@ impl PhaseChange {
         }
     }
 
-    /// Whether only the lowest current is allowed.
+    /// Returns whether only the lowest current is allowed.
     pub(super) fn gentle(&self) -> bool {
         self.gentle != Gentle::No
     }

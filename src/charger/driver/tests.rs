@@ -363,7 +363,7 @@ fn energy_comes_from_the_best_counter_the_layout_has() {
 
 #[test]
 fn a_one_phase_connect_box_is_read_as_captured() {
-    // Captured from a box with layout 2.0.4: registers 5 to 18.
+    // Captured from a wallbox with layout 2.0.4: registers 5 to 18.
     let mut rig = Rig::new(0x204);
     let words = [7, 0, 0, 0, 362, 237, 1, 1, 1, 1, 0, 0, 0, 3_615];
     rig.fake.input.extend((5..=18).zip(words));

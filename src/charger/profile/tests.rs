@@ -65,7 +65,7 @@ fn values_have_sign_width_and_scale() {
     // The vendor's examples of register 9: 325 is +32.5 °C, −145 is −14.5 °C.
     assert_eq!(find("temperature").value(&[325]), Some(32_500));
     assert_eq!(find("temperature").value(&[(-145_i16).cast_unsigned()]), Some(-14_500));
-    // Captured from a box: 00 31 dd e9 is 3 268 073 VAh.
+    // Captured from a wallbox: 00 31 dd e9 is 3 268 073 VAh.
     assert_eq!(find("energy-total").value(&[0x0031, 0xdde9]), Some(3_268_073));
     assert_eq!(find("energy-total").value(&[1]), None);
     assert_eq!(Register::text(&[0x4142, 0x4300, 0x2020]), "ABC");
