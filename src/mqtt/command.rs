@@ -1,4 +1,4 @@
-//! Messages under `<base>/set/` to settings. Pure. Retained ones are refused: a wish of last week is none.
+//! Turns messages under `<base>/set/` into settings. Pure. Retained ones are refused: what somebody wanted last week no longer counts.
 
 use crate::model::Names;
 use crate::model::request::{Refusal, Setting};
@@ -7,17 +7,18 @@ use crate::rate::excerpt;
 #[cfg(test)]
 mod tests;
 
-/// What can be set.
+/// The settings, as topic levels.
 const LEAVES: [&str; 2] = ["mode", "current"];
 
-/// What to subscribe to for commands under a base topic: exactly the topics that there are, so that nobody can send us anything on others.
+/// Returns the topics to subscribe to for commands under a base topic: exactly those that exist, so that nobody can send us anything on
+/// others.
 pub fn topics(base: &str, names: &Names) -> Vec<String> {
     let of = |prefix: String| LEAVES.map(|leaf| format!("{prefix}/{leaf}"));
     let each = names.iter().flat_map(|(_, name)| of(format!("{base}/set/{name}")));
     of(format!("{base}/set")).into_iter().chain(each).collect()
 }
 
-/// The commands of one base topic.
+/// Reads the commands under one base topic.
 #[derive(Debug)]
 pub struct Commands {
     prefix: String,
@@ -25,13 +26,13 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Commands under `<base>/set/`.
+    /// Creates the reader for commands under `<base>/set/`.
     pub fn new(base: &str) -> Self {
         Self { prefix: format!("{base}/set/"), retained_seen: false }
     }
 
-    /// The setting in a message. `None` where the topic is not under `set/`, the message is retained (said once),
-    /// or empty (somebody deletes a retained one).
+    /// Returns the setting in a message; `None` if the topic is not under `set/`, the message is retained (logged once), or it is empty
+    /// (somebody deletes a retained one).
     pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool) -> Option<Result<Setting, Refusal>> {
         let key = topic.strip_prefix(&self.prefix)?;
         if retained {

@@ -1,5 +1,5 @@
-//! Payloads to readings. Pure: no client, no clock. A payload becomes a value or *no data*, never a believable 0 by mistake.
-//! Freshness is not judged here; the controller does that by group. What people are told of outages and silence is in [`news`].
+//! Turns payloads into readings. Pure: no client, no clock. A payload becomes a value or *no data*, never mistakenly a believable 0.
+//! Freshness is judged by the controller, by group, and not here. What users are told about outages and silence is in [`news`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,13 +21,15 @@ use feed::Feed;
 use news::News;
 use silence::Silence;
 
-/// Longer payloads are not looked into: no meter needs them.
+/// Longest payload that is parsed: no meter needs more.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
-/// Powers beyond this, in watts, are no powers. What is too much for this house is judged by the controller, which must hear of it.
+/// Largest power accepted as a reading, in watts. What is too much for this particular house is for the controller to judge, so it must get
+/// the value.
 const MAX_POWER_W: i32 = 1_000_000_000;
 
-/// Meters of production and consumption read slightly below zero when nothing flows (inverter standby); in watts.
+/// Lowest reading still taken for 0, in watts: meters of production and consumption read slightly below zero when nothing flows (inverter
+/// standby).
 const SLIGHTLY_NEGATIVE_W: i32 = -100;
 
 /// Why a payload is no data.
@@ -37,11 +39,11 @@ pub enum Rejection {
     Unavailable,
     /// Home Assistant's `unknown`, `none`, or JSON `null`.
     Unknown,
-    /// Nothing in it (a retained value was deleted).
+    /// An empty payload (a retained value was deleted).
     Empty,
     /// `nan` or `inf`.
     NotFinite,
-    /// Text that is no number: with a unit, with a decimal comma, a word.
+    /// Text that is not a plain number: with a unit, with a decimal comma, a word.
     NotANumber,
     /// Not UTF-8.
     NotText,
@@ -55,9 +57,9 @@ pub enum Rejection {
     NotOnOff,
     /// The JSON has a bool, array or object at the pointer.
     WrongType,
-    /// Another topic of the same source has another stored value, and none has spoken live.
+    /// Another topic of the same source holds a different stored value, and no live value has come on either.
     Ambiguous,
-    /// Not plausible: more than a gigawatt, a charge outside 0 … 100 %, or production or consumption clearly below zero.
+    /// Not plausible: more than a gigawatt, a state of charge outside 0 … 100 %, or production or consumption clearly below zero.
     OutOfRange,
 }
 
@@ -94,7 +96,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Inputs as configured.
+    /// Creates the inputs as configured.
     pub fn new(configs: &BTreeMap<Source, InputConfig>) -> Self {
         let mut feeds: BTreeMap<String, Vec<Source>> = BTreeMap::new();
         for (source, config) in configs {
@@ -109,16 +111,16 @@ impl Inputs {
         Self { feeds, sources, silence: Silence::default(), news: Vec::new() }
     }
 
-    /// What to subscribe to, each topic once.
+    /// Returns the topics to subscribe to, each once.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.feeds.keys().map(String::as_str)
     }
 
-    /// The readings in a message; none if the topic is not one of ours.
+    /// Returns the readings in a message; none if the topic is not one of ours.
     ///
-    /// Where several topics serve one source (old and new entity names), the one that spoke live last counts: retained values
-    /// of the others are left-overs of renamed entities, and their `unavailable` says nothing of the source. Before any has spoken,
-    /// different stored values on two of them are no data: which is the left-over cannot be told.
+    /// If several topics serve one source (old and new entity names), the one with the latest live value counts: retained values on the
+    /// others are left over from renamed entities, and an `unavailable` there says nothing about the source. Before any live value,
+    /// different stored values on two of them are no data, because there is no telling which one is left over.
     pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) -> Vec<Reading> {
         let Some(sources) = self.feeds.get(topic) else { return Vec::new() };
         let text = Text::of(payload);
@@ -145,19 +147,19 @@ impl Inputs {
         readings
     }
 
-    /// The connection to the broker came or went: without one, silence has another reason.
+    /// Notes that the connection to the broker is up or down: without one, silence has another reason.
     pub fn link(&mut self, up: bool, now: Tick) {
         self.silence.link(up, now);
     }
 
-    /// The broker refuses the subscription of these topics.
+    /// Notes that the broker refuses the subscription of these topics.
     pub fn refused(&mut self, topics: &[String]) {
         for feed in self.sources.values_mut() {
             feed.refused(topics);
         }
     }
 
-    /// Time has passed: a silence may have become long.
+    /// Handles the passing of time: a silence may have become long.
     pub fn handle_timeout(&mut self, now: Tick) {
         for (source, feed) in &mut self.sources {
             self.news.extend(feed.handle_timeout(*source, now));
@@ -165,24 +167,24 @@ impl Inputs {
         self.news.extend(self.silence.handle_timeout(&mut self.sources, now));
     }
 
-    /// What is worth a line in the log.
+    /// Returns what should be logged since the last call.
     pub fn take_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
     }
 
-    /// What is wrong for the time being, in sentences.
+    /// Returns what is wrong at the moment, in sentences.
     pub fn warnings(&self, now: Tick) -> Vec<String> {
         let silent = self.silence.is_long().then(|| silence::report(&self.sources, self.silence.lasts(now)));
         let outages = self.sources.iter().filter_map(|(source, feed)| feed.warning(*source, now));
         silent.into_iter().chain(outages).collect()
     }
 
-    /// Whether a source that was heard is no data now.
+    /// Returns whether the last value of any source was no data.
     pub fn has_outage(&self) -> bool {
         self.sources.values().any(Feed::has_outage)
     }
 
-    /// What is known of each source.
+    /// Returns what is known of each source.
     pub fn statuses(&self, now: Tick) -> Vec<InputStatus> {
         self.sources.iter().map(|(source, feed)| feed.status(*source, now)).collect()
     }
@@ -206,7 +208,7 @@ fn value(config: &InputConfig, source: Source, text: &Text<'_>) -> Result<i32, R
     plausible(source, if config.negate { value.saturating_neg() } else { value })
 }
 
-/// Keeps what can be, in watts or percent, after the sign has been put right.
+/// Returns the value if it is plausible, in watts or percent, after the sign has been corrected.
 fn plausible(source: Source, value: i32) -> Result<i32, Rejection> {
     let (range, value) = match source {
         Source::Grid | Source::Battery => (-MAX_POWER_W..=MAX_POWER_W, value),
@@ -218,7 +220,7 @@ fn plausible(source: Source, value: i32) -> Result<i32, Rejection> {
     if range.contains(&value) { Ok(value) } else { Err(Rejection::OutOfRange) }
 }
 
-/// A payload, decoded once for all sources it feeds.
+/// A payload, decoded once for all the sources it feeds.
 struct Text<'a> {
     text: Result<&'a str, Rejection>,
     json: std::cell::OnceCell<Option<Value>>,
@@ -234,12 +236,12 @@ impl<'a> Text<'a> {
         Self { text, json: std::cell::OnceCell::new() }
     }
 
-    /// The payload itself as a number, JSON quotes or not.
+    /// Returns the payload itself as a number, with or without JSON quotes.
     fn number(&self) -> Result<Decimal, Rejection> {
         number(unquoted(self.text?))
     }
 
-    /// 1 for `on`, 0 for `off`.
+    /// Returns 1 for `on`, 0 for `off`.
     fn on_off(&self) -> Result<i32, Rejection> {
         let text = unquoted(self.text?);
         let is = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
@@ -252,7 +254,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// A number that tells one text from another (FNV-1a, folded).
+    /// Returns a number that tells one text from another (FNV-1a, folded).
     fn mark(&self) -> Result<i32, Rejection> {
         let text = unquoted(self.text?);
         if let Some(kind) = no_data_word(text) {
@@ -262,10 +264,10 @@ impl<'a> Text<'a> {
         Ok(hash.cast_signed())
     }
 
-    /// The number at a JSON pointer.
+    /// Returns the number at a JSON pointer.
     fn number_at(&self, pointer: &str) -> Result<Decimal, Rejection> {
         let text = self.text?;
-        // Home Assistant says these words in place of the document, too.
+        // Home Assistant also publishes these words in place of the document.
         if let Some(kind) = no_data_word(unquoted(text)) {
             return Err(kind);
         }

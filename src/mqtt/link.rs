@@ -1,12 +1,12 @@
-//! The only user of sockets: carries packets between [`Session`] and one connection after the other, and routes what comes by the
-//! subscription that brought it: each subscriber has a channel of its own, and need not know whose topics the others are.
+//! The only user of sockets: carries packets between [`Session`] and one connection after another, and routes incoming messages by
+//! subscription. Each subscriber has a channel of its own and does not need to know the topics of the others.
 //!
-//! Each connection has a task of its own that dies with it: nothing is carried from one to the next but by the session, and a window
-//! smaller than the channels bounds what is under way.
+//! Each connection has its own task, which ends with it: only the session carries anything over to the next connection, and a window
+//! smaller than the channels bounds what is in flight.
 //!
-//! A subscriber that does not read holds up the reader and with it, as the client has one task for both directions, what is sent
-//! and the pings: after one and a half keep-alives the broker closes the connection, and a new one is made when it reads again. One that
-//! has dropped its channel holds up nothing.
+//! A subscriber that does not read its channel blocks the reader, and with it the sending and the pings, as the client uses one task for
+//! both directions. After one and a half keep-alive intervals the broker closes the connection, and a new one is opened once the subscriber
+//! reads again. A subscriber that has dropped its channel blocks nothing.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,66 +35,67 @@ use address::is_near_name;
 use connection::{Arrival, Connection};
 use subscribers::Subscribers;
 
-/// Longest payload handed on; one byte more than any reader of ours accepts, so that it is seen as too long.
+/// Longest payload passed on: one byte more than any reader here accepts, so that readers see it is too long.
 const PAYLOAD_CUT: usize = MAX_PAYLOAD + 1;
-/// Lines about connections that come and go: so many at once, then one for each span.
+/// Limits log lines about connections that come and go: this many at once, then one per [`LINES_EVERY`].
 const LINES_BURST: u32 = 30;
 const LINES_EVERY: Millis = Millis::from_secs(120);
 
-/// What the link connects to, and as what.
+/// Which broker the link connects to, and under which status topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkSetup {
     /// The broker.
     pub mqtt: MqttConfig,
-    /// Gets `online` and `offline`; `None` for a guest that nobody needs to know of.
+    /// Topic for `online` and `offline`; `None` for a guest whose presence nobody needs to know.
     pub status_topic: Option<String>,
 }
 
-/// What comes from the broker. All subscribers hear of the connection, and each of its own topics.
+/// An event from the broker. All subscribers receive those about the connection; messages go to the subscribers of their topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Connected; subscriptions and states are on their way.
+    /// Connected; subscriptions and states are being sent.
     Up,
-    /// Not connected. Comes at each failed attempt.
+    /// Not connected. Sent after each failed attempt.
     Down {
-        /// Which kind of trouble.
+        /// Kind of trouble.
         kind: DownKind,
         /// Cause and remedy in plain words.
         why: String,
-        /// Until the next attempt, in real time.
+        /// Time until the next attempt, in real time.
         retry_in: Millis,
     },
-    /// The broker refused these subscriptions (its access rules); the connection stays. Comes when the list changes.
+    /// The broker refused these subscriptions (its access rules); the connection stays. Sent when the list changes.
     SubscriptionRefused {
-        /// Of this subscriber's topics; empty when all are granted again.
+        /// The refused topics of this subscriber; empty when all are granted again.
         topics: Vec<String>,
     },
-    /// These topics are not subscribed, as a message of more than 16 MiB lies on each. Comes when the list changes.
+    /// These topics are not subscribed because each holds a message of more than 16 MiB. Sent when the list changes.
     LeftOut {
-        /// Of this subscriber's topics; empty when all are subscribed again.
+        /// The topics of this subscriber that are left out; empty when all are subscribed again.
         topics: Vec<String>,
     },
-    /// What is published is acknowledged, but does not come back from the broker; or comes back again.
+    /// The broker acknowledges what we publish but does not send it back to us, or does so again.
     Unheard {
-        /// Cause and remedy in plain words; `None` when it is over.
+        /// Cause and remedy in plain words; `None` when the trouble is over.
         why: Option<String>,
     },
-    /// A message of a subscribed topic.
+    /// A message on a subscribed topic.
     Message {
-        /// Where.
+        /// Topic.
         topic: String,
-        /// What; cut after 64 KiB and a byte, which every reader takes for too long.
+        /// Payload, cut after 64 KiB and one byte, which every reader rejects as too long.
         payload: Vec<u8>,
-        /// Stored by the broker at some earlier time.
+        /// Whether the broker had stored it earlier.
         retained: bool,
     },
 }
 
-/// Sends on the present connection or never. Cheap to clone; of no effect once its link has ended.
+/// Publishes on the current connection or not at all. Cheap to clone; has no effect once its link has ended.
 #[derive(Debug, Clone)]
 pub struct Publisher(Arc<Shared>);
 
-/// The handle of the link. Dropping it without [`Self::shutdown`] ends the connection without farewell: the last will speaks.
+/// The handle of the link. Dropping it without [`Self::shutdown`] closes the connection without a DISCONNECT, so the broker sends the last
+/// will.
 #[derive(Debug)]
 pub struct Link {
     shared: Arc<Shared>,
@@ -103,7 +104,7 @@ pub struct Link {
     alive: watch::Receiver<()>,
 }
 
-/// Locked only around calls of pure code, never across an await.
+/// Shared by the handles and the task. The lock is held only during calls of pure code, never across an await.
 #[derive(Debug)]
 struct Shared {
     session: Mutex<Session>,
@@ -111,8 +112,8 @@ struct Shared {
     clock: Clock,
 }
 
-/// Starts the link, with one subscriber for each list of topics, subscribed with `QoS` 1 at each connection. A topic may be on several
-/// lists. Network time-outs run in real time, whatever the speed of the clock.
+/// Starts the link with one subscriber per list of topics, all subscribed with `QoS` 1 on each connection. A topic may be on several lists.
+/// Network time-outs run in real time, whatever the speed of the clock.
 pub fn spawn<const N: usize>(
     setup: LinkSetup,
     subscribers: [Vec<String>; N],
@@ -142,46 +143,46 @@ pub fn spawn<const N: usize>(
 }
 
 impl Link {
-    /// Sets the payload of a retained topic. Never blocks; said at once, or at the next connection, and again at each one after;
-    /// of several payloads that could not be said yet only the last is, and the same payload is said once for each connection.
+    /// Sets the payload of a retained topic. Never blocks: it is published at once or on the next connection, and again on each later one.
+    /// Of several payloads not yet published only the last is sent, and the same payload is sent once per connection.
     pub fn set_state(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
         let result = self.shared.with(|session, _| session.set_state(topic, payload.into()));
         self.shared.wake.notify_one();
         result
     }
 
-    /// Deletes a retained topic of ours at the broker, at once or at the next connection.
+    /// Deletes one of our retained topics at the broker, at once or on the next connection.
     pub fn clear_state(&self, topic: &str) -> Result<(), PublishError> {
         let result = self.shared.with(|session, _| session.clear_state(topic));
         self.shared.wake.notify_one();
         result
     }
 
-    /// The topics that were deleted at the broker since the last call.
+    /// Returns the topics deleted at the broker since the last call.
     pub fn take_cleared(&self) -> Vec<String> {
         self.shared.with(|session, _| session.take_cleared())
     }
 
-    /// Publishes an event (not retained). Never blocks; kept while there is no connection, up to 256, then the oldest goes.
-    /// At least once: it may arrive twice after a broken connection. An event that is worthless when late should only be
+    /// Publishes an event (not retained). Never blocks; without a connection up to 256 events are kept, then the oldest is dropped.
+    /// Delivered at least once: after a broken connection it may arrive twice. An event that is worthless when late should only be
     /// published while the link is up.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
         self.shared.queue(|session| session.publish(topic, payload.into()))
     }
 
-    /// For a task that sends what is worthless, or harmful, when late.
+    /// Returns a publisher for a task whose messages are worthless or harmful when late.
     pub fn publisher(&self) -> Publisher {
         Publisher(Arc::clone(&self.shared))
     }
 
-    /// Returns when the task has ended, which it should not before [`Self::shutdown`]. Cancel-safe.
+    /// Returns when the task has ended, which should not happen before [`Self::shutdown`]. Cancel-safe.
     pub async fn ended(&self) {
         let mut alive = self.alive.clone();
         while alive.changed().await.is_ok() {}
     }
 
-    /// Says what is left, then `offline`, waits for its acknowledgement at most this long, and disconnects.
-    /// Returns whether the broker acknowledged it. Messages still coming in are discarded.
+    /// Publishes what is still pending, then `offline`, waits up to `limit` for its acknowledgement, and disconnects. Returns whether the
+    /// broker acknowledged it. Messages that still come in are discarded.
     pub async fn shutdown(self, limit: Duration) -> bool {
         let limit = Millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         self.shared.with(|session, now| session.end(limit, now));
@@ -192,7 +193,7 @@ impl Link {
 }
 
 impl Publisher {
-    /// Publishes an event on the present connection or never; without one nothing is published. What it would do later may be harmful.
+    /// Publishes only while connected and never retries: a late delivery could do harm.
     pub fn publish_now(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), PublishError> {
         self.0.queue(|session| session.publish_now(topic, payload.into()))
     }
@@ -217,7 +218,7 @@ impl Shared {
         work(&mut self.session.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 
-    /// Waits in real time.
+    /// Sleeps until `tick`, counted in real time; forever if there is none.
     async fn sleep_until(&self, tick: Option<Tick>) {
         match tick {
             Some(tick) => {
@@ -229,18 +230,18 @@ impl Shared {
     }
 }
 
-/// Milliseconds of real time: a broker does not get faster because a day is played faster.
+/// The current time in milliseconds of real time: playing a day faster does not make the broker faster.
 fn real_now(clock: Clock) -> Tick {
     Tick(clock.now().0 / u64::from(clock.speed()))
 }
 
-/// The task.
+/// State of the link's task.
 struct Runner {
     shared: Arc<Shared>,
     setup: LinkSetup,
     connection: Option<Connection>,
     subscribers: Subscribers,
-    /// Of connections that come and go.
+    /// Limits lines about connections that come and go.
     lines: Lines,
 }
 
@@ -281,7 +282,7 @@ impl Runner {
         let deadline = self.shared.with(|session, _| session.poll_timeout());
         let shared = Arc::clone(&self.shared);
         if self.subscribers.is_waiting() {
-            // Time does not count against the broker while its answers are not read.
+            // While the broker's answers are not read, time does not count against the broker.
             tokio::select! {
                 () = self.subscribers.hand_on() => Woken::Delivered,
                 () = shared.wake.notified() => Woken::Outbox,
@@ -296,7 +297,7 @@ impl Runner {
         }
     }
 
-    /// Carries out all that the session wants.
+    /// Carries out all pending actions of the session.
     fn act(&mut self) {
         while let Some(action) = self.shared.with(Session::poll_action) {
             let failed = match action {
@@ -419,7 +420,8 @@ impl Runner {
         }
     }
 
-    /// Rare by itself, as a connection has lasted half a minute before or does so now: never left out, or the log would end with the loss.
+    /// Logs a new connection. Never left out, or the log would end with the loss. These lines are rare anyway: either the connection before
+    /// or this one has lasted half a minute.
     fn log_up(&mut self, broker: &str, outage: Millis, attempts: u32) {
         let more = self.lines.line(real_now(self.shared.clock)).map(left_out).unwrap_or_default();
         let seconds = outage.0 / 1_000;
@@ -435,7 +437,7 @@ impl Runner {
     }
 }
 
-/// The next packet of the connection; without one, never.
+/// Returns the next packet of the connection; without a connection it never returns.
 async fn next_packet(connection: Option<&mut Connection>) -> Result<Arrival, Trouble> {
     match connection {
         Some(connection) => connection.next().await,

@@ -1,6 +1,6 @@
-//! Home Assistant and the user, over MQTT. In reading order: [`input`] (payload → reading), [`command`] (payload → wish),
-//! [`state`] (decision → topics), [`session`] (what is subscribed, what must be said again, back-off) and [`trouble`]
-//! (what went wrong, in plain words) are pure; [`link`] alone touches sockets and the MQTT client.
+//! Home Assistant and the user, over MQTT. In reading order: [`input`] (payload → reading), [`command`] (payload → setting), [`state`]
+//! (decision → topics), [`session`] (subscriptions, republishing, back-off) and [`trouble`] (what went wrong, in plain words) are pure;
+//! only [`link`] touches sockets and the MQTT client.
 
 pub mod command;
 pub mod input;

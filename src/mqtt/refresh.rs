@@ -1,19 +1,20 @@
-//! Whether requests for fresh samples are answered: whoever has no automation for them is told once. Pure.
+//! Detects whether requests for fresh samples are answered, so that a user without an automation for them is told once. Pure.
 
 use std::collections::VecDeque;
 
 use control::{Millis, Tick};
 
-/// An answer comes within this: the integration asks its device and Home Assistant publishes what changed.
+/// How long an answer may take: the integration asks its device, and Home Assistant publishes what changed.
 const ANSWER: Millis = Millis::from_secs(4);
-/// Requests that are judged together.
+/// Number of requests that are judged together.
 const JUDGED: usize = 20;
-/// With no more answers than this they are not answered: samples every 30 s fall into the time of an answer two or three times by chance.
+/// Up to this many answers, the requests count as unanswered: of samples that come every 30 s, two or three fall into the time of an answer
+/// by chance.
 const BY_CHANCE: usize = 6;
-/// With this many they are.
+/// From this many answers on, the requests count as answered.
 const ANSWERED: usize = 12;
 
-/// What became of the last requests.
+/// Outcomes of the latest requests.
 #[derive(Debug, Default)]
 pub struct Requests {
     pending: Option<Tick>,
@@ -21,34 +22,34 @@ pub struct Requests {
     unanswered: bool,
 }
 
-/// The requests are answered from now on, or are not.
+/// A change: requests are answered from now on, or no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Of the last 20 requests only this many were followed by new values.
+    /// Only this many of the last 20 requests were followed by new values.
     Unanswered(usize),
-    /// They are answered now.
+    /// The requests are answered now.
     Answered,
 }
 
 impl Requests {
-    /// A request was published.
+    /// Notes that a request was published.
     pub fn asked(&mut self, now: Tick) -> Option<Verdict> {
         let before = self.pending.replace(now);
         before.and_then(|_| self.outcome(false))
     }
 
-    /// A live value came.
+    /// Notes that a live value came.
     pub fn heard(&mut self, now: Tick) -> Option<Verdict> {
         let asked = self.pending.take_if(|asked| now.since(*asked) <= ANSWER);
         asked.and_then(|_| self.outcome(true))
     }
 
-    /// The connection was lost: what was asked on it counts for nothing.
+    /// Forgets the pending request: the connection was lost, so an answer cannot be expected.
     pub fn forget(&mut self) {
         self.pending = None;
     }
 
-    /// Whether requests go unanswered.
+    /// Returns whether requests go unanswered.
     pub const fn is_unanswered(&self) -> bool {
         self.unanswered
     }

@@ -1,5 +1,5 @@
-//! The conversation with the broker as a pure state machine: what is subscribed, what must be said again, when to try again.
-//! No sockets, no client, no clock: `link` (or a simulator) carries out its [`Action`]s and reports [`Signal`]s.
+//! The conversation with the broker as a pure state machine: what to subscribe, what to publish again, when to reconnect. No sockets, no
+//! client, no clock: `link` (or a simulator) carries out its [`Action`]s and reports [`Signal`]s.
 //!
 //! ```text
 //!            ┌────────── back-off over ──────────┐
@@ -13,9 +13,9 @@
 //!               Ended (farewell acknowledged or not)
 //! ```
 //!
-//! Everything is published with `QoS` 1 and counts into one window. A state is the latest payload of a retained topic: newer ones
-//! replace older ones, and all of them are said again on each new connection. An event waits in a bounded queue until acknowledged
-//! and may arrive twice. Nothing relies on the client's or the broker's memory of earlier connections.
+//! Everything is published with `QoS` 1 and counts towards one window. A state is the latest payload of a retained topic: newer payloads
+//! replace older ones, and all states are published again on each new connection. An event waits in a bounded queue until acknowledged and
+//! may arrive twice. Nothing relies on what the client or the broker remembers of earlier connections.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -37,23 +37,23 @@ pub use contract::{Action, Notice, PublishError, Signal, Topics};
 use live::{Echo, Live, What};
 use subscribing::Subscribing;
 
-/// Publications that may wait for their acknowledgement; brokers allow at least 20 (Mosquitto's `max_inflight_messages`).
+/// Publications that may be unacknowledged at a time; brokers allow at least 20 (Mosquitto's `max_inflight_messages`).
 pub const WINDOW: usize = 16;
-/// Of these, how many may be events, so that a flood of events cannot keep states from being said.
+/// The share of [`WINDOW`] that events may use, so that a flood of events cannot hold up states.
 const EVENT_WINDOW: usize = WINDOW / 2;
-/// Events kept while there is no connection; beyond it the oldest is dropped and counted.
+/// Events kept while there is no connection; beyond this the oldest is dropped and counted.
 pub const EVENTS_MAX: usize = 256;
-/// Topics with a state; more are refused.
+/// Limit on the number of topics with a state; more are refused.
 pub const STATES_MAX: usize = 512;
-/// Largest payload; the rest up to the packet limit of 256 KiB is for topic and header.
+/// Largest payload; the rest of the 256 KiB packet limit is left for topic and header.
 pub const PAYLOAD_MAX: usize = 256 * 1024 - 1024;
-/// Longest topic in bytes, well below what fits beside the largest payload.
+/// Longest topic in bytes, well below the room left beside the largest payload.
 const TOPIC_MAX: usize = 512;
-/// No acknowledgement for this long while some are due: the connection is given up.
+/// How long to wait for any acknowledgement while some are due, before the connection is given up.
 const ACK_LIMIT: Millis = Millis::from_secs(10);
-/// Our own `online` comes back from the broker within this, or what we publish goes nowhere.
+/// How long our own `online` may take to come back from the broker; after that, what we publish is taken to be lost.
 const ECHO_LIMIT: Millis = Millis::from_secs(10);
-/// A connection that is not accepted within this is given up; longer than the connection's own limits, which know the reason.
+/// How long a connection may take to be accepted. Longer than the limits of the connection itself, which can tell the reason.
 const CONNECT_LIMIT: Millis = Millis::from_secs(60);
 
 /// The session. See the module.
@@ -62,7 +62,7 @@ pub struct Session {
     topics: Topics,
     phase: Phase,
     states: BTreeMap<String, State>,
-    /// Topics of states to be said, each once, in the order in which they changed.
+    /// Topics whose state has to be published, each once, in the order in which they changed.
     dirty: VecDeque<String>,
     events: VecDeque<Queued>,
     next_event: u64,
@@ -74,9 +74,9 @@ pub struct Session {
     outage: Outage,
     access: Access,
     subscribing: Subscribing,
-    /// Topics whose state was deleted at the broker, since they were last asked for.
+    /// Topics whose state was deleted at the broker since [`Self::take_cleared`] was last called.
     cleared: Vec<String>,
-    /// No farewell after this.
+    /// Deadline for the farewell, once the session is ending.
     end_by: Option<Tick>,
 }
 
@@ -84,14 +84,14 @@ pub struct Session {
 struct State {
     payload: Vec<u8>,
     dirty: bool,
-    /// To be deleted at the broker, and then forgotten.
+    /// Set if the topic is to be deleted at the broker and then forgotten.
     gone: bool,
 }
 
 #[derive(Debug)]
 struct Queued {
     id: u64,
-    /// Of no use on the next connection.
+    /// Set if the event is useless on the next connection.
     fleeting: bool,
     topic: String,
     payload: Vec<u8>,
@@ -109,12 +109,12 @@ enum Phase {
 struct Outage {
     since: Tick,
     attempts: u32,
-    /// What the log said of it.
+    /// The reasons already logged for this outage.
     told: BTreeSet<DownKind>,
 }
 
 impl Session {
-    /// A session that wants to connect at once. The seed makes the jitter of the back-off.
+    /// Creates a session that wants to connect at once. `random` provides the jitter of the back-off.
     pub fn new(topics: Topics, random: fastrand::Rng, now: Tick) -> Self {
         Self {
             subscribing: Subscribing::new(topics.all()),
@@ -135,13 +135,13 @@ impl Session {
         }
     }
 
-    /// Sets the payload of a retained topic; an older one that was not said yet is forgotten, and one that was said already on this
-    /// connection is not said again.
+    /// Sets the payload of a retained topic. It replaces an older one not published yet; a payload already published on this connection is
+    /// not published again.
     pub fn set_state(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
         check(topic, &payload)?;
         if let Some(state) = self.states.get_mut(topic) {
             state.gone = false;
-            // Said, or still in the queue; a new connection says everything again.
+            // Published already, or still queued; a new connection publishes everything again.
             if state.payload == payload {
                 return Ok(());
             }
@@ -159,7 +159,7 @@ impl Session {
         Ok(())
     }
 
-    /// Deletes a retained topic of ours at the broker. [`Self::take_cleared`] tells when that is done.
+    /// Deletes one of our retained topics at the broker. [`Self::take_cleared`] reports when that is done.
     pub fn clear_state(&mut self, topic: &str) -> Result<(), PublishError> {
         self.set_state(topic, Vec::new())?;
         if let Some(state) = self.states.get_mut(topic) {
@@ -168,17 +168,17 @@ impl Session {
         Ok(())
     }
 
-    /// The topics that were deleted at the broker since the last call.
+    /// Returns the topics deleted at the broker since the last call.
     pub fn take_cleared(&mut self) -> Vec<String> {
         std::mem::take(&mut self.cleared)
     }
 
-    /// Queues an event. At the bound the oldest is dropped and counted.
+    /// Queues an event. If the queue is full, the oldest event is dropped and counted.
     pub fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
         self.queue(topic, payload, false)
     }
 
-    /// Publishes an event on this connection or never.
+    /// Publishes an event on this connection or not at all.
     pub fn publish_now(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
         if self.is_up() { self.queue(topic, payload, true) } else { check(topic, &payload) }
     }
@@ -194,7 +194,7 @@ impl Session {
         Ok(())
     }
 
-    /// Events dropped since the start because the queue was full.
+    /// Number of events dropped since the start because the queue was full.
     pub const fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -204,7 +204,7 @@ impl Session {
         matches!(self.phase, Phase::Up(_))
     }
 
-    /// The end: says what is left and then `offline`, and waits at most `limit` for the acknowledgement.
+    /// Ends the session: publishes what is pending and then `offline`, and waits at most `limit` for its acknowledgement.
     pub fn end(&mut self, limit: Millis, now: Tick) {
         match self.phase {
             Phase::Up(_) => self.end_by = Some(now + limit),
@@ -222,7 +222,7 @@ impl Session {
         self.end_by.is_some() || matches!(self.phase, Phase::Ended { .. })
     }
 
-    /// After the end: whether the broker acknowledged the farewell.
+    /// Returns whether the broker acknowledged the farewell; `None` before the end.
     pub const fn ended(&self) -> Option<bool> {
         match self.phase {
             Phase::Ended { acknowledged } => Some(acknowledged),
@@ -230,7 +230,7 @@ impl Session {
         }
     }
 
-    /// Takes in what happened. Call [`Self::poll_action`] until it is empty afterwards.
+    /// Handles a signal. Call [`Self::poll_action`] afterwards until it returns `None`.
     pub fn handle(&mut self, signal: Signal, now: Tick) {
         match signal {
             Signal::Near(near) => self.near = near,
@@ -272,7 +272,7 @@ impl Session {
             Phase::Up(live) => {
                 let ack = live.waits().then(|| live.progress + ACK_LIMIT);
                 let steady = live.unlogged.map(|_| live.since + STABLE);
-                // One packet at a time: an answer belongs to the latest.
+                // One packet at a time: an answer is matched to the latest.
                 let next = self.subscribing.due().filter(|_| !live.subscribing);
                 let times = [ack, steady, live.echo_by, live.birth_again, next, self.end_by];
                 times.into_iter().flatten().min()
@@ -281,7 +281,7 @@ impl Session {
         }
     }
 
-    /// The next thing to do.
+    /// Returns the next action.
     pub fn poll_action(&mut self, now: Tick) -> Option<Action> {
         self.actions.pop_front().or_else(|| self.next_publication(now))
     }
@@ -315,7 +315,7 @@ impl Session {
         self.actions.push_back(Action::Subscribe(topics));
     }
 
-    /// Only one answer to each packet counts.
+    /// Handles the answer to a subscription. Only the first answer to each packet counts.
     fn subscribed(&mut self, granted: &[bool], now: Tick) {
         let Phase::Up(live) = &mut self.phase else { return };
         if !std::mem::take(&mut live.subscribing) {
@@ -379,7 +379,7 @@ impl Session {
             return;
         }
         let retry_in = self.backoff.next(trouble.kind, self.near);
-        // Each reason once in an outage: reasons that take turns are no news.
+        // Each reason is logged once per outage: reasons that alternate are not news.
         let edge = self.outage.told.insert(trouble.kind);
         self.phase = Phase::Waiting { until: now + retry_in };
         self.actions.push_back(Action::Tell(Notice::Down { trouble, retry_in, edge }));
@@ -427,7 +427,8 @@ impl Session {
         self.lost(Trouble::plain(kind), now);
     }
 
-    /// Birth first, then events within their share of the window, then states in the order of their change, farewell last.
+    /// Returns the next publication: birth first, then events within their share of the window, then states in the order in which they
+    /// changed, and the farewell last.
     fn next_publication(&mut self, now: Tick) -> Option<Action> {
         let Phase::Up(live) = &mut self.phase else { return None };
         if live.unacknowledged() >= WINDOW || live.farewell_said {

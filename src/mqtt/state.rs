@@ -1,4 +1,4 @@
-//! The status to retained topics. Pure. What is not known is `null` in JSON and `unknown` as a single value, never 0.
+//! Turns the status into retained topics. Pure. Unknown values are `null` in JSON and `unknown` as a single value, never 0.
 //!
 //! | topic under the base | payload |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | `state/soc` | % |
 //! | `reason/<charger>` | why the charger has its setpoint, one sentence |
 //! | `state/<charger>/mode`, `setpoint` (A, one decimal), `vehicle`, `charger` (W) | of that charger |
-//! | `reason`, `state/mode`, `setpoint`, `vehicle` | the same, where there is one charger only |
+//! | `reason`, `state/mode`, `setpoint`, `vehicle` | the same, if there is only one charger |
 //!
-//! `setpoint` is what is in force: of a charger that does not answer or cannot be controlled, what was read back last. In the document
+//! `setpoint` is the one in force: for a charger that does not answer or cannot be controlled, the one last read back. In the document
 //! `setpoint_a` is what was decided, and `box_setpoint_a` what the charger's last report read back.
 
 use control::{Milliamps, SiteView, Watts};
@@ -21,7 +21,7 @@ use crate::wording::in_force;
 #[cfg(test)]
 mod tests;
 
-/// All state messages of a status, as (topic, payload), all to be retained.
+/// Returns all state messages for a status as (topic, payload), all to be retained.
 pub fn messages(base: &str, status: &Status) -> Vec<(String, String)> {
     let mut out = vec![(format!("{base}/state"), document(status).to_string())];
     site_values(base, status, &mut out);
@@ -38,7 +38,7 @@ pub fn messages(base: &str, status: &Status) -> Vec<(String, String)> {
     out
 }
 
-/// The payload of the original controller's `home/charger/power`.
+/// Formats the payload of the original controller's `home/charger/power`.
 pub fn charger_power(power: Watts) -> String {
     format!("{{\"chargeP\": {}, \"unit\": \"W\"}}", power.0)
 }
@@ -74,7 +74,7 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
-/// Amperes rounded down to one decimal.
+/// Formats a current in amperes, rounded down to one decimal.
 fn amps(current: Milliamps) -> String {
     let deciamps = current.deciamps_floor();
     format!("{}.{}", deciamps / 10, deciamps % 10)

@@ -1,12 +1,13 @@
-//! What can go wrong with the broker, in plain words with what to do. Pure; `link` sorts the client's errors into these kinds.
+//! What can go wrong with the broker connection, in plain words and with the remedy. Pure; `link` sorts the client's errors into these
+//! kinds.
 
-/// Characters of a particular that are shown.
+/// Number of characters shown of a detail.
 const DETAIL_MAX: usize = 300;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DownKind {
-    /// Nobody listens on that port.
+    /// Nothing listens on that port.
     Refused,
     /// The name does not resolve.
     NameNotFound,
@@ -14,19 +15,19 @@ pub enum DownKind {
     Unreachable,
     /// No answer in time.
     TimedOut,
-    /// The port takes connections, but nothing there answers as a broker does.
+    /// The port accepts connections, but nothing there answers as a broker does.
     NoGreeting,
-    /// What answers there speaks something else than MQTT, or than TLS.
+    /// The server there does not speak MQTT, or does not speak TLS.
     NotMqtt,
-    /// The port speaks TLS, and was addressed without.
+    /// The port speaks TLS, but was addressed without.
     WantsTls,
-    /// Closed by the broker before it accepted us.
+    /// The broker closed the connection before accepting us.
     ClosedEarly,
-    /// Closed by the broker after it had accepted us.
+    /// The broker closed the connection after accepting us.
     Closed,
-    /// The line went dead: a ping or a write was not answered.
+    /// The connection went dead: a ping or a write was not answered.
     KeepAlive,
-    /// What was published was not acknowledged in time.
+    /// A publication or subscription was not acknowledged in time.
     NoAck,
     /// Wrong user name or password.
     BadLogin,
@@ -34,9 +35,9 @@ pub enum DownKind {
     NotAuthorized,
     /// The broker does not accept the client id.
     BadClientId,
-    /// The broker says it is not available.
+    /// The broker reports that it is not available.
     ServiceUnavailable,
-    /// The broker does not take clients of MQTT 3.1.1.
+    /// The broker does not accept MQTT 3.1.1 clients.
     OtherVersion,
     /// The broker's certificate is signed by an authority we do not trust.
     TlsUnknownCa,
@@ -50,17 +51,17 @@ pub enum DownKind {
     TlsUnfit,
     /// The broker speaks only TLS versions before 1.2.
     TlsTooOld,
-    /// The broker wants a client certificate and got none.
+    /// The broker requires a client certificate and got none.
     ClientCertWanted,
     /// The broker does not accept our client certificate.
     ClientCertRejected,
-    /// The broker ended the handshake without asking for a certificate of ours: it knows no kind of key, cipher or version that we know.
+    /// The broker ended the handshake without asking for our certificate: we share no kind of key, cipher or version.
     TlsNothingInCommon,
-    /// The broker sent a packet that is larger than any that is taken.
+    /// The broker sent a packet above the size limit.
     TooLarge,
     /// The port does not speak TLS, or TLS failed otherwise.
     TlsFailed,
-    /// A certificate or key file of ours cannot be used.
+    /// One of our certificate or key files cannot be used.
     CertificateFiles,
     /// Anything else that is not MQTT as we know it.
     Protocol,
@@ -69,8 +70,8 @@ pub enum DownKind {
 }
 
 impl DownKind {
-    /// Somebody must change something before another attempt can succeed: no hurry to try again.
-    /// A certificate that is not valid *yet* mostly means that our own clock is not set yet, which mends itself.
+    /// Returns whether somebody must change something before another attempt can succeed, so that there is no hurry to retry. A certificate
+    /// that is not valid *yet* mostly means that our own clock is not set yet, which resolves itself.
     pub(super) const fn needs_a_person(self) -> bool {
         match self {
             Self::BadLogin
@@ -106,7 +107,8 @@ impl DownKind {
         }
     }
 
-    /// The broker's machine or program is probably being restarted, or hangs, and asking again soon costs nobody anything.
+    /// Returns whether the trouble may end soon: the broker's machine or program is probably being restarted, or hangs, and retrying early
+    /// costs nobody anything.
     pub(super) const fn may_end_soon(self) -> bool {
         matches!(
             self,
@@ -115,7 +117,7 @@ impl DownKind {
                 | Self::Unreachable
                 | Self::TimedOut
                 | Self::ServiceUnavailable
-                // A broker that hangs takes connections and says nothing.
+                // A broker that hangs accepts connections and sends nothing.
                 | Self::NoGreeting
                 | Self::NoAck
                 | Self::KeepAlive
@@ -186,22 +188,23 @@ impl DownKind {
     }
 }
 
-/// Why there is no connection, with what the client or the file said.
+/// Why there is no connection, with the words of the client or the file error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// What kind.
+    /// The kind of trouble.
     pub kind: DownKind,
-    /// The particular, for people; may be empty.
+    /// The detail, for people; may be empty.
     pub detail: String,
 }
 
 impl Trouble {
-    /// Trouble without a particular.
+    /// Creates trouble without a detail.
     pub const fn plain(kind: DownKind) -> Self {
         Self { kind, detail: String::new() }
     }
 
-    /// Cause and remedy in one sentence. The particular may be the other side's words: it is cut, and control characters are shown.
+    /// Returns cause and remedy in one sentence. The detail may be the other side's words: it is cut, and control characters are made
+    /// visible.
     pub fn sentence(&self) -> String {
         if self.detail.is_empty() {
             return self.kind.cause().to_owned();
@@ -212,7 +215,7 @@ impl Trouble {
     }
 }
 
-/// Cause and remedy where topics are left out for a message that is too large.
+/// Returns cause and remedy for topics that are left out because of a message that is too large.
 pub fn left_out(topics: &[String]) -> String {
     let list = topics.join(", ");
     let delete: Vec<String> = topics.iter().map(|topic| format!("`mosquitto_pub -r -n -t {topic}`")).collect();
@@ -223,7 +226,7 @@ pub fn left_out(topics: &[String]) -> String {
     )
 }
 
-/// A character as a terminal can show it without obeying it.
+/// Escapes a control character, so that a terminal shows it and does not obey it.
 fn printable(character: char) -> Vec<char> {
     if character.is_control() { character.escape_default().collect() } else { vec![character] }
 }

@@ -1,4 +1,4 @@
-//! One source: its topics, what was heard on them, and its outages.
+//! One source: its topics, what was received on them, and its outages.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,39 +10,39 @@ use crate::config::InputConfig;
 use crate::model::status::{InputState, InputStatus};
 use crate::rate::{Lines, excerpt};
 
-/// Outages said at once, and then one for each span: some integrations blink at each poll.
+/// Limits the lines about outages: this many at once, then one per [`OUTAGES_EVERY`]. Some integrations drop out briefly at each poll.
 const OUTAGES_BURST: u32 = 6;
 const OUTAGES_EVERY: Millis = Millis::from_secs(600);
-/// An outage that was not said at once, as there had been many, is said when it lasts this long.
+/// An outage that was not logged at its start, because there had been many, is logged once it has lasted this long.
 const LONG_OUTAGE: Millis = Millis::from_secs(60);
 const HOUR: Millis = Millis::from_secs(3_600);
-/// Outages remembered for the count of the last hour.
+/// Limit on the outages remembered for the count of the last hour.
 const REMEMBERED: usize = 100;
 
 /// A source. See the module.
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) config: InputConfig,
-    /// The topic that last spoke live.
+    /// The topic of the latest live value.
     live_topic: Option<String>,
     topics: BTreeMap<String, Topic>,
-    /// When it last spoke live and was understood.
+    /// When the last usable live value came.
     live_at: Option<Tick>,
     outage: Option<Outage>,
-    /// When outages of the last hour began.
+    /// When recent outages began, for the count of the last hour.
     begun: VecDeque<Tick>,
     lines: Lines,
-    /// It was said that nothing was ever heard.
+    /// Set once it has been reported that nothing was ever received.
     missing_said: bool,
 }
 
-/// What was heard on a topic.
+/// What was received on a topic.
 #[derive(Debug, Default)]
 struct Topic {
     stored: Option<i32>,
     live: bool,
     refused: bool,
-    /// What was last heard and is no data.
+    /// The last payload, with the reason, if it was no data.
     bad: Option<String>,
 }
 
@@ -53,18 +53,18 @@ struct Outage {
     said: bool,
 }
 
-/// What is known of a source, the better the later.
+/// What is known of a source, from worst to best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Known {
-    /// Nothing was ever heard, and the broker refuses the subscription.
+    /// Nothing was ever received, and the broker refuses the subscription.
     Refused,
-    /// Nothing was ever heard.
+    /// Nothing was ever received.
     Never,
-    /// What is heard is no data.
+    /// What is received is no data.
     Unusable,
-    /// Only what the broker had stored.
+    /// Only a value that the broker had stored.
     Stored,
-    /// It spoke live.
+    /// A live value came.
     Live,
 }
 
@@ -82,12 +82,12 @@ impl Feed {
         }
     }
 
-    /// Another topic than this one spoke live last.
+    /// Returns whether the latest live value came on another topic.
     pub(super) fn is_elsewhere(&self, topic: &str) -> bool {
         self.live_topic.as_deref().is_some_and(|live| live != topic)
     }
 
-    /// None of the topics has spoken live, and another one has another value stored.
+    /// Returns whether no topic has had a live value and another one holds a different stored value.
     pub(super) fn is_ambiguous(&self, topic: &str, value: i32) -> bool {
         let others = self.topics.iter().filter(|(name, _)| *name != topic);
         self.live_topic.is_none() && others.filter_map(|(_, other)| other.stored).any(|stored| stored != value)
@@ -105,7 +105,7 @@ impl Feed {
         }
     }
 
-    /// Remembers what was heard.
+    /// Remembers what was received.
     pub(super) fn heard(
         &mut self,
         topic: &str,
@@ -127,7 +127,7 @@ impl Feed {
         }
     }
 
-    /// News if the source stops giving data, or gives some again.
+    /// Returns news if the source stops or resumes giving data.
     pub(super) fn edge(
         &mut self,
         source: Source,
@@ -154,7 +154,7 @@ impl Feed {
         more.map(|more| News::Lost { source, why, more })
     }
 
-    /// News as time passes.
+    /// Returns news that is due: an outage that has become long, or the number of outages not logged.
     pub(super) fn handle_timeout(&mut self, source: Source, now: Tick) -> Option<News> {
         let long = |outage: &&mut Outage| !outage.said && now.since(outage.since) >= LONG_OUTAGE;
         if let Some(outage) = self.outage.as_mut().filter(long) {
@@ -164,7 +164,7 @@ impl Feed {
         self.lines.rest(now).map(|count| News::More { source, count })
     }
 
-    /// News if nothing was ever heard of it, once.
+    /// Returns news, once, if nothing was ever received from the source.
     pub(super) fn missing(&mut self, source: Source) -> Option<News> {
         let missing = self.known() <= Known::Never && !std::mem::replace(&mut self.missing_said, true);
         missing.then(|| News::Missing { source, topics: self.topic_list() })
@@ -182,12 +182,12 @@ impl Feed {
         if self.outage.is_some() { known.min(Known::Unusable) } else { known }
     }
 
-    /// Whether what was last heard is no data.
+    /// Returns whether the last value was no data.
     pub(super) const fn has_outage(&self) -> bool {
         self.outage.is_some()
     }
 
-    /// What was last heard that is no data.
+    /// Returns a topic whose last payload was no data, with that payload.
     pub(super) fn bad(&self) -> Option<String> {
         self.topics.iter().find_map(|(name, topic)| Some(format!("{name}: {}", topic.bad.as_ref()?)))
     }

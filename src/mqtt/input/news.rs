@@ -1,4 +1,4 @@
-//! What people are told of the inputs: outages of a source, and silence of all. Each is said when it begins and when it ends.
+//! What users are told about the inputs: outages of a source, and silence of all. Each is reported when it begins and when it ends.
 
 use std::fmt;
 
@@ -11,32 +11,32 @@ use crate::rate::left_out;
 pub enum News {
     /// A source gives no data.
     Lost {
-        /// Which.
+        /// The source.
         source: Source,
-        /// What was received, where, and why it is no data.
+        /// The topic, what was received there, and why it is no data.
         why: String,
-        /// Outages before this one that were not said.
+        /// Number of earlier outages that were not logged.
         more: u64,
     },
-    /// It gives data again.
+    /// The source gives data again.
     Back {
-        /// Which.
+        /// The source.
         source: Source,
-        /// How long it gave none.
+        /// How long it gave no data.
         after: Millis,
-        /// Outages of the last hour, this one included.
+        /// Number of outages in the last hour, this one included.
         outages: usize,
     },
-    /// Outages that were not said one by one.
+    /// A number of outages that were not logged one by one.
     More {
-        /// Of which source.
+        /// The source.
         source: Source,
-        /// How many.
+        /// Number of outages.
         count: u64,
     },
-    /// Nothing was ever received of a source, while others speak.
+    /// Nothing has ever been received for a source, while others do send data.
     Missing {
-        /// Which.
+        /// The source.
         source: Source,
         /// Where it was expected.
         topics: String,
@@ -45,13 +45,13 @@ pub enum News {
     Silent(String),
     /// Something usable comes again.
     SilenceOver {
-        /// How long nothing came.
+        /// How long nothing usable came.
         after: Millis,
     },
 }
 
 impl News {
-    /// Something has gone wrong, rather than come right.
+    /// Returns whether something has gone wrong, rather than recovered.
     pub const fn is_bad(&self) -> bool {
         match self {
             Self::Missing { source, .. } => !is_optional(*source),
@@ -94,7 +94,7 @@ impl fmt::Display for News {
     }
 }
 
-/// Whether the site can be judged without it.
+/// Returns whether the site can be judged without this source.
 const fn is_optional(source: Source) -> bool {
     matches!(source, Source::GridStatus | Source::Heartbeat)
 }
@@ -103,7 +103,7 @@ const fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// A span for people: `40 s`, `12 min`, `3 h`.
+/// Formats a duration for people: `40 s`, `12 min`, `3 h`.
 pub(super) fn span(span: Millis) -> String {
     match span.0 / 1_000 {
         seconds @ 0..120 => format!("{seconds} s"),

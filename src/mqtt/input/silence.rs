@@ -1,4 +1,4 @@
-//! When nothing usable comes from any source: how long, and what usually is the cause.
+//! Detects that nothing usable comes from any source; tells for how long, and what the usual cause is.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use control::{Millis, Source, Tick};
 use super::feed::{Feed, Known};
 use super::news::{News, span};
 
-/// Silence is worth a line after this long. Home Assistant's Powerwall integration speaks every 30 s.
+/// How long a silence must last to be logged. Home Assistant's Powerwall integration publishes every 30 s.
 const LONG: Millis = Millis::from_secs(120);
-/// And again after this long.
+/// Interval at which a continuing silence is logged again.
 const AGAIN: Millis = Millis::from_secs(3_600);
 
-/// How long nothing usable has come while there was a connection.
+/// Measures how long nothing usable has come while there was a connection.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    /// Since the connection, or the last usable message on it; `None` without a connection.
+    /// When the connection was made, or the last usable message came on it; `None` without a connection.
     since: Option<Tick>,
-    /// When the connection came.
+    /// When the connection was made.
     connected: Option<Tick>,
     said: Option<Tick>,
 }
@@ -25,11 +25,11 @@ pub(super) struct Silence {
 impl Silence {
     pub(super) fn link(&mut self, up: bool, now: Tick) {
         self.connected = up.then_some(now);
-        // A long silence goes on over a short interruption.
+        // A long silence continues across a short interruption.
         self.since = if self.said.is_some() { self.since.or(self.connected) } else { self.connected };
     }
 
-    /// Something usable came.
+    /// Notes that a usable message came; returns news if that ends a silence.
     pub(super) fn heard(&mut self, now: Tick) -> Option<News> {
         let after = now.since(self.since.replace(now).unwrap_or(now));
         self.said.take().map(|_| News::SilenceOver { after })
@@ -50,7 +50,7 @@ impl Silence {
         vec![News::Silent(report(sources, now.since(since)))]
     }
 
-    /// It was said and is not over.
+    /// Returns whether a silence has been logged and continues.
     pub(super) const fn is_long(&self) -> bool {
         self.said.is_some()
     }
@@ -60,7 +60,7 @@ impl Silence {
     }
 }
 
-/// What is known of each source, and what usually is the cause.
+/// Describes what is known of each source, and the usual cause.
 pub(super) fn report(sources: &BTreeMap<Source, Feed>, lasts: Millis) -> String {
     let of = |known: Known| sources.iter().filter(move |(_, feed)| feed.known() == known);
     let names = |known: Known| of(known).map(|(source, _)| source.name()).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! What the broker does not let us do: each thing is said when it begins, when it changes and when it ends, not at each connection.
+//! What the broker does not let us do. Each restriction is reported when it begins, changes and ends, not on each connection.
 
 use super::contract::Notice;
 
@@ -10,7 +10,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// The answer to the subscription refuses these topics.
+    /// Notes which topics the answer to the subscription refuses.
     pub(super) fn answered(&mut self, refused: Vec<String>) -> Option<Notice> {
         if self.refused == refused {
             return None;
@@ -19,7 +19,7 @@ impl Access {
         Some(if refused.is_empty() { Notice::Granted } else { Notice::Refused(refused) })
     }
 
-    /// These topics are left out for a message that is too large.
+    /// Notes which topics are left out because of a message that is too large.
     pub(super) fn left_out(&mut self, topics: Vec<String>) -> Option<Notice> {
         if self.left_out == topics {
             return None;
@@ -28,17 +28,17 @@ impl Access {
         Some(Notice::LeftOut(topics))
     }
 
-    /// Our own status came back.
+    /// Notes that our own status came back.
     pub(super) fn heard(&mut self) -> Option<Notice> {
         std::mem::take(&mut self.unheard).then_some(Notice::HeardAgain)
     }
 
-    /// Our own status did not come back.
+    /// Notes that our own status did not come back.
     pub(super) fn unheard(&mut self, status: String) -> Option<Notice> {
         (!std::mem::replace(&mut self.unheard, true)).then_some(Notice::Unheard(status))
     }
 
-    /// Whether what we publish goes nowhere, as far as is known.
+    /// Returns whether what we publish goes nowhere, as far as is known.
     pub(super) const fn is_unheard(&self) -> bool {
         self.unheard
     }

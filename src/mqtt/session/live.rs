@@ -1,4 +1,4 @@
-//! What is under way on the present connection.
+//! The state of the current connection.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,50 +6,50 @@ use control::{Millis, Tick};
 
 use super::contract::Action;
 
-/// Another client that keeps writing our status is answered at most this often.
+/// Shortest interval between our answers to another client that keeps overwriting our status.
 const BIRTH_EVERY: Millis = Millis::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) since: Tick,
-    /// The last sign that the broker keeps up, or when there was first something to acknowledge.
+    /// The last sign that the broker keeps up, or the time when something first became due for acknowledgement.
     pub(super) progress: Tick,
-    /// The log has no line about this connection yet: how long it had been down before, and attempts made.
+    /// Set while the log has no line about this connection: the length of the outage before it, and the attempts made.
     pub(super) unlogged: Option<(Millis, u32)>,
     pub(super) subscribing: bool,
     pub(super) echo: Echo,
-    /// Our own `online` is to have come back by then.
+    /// When our own `online` must have come back.
     pub(super) echo_by: Option<Tick>,
     pub(super) birth_said: bool,
     pub(super) birth_at: Tick,
-    /// Our own status was overwritten, and is said again then.
+    /// When to publish our own status again, after somebody overwrote it.
     pub(super) birth_again: Option<Tick>,
     pub(super) farewell_said: bool,
     /// Published, packet id not known yet.
     pub(super) queued: VecDeque<What>,
     /// Published, not acknowledged.
     pub(super) inflight: BTreeMap<u16, What>,
-    /// Events below this id went out on this connection.
+    /// Events below this id have been published on this connection.
     pub(super) events_said: u64,
 }
 
-/// Whether our own `online` comes back.
+/// Tells whether our own `online` comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Echo {
-    /// The broker has not granted us our own status.
+    /// Not expected: the broker has not granted us our own status topic.
     Barred,
-    /// It should.
+    /// Expected, but not back yet.
     Awaited,
-    /// It did.
+    /// Came back.
     Came,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     Birth,
-    /// Of this topic.
+    /// The state of this topic.
     State(String),
-    /// Deletes the state of this topic.
+    /// Deletion of the state of this topic.
     Clear(String),
     Event(u64),
     Farewell,
@@ -74,7 +74,7 @@ impl Live {
         }
     }
 
-    /// Somebody else wrote to our status: it is said again, but not in a quarrel of two.
+    /// Notes that somebody else wrote to our status: it is published again, but not so often that two clients quarrel.
     pub(super) fn overwritten(&mut self) {
         if self.birth_said && !self.farewell_said {
             self.birth_again = Some(self.birth_at + BIRTH_EVERY);

@@ -1,45 +1,45 @@
-//! What is subscribed, and when: as a rule all topics in one packet.
+//! Decides which topics are subscribed, and when: as a rule all in one packet.
 //!
-//! A message larger than any that is taken ends the connection, and nothing tells which topic it lies on. The next connection looks for
-//! it: it subscribes to one topic after the other, each a second after the broker's answer to the one before, as a stored message comes
-//! with that answer. The topic at which the connection ends is suspected, and is the first on the connection after it. If that one ends
-//! while nothing else is subscribed, the topic is left out, and tried again every hour.
+//! A message above the size limit ends the connection, without any sign of which topic holds it. The next connection searches for it: it
+//! subscribes to the topics one by one, each a second after the broker's answer to the one before, as a stored message arrives with that
+//! answer. The topic at which the connection ends is the suspect, and comes first on the next connection. If that one ends as well while
+//! nothing else is subscribed, the topic is left out, and tried again every hour.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use control::{Millis, Tick};
 
-/// A stored message has begun to arrive within this after the broker's answer: its size is seen with its first bytes.
+/// A stored message begins to arrive within this time after the broker's answer; its first bytes tell its size.
 const QUIET: Millis = Millis::from_secs(1);
-/// A topic that is left out is tried again after this.
+/// Interval at which a left-out topic is tried again.
 const AGAIN: Millis = Millis::from_secs(3_600);
 
-/// The subscriptions of one connection after the other.
+/// Manages the subscriptions of one connection after another.
 #[derive(Debug)]
 pub(super) struct Subscribing {
     topics: Vec<String>,
-    /// Topics with a message that is too large, and when they were tried last.
+    /// Topics holding a message that is too large, and when each was last tried.
     left_out: BTreeMap<String, Tick>,
-    /// A message that was too large ended a connection, and its topic is not known yet.
+    /// Set while a message that was too large has ended a connection and its topic is not known yet.
     searching: bool,
-    /// The topic at which it came last.
+    /// The topic at which such a message last came.
     suspect: Option<String>,
     /// The topics of the latest packet on this connection.
     asked: Vec<String>,
-    /// One topic that is watched by itself.
+    /// A single topic being tried.
     step: Option<Step>,
-    /// To be subscribed next on this connection, one by one.
+    /// Topics to subscribe next on this connection, one by one.
     waiting: VecDeque<String>,
-    /// What the broker refused on this connection.
+    /// Topics that the broker refused on this connection.
     refused: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Step {
     topic: String,
-    /// Nothing else is subscribed on this connection.
+    /// Set if nothing else is subscribed on this connection.
     alone: bool,
-    /// Known once the broker has answered.
+    /// When the trial is over; known once the broker has answered.
     over_at: Option<Tick>,
 }
 
@@ -57,7 +57,7 @@ impl Subscribing {
         }
     }
 
-    /// The first packet on a new connection; empty if there is nothing to subscribe to.
+    /// Returns the topics of the first packet on a new connection; empty if there is nothing to subscribe to.
     pub(super) fn connected(&mut self) -> Vec<String> {
         self.refused.clear();
         self.step = None;
@@ -75,7 +75,7 @@ impl Subscribing {
         self.next(true)
     }
 
-    /// The broker answered the latest packet. Returns what it refused on this connection, once all is answered.
+    /// Handles the broker's answer to the latest packet. Once all are answered, returns the topics refused on this connection.
     pub(super) fn answered(&mut self, granted: &[bool], now: Tick) -> Option<Vec<String>> {
         let is_refused = |at: usize| !granted.get(at).copied().unwrap_or(false);
         let refused = self.asked.iter().enumerate().filter(|(at, _)| is_refused(*at)).map(|(_, topic)| topic.clone());
@@ -86,12 +86,12 @@ impl Subscribing {
         self.waiting.is_empty().then(|| self.refused.clone())
     }
 
-    /// The latest packet asked for this topic together with all others, and the broker granted it.
+    /// Returns whether the latest packet asked for this topic together with all others, and the broker granted it.
     pub(super) fn is_granted_at_once(&self, topic: &String) -> bool {
         self.step.is_none() && self.asked.contains(topic) && !self.refused.contains(topic)
     }
 
-    /// When [`Self::time`] has something to do.
+    /// Returns when [`Self::handle_timeout`] has something to do.
     pub(super) fn due(&self) -> Option<Tick> {
         match &self.step {
             Some(step) => step.over_at,
@@ -99,7 +99,7 @@ impl Subscribing {
         }
     }
 
-    /// The next packet, if one is due; empty otherwise.
+    /// Returns the topics of the next packet if one is due; empty otherwise.
     pub(super) fn handle_timeout(&mut self, now: Tick) -> Vec<String> {
         if let Some(step) = self.step.take_if(|step| step.over_at.is_some_and(|at| at <= now)) {
             self.left_out.remove(&step.topic);
@@ -118,7 +118,7 @@ impl Subscribing {
         Vec::new()
     }
 
-    /// The connection ended, because of a message that is too large or for another reason.
+    /// Notes that the connection ended, because of a message that is too large or for another reason.
     pub(super) fn lost(&mut self, too_large: bool, now: Tick) {
         let step = self.step.take();
         self.waiting.clear();
@@ -137,7 +137,7 @@ impl Subscribing {
         }
     }
 
-    /// The topics that are left out.
+    /// Returns the topics that are left out.
     pub(super) fn left_out(&self) -> Vec<String> {
         self.left_out.keys().cloned().collect()
     }
