@@ -1,10 +1,10 @@
-//! One relay's conversation: a session, one request at a time. Pure: frames and ticks in, frames and results out.
+//! The conversation with one relay: a session, one request at a time. Pure: frames and ticks in, frames and results out.
 //!
 //! ```text
 //!  no session ──asked──▶ Hello sent ──Welcome──▶ session ──request──▶ waiting ──reply──▶ session
-//!      ▲                     │ 2 s                  ▲                    │ not in time: told so, and the next
+//!      ▲                     │ 2 s                  ▲                    │ too late: reported, then the next one
 //!      └─────────────────────┘                      └────────────────────┘
-//!      ▲ refused as of an unknown session (then asked once more in a new one), relay offline, gateway offline
+//!      ▲ refused: unknown session (sent once more in a new one), relay offline, gateway offline
 //! ```
 
 use std::collections::VecDeque;
@@ -16,9 +16,9 @@ use relay_link::{CURRENT, FRAME_MAX, Frame, Reply, Request};
 
 use super::{Failure, RelayRequest, RelayResponse};
 
-/// Requests that wait for their turn; beyond it one is told that the relay is away.
+/// Limit on waiting requests; further ones fail as if the relay were away.
 const WAITING_MAX: usize = 8;
-/// A `Hello` that is not answered within this is said again.
+/// How long to wait for the answer to a `Hello` before sending another.
 const HELLO_LIMIT: Millis = Millis::from_secs(2);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,29 +31,29 @@ struct Asked {
 /// The state of a conversation.
 #[derive(Debug, Default)]
 pub struct Client {
-    /// The gateway is at the broker.
+    /// Whether the gateway is connected to the broker.
     link_up: bool,
-    /// What the relay's `online` topic said; `None`: nothing yet.
+    /// The relay's latest presence on its `online` topic; `None` before the first message.
     online: Option<bool>,
     session: Option<u32>,
     sequence: u32,
-    /// Sequence of the `Hello` under way, and until when it may be answered.
+    /// Sequence number of the pending `Hello`, and its deadline.
     hello: Option<(u32, Tick)>,
     waiting: VecDeque<Asked>,
-    /// Under way, with its sequence.
+    /// The pending request, with its sequence number.
     current: Option<(Asked, u32)>,
     frames: VecDeque<Vec<u8>>,
     results: VecDeque<(u64, Result<RelayResponse, Failure>)>,
 }
 
 impl Client {
-    /// Nothing was asked yet; sequences begin after `first`. Both sides of two conversations with one relay hear each other, so they must
-    /// not begin with the same one.
+    /// Creates an idle client whose sequence numbers start after `first`. Two gateways on one relay see each other's replies, so each must
+    /// start from a different number.
     pub fn new(first: u32) -> Self {
         Self { sequence: first, ..Self::default() }
     }
 
-    /// Somebody asks; the result comes with the same ticket.
+    /// Queues a request; its result carries the same ticket.
     pub fn ask(&mut self, ticket: u64, what: RelayRequest, until: Tick, now: Tick) {
         if self.waiting.len() >= WAITING_MAX {
             self.results.push_back((ticket, Err(Failure::Away)));
@@ -63,7 +63,7 @@ impl Client {
         self.advance(now);
     }
 
-    /// The gateway's own connection came or went.
+    /// Notes that the gateway's own connection is up or down.
     pub fn link(&mut self, up: bool, now: Tick) {
         if self.link_up != up {
             self.link_up = up;
@@ -73,7 +73,7 @@ impl Client {
         self.advance(now);
     }
 
-    /// The relay came or went.
+    /// Notes that the relay came or went.
     pub fn presence(&mut self, online: bool, now: Tick) {
         if self.online.replace(online) != Some(online) {
             self.forget();
@@ -81,7 +81,7 @@ impl Client {
         self.advance(now);
     }
 
-    /// A frame came from the relay.
+    /// Handles a frame from the relay.
     pub fn frame(&mut self, bytes: &[u8], now: Tick) {
         if let Ok(frame) = Frame::parse(bytes)
             && let Some(reply) = Reply::parse(frame.kind, frame.body)
@@ -91,17 +91,17 @@ impl Client {
         self.advance(now);
     }
 
-    /// Time has passed.
+    /// Handles the passing of time.
     pub fn handle_timeout(&mut self, now: Tick) {
         self.advance(now);
     }
 
-    /// The next frame to be sent at once, or never.
+    /// Returns the next frame, to be sent at once or never.
     pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
         self.frames.pop_front()
     }
 
-    /// The next result.
+    /// Returns the next result.
     pub fn poll_result(&mut self) -> Option<(u64, Result<RelayResponse, Failure>)> {
         self.results.pop_front()
     }
@@ -113,7 +113,7 @@ impl Client {
         self.waiting.iter().map(|asked| asked.until).chain(current).chain(hello).min()
     }
 
-    /// What was under way will not be answered any more: it may or may not have been done.
+    /// Ends the session. The pending request will not be answered: it may or may not have been carried out.
     fn forget(&mut self) {
         self.session = None;
         self.hello = None;
@@ -130,14 +130,14 @@ impl Client {
             }
             return;
         }
-        // A late answer to what was given up has another sequence.
+        // A late answer to a request already given up has another sequence number.
         let Some((asked, sequence)) = self.current.take() else { return };
         if sequence != frame.sequence || self.session != Some(frame.session) {
             self.current = Some((asked, sequence));
             return;
         }
         if reply == Reply::Refused(Refusal::UnknownSession) {
-            // It was not done: once more, in a new session.
+            // It was not carried out: send it again in a new session.
             self.session = None;
             self.waiting.push_front(asked);
             return;
@@ -151,7 +151,7 @@ impl Client {
             let away = self.waiting.drain(..).map(|asked| (asked.ticket, Err(Failure::Away)));
             self.results.extend(away);
         }
-        // The gateway's own connection may come in time.
+        // Requests keep waiting for the gateway's own connection, which may come in time.
         if !self.link_up || self.current.is_some() || self.waiting.is_empty() {
             return;
         }
@@ -180,7 +180,7 @@ impl Client {
         self.results.extend(late.into_iter().map(|asked| (asked.ticket, Err(failure))));
     }
 
-    /// Puts a request into a frame; returns its sequence, or `None` if it does not fit into one.
+    /// Sends a request in a frame; returns its sequence number, or `None` if it does not fit.
     fn send(&mut self, request: &Request<'_>, session: u32) -> Option<u32> {
         let (mut body, mut out) = ([0; BODY_MAX], [0; FRAME_MAX]);
         let body = request.write(&mut body)?;

@@ -1,10 +1,10 @@
-//! Pico W relays as the gateway sees them: who may ask what of them, and what became of it.
+//! Pico W relays as the gateway sees them: the requests made to them, and their results.
 //!
 //! ```text
 //! charger::bus (a line through a relay) ──Ask──▶ bounded channel ──▶ daemon's loop: Relays ◀──frames──▶ mqtt::link
 //! ```
-//! `client` is one relay's conversation as a pure state machine (session, one request at a time, nothing twice); [`Relays`] is all of
-//! them with the topics. A frame that cannot be sent at once is never sent later: what it would do belongs to then.
+//! `client` is the conversation with one relay as a pure state machine (session, one request at a time, nothing done twice); [`Relays`]
+//! holds all of them with their topics. A frame that cannot be sent at once is never sent later: its effect was meant for that moment.
 
 mod client;
 mod relays;
@@ -18,89 +18,89 @@ use tokio::sync::oneshot;
 pub use client::Client;
 pub use relays::Relays;
 
-/// What waits for the loop; beyond it whoever asks waits.
+/// Capacity of the request channel to the main loop; senders wait when it is full.
 pub const ASKS: usize = 16;
 
-/// Somebody asks something of a relay.
+/// A request to a relay.
 #[derive(Debug)]
 pub struct RelayCall {
     /// The relay's id.
     pub relay: String,
-    /// What.
+    /// The request.
     pub what: RelayRequest,
-    /// An answer after that is of no use.
+    /// How long the answer is of use.
     pub within: Millis,
-    /// Gets the answer, once.
+    /// Receives the answer, once.
     pub reply: oneshot::Sender<Result<RelayResponse, Failure>>,
 }
 
-/// What can be asked of a relay.
+/// A request that a relay understands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelayRequest {
-    /// Send bytes on its RS-485 line and bring back what answers.
+    /// Send bytes on its RS-485 line and return the answer.
     Exchange {
-        /// At most 256.
+        /// The request, at most 256 bytes.
         bytes: Vec<u8>,
-        /// How long an answer may take to begin.
+        /// Time for the answer to begin, in milliseconds.
         reply_timeout_ms: u16,
-        /// Bytes of the answer; 0: it ends with silence.
+        /// Length of the answer in bytes; 0 if it ends with silence.
         expected: u16,
     },
-    /// A contact closed for so long.
+    /// Close a contact for a limited time.
     Lease {
-        /// Counted from 1.
+        /// The contact, counted from 1.
         contact: u8,
-        /// 0 opens it.
+        /// Duration in seconds; 0 opens the contact.
         seconds: u16,
     },
-    /// A contact that is closed kept closed for so long; one that is open stays open.
+    /// Keep a closed contact closed for a limited time; an open one stays open.
     Renew {
-        /// Counted from 1.
+        /// The contact, counted from 1.
         contact: u8,
-        /// From now.
+        /// Duration from now, in seconds.
         seconds: u16,
     },
-    /// How are you?
+    /// Report the relay's status.
     Status,
-    /// Blink.
+    /// Flash the LED.
     Identify {
-        /// For so long.
+        /// Duration in seconds.
         seconds: u8,
     },
 }
 
-/// What a relay answered.
+/// A relay's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelayResponse {
-    /// What came over its RS-485 line.
+    /// The answer on its RS-485 line.
     Bytes(Vec<u8>),
-    /// The contact is like this now.
+    /// The state of the contact now.
     Contact(ContactState),
-    /// How it is.
+    /// The relay's status.
     Status(Status),
-    /// It blinks.
+    /// The LED is flashing.
     Identifying,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The relay is not at the broker, or the gateway is not.
+    /// The relay or the gateway is not connected to the broker.
     #[error("the relay is not connected: has it power, Wi-Fi and the broker's address?")]
     Away,
-    /// It is connected and did not answer in time.
+    /// The relay is connected but did not answer in time.
     #[error("the relay did not answer in time")]
     Silent,
-    /// Its RS-485 line brought nothing of use.
+    /// The exchange on its RS-485 line failed.
     #[error("{}", line(*.0))]
     Line(ExchangeFailure),
-    /// It does not close the contact.
+    /// The relay refused to close the contact.
     #[error("{}", lease(*.0))]
     Lease(LeaseRefusal),
-    /// It does not do that.
+    /// The relay refused the request.
     #[error("{}", refusal(*.0))]
     Refused(Refusal),
-    /// It answered something that is no answer to this.
+    /// The relay's answer does not match the request.
     #[error("the relay answered something else than was asked: its firmware does not fit this surplusd")]
     Nonsense,
 }

@@ -1,4 +1,4 @@
-//! All relays that the gateway knows, with their topics and with who waits for which answer.
+//! All relays that the gateway knows, with their topics and the callers waiting for answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 
 use super::{Client, Failure, RelayCall, RelayResponse};
 
-/// Highest first sequence: years of requests before it comes round.
+/// Bound on the first sequence number: leaves room for years of requests before it wraps.
 const FIRST_MAX: u32 = 1 << 31;
 
-/// See the module.
+/// All known relays.
 #[derive(Debug)]
 pub struct Relays {
     known: BTreeMap<String, Known>,
@@ -19,7 +19,7 @@ pub struct Relays {
     random: fastrand::Rng,
 }
 
-/// A relay, and who waits for an answer of it. Where it is forgotten, so are they: their waiting ends at once.
+/// A relay, and the callers waiting for its answers. Dropping it ends their waiting at once.
 #[derive(Debug)]
 struct Known {
     client: Client,
@@ -27,12 +27,13 @@ struct Known {
 }
 
 impl Relays {
-    /// Knows none yet. `random` tells this gateway from another one, or from a command line, that greets the same relay.
+    /// Creates an empty set. `random` makes the sequence numbers of this gateway differ from those of another gateway or command line that
+    /// uses the same relay.
     pub const fn new(random: fastrand::Rng) -> Self {
         Self { known: BTreeMap::new(), next_ticket: 0, random }
     }
 
-    /// Knows these from now on, and no others. Conversations that go on are kept.
+    /// Replaces the known relays. Conversations with relays that remain are kept.
     pub fn set(&mut self, ids: &BTreeSet<String>) {
         self.known.retain(|id, _| ids.contains(id));
         for id in ids {
@@ -41,20 +42,20 @@ impl Relays {
         }
     }
 
-    /// What is to be subscribed for these relays.
+    /// Returns the topics to subscribe to for these relays.
     pub fn topics(ids: &BTreeSet<String>) -> Vec<String> {
         let both = |id: &String| [Side::From, Side::Online].map(|side| Topic { id, side }.to_string());
         ids.iter().flat_map(both).collect()
     }
 
-    /// Somebody asks.
+    /// Passes a request to its relay.
     pub fn ask(&mut self, ask: RelayCall, now: Tick) {
         if ask.reply.is_closed() {
-            // Whoever asked has given up: it is not to be done any more.
+            // The caller has given up: the request must not be carried out any more.
             return;
         }
         let Some(known) = self.known.get_mut(&ask.relay) else {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = ask.reply.send(Err(Failure::Away));
             return;
         };
@@ -65,7 +66,7 @@ impl Relays {
         known.answer();
     }
 
-    /// The gateway's own connection came or went.
+    /// Notes that the gateway's own connection is up or down.
     pub fn link(&mut self, up: bool, now: Tick) {
         for known in self.known.values_mut() {
             known.client.link(up, now);
@@ -73,13 +74,13 @@ impl Relays {
         }
     }
 
-    /// Takes a message if it is a relay's; returns whether it was.
+    /// Handles a message if it is a relay's; returns whether it was.
     pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) -> bool {
         let Some(Topic { id, side }) = Topic::parse(topic) else { return false };
         let Some(known) = self.known.get_mut(id) else { return true };
         match side {
             Side::Online => known.client.presence(payload == b"online", now),
-            // What was stored answers nothing that is asked now.
+            // A stored message answers no request of now.
             Side::From if !retained => known.client.frame(payload, now),
             Side::From | Side::To => {}
         }
@@ -87,7 +88,7 @@ impl Relays {
         true
     }
 
-    /// Time has passed.
+    /// Handles the passing of time.
     pub fn handle_timeout(&mut self, now: Tick) {
         for known in self.known.values_mut() {
             known.client.handle_timeout(now);
@@ -95,12 +96,12 @@ impl Relays {
         }
     }
 
-    /// When [`Self::handle_timeout`] is due.
+    /// Returns when [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Tick> {
         self.known.values().filter_map(|known| known.client.poll_timeout()).min()
     }
 
-    /// The next frame with its topic, to be sent at once or never.
+    /// Returns the next frame with its topic, to be sent at once or never.
     pub fn poll_frame(&mut self) -> Option<(String, Vec<u8>)> {
         self.known.iter_mut().find_map(|(id, known)| {
             let frame = known.client.poll_frame()?;
@@ -113,7 +114,7 @@ impl Known {
     fn answer(&mut self) {
         while let Some((ticket, result)) = self.client.poll_result() {
             if let Some(reply) = self.asking.remove(&ticket) {
-                // Whoever asked may have given up.
+                // The caller may have given up.
                 let _ = reply.send(result);
             }
         }
@@ -127,7 +128,7 @@ mod tests {
     use super::super::RelayRequest;
     use super::*;
 
-    /// A relay that a new configuration does not name leaves nobody waiting for it.
+    /// No caller is left waiting for a relay that is missing from the new configuration.
     #[test]
     fn a_relay_that_is_forgotten_leaves_nobody_waiting() {
         let mut relays = Relays::new(fastrand::Rng::with_seed(7));

@@ -1,19 +1,20 @@
-//! UF2: what a Pico in BOOTSEL mode takes when it is dropped on its drive. Blocks of 512 bytes, each of which says where its 256 bytes of
-//! flash go (Microsoft UF2 specification; family of the RP2040).
+//! UF2: the format of files that a Pico in BOOTSEL mode accepts on its drive. Blocks of 512 bytes, each of which tells where its 256 bytes
+//! of flash go (Microsoft UF2 specification; family of the RP2040).
 
-/// The RP2040's family.
+/// Family id of the RP2040.
 const FAMILY: u32 = 0xE48B_FF56;
-/// Where the RP2040 sees its flash (RP2040 datasheet, 2.6.3).
+/// Address at which the RP2040 maps its flash (RP2040 datasheet, 2.6.3).
 const FLASH: u32 = 0x1000_0000;
 const MAGIC: [u32; 2] = [0x0A32_4655, 0x9E5D_5157];
 const MAGIC_END: u32 = 0x0AB1_6F30;
-/// The family is given.
+/// The flag "family id present".
 const FLAGS: u32 = 0x2000;
-/// Bytes of flash in a block: a page of the RP2040's.
+/// Bytes of flash per block: one page of the RP2040's flash.
 const PAYLOAD: usize = 256;
 const DATA: usize = 476;
 
-/// `content` at `offset` into the flash (a multiple of 4096: the boot ROM erases whole sectors); what is missing to a whole block is `FF`.
+/// Packs `content` for `offset` in the flash (a multiple of 4096: the boot ROM erases whole sectors); the last block is filled up with
+/// `FF`.
 pub fn uf2(offset: u32, content: &[u8]) -> Vec<u8> {
     let blocks = content.chunks(PAYLOAD);
     let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);

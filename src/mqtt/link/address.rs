@@ -1,4 +1,4 @@
-//! The broker's name and its addresses: which one to connect to, and whether it is one of the household's own network.
+//! The broker's name and its addresses: which one to connect to, and whether it is in the household's own network.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,12 +13,13 @@ use crate::mqtt::trouble::{DownKind, Trouble};
 #[cfg(test)]
 mod tests;
 
-/// For the broker's name.
+/// Time limit for looking up the broker's name.
 const LOOKUP: Duration = Duration::from_secs(8);
-/// An address that takes no connection within this is passed over if a later one does: several times the way to any broker and back.
+/// How long an address may take to accept a connection before it is passed over for a later one that does: several times the round trip to
+/// any broker.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The addresses of the broker's name, as the system's resolver orders them; at least one.
+/// Returns the addresses of the broker's name, at least one, in the order of the system's resolver.
 pub(super) async fn resolve(mqtt: &MqttConfig) -> Result<Vec<SocketAddr>, Trouble> {
     let unknown = |detail: String| Trouble { kind: DownKind::NameNotFound, detail };
     let found = timeout(LOOKUP, lookup_host((mqtt.host.as_str(), mqtt.port))).await;
@@ -27,18 +28,18 @@ pub(super) async fn resolve(mqtt: &MqttConfig) -> Result<Vec<SocketAddr>, Troubl
     if addresses.is_empty() { Err(unknown("the name has no address".to_owned())) } else { Ok(addresses) }
 }
 
-/// The address to connect to instead of the name, if the first of several addresses takes no connection but another does.
+/// Returns the address to connect to instead of the name, if the first of several addresses accepts no connection but another does.
 ///
-/// The client tries the addresses of a name in order within one time limit, and never comes to the second where the first swallows
-/// what is sent to it: a host that was turned off, an IPv6 address that leads nowhere. The name itself stays the rule, as only with a
-/// name the handshake says which host it wants (SNI).
+/// The client tries the addresses of a name in order within one time limit, and never gets to the second if the first swallows what is sent
+/// to it: a host that is turned off, an IPv6 address that leads nowhere. The name remains the rule, because only with a name does the
+/// handshake tell which host it wants (SNI).
 pub(super) async fn taker(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let (first, others) = addresses.split_first().filter(|(_, others)| !others.is_empty())?;
     if matches!(timeout(PATIENCE, TcpStream::connect(first)).await, Ok(Ok(_))) {
         return None;
     }
     let mut attempts = JoinSet::new();
-    // An address with a zone is none for TLS.
+    // TLS does not take an address with a zone.
     for address in others.iter().copied().filter(|address| !has_zone(address)) {
         attempts.spawn(async move { TcpStream::connect(address).await.is_ok().then_some(address) });
     }
@@ -57,7 +58,7 @@ const fn has_zone(address: &SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(address) if address.scope_id() != 0)
 }
 
-/// Whether a name, before it is resolved, is most likely one of the household's own network.
+/// Returns whether a name, before it is resolved, most likely belongs to the household's own network.
 pub(super) fn is_near_name(host: &str) -> bool {
     if let Ok(address) = host.parse() {
         return is_near(address);
@@ -67,7 +68,7 @@ pub(super) fn is_near_name(host: &str) -> bool {
     !host.contains('.') || ends.iter().any(|end| host.ends_with(end))
 }
 
-/// Whether an address is one of the household's own network.
+/// Returns whether an address belongs to the household's own network.
 pub(super) fn is_near(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_private() || address.is_loopback() || address.is_link_local(),

@@ -1,4 +1,4 @@
-//! The client's errors to kinds of trouble. Some causes are buried three levels deep, some only in text.
+//! Sorts the client's errors into kinds of trouble. Some causes are buried three levels deep, some are found only in text.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use crate::mqtt::trouble::{DownKind, Trouble};
 
-/// The kind of an error, after or before the broker `accepted` the connection, with or without TLS.
+/// Classifies an error that came before or after the broker `accepted` the connection, with or without TLS.
 pub(super) fn classify(error: &ConnectionError, accepted: bool, is_tls: bool) -> Trouble {
     let at = Stage { accepted, is_tls };
     match error {
@@ -66,7 +66,7 @@ impl Stage {
             return self.closed();
         }
         let text = error.to_string();
-        // What came before the end was no whole packet.
+        // The connection ended in the middle of a packet.
         if text.contains("bytes remaining on stream") {
             return self.closed();
         }
@@ -76,7 +76,7 @@ impl Stage {
         } else if is(&[io::ErrorKind::TimedOut]) {
             if self.accepted { DownKind::KeepAlive } else { DownKind::TimedOut }
         } else if text.contains("failed to lookup address") || text.contains("could not resolve") {
-            // The resolver's errors have no kind of their own, only these texts of the standard library and the client.
+            // The resolver's errors have no kind of their own, only these texts from the standard library and the client.
             DownKind::NameNotFound
         } else if self.is_tls && !self.accepted && is(&[io::ErrorKind::InvalidData, io::ErrorKind::Other]) {
             DownKind::TlsFailed
@@ -110,7 +110,7 @@ fn is_end(error: &io::Error) -> bool {
     )
 }
 
-/// The TLS error that an I/O error carries.
+/// Returns the TLS error inside an I/O error.
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>()
 }
@@ -146,7 +146,7 @@ fn certificate(cause: &CertificateError) -> DownKind {
     }
 }
 
-/// What the broker thinks of our certificate. TLS 1.2 has no alert of its own for a missing one.
+/// Tells what the broker's alert says about our certificate. TLS 1.2 has no separate alert for a missing one.
 fn alert_kind(alert: AlertDescription) -> DownKind {
     use AlertDescription as A;
     if alert == A::ProtocolVersion {

@@ -24,40 +24,40 @@ use crate::tls::Client;
 #[cfg(test)]
 mod tests;
 
-/// Requests to the event loop: the window of the session, a subscription and a disconnection fit in with room to spare.
+/// Capacity of the request queue to the event loop: the session's window, a subscription and a disconnection fit in with room to spare.
 const REQUESTS: usize = 64;
-/// Packets read ahead. Few, as each may be as large as the limit.
+/// Number of packets read ahead; few, as each may be as large as the limit.
 const PACKETS: usize = 8;
-/// Largest packet taken; larger ones end the connection. Only exact topics are subscribed, none of which needs more than a few bytes.
+/// Largest packet accepted; larger ones end the connection. Only exact topics are subscribed, none of which needs more than a few bytes.
 const INCOMING_MAX: usize = 16 * 1024 * 1024;
 /// Largest packet sent.
 const OUTGOING_MAX: usize = 256 * 1024;
-/// TCP, TLS and acceptance together, in seconds: in the household's own network, where a machine that comes up is to be met soon, and
-/// elsewhere.
+/// Time for TCP, TLS and acceptance together, in seconds: for a broker in the household's own network, where a machine that comes up should
+/// be noticed soon, and for one elsewhere.
 const CONNECT_NEAR_S: u64 = 6;
 const CONNECT_S: u64 = 10;
-/// How long a closing handshake may take.
+/// How long closing the connection may take.
 const FINISH: Duration = Duration::from_secs(1);
 
-/// What comes from the connection.
+/// An event from the connection.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    /// The broker's name was resolved: whether all of its addresses are within the household's network.
+    /// The broker's name was resolved: whether all its addresses are in the household's network.
     Near(bool),
     /// The broker accepted the connection.
     Accepted,
-    /// A message of a subscribed topic.
+    /// A message on a subscribed topic.
     Message(Publish),
-    /// The answer to the subscription: for each topic whether it was granted.
+    /// The answer to the subscription; for each topic, whether it was granted.
     Subscribed(Vec<bool>),
     /// The broker acknowledged the publication with this number.
     Acked(u16),
 }
 
-/// What the task tells.
+/// What the task sends.
 enum News {
     Arrival(Arrival),
-    /// A publication left with this packet id.
+    /// A publication was sent with this packet id.
     Left(u16),
     /// The broker acknowledged this packet id.
     PubAck(u16),
@@ -67,9 +67,9 @@ pub(super) struct Connection {
     client: AsyncClient,
     news: mpsc::Receiver<Result<News, Trouble>>,
     last_number: u16,
-    /// Publications that have not left yet.
+    /// Numbers of publications not sent yet.
     waiting: VecDeque<u16>,
-    /// Publications under way, by packet id.
+    /// Numbers of publications in flight, by packet id.
     under_way: BTreeMap<u16, u16>,
     /// Aborts the task when dropped.
     tasks: JoinSet<()>,
@@ -84,7 +84,7 @@ impl Connection {
         Self { client, news, last_number: 0, waiting: VecDeque::new(), under_way: BTreeMap::new(), tasks }
     }
 
-    /// What comes next, or why there is no more. Cancel-safe.
+    /// Returns the next event, or why the connection ended. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Arrival, Trouble> {
         loop {
             match self.news.recv().await.unwrap_or_else(|| Err(Trouble::plain(DownKind::Internal)))? {
@@ -108,7 +108,7 @@ impl Connection {
         self.client.try_subscribe_many(filters).map_err(|error| internal(&error))
     }
 
-    /// Publishes with `QoS` 1; returns the number that will be acknowledged.
+    /// Publishes with `QoS` 1; returns the number under which it will be acknowledged.
     pub(super) fn publish(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<u16, Trouble> {
         let sent = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload);
         sent.map_err(|error| internal(&error))?;
@@ -121,7 +121,7 @@ impl Connection {
         self.client.try_disconnect().map_err(|error| internal(&error))
     }
 
-    /// Reads on until the connection is closed, so that the DISCONNECT goes out; not for long.
+    /// Reads on for a short time until the connection is closed, so that the DISCONNECT goes out.
     pub(super) async fn finish(mut self) {
         let closed = async { while let Some(Ok(_)) = self.news.recv().await {} };
         if timeout(FINISH, closed).await.is_err() {
@@ -135,7 +135,7 @@ fn internal(error: &rumqttc::ClientError) -> Trouble {
     Trouble { kind: DownKind::Internal, detail: error.to_string() }
 }
 
-/// The client's options, to connect to this name or address.
+/// Returns the client's options for connecting to this name or address.
 fn options(setup: &LinkSetup, host: &str) -> MqttOptions {
     let mqtt = &setup.mqtt;
     let mut options = MqttOptions::new(&mqtt.client_id, host, mqtt.port);
@@ -152,7 +152,7 @@ fn options(setup: &LinkSetup, host: &str) -> MqttOptions {
     options
 }
 
-/// The life of the task: connects once, then reads until the connection ends. Never cancelled but by the end of the connection.
+/// Runs the task: connects once, then reads until the connection ends. Cancelled only by the end of the connection.
 async fn live(mut event_loop: EventLoop, setup: LinkSetup, news: mpsc::Sender<Result<News, Trouble>>) {
     let talking = async {
         let addresses = resolve(&setup.mqtt).await?;
@@ -218,7 +218,7 @@ async fn talk(
     }
 }
 
-/// Why the connection ended.
+/// Tells why the connection ended.
 fn trouble(error: &ConnectionError, accepted: bool, mqtt: &MqttConfig, handshake: Option<&Client>) -> Trouble {
     let trouble = classify(error, accepted, mqtt.tls.is_some());
     let has_certificate = mqtt.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
@@ -242,7 +242,7 @@ fn trouble(error: &ConnectionError, accepted: bool, mqtt: &MqttConfig, handshake
     Trouble { kind, ..trouble }
 }
 
-/// A better explanation of a failed opening, if one is found by asking in another way.
+/// Returns a better explanation of a failed attempt to connect, if asking in another way finds one.
 async fn explained(trouble: Trouble, addresses: &[SocketAddr], mqtt: &MqttConfig) -> Trouble {
     let odd = [DownKind::ClosedEarly, DownKind::TimedOut, DownKind::Protocol, DownKind::TlsFailed];
     let Some(address) = addresses.first().filter(|_| odd.contains(&trouble.kind)) else { return trouble };

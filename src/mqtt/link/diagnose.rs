@@ -1,5 +1,5 @@
-//! What is behind a port that does not answer as a broker should: asked in other ways, once after a failed attempt. Nothing of ours is
-//! said there, neither name nor password.
+//! Finds out what is behind a port that does not answer as a broker should, by asking in other ways, once after a failed attempt. Nothing
+//! of ours is sent there, neither name nor password.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tokio_rustls::TlsConnector;
 use crate::mqtt::trouble::{DownKind, Trouble};
 use crate::rate::excerpt;
 
-/// For each question.
+/// Time limit for each question.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Which other protocol is spoken there, if that can be told.
+/// Returns which other protocol is spoken there, if that can be found out.
 pub(super) async fn other_language(address: SocketAddr, with_tls: bool) -> Option<Trouble> {
     if !with_tls && timeout(LIMIT, shown_certificates(address)).await.ok()?.is_some() {
         return Some(Trouble::plain(DownKind::WantsTls));
@@ -38,12 +38,12 @@ pub(super) async fn other_language(address: SocketAddr, with_tls: bool) -> Optio
     Some(Trouble { kind: DownKind::NotMqtt, detail })
 }
 
-/// Whether anything takes a TCP connection there.
+/// Returns whether anything accepts a TCP connection there.
 pub(super) async fn listens(address: SocketAddr) -> bool {
     matches!(timeout(LIMIT, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
-/// The beginning of what a server says to a web browser; `None` if it says nothing.
+/// Returns the beginning of what a server sends to a web browser; `None` if it sends nothing.
 async fn answer_to_http(address: SocketAddr) -> Option<Vec<u8>> {
     let mut socket = TcpStream::connect(address).await.ok()?;
     socket.write_all(b"GET / HTTP/1.0\r\n\r\n").await.ok()?;
@@ -53,7 +53,7 @@ async fn answer_to_http(address: SocketAddr) -> Option<Vec<u8>> {
     (count > 0).then_some(begins)
 }
 
-/// The certificates that a TLS server shows, none of them believed; `None` if no TLS is spoken there.
+/// Returns the certificates that a TLS server shows, none of them verified; `None` if it does not speak TLS.
 async fn shown_certificates(address: SocketAddr) -> Option<Vec<CertificateDer<'static>>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let witness = Arc::new(Witness(Arc::clone(&provider)));
@@ -69,7 +69,7 @@ async fn shown_certificates(address: SocketAddr) -> Option<Vec<CertificateDer<'s
         Ok(stream) => Some(
             stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect(),
         ),
-        // It says in TLS that it does not want to.
+        // A TLS alert: it speaks TLS, but refuses us.
         Err(error) => {
             let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
             matches!(error, rustls::Error::AlertReceived(_)).then(Vec::new)
@@ -77,7 +77,7 @@ async fn shown_certificates(address: SocketAddr) -> Option<Vec<CertificateDer<'s
     }
 }
 
-/// Accepts any certificate: only to look at it, on a connection that nothing is said on.
+/// Accepts any certificate, only to look at it, on a connection on which nothing is sent.
 #[derive(Debug)]
 struct Witness(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Who hears what comes from the broker: each subscriber its own topics, in the order in which they came.
+//! Delivers what comes from the broker: to each subscriber its own topics, in the order of arrival.
 
 use std::collections::VecDeque;
 
@@ -7,26 +7,26 @@ use tokio::sync::mpsc;
 
 use super::Event;
 
-/// Events on their way to a subscriber; beyond it the reader waits.
+/// Capacity of a subscriber's channel; when it is full, the reader waits.
 const EVENTS: usize = 64;
 
-/// Whoever wants what comes on some topics.
+/// A subscriber to some topics.
 struct Subscriber {
     /// Topics, or filters with wildcards.
     topics: Vec<String>,
     events: mpsc::Sender<Event>,
 }
 
-/// See the module.
+/// All subscribers, and the events that found no room.
 pub(super) struct Subscribers {
     all: Vec<Subscriber>,
-    /// What found no room, with whom it is for; nothing more is read while it is not empty.
+    /// Events that found no room, with the index of their subscriber; nothing more is read while there are any.
     waiting: VecDeque<(usize, Event)>,
     waits_since: Option<Tick>,
 }
 
 impl Subscribers {
-    /// One subscriber for each list of topics.
+    /// Creates one subscriber per list of topics.
     pub(super) fn new<const N: usize>(lists: [Vec<String>; N]) -> (Self, [mpsc::Receiver<Event>; N]) {
         let mut all = Vec::with_capacity(N);
         let receivers = lists.map(|topics| {
@@ -37,12 +37,13 @@ impl Subscribers {
         (Self { all, waiting: VecDeque::new(), waits_since: None }, receivers)
     }
 
-    /// Whether a subscriber does not read.
+    /// Returns whether a subscriber's full channel holds up the reader.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Hands on the next event once its subscriber reads; nothing is lost if this is dropped. Returns at once where nothing waits.
+    /// Delivers the next waiting event once its subscriber reads; nothing is lost if this future is dropped. Returns at once if nothing
+    /// waits.
     pub(super) async fn hand_on(&mut self) {
         let next = self.waiting.front().and_then(|(subscriber, _)| self.all.get(*subscriber));
         let Some(Subscriber { events, .. }) = next else { return };
@@ -53,19 +54,19 @@ impl Subscribers {
         }
     }
 
-    /// For how long nothing was read, as soon as everything is handed on.
+    /// Returns for how long nothing was read, once everything is delivered.
     pub(super) fn take_stall(&mut self, now: Tick) -> Option<Millis> {
         let since = self.waits_since.take_if(|_| self.waiting.is_empty())?;
         Some(now.since(since))
     }
 
-    /// Drops what waits: there is nobody to read it.
+    /// Drops all waiting events: there is nobody left to read them.
     pub(super) fn forget(&mut self) {
         self.waiting.clear();
         self.waits_since = None;
     }
 
-    /// Tells those that have subscribed to the message's topic.
+    /// Delivers a message to those subscribed to its topic.
     pub(super) fn message(&mut self, topic: &str, payload: &[u8], retained: bool, now: Tick) {
         let wants = |subscriber: &Subscriber| subscriber.topics.iter().any(|filter| rumqttc::matches(topic, filter));
         let wanted: Vec<bool> = self.all.iter().map(wants).collect();
@@ -75,14 +76,14 @@ impl Subscribers {
         }
     }
 
-    /// Tells all.
+    /// Delivers an event to all subscribers.
     pub(super) fn everyone(&mut self, event: &Event, now: Tick) {
         for subscriber in 0..self.all.len() {
             self.deliver(subscriber, event.clone(), now);
         }
     }
 
-    /// Tells each of those of its topics that are in the list.
+    /// Delivers to each subscriber an event with those of its topics that are in the list.
     pub(super) fn each(&mut self, topics: &[String], event: impl Fn(Vec<String>) -> Event, now: Tick) {
         let of = |subscriber: &Subscriber| {
             let its = topics.iter().filter(|topic| subscriber.topics.contains(topic));
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(topics(&mut second), ["Up", "a/b", "c", "SubscriptionRefused { topics: [\"c\"] }"]);
     }
 
-    /// One that does not read is waited for, in order; one that has gone is not.
+    /// The reader waits for a subscriber that does not read, and keeps the order; it does not wait for one that has gone.
     #[tokio::test]
     async fn who_does_not_read_is_waited_for_and_who_has_gone_is_not() {
         let (mut subscribers, [mut first, second]) = subscribers();
