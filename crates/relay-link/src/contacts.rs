@@ -1,49 +1,50 @@
-//! Contacts as leases: closed for so long, never a level. Nobody has to say "open": who does not renew the lease in time gets it open.
-//! Renewing never closes: a contact that fell open under load would else be closed again under load.
+//! Contacts as leases: closed for a limited time, never as a level. Nothing has to send "open": a contact whose lease is not renewed in
+//! time opens by itself. Renewing never closes a contact: one that fell open under load would otherwise be closed again under load.
 //!
 //! ```text
 //!            lease(seconds)                    lease runs out, open_all, the other one is welded
 //!  open ──────────────────────▶ closed ─────────────────────────────────────────────────────────▶ open
 //!   │ read back closed for WELDED_AFTER
 //!   ▼
-//!  welded: everything stays open until the power is taken away
+//!  welded: everything stays open until the power is removed
 //! ```
-//! The two are interlocked: one is never closed while the other one is, or is read back as closed. Pure: ticks in, outputs out.
+//! The two are interlocked: one is never closed while the other is closed, or is read back as closed. Pure: ticks in, outputs out.
 
-/// How many there are.
+/// Number of contacts.
 pub const CONTACTS: usize = 2;
-/// The longest lease.
+/// The longest lease, in seconds.
 pub const LEASE_MAX_S: u16 = 60;
 /// By how much a lease is longer than the wallbox's watchdog, in seconds.
 pub const LEASE_RESERVE_S: u16 = 25;
-/// A contactor drops out within some tens of milliseconds; one that shows closed for this long after it was opened does not let go.
+/// How long an opened contact may still be read back as closed before it counts as welded: a contactor drops out within some tens of
+/// milliseconds.
 pub const WELDED_AFTER_MS: u64 = 500;
 
-/// A contact as it is.
+/// The state of a contact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContactState {
-    /// What the output says.
+    /// Whether the output closes it.
     pub closed: bool,
-    /// What the auxiliary contact says.
+    /// Whether the auxiliary contact reads back as closed.
     pub read_back: bool,
-    /// It did not open when it should have. Latched.
+    /// Whether it failed to open when it should have. Latched.
     pub welded: bool,
-    /// What is left of its lease.
+    /// Time left of its lease.
     pub left_ms: u32,
 }
 
-/// Why a contact is not closed.
+/// Why a contact was not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseRefusal {
-    /// There are contacts 1 and 2.
+    /// There are only contacts 1 and 2.
     NoSuchContact,
-    /// The other one is closed.
+    /// The other contact is closed.
     Interlocked,
-    /// One of them is welded.
+    /// One of the contacts is welded.
     Welded,
     /// A lease that has run out cannot be renewed.
     NotClosed,
-    /// A reason that this gateway does not know.
+    /// A reason unknown to this gateway.
     Other(u8),
 }
 
@@ -73,7 +74,7 @@ impl LeaseRefusal {
 struct Contact {
     closed_until_ms: Option<u64>,
     read_back: bool,
-    /// It should be open since then.
+    /// Since when it should have been open.
     open_since_ms: u64,
     welded: bool,
 }
@@ -85,13 +86,13 @@ pub struct Contacts {
 }
 
 impl Contacts {
-    /// All open.
+    /// Creates both contacts open.
     pub const fn new(now_ms: u64) -> Self {
         let contact = Contact { closed_until_ms: None, read_back: false, open_since_ms: now_ms, welded: false };
         Self { contacts: [contact; CONTACTS] }
     }
 
-    /// Closes a contact (counted from 1) for so long, at most [`LEASE_MAX_S`]; 0 opens it.
+    /// Closes a contact (counted from 1) for this many seconds, at most [`LEASE_MAX_S`]; 0 opens it.
     pub fn lease(&mut self, contact: u8, seconds: u16, now_ms: u64) -> Result<ContactState, LeaseRefusal> {
         self.expire(now_ms);
         let index = usize::from(contact).checked_sub(1).ok_or(LeaseRefusal::NoSuchContact)?;
@@ -111,7 +112,7 @@ impl Contacts {
         Ok(contact.state(now_ms))
     }
 
-    /// Keeps a contact that is closed closed for so long from now; never closes one that is open. 0 opens it.
+    /// Keeps a closed contact closed for this many seconds from now; never closes an open one. 0 opens it.
     pub fn renew(&mut self, contact: u8, seconds: u16, now_ms: u64) -> Result<ContactState, LeaseRefusal> {
         self.expire(now_ms);
         let known = usize::from(contact).checked_sub(1).and_then(|index| self.contacts.get(index));
@@ -121,20 +122,20 @@ impl Contacts {
         self.lease(contact, seconds, now_ms)
     }
 
-    /// Opens everything.
+    /// Opens both contacts.
     pub fn open_all(&mut self, now_ms: u64) {
         for contact in &mut self.contacts {
             contact.open(now_ms);
         }
     }
 
-    /// Takes what the auxiliary contacts say (`true`: closed) and the passing of time; returns what the outputs are to be. To be called at
-    /// least ten times a second.
+    /// Handles the read-backs of the auxiliary contacts (`true`: closed) and the passing of time; returns what the outputs must be. To be
+    /// called at least ten times a second.
     pub fn tick(&mut self, now_ms: u64, read_backs: [bool; CONTACTS]) -> [bool; CONTACTS] {
         self.expire(now_ms);
         for (contact, read_back) in self.contacts.iter_mut().zip(read_backs) {
             if contact.closed_until_ms.is_none() && !read_back {
-                // Seen open: from here on it must stay so.
+                // Read back as open: from here on it must stay so.
                 contact.open_since_ms = now_ms;
             }
             contact.read_back = read_back;
@@ -147,12 +148,12 @@ impl Contacts {
         self.contacts.map(|contact| contact.closed_until_ms.is_some())
     }
 
-    /// Both as they are.
+    /// Returns the state of both contacts.
     pub fn states(&self, now_ms: u64) -> [ContactState; CONTACTS] {
         self.contacts.map(|contact| contact.state(now_ms))
     }
 
-    /// Whether one did not open when it should have.
+    /// Returns whether a contact failed to open when it should have.
     pub fn welded(&self) -> bool {
         self.contacts.iter().any(|contact| contact.welded)
     }
@@ -273,7 +274,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked and read back: never both, nothing without a lease, nothing after a weld.
+        /// Whatever is requested and read back: never both closed, none closed without a lease, none closed after a weld.
         #[test]
         fn outputs_are_always_safe(steps in prop::collection::vec((0..4_u8, 0..20_u16, any::<bool>(), 0..3_000_u64, any::<[bool; 2]>()), 1..60)) {
             let (mut contacts, mut now_ms) = (Contacts::new(0), 0);

@@ -1,7 +1,7 @@
-//! Settings as they are typed on the relay's console, line by line, until they are good enough to be saved.
+//! Settings as they are typed on the relay's console, line by line, until they can be saved.
 //!
-//! `set NAME VALUE` for what is short; `set ca`, `set certificate` and `set key` take the lines of a PEM file that follow. Secrets are
-//! taken and never shown.
+//! `set NAME VALUE` sets short values; `set ca`, `set certificate` and `set key` read the lines of a PEM file that follow. Secrets are
+//! accepted and never shown.
 
 use core::fmt::Arguments;
 
@@ -10,28 +10,28 @@ use heapless::{String, Vec};
 
 use crate::settings::{BAUD, PAGE, PORT, Settings, SettingsFault};
 
-/// The longest line that means something: `set broker` with the longest name.
+/// The longest meaningful line, in bytes: `set broker` with the longest name.
 pub const LINE_MAX: usize = 280;
-/// Certificates with P-256 keys have some 500 bytes.
+/// The longest certificate, in bytes; those with P-256 keys have some 500.
 const DER_MAX: usize = 1_024;
 const KEY_MAX: usize = 256;
-/// Bytes in a line of PEM (RFC 7468: 64 characters), with some room.
+/// Most bytes decoded from a line of PEM (RFC 7468: 64 characters), with some room.
 const PEM_LINE_MAX: usize = 64;
 
-/// What a line asks for.
+/// What a line asks its caller to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    /// Nothing, or it was dealt with here.
+    /// Nothing: the line was empty or has been handled here.
     Nothing,
-    /// How is the relay?
+    /// Show the relay's status.
     Status,
-    /// Write the draft to flash and start anew.
+    /// Write the draft to flash and restart.
     Save,
-    /// Start anew.
+    /// Restart.
     Reset,
 }
 
-/// What a PEM file is pasted for.
+/// The setting that a pasted PEM file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Authority,
@@ -49,7 +49,7 @@ impl Part {
     }
 }
 
-/// See the module.
+/// The settings being typed.
 #[derive(Debug, Clone)]
 pub struct Draft {
     id: String<32>,
@@ -61,12 +61,12 @@ pub struct Draft {
     authority: Vec<u8, DER_MAX>,
     certificate: Vec<u8, DER_MAX>,
     key: Vec<u8, KEY_MAX>,
-    /// A PEM file is being pasted; what of it has come so far, `None` once it cannot be one.
+    /// The PEM file being pasted, with the bytes received so far; `None` once it cannot be valid.
     pasted: Option<(Part, Option<Vec<u8, DER_MAX>>)>,
 }
 
 impl Draft {
-    /// Nothing is set.
+    /// Creates a draft with nothing set.
     pub const fn new() -> Self {
         Self {
             id: String::new(),
@@ -82,7 +82,7 @@ impl Draft {
         }
     }
 
-    /// Begins with what is set already. What is longer than a draft can hold is left out, and asked for again when it is saved.
+    /// Starts from existing settings. A value too long for the draft is left out, and reported as missing on saving.
     pub fn begin(&mut self, settings: &Settings<'_>) {
         *self = Self {
             id: String::try_from(settings.id).unwrap_or_default(),
@@ -112,21 +112,21 @@ impl Draft {
         }
     }
 
-    /// The page to be written.
+    /// Returns the page to be written to flash.
     pub fn page(&self) -> Result<[u8; PAGE], SettingsFault> {
         let mut page = [0xFF; PAGE];
         self.settings().write(&mut page)?;
         Ok(page)
     }
 
-    /// A line was lost or damaged on its way: what is being pasted is of no use any more.
+    /// Notes that a line was lost or damaged on its way: a PEM file being pasted is then of no use.
     pub fn damaged(&mut self) {
         if let Some((_, der)) = &mut self.pasted {
             *der = None;
         }
     }
 
-    /// Takes a typed line; what there is to say about it goes to `say`.
+    /// Handles a typed line; answers go to `say`.
     pub fn line(&mut self, line: &str, say: &mut dyn FnMut(Arguments<'_>)) -> Wish {
         let line = line.trim();
         if self.pasted.is_some() {
@@ -220,7 +220,7 @@ impl Default for Draft {
     }
 }
 
-/// What keeps a draft from being saved, in words.
+/// The reason why a draft cannot be saved, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing(pub SettingsFault);
 
@@ -240,7 +240,7 @@ fn put<const N: usize>(place: &mut String<N>, value: &str) -> bool {
     String::try_from(value).map(|value| *place = value).is_ok()
 }
 
-/// Whether bytes are one DER sequence from beginning to end (X.690, 8.1.3): a lost line of base64 shows nowhere else.
+/// Returns whether the bytes are exactly one DER sequence (X.690, 8.1.3): nothing else reveals a lost line of base64.
 fn is_whole(der: &[u8]) -> bool {
     match *der {
         [0x30, length @ ..=0x7F, ref rest @ ..] | [0x30, 0x81, length, ref rest @ ..] => {
@@ -272,7 +272,7 @@ mod tests {
         said
     }
 
-    /// A DER sequence of so many bytes.
+    /// Makes a DER sequence of `length` bytes.
     fn der(length: u16) -> Vec<u8> {
         let [high, low] = (length - 4).to_be_bytes();
         let mut der = std::vec![0x30, 0x82, high, low];

@@ -1,4 +1,4 @@
-//! The relay's side: frames in, frames out, everything done once.
+//! The relay's side: frames in, frames out, each request carried out only once.
 //!
 //! ```text
 //!              Hello                       any request of this session
@@ -7,19 +7,19 @@
 //!                        └───────┘ Hello        sequence < last ──▶ nothing
 //!                        session n + 1          of another session ──▶ refused
 //! ```
-//! So a frame that the broker delivers twice, one that comes late, and one that was recorded and is sent again do nothing.
+//! So a frame does nothing if the broker delivers it twice, if it comes late, or if it was recorded and is replayed.
 
 use crate::contacts::{ContactState, LeaseRefusal};
 use crate::frame::{BODY_MAX, CURRENT, FRAME_MAX, Frame, MIN};
 use crate::message::{ExchangeFailure, RS485_MAX, Refusal, Reply, Request, Status};
 
-/// What a relay can do.
+/// What a relay must be able to do.
 #[expect(
     async_fn_in_trait,
     reason = "implemented by firmware, simulated relay and tests only, none of which needs it to be Send"
 )]
 pub trait RelayHandler {
-    /// Sends a request on the RS-485 line and takes what answers.
+    /// Sends a request on the RS-485 line and receives the answer.
     async fn exchange(
         &mut self,
         request: &[u8],
@@ -27,19 +27,19 @@ pub trait RelayHandler {
         expected: u16,
         reply: &mut [u8; RS485_MAX],
     ) -> Result<usize, ExchangeFailure>;
-    /// Closes a contact (counted from 1) for so long; 0 opens it.
+    /// Closes a contact (counted from 1) for this many seconds; 0 opens it.
     fn lease(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal>;
-    /// Keeps a contact that is closed closed for so long from now; 0 opens it.
+    /// Keeps a closed contact closed for this many seconds from now; 0 opens it.
     fn renew(&mut self, contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal>;
-    /// How it is.
+    /// Returns the relay's status.
     fn status(&mut self) -> Status;
-    /// Blinks for so long.
+    /// Flashes the LED for this many seconds.
     fn identify(&mut self, seconds: u8);
-    /// Version of the firmware.
+    /// Returns the version of the firmware.
     fn firmware(&self) -> [u8; 3];
 }
 
-/// The relay's memory of who speaks to it.
+/// The relay's side of the conversation: the current session, and the last reply.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     session: u32,
@@ -50,12 +50,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// `first_session` should be random: sessions of before a restart must not be known again.
+    /// Creates an endpoint without a session. `first_session` should be random, so that sessions from before a restart are not accepted
+    /// again.
     pub const fn new(first_session: u32) -> Self {
         Self { session: first_session, open: false, last: 0, remembered: [0; FRAME_MAX], remembered_length: 0 }
     }
 
-    /// Takes a frame; returns the length of the frame to answer with, if any.
+    /// Handles a frame; returns the length of the reply frame, if any.
     pub async fn handle_frame(
         &mut self,
         frame: &[u8],
@@ -87,7 +88,7 @@ impl Endpoint {
     }
 
     fn welcome(&mut self, frame: &Frame<'_>, firmware: [u8; 3], out: &mut [u8; FRAME_MAX]) -> Option<usize> {
-        // 0 is the session of Hello.
+        // Session 0 is reserved for Hello.
         self.session = self.session.wrapping_add(1).max(1);
         self.open = true;
         self.last = 0;
@@ -106,7 +107,7 @@ impl Endpoint {
 
 async fn done<'a>(request: Request<'_>, handler: &mut impl RelayHandler, bytes: &'a mut [u8; RS485_MAX]) -> Reply<'a> {
     match request {
-        // Answered before.
+        // Answered by the caller.
         Request::Hello => Reply::Refused(Refusal::Malformed),
         Request::Exchange { reply_timeout_ms, expected, bytes: asked } => {
             match handler.exchange(asked, reply_timeout_ms, expected, bytes).await {

@@ -1,59 +1,59 @@
-//! A frame: what stands around a message.
+//! A frame: the envelope of a message.
 //!
 //! ```text
 //!  0  "SR"         2 bytes
 //!  2  version      u8, MIN … CURRENT
 //!  3  kind         u8
-//!  4  session      u32 LE, given by the relay; 0 in Hello
+//!  4  session      u32 LE, assigned by the relay; 0 in Hello
 //!  8  sequence     u32 LE, ascending within a session
 //! 12  body length  u16 LE
 //! 14  body
 //!     CRC-32       u32 LE (ISO-HDLC: reflected 0x04C11DB7), over all before
 //! ```
 
-/// The version that is written.
+/// The protocol version written here.
 pub const CURRENT: u8 = 1;
-/// The oldest version that is understood.
+/// The oldest protocol version understood here.
 pub const MIN: u8 = 1;
-/// The longest frame.
+/// The longest frame, in bytes.
 pub const FRAME_MAX: usize = 300;
 
 const MAGIC: [u8; 2] = *b"SR";
 const HEADER: usize = 14;
 const CHECK: usize = 4;
-/// The longest body.
+/// The longest body, in bytes.
 pub const BODY_MAX: usize = FRAME_MAX - HEADER - CHECK;
 
-/// A frame taken apart.
+/// The parts of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Version it is written in.
+    /// The protocol version it is written in.
     pub version: u8,
-    /// What the body is.
+    /// The kind of body.
     pub kind: u8,
-    /// Given by the relay; 0 in `Hello`.
+    /// The session, assigned by the relay; 0 in `Hello`.
     pub session: u32,
-    /// Ascends within a session.
+    /// The sequence number, ascending within a session.
     pub sequence: u32,
-    /// Meaning by kind.
+    /// The body; its meaning depends on the kind.
     pub body: &'a [u8],
 }
 
-/// Why bytes are no frame.
+/// Why bytes are not a frame, or a frame cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameFault {
-    /// Not ours, or cut off.
+    /// Not one of our frames, or cut off.
     Shape,
     /// The checksum is wrong.
     Damaged,
-    /// Of a version that is not understood.
+    /// A version that is not understood.
     Version(u8),
-    /// The place for it is too small.
+    /// The frame does not fit into the buffer.
     NoRoom,
 }
 
 impl<'a> Frame<'a> {
-    /// Takes bytes apart.
+    /// Parses a frame.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameFault> {
         if bytes.len() > FRAME_MAX {
             return Err(FrameFault::Shape);
@@ -75,7 +75,7 @@ impl<'a> Frame<'a> {
         Ok(Self { version, kind, session, sequence, body })
     }
 
-    /// Writes it; returns its length.
+    /// Writes the frame; returns its length.
     pub fn write(&self, out: &mut [u8]) -> Result<usize, FrameFault> {
         if self.body.len() > BODY_MAX {
             return Err(FrameFault::NoRoom);
@@ -94,7 +94,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Writes one after the other, and knows whether all had room.
+/// Writes pieces one after another, and notes whether all of them fitted.
 pub(crate) struct Writer<'a> {
     out: &'a mut [u8],
     length: usize,
@@ -117,13 +117,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// What was written; `None` if something had no room.
+    /// Returns what was written; `None` if something did not fit.
     pub(crate) fn written(&self) -> Option<&[u8]> {
         if self.full { None } else { self.out.get(..self.length) }
     }
 }
 
-/// Reads one after the other; what is not there is `None`.
+/// Reads pieces one after another; a piece that is not there is `None`.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// CRC-32 as in Ethernet and zip (ISO-HDLC).
+/// Returns the CRC-32 as in Ethernet and zip (ISO-HDLC).
 pub fn crc32(bytes: &[u8]) -> u32 {
     const POLYNOMIAL: u32 = 0xEDB8_8320;
     let mut crc = u32::MAX;

@@ -1,17 +1,17 @@
-//! What bodies mean. Append-only: fields are added at the end, kinds are added, nothing is changed or taken away within a version; a
+//! The meaning of bodies. Append-only: fields are added at the end, kinds are added, and nothing is changed or removed within a version; a
 //! reader ignores what follows the fields it knows, and refuses kinds it does not know.
 
 use crate::contacts::{CONTACTS, ContactState, LeaseRefusal};
 use crate::frame::{BODY_MAX, Reader, Writer};
 
-/// Why an exchange on the RS-485 line brought nothing of use.
+/// Why an exchange on the RS-485 line failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExchangeFailure {
     /// No answer in time.
     Timeout,
     /// Parity or framing errors.
     Garbage,
-    /// More than fits, or faster than it was taken.
+    /// More bytes than fit, or faster than they were read.
     Overrun,
     /// This relay has no RS-485 line, or it does not work.
     NoBus,
@@ -27,7 +27,7 @@ impl ExchangeFailure {
         }
     }
 
-    /// A newer relay's failure is taken for garbage: nothing of use came.
+    /// Decodes a failure. An unknown code of a newer relay is taken for garbage: nothing of use came.
     const fn of(code: u8) -> Self {
         match code {
             1 => Self::Timeout,
@@ -45,45 +45,45 @@ pub const REPLY: u8 = 0x80;
 /// The kind of a refusal.
 pub const REFUSED: u8 = 0xFF;
 
-/// What the gateway asks.
+/// A request from the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Begin a session.
     Hello,
-    /// Send these bytes on the RS-485 line and bring back what answers.
+    /// Send these bytes on the RS-485 line and return the answer.
     Exchange {
-        /// How long an answer may take to begin, in milliseconds.
+        /// Time for the answer to begin, in milliseconds.
         reply_timeout_ms: u16,
-        /// Bytes of the answer; 0: it ends with silence.
+        /// Length of the answer in bytes; 0 if it ends with silence.
         expected: u16,
-        /// At most [`RS485_MAX`].
+        /// The bytes to send, at most [`RS485_MAX`].
         bytes: &'a [u8],
     },
-    /// A contact closed for so long, and no longer.
+    /// Close a contact for this time and no longer.
     Lease {
-        /// Counted from 1.
+        /// The contact, counted from 1.
         contact: u8,
-        /// 0 opens it.
+        /// Duration in seconds; 0 opens the contact.
         seconds: u16,
     },
-    /// How are you?
+    /// Report the relay's status.
     Status,
-    /// Blink.
+    /// Flash the LED.
     Identify {
-        /// For so long.
+        /// Duration in seconds.
         seconds: u8,
     },
-    /// A contact that is closed kept closed for so long from now, and no longer. Never closes one that is open.
+    /// Keep a closed contact closed for this time from now, and no longer. Never closes an open one.
     Renew {
-        /// Counted from 1.
+        /// The contact, counted from 1.
         contact: u8,
-        /// 0 opens it.
+        /// Duration in seconds; 0 opens the contact.
         seconds: u16,
     },
 }
 
 impl<'a> Request<'a> {
-    /// The kind of its frame.
+    /// Returns the kind of its frame.
     pub const fn kind(&self) -> u8 {
         match self {
             Self::Hello => 1,
@@ -95,7 +95,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Writes the body; `None` if it has no room.
+    /// Writes the body; `None` if it does not fit.
     pub fn write<'o>(&self, out: &'o mut [u8; BODY_MAX]) -> Option<&'o [u8]> {
         let mut writer = Writer::new(out);
         match self {
@@ -118,7 +118,7 @@ impl<'a> Request<'a> {
         out.get(..length)
     }
 
-    /// Reads a body.
+    /// Parses a body.
     pub fn parse(kind: u8, body: &'a [u8]) -> Result<Self, Refusal> {
         let mut reader = Reader::new(body);
         let read = match kind {
@@ -139,16 +139,16 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Why a request is not done.
+/// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is of a session that is not: say hello.
+    /// Its session does not exist: send `Hello` first.
     UnknownSession,
-    /// A newer gateway asks for something that this relay does not know.
+    /// The relay does not know the kind: the gateway is newer.
     UnknownKind,
-    /// The body makes no sense.
+    /// The body is malformed.
     Malformed,
-    /// A reason that this gateway does not know.
+    /// A reason unknown to this gateway.
     Other(u8),
 }
 
@@ -172,18 +172,18 @@ impl Refusal {
     }
 }
 
-/// Why the relay began anew.
+/// Why the relay restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetReason {
     /// Power, or the reset button.
     PowerOn,
-    /// Its watchdog was not fed.
+    /// Its watchdog was not fed in time.
     Watchdog,
-    /// A bug.
+    /// A panic: a bug.
     Panic,
-    /// Asked for on its console.
+    /// A command on its console.
     Console,
-    /// Cannot be told.
+    /// The reason could not be found out.
     Unknown,
 }
 
@@ -208,7 +208,7 @@ impl ResetReason {
         }
     }
 
-    /// In words.
+    /// Returns the reason in words.
     pub const fn name(self) -> &'static str {
         match self {
             Self::PowerOn => "power on",
@@ -220,57 +220,57 @@ impl ResetReason {
     }
 }
 
-/// How a relay is.
+/// The status of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// Since its last start.
+    /// Time since its last start.
     pub uptime_s: u32,
-    /// Of its Wi-Fi; 0: not known.
+    /// Signal strength of its Wi-Fi; 0 if not known.
     pub rssi_dbm: i8,
-    /// Of its chip, in hundredths of a degree Celsius.
+    /// Temperature of its chip, in hundredths of a degree Celsius.
     pub temperature_centi_c: i16,
     /// Why it last started.
     pub reset: ResetReason,
     /// Its contacts.
     pub contacts: [ContactState; CONTACTS],
-    /// Exchanges on its RS-485 line since its start.
+    /// Number of exchanges on its RS-485 line since its start.
     pub exchanges: u32,
-    /// Of these, not answered.
+    /// Number of these that were not answered.
     pub timeouts: u32,
-    /// Of these, answered with something broken.
+    /// Number of these with a damaged or overlong answer.
     pub garbage: u32,
-    /// Of its firmware.
+    /// Version of its firmware.
     pub version: [u8; 3],
 }
 
-/// What the relay answers.
+/// An answer from the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply<'a> {
     /// A session has begun; its number is that of the frame.
     Welcome {
-        /// Oldest and newest version that the relay understands.
+        /// Oldest and newest protocol version that the relay understands.
         versions: (u8, u8),
-        /// Of its firmware.
+        /// Version of its firmware.
         firmware: [u8; 3],
     },
-    /// What came over the RS-485 line.
+    /// The answer on the RS-485 line.
     Exchanged(&'a [u8]),
-    /// Nothing of use came.
+    /// The exchange failed.
     ExchangeFailed(ExchangeFailure),
-    /// The contact is like this now.
+    /// The state of the contact now.
     Leased(ContactState),
-    /// The contact is not closed.
+    /// The contact was not closed.
     LeaseRefused(LeaseRefusal),
-    /// How it is.
+    /// The relay's status.
     Status(Status),
-    /// It blinks.
+    /// The LED is flashing.
     Identifying,
-    /// It is not done.
+    /// The request was not carried out.
     Refused(Refusal),
 }
 
 impl<'a> Reply<'a> {
-    /// The kind of its frame.
+    /// Returns the kind of its frame.
     pub const fn kind(&self) -> u8 {
         match self {
             Self::Welcome { .. } => REPLY | 1,
@@ -282,7 +282,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Writes the body; `None` if it has no room.
+    /// Writes the body; `None` if it does not fit.
     pub fn write<'o>(&self, out: &'o mut [u8; BODY_MAX]) -> Option<&'o [u8]> {
         let mut writer = Writer::new(out);
         match self {
@@ -308,7 +308,7 @@ impl<'a> Reply<'a> {
         out.get(..length)
     }
 
-    /// Reads a body; `None` if it is no reply.
+    /// Parses a body; `None` if it is not a reply.
     pub fn parse(kind: u8, body: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
         Some(match kind {

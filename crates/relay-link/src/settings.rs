@@ -1,24 +1,25 @@
-//! The page of flash that tells a relay which network, which broker and whose certificates; written when it is provisioned, without
-//! building the firmware anew.
+//! The page of flash that gives a relay its network, broker and certificates. It is written when the relay is provisioned, without
+//! rebuilding the firmware.
 //!
-//! `"SRP1"`, then items of tag (u8), length (u16 LE) and bytes, then `FF`, then the CRC-32 of all before. An erased page is all `FF`.
+//! `"SRP1"`, then items of tag (u8), length (u16 LE) and bytes, then `FF`, then the CRC-32 of everything before it. An erased page is all
+//! `FF`.
 
 use crate::frame::{Reader, Writer, crc32};
 use crate::topic::is_id;
 
-/// The longest page: one sector of flash.
+/// The longest page, in bytes: one sector of flash.
 pub const PAGE: usize = 4_096;
-/// Where it lies in the Pico's 2 MiB of flash: the last sector.
+/// Offset of the page in the Pico's 2 MiB of flash: the last sector.
 pub const FLASH_OFFSET: u32 = 0x1F_F000;
 
 const MAGIC: [u8; 4] = *b"SRP1";
 const END: u8 = 0xFF;
-/// The broker's port where none is set: MQTT over TLS (IANA).
+/// The broker's port if none is set: MQTT over TLS (IANA).
 pub const PORT: u16 = 8_883;
-/// The line's speed where none is set (Heidelberg Energy Control, 19200 8E1).
+/// The speed of the RS-485 line if none is set (Heidelberg Energy Control, 19200 8E1).
 pub const BAUD: u32 = 19_200;
 
-/// What is set.
+/// A relay's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings<'a> {
     /// The relay's id: part of its topics, and the name in its certificate.
@@ -27,35 +28,35 @@ pub struct Settings<'a> {
     pub ssid: &'a str,
     /// WPA2 passphrase, 8 … 63 characters; empty for an open network.
     pub passphrase: &'a str,
-    /// DNS name or IP address, as the broker's certificate has it.
+    /// The broker's DNS name or IP address, as in its certificate.
     pub host: &'a str,
-    /// TCP port.
+    /// The broker's TCP port.
     pub port: u16,
-    /// The household's authority, DER.
+    /// The certificate of the household's authority, DER.
     pub authority: &'a [u8],
     /// The relay's certificate, DER.
     pub certificate: &'a [u8],
-    /// Its key, DER (PKCS#8 or SEC 1).
+    /// The relay's key, DER (PKCS#8 or SEC 1).
     pub key: &'a [u8],
-    /// Bits per second of the RS-485 line.
+    /// Speed of the RS-485 line, in bits per second.
     pub baud: u32,
 }
 
-/// Why a page says nothing.
+/// Why a page cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsFault {
     /// Nothing was ever written.
     Empty,
-    /// It is cut off or damaged.
+    /// The page is cut off or damaged.
     Damaged,
-    /// Something that is needed is not there, or cannot be that.
+    /// The named setting is missing or not valid.
     Wrong(&'static str),
-    /// It does not fit into a page.
+    /// The settings do not fit into a page.
     TooLong,
 }
 
 impl<'a> Settings<'a> {
-    /// Reads a page; what follows the checksum is ignored.
+    /// Parses a page; what follows the checksum is ignored.
     pub fn parse(page: &'a [u8]) -> Result<Self, SettingsFault> {
         let mut reader = Reader::new(page);
         match reader.array() {
@@ -105,13 +106,13 @@ impl<'a> Settings<'a> {
             7 => self.certificate = bytes,
             8 => self.key = bytes,
             9 => self.baud = Reader::new(bytes).u32().ok_or(SettingsFault::Wrong("baud"))?,
-            // Of a newer gateway.
+            // An item of a newer gateway.
             _ => {}
         }
         Ok(())
     }
 
-    /// Whether a relay can do anything with it.
+    /// Checks that a relay can use these settings.
     pub fn check(self) -> Result<Self, SettingsFault> {
         let wrong = |name| Err(SettingsFault::Wrong(name));
         if !is_id(self.id) {

@@ -1,25 +1,25 @@
-//! Topics of a relay. Every topic carries the relay's id, so any number of them share a broker.
+//! Topics of a relay. Every topic carries the relay's id, so any number of relays can share a broker.
 
 use core::fmt;
 
 /// The longest relay id.
 pub const ID_MAX: usize = 32;
-/// What every topic of a relay begins with.
+/// The prefix of every topic of a relay.
 pub const PREFIX: &str = "surplusd-relay";
 
-/// Which topic of a relay.
+/// One of the topics of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Gateway to relay: requests.
     To,
     /// Relay to gateway: replies.
     From,
-    /// Retained `online`, or by last will `offline`.
+    /// Retained `online`, or `offline` by last will.
     Online,
 }
 
 impl Side {
-    /// The last part of the topic.
+    /// Returns the last level of the topic.
     pub const fn name(self) -> &'static str {
         match self {
             Self::To => "to",
@@ -34,7 +34,7 @@ impl Side {
 pub struct Topic<'a> {
     /// The relay's id.
     pub id: &'a str,
-    /// Which of its topics.
+    /// Which of the relay's topics.
     pub side: Side,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Topic<'_> {
 }
 
 impl<'a> Topic<'a> {
-    /// Reads a topic; `None` if it is no relay's.
+    /// Parses a topic; `None` if it is not a relay's.
     pub fn parse(topic: &'a str) -> Option<Self> {
         let (id, side) = topic.strip_prefix(PREFIX)?.strip_prefix('/')?.split_once('/')?;
         let side = [Side::To, Side::From, Side::Online].into_iter().find(|known| known.name() == side)?;
@@ -53,7 +53,7 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// Whether a text can be a relay's id: 1 … 32 small letters, digits and hyphens.
+/// Returns whether a text can be a relay's id: 1 … 32 lower-case letters, digits and hyphens.
 pub fn is_id(id: &str) -> bool {
     (1..=ID_MAX).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
