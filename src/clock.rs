@@ -1,4 +1,4 @@
-//! The one place that asks the OS for the time. Everything else gets ticks.
+//! The one place that asks the OS for the time. Everything else is given ticks.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -8,51 +8,51 @@ use std::time::{Duration, SystemTime};
 use control::{Millis, Tick};
 use tokio::time::Instant;
 
-/// A monotonic clock. `speed` > 1 lets a day be played faster than life (the demo); everything that waits goes through it.
+/// A monotonic clock. `speed` > 1 plays a day faster than real time (the demo); everything that waits goes through this clock.
 ///
-/// A clock that is faster than life does not run ahead of those who wait for it: at thirty times the speed of life, a machine that is
-/// busy elsewhere for a second would otherwise be a wallbox that does not answer for half a minute.
+/// A fast clock does not run ahead of those who wait for it. Otherwise, at thirty times real time, a machine that is busy elsewhere for one
+/// second would look like a wallbox that does not answer for half a minute.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     epoch: Instant,
     speed: u32,
     /// The wall clock at the epoch, in milliseconds since 1970 UTC.
     wall_ms: i64,
-    /// Of a clock that is faster than life, how far it has come. One for each such clock, never freed: there is one in a process.
+    /// The progress of a fast clock. Allocated once per such clock and never freed: a process has only one.
     played: Option<&'static Mutex<Played>>,
 }
 
-/// How far a clock that is faster than life has come, and who waits for it.
+/// How far a fast clock has come, and who waits for it.
 #[derive(Debug)]
 struct Played {
     speed: u32,
-    /// When it was last looked at.
+    /// When it was last read.
     seen: Instant,
-    /// Real time that counted until then.
+    /// Real time that had counted by then.
     counted: Duration,
-    /// When it last moved.
+    /// When it last advanced.
     moved: Instant,
-    /// The ticks that somebody waits for, and how many do.
+    /// The ticks that are waited for, with the number of waiters.
     awaited: BTreeMap<Tick, u32>,
 }
 
-/// Somebody who waits for a tick; dropped when the wait is over.
+/// A waiter for a tick; dropped when the wait is over.
 #[derive(Debug)]
 pub struct Waiting {
     played: &'static Mutex<Played>,
     tick: Tick,
 }
 
-/// Something took longer than [`Clock::within`] gave it.
+/// The error of [`Clock::within`]: the time limit has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// A clock that is faster than life goes so far beyond a tick that somebody still waits for, in real time: no timer is exact.
+/// How far a fast clock may run past a tick that is still waited for, in real time: no timer is exact.
 const AHEAD_MAX: Duration = Duration::from_millis(20);
-/// Whoever has not come for a tick within this real time is not waited for any longer.
+/// How long a fast clock stands still for a waiter that does not come, in real time.
 const HELD_MAX: Duration = Duration::from_secs(10);
 
-/// The wall clock, in milliseconds since 1970 UTC.
+/// Returns the wall clock, in milliseconds since 1970 UTC.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -60,7 +60,7 @@ pub fn wall_ms() -> i64 {
 }
 
 impl Clock {
-    /// A clock that starts at tick 1 now and runs `speed` times as fast as life (at least 1).
+    /// Starts a clock at tick 1 that runs `speed` times as fast as real time (at least 1).
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start(speed: u32) -> Self {
         let epoch = Instant::now();
@@ -69,7 +69,7 @@ impl Clock {
         Self { epoch, speed: speed.max(1), wall_ms: wall_ms(), played }
     }
 
-    /// The present tick.
+    /// Returns the current tick.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Tick {
         let now = Instant::now();
@@ -79,7 +79,7 @@ impl Clock {
         Tick(u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1))
     }
 
-    /// The real time that a span of ticks takes.
+    /// Returns the real time that a span of ticks takes.
     pub fn real(&self, span: Millis) -> Duration {
         Duration::from_micros(span.0.saturating_mul(1_000) / u64::from(self.speed))
     }
@@ -96,8 +96,8 @@ impl Clock {
         }
     }
 
-    /// For whoever waits by other means than [`Clock::sleep_until`]: a clock that is faster than life does not run far ahead of `tick`
-    /// until what this returns is dropped. One at the speed of life waits for nobody.
+    /// Registers a waiter that waits by other means than [`Clock::sleep_until`]: a fast clock does not run far ahead of `tick` until the
+    /// returned value is dropped. A clock at real time waits for nobody.
     pub fn waiting(&self, tick: Tick) -> Option<Waiting> {
         self.played.map(|played| {
             *lock(played).awaited.entry(tick).or_insert(0) += 1;
@@ -105,7 +105,7 @@ impl Clock {
         })
     }
 
-    /// Gives `future` so much real time, in which this clock runs; an error if it takes longer.
+    /// Runs `future` for at most `limit` of real time, during which this clock runs; an error if it takes longer.
     pub async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, TooLong> {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).saturating_mul(u64::from(self.speed));
         let end = self.now() + Millis(limit);
@@ -122,13 +122,13 @@ impl Clock {
         self.sleep_until(self.now() + span).await;
     }
 
-    /// The wall clock at the present tick, in milliseconds since 1970 UTC: for people, nothing is decided by it. Where a day is played
-    /// faster than life it is as far from the start as the ticks are.
+    /// Returns the wall clock at the tick `now`, in milliseconds since 1970 UTC. For display only: no decision depends on it. On a fast
+    /// clock it is as far from the start as the ticks are.
     pub fn wall_ms(&self, now: Tick) -> i64 {
         if self.speed == 1 { wall_ms() } else { self.wall_ms.saturating_add(i64::try_from(now.0).unwrap_or(i64::MAX)) }
     }
 
-    /// How many times as fast as life it runs.
+    /// Returns how many times as fast as real time the clock runs.
     pub const fn speed(&self) -> u32 {
         self.speed
     }
@@ -178,13 +178,13 @@ mod tests {
         let (life, fast) = (Clock::start(1), Clock::start(30));
         fast.sleep(Millis::from_secs(60)).await;
         assert!((2_000..2_005).contains(&life.now().0), "{}", life.now().0);
-        // Nobody comes for what he waits for: the process is stopped, or its machine is busy elsewhere.
+        // A waiter does not come for its tick: the process is stopped, or its machine is busy elsewhere.
         let due = fast.now() + Millis::from_secs(6);
         let waiting = fast.waiting(due);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!((595..605).contains(&fast.now().since(due).0), "{}", fast.now().since(due));
         drop(waiting);
-        // It goes on as fast as ever.
+        // It goes on at its full speed.
         let before = life.now();
         fast.sleep(Millis::from_secs(30)).await;
         let took = life.now().since(before);

@@ -1,21 +1,21 @@
-//! Decimal text to integers without floating point: `3.025` kW is 3025 W, never 3024.
+//! Parses decimal text to integers without floating point: `3.025` kW is 3025 W, never 3024.
 
-/// Digits a number may have; more is not a measurement.
+/// Longest text of a number, in bytes; anything longer is not a measurement.
 const MAX_LEN: usize = 64;
 
 /// A decimal number as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decimal {
     negative: bool,
-    /// Values 0 … 9, most significant first, no leading zeros.
+    /// Digits 0 … 9, most significant first, no leading zeros.
     digits: Vec<u8>,
     /// The value is `digits × 10^exponent`.
     exponent: i32,
 }
 
 impl Decimal {
-    /// Reads `[+-]digits[.digits][e[+-]digits]`, at least one digit before the exponent, ASCII only.
-    /// `None` for anything else, so also for units, decimal commas, `nan` and `inf`.
+    /// Parses `[+-]digits[.digits][e[+-]digits]`, with at least one digit before the exponent, ASCII only. `None` for anything else, so
+    /// also for units, decimal commas, `nan` and `inf`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_LEN {
             return None;
@@ -45,19 +45,19 @@ impl Decimal {
         Some(Self { negative, digits, exponent })
     }
 
-    /// The number times `10^scale`, rounded half away from zero; `None` where it has more than nine digits.
+    /// Returns the number times `10^scale`, rounded half away from zero; `None` if it has more than nine digits.
     pub(crate) fn rounded(&self, scale: i32) -> Option<i32> {
         let (value, rest) = self.split(scale)?;
         self.signed(value.saturating_add(i32::from(rest >= 5)))
     }
 
-    /// The number times `10^scale`, rounded toward zero; `None` where it has more than nine digits.
+    /// Returns the number times `10^scale`, rounded toward zero; `None` if it has more than nine digits.
     pub(crate) fn truncated(&self, scale: i32) -> Option<i32> {
         let (value, _) = self.split(scale)?;
         self.signed(value)
     }
 
-    /// The integer part of the magnitude times `10^scale`, and the digit behind it.
+    /// Returns the integer part of the magnitude times `10^scale`, and the digit after it.
     fn split(&self, scale: i32) -> Option<(i32, u8)> {
         let length = i32::try_from(self.digits.len()).ok()?;
         if length == 0 {
@@ -80,7 +80,7 @@ impl Decimal {
     }
 }
 
-/// The exponent; huge ones are cut, they are out of any range anyway.
+/// Parses the exponent. Huge ones are clamped; they are out of any range anyway.
 fn parse_power(text: &str) -> Option<i32> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),

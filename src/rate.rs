@@ -1,4 +1,4 @@
-//! Bounds on what others can make this program do: how often it acts, and how many lines of log it writes. Pure.
+//! Bounds on what others can make this program do: how often it acts, and how many log lines it writes. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use control::{Millis, Tick};
 #[cfg(test)]
 mod tests;
 
-/// Allows a number of things at once, and after that one for each span of time.
+/// Allows a burst, and after that one action per interval.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     burst: u32,
     every: Millis,
-    /// When all of the burst is allowed again.
+    /// When the whole burst is available again.
     full_at: Tick,
 }
 
 impl Bucket {
-    /// Allows `burst` (1 or more) at once, then one for each `every`.
+    /// Creates a bucket that allows `burst` actions (1 or more) at once, then one per `every`.
     pub const fn new(burst: u32, every: Millis) -> Self {
         Self { burst, every, full_at: Tick(0) }
     }
 
-    /// Whether one more is allowed at `now`; if so it is counted.
+    /// Returns whether one more is allowed at `now`; if so, counts it.
     pub fn take(&mut self, now: Tick) -> bool {
         let allowed = self.next() <= now;
         if allowed {
@@ -31,13 +31,13 @@ impl Bucket {
         allowed
     }
 
-    /// When the next one is allowed.
+    /// Returns when the next one is allowed.
     pub const fn next(&self) -> Tick {
         self.full_at.before(Millis(self.every.0.saturating_mul(self.burst.saturating_sub(1) as u64)))
     }
 }
 
-/// One kind of log line, bounded in time. Lines that find no room are counted, and the count is said later.
+/// Limits the rate of one kind of log line. Lines left out are counted, and the count is logged later.
 #[derive(Debug, Clone)]
 pub struct Lines {
     bucket: Bucket,
@@ -45,12 +45,13 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Allows `burst` lines at once, then one for each `every`.
+    /// Creates a limit that allows `burst` lines at once, then one per `every`.
     pub const fn new(burst: u32, every: Millis) -> Self {
         Self { bucket: Bucket::new(burst, every), left_out: 0 }
     }
 
-    /// Whether a line may be written: the number of lines left out since the last one, or `None` if this one is to be left out as well.
+    /// Returns the number of lines left out since the last one if a line may be written now, or `None` if this one is to be left out as
+    /// well.
     pub fn line(&mut self, now: Tick) -> Option<u64> {
         if self.bucket.take(now) {
             return Some(std::mem::take(&mut self.left_out));
@@ -59,30 +60,30 @@ impl Lines {
         None
     }
 
-    /// Whether a line that was left out may be written by now: the number of others left out. For a line that tells how things are, so that
-    /// the last one is not the one that is missing.
+    /// Returns the number of other lines left out if a line that was left out may be written by now. For lines that report a state, so that
+    /// the latest one is not the one that is missing.
     pub fn late(&mut self, now: Tick) -> Option<u64> {
         self.bucket.take(now).then(|| std::mem::take(&mut self.left_out).saturating_sub(1))
     }
 
-    /// When a line may say how many were left out; `None` if none were.
+    /// Returns when a line may report the number of lines left out; `None` if there are none.
     pub fn due(&self) -> Option<Tick> {
         (self.left_out > 0).then(|| self.bucket.next())
     }
 
-    /// The number of lines left out, as soon as a line may say so. To be asked from time to time.
+    /// Returns the number of lines left out, once a line may report it. To be polled.
     pub fn rest(&mut self, now: Tick) -> Option<u64> {
         (self.left_out > 0 && self.bucket.take(now)).then(|| std::mem::take(&mut self.left_out))
     }
 }
 
-/// `" (12 lines like this were left out)"`, or nothing.
+/// Formats `" (12 lines like this were left out)"`, or nothing.
 pub fn left_out(count: u64) -> String {
     if count == 0 { String::new() } else { format!(" ({count} lines like this were left out)") }
 }
 
-/// Hands things on as they come, but each key no more often than its bound allows: of what comes too fast only the newest is kept, and
-/// handed on when it is due.
+/// Passes values on as they come, but each key no more often than its limit allows: of those that come too fast only the newest is kept,
+/// and passed on when it is due.
 #[derive(Debug)]
 pub struct Pace<K, V> {
     burst: u32,
@@ -97,18 +98,18 @@ struct Slot<V> {
 }
 
 impl<K: Ord, V> Pace<K, V> {
-    /// Hands on `burst` of each key at once, then one for each `every`. Keys are kept for ever: there must be few.
+    /// Creates a pace that passes on `burst` values per key at once, then one per `every`. Keys are never removed, so there must be few.
     pub const fn new(burst: u32, every: Millis) -> Self {
         Self { burst, every, slots: BTreeMap::new() }
     }
 
-    /// Takes something; returns it if it may be handed on now.
+    /// Takes a value; returns it if it may be passed on now.
     pub fn offer(&mut self, key: K, value: V, now: Tick) -> Option<V> {
         let (burst, every) = (self.burst, self.every);
         let new = || Slot { bucket: Bucket::new(burst, every), waiting: None };
         let slot = self.slots.entry(key).or_insert_with(new);
         if slot.bucket.take(now) {
-            // Whatever still waited is older.
+            // A value still waiting is older.
             slot.waiting = None;
             return Some(value);
         }
@@ -116,7 +117,7 @@ impl<K: Ord, V> Pace<K, V> {
         None
     }
 
-    /// The next one that is due. To be called until it returns `None`.
+    /// Returns the next value that is due. To be called until it returns `None`.
     pub fn poll(&mut self, now: Tick) -> Option<V> {
         let due = |slot: &mut Slot<V>| {
             if slot.waiting.is_some() && slot.bucket.take(now) { slot.waiting.take() } else { None }
@@ -124,12 +125,12 @@ impl<K: Ord, V> Pace<K, V> {
         self.slots.values_mut().find_map(due)
     }
 
-    /// When [`Self::poll`] has something.
+    /// Returns when [`Self::poll`] has something.
     pub fn poll_timeout(&self) -> Option<Tick> {
         self.slots.values().filter(|slot| slot.waiting.is_some()).map(|slot| slot.bucket.next()).min()
     }
 
-    /// Drops what waits under the keys that `obsolete` names.
+    /// Drops the waiting values of all keys that are `obsolete`.
     pub fn forget(&mut self, obsolete: impl Fn(&K) -> bool) {
         for (_, slot) in self.slots.iter_mut().filter(|(key, _)| obsolete(key)) {
             slot.waiting = None;
@@ -137,7 +138,7 @@ impl<K: Ord, V> Pace<K, V> {
     }
 }
 
-/// The beginning of a text that others wrote, quoted, with what a terminal might obey made visible.
+/// Quotes the beginning of a text from outside, with control characters that a terminal might obey made visible.
 pub fn excerpt(text: &[u8]) -> String {
     const SHOWN: usize = 64;
     let start = text.get(..SHOWN).unwrap_or(text);

@@ -1,15 +1,15 @@
-//! Files that a user names, read whole and within bounds: never a pipe that nobody writes to, nor a device that does not end.
+//! Reads files that a user names, whole and up to a size limit: never a pipe that nobody writes to, nor a device that does not end.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Opens a regular file for reading; a link to one counts.
+/// Opens a regular file for reading; a link to one is accepted.
 ///
 /// # Errors
 /// If it is a directory, a pipe or a device, or cannot be opened.
 pub fn open(file: &Path) -> io::Result<File> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
+    // Checked before opening, because opening a pipe would wait for its writer.
     if !fs::metadata(file)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
@@ -19,7 +19,7 @@ pub fn open(file: &Path) -> io::Result<File> {
 /// Reads a regular file of at most `max` bytes.
 ///
 /// # Errors
-/// As [`open`], and if it is longer.
+/// As for [`open`], and if it is longer.
 pub fn read(file: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(file)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -32,7 +32,7 @@ pub fn read(file: &Path, max: u64) -> io::Result<Vec<u8>> {
 /// Reads a regular file of at most `max` bytes as text.
 ///
 /// # Errors
-/// As [`read`], and if it is not UTF-8.
+/// As for [`read`], and if it is not UTF-8.
 pub fn read_text(file: &Path, max: u64) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8");
     String::from_utf8(read(file, max)?).map_err(not_text)
