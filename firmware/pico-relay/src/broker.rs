@@ -1,12 +1,12 @@
-//! The broker: MQTT 5 over TLS, frames in on `…/to`, frames out on `…/from`, presence on `…/online`.
+//! The broker: MQTT 5 over TLS, incoming frames on `…/to`, outgoing frames on `…/from`, presence on `…/online`.
 //!
 //! ```text
 //!  name ─▶ TCP ─▶ TLS ─▶ CONNECT (last will: offline) ─▶ SUBSCRIBE to ─▶ PUBLISH online ─▶ serve
 //!   ▲                                                                                       │
 //!   └──────────────── wait, twice as long each time, up to a minute ◀───── whatever fails ──┘
 //! ```
-//! `QoS` 0 both ways: the gateway repeats what is not answered, and [`Endpoint`] does nothing twice, so acknowledgements would add nothing
-//! but packets. A connection that ends without DISCONNECT makes the broker say `offline`, which is what is wanted.
+//! `QoS` 0 both ways: the gateway repeats unanswered requests, and [`Endpoint`] does nothing twice, so acknowledgements would only add
+//! packets. If a connection ends without DISCONNECT the broker publishes `offline`, which is what we want.
 
 use core::fmt::{self, Write as _};
 use core::num::NonZero;
@@ -39,20 +39,20 @@ use crate::relay::Relay;
 use crate::tls::{Identity, TlsFault};
 use crate::{health, led, memory};
 
-/// The broker gives the relay up after one and a half of it.
+/// MQTT keep-alive; the broker drops the relay after one and a half times this.
 const KEEP_ALIVE_S: NonZero<u16> = NonZero::new(20).unwrap();
 const PING_AFTER: Duration = Duration::from_secs(10);
-/// Not even an answer to the ping.
+/// How long nothing may come from the broker, not even an answer to the ping, before the connection is given up.
 const SILENT_AFTER: Duration = Duration::from_secs(25);
-/// For every step but the handshake, which calculates for seconds.
+/// Time limit for every step except the handshake, which calculates for seconds.
 const STEP: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(20);
-/// A connection that lasted so long was a good one.
+/// How long a connection must last to count as a good one.
 const LASTED: Duration = Duration::from_secs(30);
-/// What the broker may send at once: a frame, its topic and the rest of the packet.
+/// The largest packet that the broker may send: a frame, its topic and the rest of the packet.
 const PACKET_MAX: NonZero<u32> = NonZero::new(512).unwrap();
 
-/// One subscription and one packet under way each; no user properties, no aliases.
+/// One subscription, and one packet in flight in each direction; no user properties, no aliases.
 type Mqtt<'a, 'b> = Client<'b, 'b, Session<'a, TcpSocket<'a>>, BumpBuffer<'b>, 1, 1, 1, 0, 0, 0, 0>;
 
 /// Why a connection ended.
@@ -89,14 +89,14 @@ impl From<MqttError<'_, 0>> for Fault {
     }
 }
 
-/// Memory that one connection after the other uses.
+/// Memory reused by one connection after another.
 struct Buffers {
     receive: [u8; 4_096],
     send: [u8; 2_048],
     packet: [u8; 1_024],
 }
 
-/// What stays over connections.
+/// What is kept across connections.
 pub(crate) struct Broker {
     pub(crate) stack: Stack<'static>,
     pub(crate) settings: Settings<'static>,
@@ -126,7 +126,7 @@ pub(crate) async fn run(mut broker: Broker) -> ! {
 }
 
 impl Broker {
-    /// One connection, from the name to its end.
+    /// Runs one connection, from resolving the name to its end.
     async fn connection(&mut self, buffers: &mut Buffers) -> Result<core::convert::Infallible, Fault> {
         let address = self.address().await?;
         let mut socket = TcpSocket::new(self.stack, &mut buffers.receive, &mut buffers.send);
@@ -179,7 +179,7 @@ async fn serve(
     loop {
         forget(client);
         let until = (heard + SILENT_AFTER).min(said + PING_AFTER);
-        // Receiving a header, and only that, may be given up and taken up again.
+        // Only the receiving of a header may be cancelled and resumed.
         let header = match select(client.poll_header(), Timer::at(until)).await {
             Either::First(header) => header?,
             Either::Second(()) if heard.elapsed() >= SILENT_AFTER => return Err(Fault::Silent),
@@ -190,7 +190,7 @@ async fn serve(
             }
         };
         let frame = match step("receiving", STEP, client.poll_body(header)).await?? {
-            // A frame is for now; one that the broker kept is none.
+            // A frame is meant for now, so one that the broker kept is ignored.
             Event::Publish(message) if !message.retain => Vec::<u8, FRAME_MAX>::from_slice(&message.message).ok(),
             _ => None,
         };
@@ -204,7 +204,7 @@ async fn serve(
     }
 }
 
-/// Takes back the memory of the packets received so far.
+/// Frees the memory of the packets received so far.
 #[expect(unsafe_code, reason = "the client cannot know that nothing refers to it any more")]
 fn forget(client: &mut Mqtt<'_, '_>) {
     // SAFETY: only events refer to the buffer; at both places where `serve` gets here, none is left.
@@ -215,12 +215,12 @@ async fn step<T>(name: &'static str, limit: Duration, what: impl Future<Output =
     with_timeout(limit, what).await.map_err(|TimeoutError| Fault::Timeout(name))
 }
 
-/// The longest: prefix, id and side.
+/// Holds the longest topic: prefix, id and side.
 type TopicText = String<64>;
 
 fn topic(id: &str, side: Side) -> TopicText {
     let mut text = TopicText::new();
-    // An id is 32 bytes long at the most.
+    // Cannot fail: an id has at most 32 bytes.
     let _ = write!(text, "{}", Topic { id, side });
     text
 }

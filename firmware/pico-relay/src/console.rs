@@ -1,5 +1,5 @@
-//! The console on UART0: lines about what happens, the commands `status` and `reset`, and the settings (see [`relay_link::draft`]). It
-//! says no secrets.
+//! The console on UART0: log lines, the commands `status` and `reset`, and the settings (see [`relay_link::draft`]). It never shows
+//! secrets.
 
 use embassy_executor::task;
 use embassy_futures::select::{Either, select};
@@ -15,11 +15,11 @@ use crate::pins::{self, Irqs};
 use crate::settings::{self, Flash};
 use crate::{contacts, memory, reset};
 
-/// Writes lines as they come, and does what is typed.
+/// Writes log lines as they come, and carries out what is typed.
 #[task]
 pub(crate) async fn run(pins: pins::Console, flash: Flash) {
     static TX: StaticCell<[u8; 256]> = StaticCell::new();
-    // A pasted PEM file, as the thread level may be busy with TLS meanwhile.
+    // Room for a pasted PEM file, because the thread level may be busy with TLS meanwhile.
     static RX: StaticCell<[u8; 1024]> = StaticCell::new();
     static TYPING: StaticCell<Typing> = StaticCell::new();
     let (tx, rx) = (TX.init([0; 256]), RX.init([0; 1024]));
@@ -34,7 +34,7 @@ pub(crate) async fn run(pins: pins::Console, flash: Flash) {
         match select(log::next(), rx.read(&mut byte)).await {
             Either::First(line) => write(&mut tx, &line).await,
             Either::Second(Ok(_)) => typing.take(byte[0]),
-            // Noise of a line that nobody holds, or more than was taken in time.
+            // Noise on an unconnected line, or more bytes than could be read in time.
             Either::Second(Err(_)) => typing.whole = false,
         }
     }
@@ -51,10 +51,10 @@ async fn write(tx: &mut BufferedUartTx, line: &str) {
     }
 }
 
-/// What is being typed.
+/// The line and the settings being typed.
 struct Typing {
     line: String<LINE_MAX>,
-    /// All of the line has come.
+    /// Whether the line has arrived in full so far.
     whole: bool,
     draft: Draft,
     flash: Option<Flash>,
@@ -81,7 +81,7 @@ impl Typing {
         self.whole = true;
     }
 
-    /// Saving ends in a reset, which opens the contacts: never under a load.
+    /// Saves the draft and resets the chip, which opens the contacts: therefore never under load.
     fn save(&mut self) {
         if contacts::states().iter().any(|contact| contact.closed || contact.read_back) {
             return line!("not saved: a contact is closed");

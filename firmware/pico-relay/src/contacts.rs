@@ -1,9 +1,9 @@
-//! The two contacts: the one task that drives them, and that alone feeds the hardware watchdog.
+//! The two contacts, and the one task that drives them and is the only one to feed the hardware watchdog.
 //!
-//! It runs at interrupt level, so TLS, flash or a loop without end at thread level do not keep a lease from running out. The watchdog is
-//! fed where the outputs were just set: whatever keeps this from happening for [`PATIENCE`] resets the chip, and a reset opens the
-//! contacts. If only the thread level is stuck, the contacts are safe all the same, but the relay is of no use any more: then the feeding
-//! stops as well (see [`crate::health`]).
+//! The task runs at interrupt level, so neither TLS nor flash nor an endless loop at thread level can keep a lease from running out. It
+//! feeds the watchdog right after setting the outputs: anything that prevents this for [`PATIENCE`] resets the chip, and a reset opens the
+//! contacts. If only the thread level is stuck, the contacts are still safe but the relay is useless, so the feeding stops as well (see
+//! [`crate::health`]).
 
 use core::cell::RefCell;
 
@@ -21,22 +21,22 @@ use relay_link::{ContactState, Contacts, LeaseRefusal};
 use crate::log::line;
 use crate::{health, pins};
 
-/// How long the outputs may go without having been looked after.
+/// How long the outputs may go without an update before the watchdog resets the chip.
 const PATIENCE: Duration = Duration::from_millis(1_000);
-/// `Contacts` wants to be called ten times a second at least.
+/// Period of the task; `Contacts` must be called at least ten times a second.
 const PERIOD: Duration = Duration::from_millis(20);
 
 static CONTACTS: CriticalSectionMutex<RefCell<Contacts>> = CriticalSectionMutex::new(RefCell::new(Contacts::new(0)));
 static EXECUTOR: InterruptExecutor = InterruptExecutor::new();
 
-/// Opens both contacts, and keeps them as their leases say from now on.
+/// Opens both contacts, and from now on drives them according to their leases.
 pub(crate) fn start(pins: pins::Contacts) {
     CONTACTS.lock(|contacts| contacts.replace(Contacts::new(now_ms())));
     let outputs = [Output::new(pins.outputs.0, Level::Low), Output::new(pins.outputs.1, Level::Low)];
     // A mirror contact is closed while its contactor is open (IEC 60947-4-1, Annex F): a broken wire reads as a closed contactor.
     let mirrors = [Input::new(pins.mirrors.0, Pull::Up), Input::new(pins.mirrors.1, Pull::Up)];
     let watchdog = Watchdog::new(pins.watchdog);
-    // Below the interrupts of timer and serial ports, which are short, and above everything else.
+    // Below the interrupts of the timer and the serial ports, which are short, and above everything else.
     interrupt::SWI_IRQ_1.set_priority(Priority::P2);
     let spawner = EXECUTOR.start(interrupt::SWI_IRQ_1);
     match run(outputs, mirrors, watchdog) {
@@ -45,17 +45,17 @@ pub(crate) fn start(pins: pins::Contacts) {
     }
 }
 
-/// Closes a contact (counted from 1) for so long; takes effect within [`PERIOD`].
+/// Closes a contact (counted from 1) for this many seconds; takes effect within [`PERIOD`].
 pub(crate) fn lease(contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
     CONTACTS.lock(|contacts| contacts.borrow_mut().lease(contact, seconds, now_ms()))
 }
 
-/// Keeps a contact that is closed closed for so long from now.
+/// Keeps a closed contact closed for this many seconds from now.
 pub(crate) fn renew(contact: u8, seconds: u16) -> Result<ContactState, LeaseRefusal> {
     CONTACTS.lock(|contacts| contacts.borrow_mut().renew(contact, seconds, now_ms()))
 }
 
-/// Both as they are.
+/// Returns the state of both contacts.
 pub(crate) fn states() -> [ContactState; COUNT] {
     CONTACTS.lock(|contacts| contacts.borrow().states(now_ms()))
 }
@@ -63,7 +63,7 @@ pub(crate) fn states() -> [ContactState; COUNT] {
 #[task]
 async fn run(mut outputs: [Output<'static>; COUNT], mirrors: [Input<'static>; COUNT], mut watchdog: Watchdog) {
     watchdog.start(PATIENCE);
-    // As if they had been closed, so that the console says how they are.
+    // As if they had been closed, so that the console reports their state at the start.
     let (mut said, mut said_welded) = ([true; COUNT], false);
     loop {
         let read_backs = [mirrors[0].is_high(), mirrors[1].is_high()];
@@ -91,7 +91,7 @@ async fn run(mut outputs: [Output<'static>; COUNT], mirrors: [Input<'static>; CO
     }
 }
 
-/// What gives the task its turn.
+/// The interrupt handler that polls the task.
 mod handler {
     #![expect(unsafe_code, reason = "what an interrupt handler has to look like")]
 

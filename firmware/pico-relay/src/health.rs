@@ -1,4 +1,4 @@
-//! Whether the thread level still turns, and how warm the chip is.
+//! Checks that the thread level still runs, and measures the chip's temperature.
 
 use embassy_executor::task;
 use embassy_rp::adc::{Adc, Channel, Config};
@@ -9,21 +9,21 @@ use crate::log::line;
 use crate::{memory, pins};
 
 const PULSE: Duration = Duration::from_millis(500);
-/// TLS calculates for up to two seconds at a time; longer than this nothing does.
+/// When the thread level counts as stuck: TLS calculates for up to two seconds at a time, and nothing takes longer than this.
 const STUCK_MS: u32 = 8_000;
-/// A Wi-Fi chip or a network stack that hangs is cured by a reset only. Where the broker is merely down a reset does no harm: nothing is
-/// closed then.
+/// How long the broker may be out of contact before the relay resets: only a reset cures a Wi-Fi chip or a network stack that hangs. If the
+/// broker is merely down a reset does no harm, as nothing is closed then.
 const LINK_AWAY: Duration = Duration::from_secs(30 * 60);
-/// Pulses between two looks at the thermometer, and between two reports of memory.
+/// Number of pulses between two temperature readings, and between two reports of memory.
 const THERMOMETER: u32 = 20;
 const REPORT: u32 = 120;
 
 static LAST_PULSE_MS: AtomicU32 = AtomicU32::new(0);
-/// When something was last heard of the broker, in seconds.
+/// When anything was last received from the broker, in seconds since the start.
 static LINK_S: AtomicU32 = AtomicU32::new(0);
 static TEMPERATURE: AtomicI16 = AtomicI16::new(0);
 
-/// Milliseconds since the start, wrapping.
+/// Returns the milliseconds since the start, wrapping.
 fn now_ms() -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "differences are taken, and they are short")]
     {
@@ -35,12 +35,12 @@ fn now_s() -> u32 {
     u32::try_from(Instant::now().as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Whether this task has run lately. Asked by the contacts' task, which feeds the watchdog.
+/// Returns whether this task has run lately. Called by the contacts' task, which feeds the watchdog.
 pub(crate) fn thread_level_lives() -> bool {
     now_ms().wrapping_sub(LAST_PULSE_MS.load(Ordering::Relaxed)) < STUCK_MS
 }
 
-/// Something was heard of the broker.
+/// Notes that something was received from the broker.
 pub(crate) fn link_lives() {
     LINK_S.store(now_s(), Ordering::Relaxed);
 }
@@ -50,12 +50,12 @@ fn link_away() -> bool {
     Duration::from_secs(u64::from(away_s)) > LINK_AWAY
 }
 
-/// Of the chip, in hundredths of a degree Celsius.
+/// Returns the chip's temperature in hundredths of a degree Celsius.
 pub(crate) fn temperature_centi_c() -> i16 {
     TEMPERATURE.load(Ordering::Relaxed)
 }
 
-/// Pulses.
+/// Proves with a regular pulse that the thread level runs.
 #[task]
 pub(crate) async fn run(pins: pins::Health, provisioned: bool) {
     let mut adc = Adc::new_blocking(pins.adc, Config::default());
@@ -63,7 +63,7 @@ pub(crate) async fn run(pins: pins::Health, provisioned: bool) {
     for count in (0_u32..).cycle() {
         if provisioned && link_away() {
             line!("nothing of the broker for half an hour: beginning anew");
-            // Without a pulse the watchdog is not fed any more.
+            // Without a pulse the watchdog is no longer fed.
             core::future::pending::<()>().await;
         }
         LAST_PULSE_MS.store(now_ms(), Ordering::Relaxed);
@@ -79,7 +79,7 @@ pub(crate) async fn run(pins: pins::Health, provisioned: bool) {
     }
 }
 
-/// RP2040 datasheet, 4.9.5: 27 °C at 0.706 V, 1.721 mV less per degree; 12 bits of 3.3 V.
+/// Converts a reading of the sensor. RP2040 datasheet, 4.9.5: 27 °C at 0.706 V, 1.721 mV less per degree; 12 bits of 3.3 V.
 fn centi_c(raw: u16) -> i16 {
     let microvolts = i32::from(raw) * 3_300_000 / 4_096;
     i16::try_from(2_700 - (microvolts - 706_000) * 100 / 1_721).unwrap_or(0)

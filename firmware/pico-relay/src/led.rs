@@ -1,4 +1,5 @@
-//! What the LED says. It hangs on the Wi-Fi chip, so [`crate::net`] lights it; here is only what is said, and by which pattern.
+//! What the LED shows. It is wired to the Wi-Fi chip, so [`crate::net`] switches it; this module only decides what is shown, and in which
+//! pattern.
 //!
 //! | LED | |
 //! |---|---|
@@ -9,14 +10,14 @@
 //! | three flashes and a pause | a contact is welded |
 //! | flickers | identify |
 //!
-//! What is further up in [`meaning`] hides what is further down: whoever stands before the relay and asked it to show itself comes first.
+//! In [`meaning`], earlier cases hide later ones: whoever stands in front of the relay and asked it to identify itself comes first.
 
 use embassy_time::{Duration, Instant};
 use portable_atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::contacts;
 
-/// What is shown changes that often at the most.
+/// Shortest time between two changes of the LED.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 static AT_BROKER: AtomicBool = AtomicBool::new(false);
@@ -24,7 +25,7 @@ static RELAYED: AtomicBool = AtomicBool::new(false);
 static BLINKED: AtomicBool = AtomicBool::new(false);
 static IDENTIFY_UNTIL_S: AtomicU32 = AtomicU32::new(0);
 
-/// What [`crate::net`] knows.
+/// The state of the network, as known to [`crate::net`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Network {
     /// No Wi-Fi, or no address.
@@ -33,7 +34,7 @@ pub(crate) enum Network {
     Here,
 }
 
-/// What there is to say.
+/// What the LED shows, most important first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     Identify,
@@ -44,25 +45,25 @@ pub(crate) enum Meaning {
     Idle,
 }
 
-/// The relay is at the broker, or is not any more.
+/// Notes whether the relay is connected to the broker.
 pub(crate) fn set_at_broker(at_broker: bool) {
     AT_BROKER.store(at_broker, Ordering::Relaxed);
 }
 
-/// Something went over the RS-485 line.
+/// Notes an exchange on the RS-485 line.
 pub(crate) fn relayed() {
     RELAYED.store(true, Ordering::Relaxed);
 }
 
-/// Flickers for so long.
+/// Flickers for this many seconds.
 pub(crate) fn identify(seconds: u8) {
-    // The second that is running is not counted.
+    // The current second is not counted.
     IDENTIFY_UNTIL_S.store(now_s() + 1 + u32::from(seconds), Ordering::Relaxed);
 }
 
-/// The most important of all that could be said now. To be asked once a tick.
+/// Returns the most important thing to show now. To be called once per tick.
 pub(crate) fn meaning(network: Network) -> Meaning {
-    // Never two in a row: with one exchange after the other it would seem dark.
+    // Never two blinks in a row: during continuous exchanges the LED would seem dark.
     let relayed = !BLINKED.load(Ordering::Relaxed) && RELAYED.swap(false, Ordering::Relaxed);
     BLINKED.store(relayed, Ordering::Relaxed);
     if now_s() < IDENTIFY_UNTIL_S.load(Ordering::Relaxed) {
@@ -80,7 +81,7 @@ pub(crate) fn meaning(network: Network) -> Meaning {
     }
 }
 
-/// Whether the LED is lit.
+/// Returns whether the LED is lit in this tick.
 pub(crate) fn lit(meaning: Meaning, tick: u32) -> bool {
     let tick = tick % 10;
     match meaning {

@@ -1,7 +1,7 @@
-//! What Mbed TLS wants of a C library: memory, a few functions on strings, and printing, which says nothing.
+//! What Mbed TLS needs of a C library: memory, a few string functions, and printing, which prints nothing.
 //!
-//! Only Mbed TLS allocates, and only while a session is set up; everything else here lives in statics and on the stack. So the heap is a
-//! place of its own that TLS may fill up without hurting anything but its session.
+//! Only Mbed TLS allocates, and only while a session is set up; everything else in the firmware lives in statics and on the stack. So the
+//! heap is separate memory that TLS may fill up without hurting anything but its own session.
 #![expect(unsafe_code, reason = "functions called from C")]
 
 use core::alloc::{GlobalAlloc as _, Layout};
@@ -13,20 +13,20 @@ use embedded_alloc::LlffHeap;
 
 use crate::memory;
 
-/// What a session takes with records of up to 16 KiB both ways, and a reserve.
+/// What a session needs with records of up to 16 KiB both ways, plus a reserve.
 const SIZE: usize = 80 * 1_024;
 const ALIGN: usize = 8;
 
 static HEAP: LlffHeap = LlffHeap::empty();
 
-/// To be called once, before the first session.
+/// Sets up the heap. To be called once, before the first session.
 pub(crate) fn init() {
     static mut MEMORY: [MaybeUninit<u64>; SIZE / ALIGN] = [MaybeUninit::uninit(); SIZE / ALIGN];
     // SAFETY: called once, and nothing else knows of this memory.
     unsafe { HEAP.init((&raw mut MEMORY) as usize, SIZE) }
 }
 
-/// Zeroed memory. Its length stands before it, for [`free`].
+/// Returns zeroed memory. Its length is stored in front of it, for [`free`].
 #[expect(clippy::cast_ptr_alignment, reason = "what the heap gives is aligned to ALIGN")]
 #[unsafe(no_mangle)]
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {

@@ -1,6 +1,6 @@
 //! Lines for the console.
 //!
-//! They go through a queue, because code at interrupt level writes some as well, and nothing waits for a slow serial port: a line that
+//! They go through a queue, because code at interrupt level also writes lines and nothing may wait for a slow serial port: a line that
 //! finds the queue full is dropped and counted.
 
 use core::fmt::Write as _;
@@ -10,34 +10,34 @@ use embassy_sync::channel::Channel;
 use heapless::String;
 use portable_atomic::{AtomicU32, Ordering};
 
-/// A line; what is longer is cut off.
+/// A line; longer ones are cut off.
 pub(crate) type Line = String<96>;
 
 static LINES: Channel<CriticalSectionRawMutex, Line, 12> = Channel::new();
 static DROPPED: AtomicU32 = AtomicU32::new(0);
 
-/// Puts a formatted line on the console.
+/// Queues a formatted line for the console.
 macro_rules! line {
     ($($argument:tt)*) => { $crate::log::say(format_args!($($argument)*)) };
 }
 pub(crate) use line;
 
-/// What [`line!`] calls.
+/// Queues a line; called by [`line!`].
 pub(crate) fn say(arguments: core::fmt::Arguments<'_>) {
     let mut line = Line::new();
-    // Cut off where it is full.
+    // An overlong line is cut off.
     let _ = line.write_fmt(arguments);
     if LINES.try_send(line).is_err() {
         DROPPED.add(1, Ordering::Relaxed);
     }
 }
 
-/// The next line to write.
+/// Returns the next line to write.
 pub(crate) async fn next() -> Line {
     LINES.receive().await
 }
 
-/// How many lines were dropped since the last call.
+/// Returns the number of lines dropped since the last call.
 pub(crate) fn take_dropped() -> u32 {
     DROPPED.swap(0, Ordering::Relaxed)
 }

@@ -1,13 +1,13 @@
-//! Firmware of the relay: a Raspberry Pi Pico W that carries an RS-485 line and two contacts to where the gateway's cable does not reach.
+//! Firmware of the relay: a Raspberry Pi Pico W that provides an RS-485 line and two contacts where the gateway's cable does not reach.
 //!
 //! ```text
 //!  interrupt level  contacts ──feeds──▶ hardware watchdog          nothing below can hold this up
 //!                      ▲ leases (behind a critical section)
 //!  thread level     broker ── relay (RelayHandler) ── rs485        console, net (Wi-Fi, LED), health
 //! ```
-//! The relay decides nothing. It does what a frame of `relay_link` asks and forgets it when the lease runs out; without a gateway, a
-//! broker, a network or settings it keeps its contacts open. What must not happen (a contact that stays closed) is kept from happening
-//! by one small task at interrupt level, because the thread level is busy for more than a second while TLS calculates.
+//! The relay decides nothing. It does what a `relay_link` frame requests and forgets it when the lease runs out; without a gateway, a
+//! broker, a network or settings it keeps its contacts open. The dangerous fault (a contact that stays closed) is prevented by one small
+//! task at interrupt level, because the thread level is busy for more than a second at a time while TLS calculates.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -72,7 +72,7 @@ async fn main(spawner: Spawner) {
     }
 }
 
-/// Starts all that needs settings.
+/// Starts everything that needs settings.
 async fn bring_up(
     spawner: Spawner,
     settings: Settings<'static>,
@@ -93,7 +93,7 @@ async fn bring_up(
     }
 }
 
-/// Every task is started once, at boot, so there is always room for it.
+/// Spawns a task. Each task is started once, at boot, so there is always room for it.
 fn spawn<S>(spawner: Spawner, token: Result<embassy_executor::SpawnToken<S>, embassy_executor::SpawnError>) {
     match token {
         Ok(token) => spawner.spawn(token),

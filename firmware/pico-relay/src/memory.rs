@@ -1,24 +1,25 @@
-//! How much memory was ever in use: measured, because the stack of a program that waits in many tasks cannot be told from its source.
+//! How much memory was ever in use. It is measured, because the stack needed by a program with many waiting tasks cannot be read off its
+//! source.
 
 use portable_atomic::{AtomicUsize, Ordering};
 
 use crate::log::line;
 
 const PAINT: u32 = 0x5AFE_57AC;
-/// What the painting itself may be standing on.
+/// Room for the stack frame of the painting itself.
 const MARGIN: usize = 256;
 
 static HEAP_PEAK: AtomicUsize = AtomicUsize::new(0);
 
 #[expect(unsafe_code, reason = "symbols of the linker script")]
 unsafe extern "C" {
-    /// The end of the stack, by cortex-m-rt's linker script; it grows down to there.
+    /// The end of the stack in cortex-m-rt's linker script; the stack grows down to it.
     static _stack_end: u32;
-    /// Where the stack begins.
+    /// The start of the stack.
     static _stack_start: u32;
 }
 
-/// Paints the stack that is not used yet. To be called once, first of all.
+/// Paints the unused stack. To be called once, before anything else.
 #[expect(unsafe_code, reason = "writes below the stack pointer")]
 pub(crate) fn paint_stack() {
     let here = cortex_m::register::msp::read() as usize;
@@ -33,7 +34,7 @@ pub(crate) fn paint_stack() {
     }
 }
 
-/// The most bytes of stack that were ever in use.
+/// Returns the most bytes of stack that were ever in use.
 #[expect(unsafe_code, reason = "reads the stack")]
 pub(crate) fn stack_peak() -> usize {
     let (mut place, start) = (&raw const _stack_end, &raw const _stack_start);
@@ -44,17 +45,17 @@ pub(crate) fn stack_peak() -> usize {
     start as usize - place as usize
 }
 
-/// Takes note of how much of the heap is in use.
+/// Notes how many bytes of the heap are in use.
 pub(crate) fn heap_in_use(bytes: usize) {
     HEAP_PEAK.fetch_max(bytes, Ordering::Relaxed);
 }
 
-/// The most bytes of heap that were ever in use.
+/// Returns the most bytes of heap that were ever in use.
 pub(crate) fn heap_peak() -> usize {
     HEAP_PEAK.load(Ordering::Relaxed)
 }
 
-/// The most memory that was ever in use, in bytes.
+/// Logs the most memory that was ever in use, in bytes.
 pub(crate) fn peaks() {
     line!("peaks: stack {} heap {}", stack_peak(), heap_peak());
 }

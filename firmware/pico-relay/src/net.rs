@@ -1,6 +1,8 @@
-//! The network: Wi-Fi joined for ever, an address by DHCP, and the LED, which hangs on the Wi-Fi chip; what it says is [`crate::led`]'s.
+//! The network: joins the Wi-Fi again whenever it is lost, gets an address by DHCP, and switches the LED, which is wired to the Wi-Fi chip;
+//! what it shows is decided in [`crate::led`].
 //!
-//! The chip's power saving stays off: it would add up to a few hundred milliseconds to every answer, and the relay has a power supply.
+//! The chip's power saving stays off: it would add up to a few hundred milliseconds to every answer, and the relay has a power supply
+//! anyway.
 
 use cyw43::{A4, Aligned, Control, JoinOptions, NetDriver, PowerManagementMode, SpiBus};
 use cyw43_pio::{DEFAULT_CLOCK_DIVIDER, PioSpi};
@@ -21,25 +23,25 @@ use crate::log::line;
 use crate::nvram::NVRAM;
 use crate::pins::{self, Irqs};
 
-/// The chip's own firmware; it has no flash of its own.
+/// The chip's own firmware, as it has no flash of its own.
 static FIRMWARE: Aligned<A4, [u8; cyw43_firmware::CYW43_43439A0.len()]> = Aligned(*cyw43_firmware::CYW43_43439A0);
-/// An access point that neither accepts nor refuses must not hold the relay for ever.
+/// Time limit for joining: an access point that neither accepts nor refuses must not hold up the relay forever.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Ticks between two looks at the signal's strength.
+/// Number of ticks between two readings of the signal strength.
 const RSSI_TICKS: u32 = 100;
-/// Sockets: DHCP, DNS, the broker's.
+/// Limit on sockets: DHCP, DNS, the broker's.
 const SOCKETS: usize = 4;
 
 static RSSI_DBM: AtomicI8 = AtomicI8::new(0);
 
 type Bus = SpiBus<Output<'static>, PioSpi<'static, PIO0, 0>>;
 
-/// Of the Wi-Fi; 0: not known.
+/// Returns the signal strength of the Wi-Fi; 0 if not known.
 pub(crate) fn rssi_dbm() -> i8 {
     RSSI_DBM.load(Ordering::Relaxed)
 }
 
-/// Brings up the chip and the network stack; joining is [`run`]'s.
+/// Brings up the chip and the network stack; [`run`] joins the network.
 pub(crate) async fn start(
     spawner: Spawner,
     pins: pins::Wifi,
@@ -60,7 +62,7 @@ pub(crate) async fn start(
     control.init(cyw43_firmware::CYW43_43439A0_CLM).await;
     control.set_power_management(PowerManagementMode::None).await;
     let mut dhcp = DhcpConfig::default();
-    // The name by which the router's list shows it.
+    // The name shown in the router's list.
     dhcp.hostname = settings.id.try_into().ok();
     let (stack, runner) = embassy_net::new(device, Config::dhcpv4(dhcp), RESOURCES.init(StackResources::new()), seed);
     crate::spawn(spawner, net(runner));
@@ -77,7 +79,7 @@ async fn net(mut runner: embassy_net::Runner<'static, NetDriver<'static>>) -> ! 
     runner.run().await
 }
 
-/// Joins, and joins again whenever the network went away.
+/// Joins the network, and joins again whenever it is lost.
 #[task]
 pub(crate) async fn run(mut control: Control<'static>, stack: Stack<'static>, settings: Settings<'static>) -> ! {
     let mut backoff = Backoff::new();
@@ -87,7 +89,7 @@ pub(crate) async fn run(mut control: Control<'static>, stack: Stack<'static>, se
             Ok(Ok(())) => {
                 line!("wifi: joined {}", settings.ssid);
                 backoff.reset();
-                // The link follows the join by an event.
+                // The link comes up by an event after the join.
                 let _ = with_timeout(JOIN_TIMEOUT, stack.wait_link_up()).await;
                 while_joined(&mut control, stack).await;
                 line!("wifi: lost");
@@ -96,7 +98,7 @@ pub(crate) async fn run(mut control: Control<'static>, stack: Stack<'static>, se
             Err(_) => line!("wifi: no answer to the join"),
         }
         RSSI_DBM.store(0, Ordering::Relaxed);
-        // Between two attempts only: while it joins, the chip has no ear for anything else.
+        // Only between two attempts: while joining, the chip accepts nothing else.
         let until = Instant::now() + backoff.fail();
         let mut light = Light::default();
         while Instant::now() < until {
@@ -110,12 +112,12 @@ fn options<'a>(settings: &Settings<'a>) -> JoinOptions<'a> {
         return JoinOptions::new_open();
     }
     let mut options = JoinOptions::new(settings.passphrase.as_bytes());
-    // WPA2 and WPA3 at once is not joined by every access point.
+    // Not every access point accepts a join with WPA2 and WPA3 together.
     options.auth = cyw43::JoinAuth::Wpa2;
     options
 }
 
-/// Looks after what changes while there is a link: address, signal, LED.
+/// Watches address and signal strength, and drives the LED, as long as there is a link.
 async fn while_joined(control: &mut Control<'static>, stack: Stack<'static>) {
     let (mut light, mut address) = (Light::default(), None);
     for tick in (0_u32..).cycle() {
@@ -137,7 +139,7 @@ async fn while_joined(control: &mut Control<'static>, stack: Stack<'static>) {
     }
 }
 
-/// The LED as it is. Asking the chip costs more than remembering.
+/// The state of the LED, remembered because asking the chip costs more.
 #[derive(Default)]
 struct Light {
     tick: u32,
@@ -145,7 +147,7 @@ struct Light {
 }
 
 impl Light {
-    /// Shows one tick of what is to be said.
+    /// Shows one tick of the current pattern.
     async fn show(&mut self, control: &mut Control<'static>, network: led::Network) {
         let lit = led::lit(led::meaning(network), self.tick);
         if self.lit != Some(lit) {

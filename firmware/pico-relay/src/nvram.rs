@@ -1,9 +1,9 @@
-//! What the Wi-Fi chip has to know about the board around it: the text of the Pico W's NVRAM, as the `cyw43` crate (0.6, MIT/Apache-2.0)
-//! had it before it became the caller's to give. Every entry ends with NUL, all of it with two more.
+//! What the Wi-Fi chip must know about the board around it: the text of the Pico W's NVRAM, as the `cyw43` crate (0.6, MIT/Apache-2.0)
+//! contained it before callers had to provide it. Every entry ends with NUL, and the whole with two more.
 
 use cyw43::{A4, Aligned};
 
-/// In the form that the driver uploads: aligned, so that it can go by words.
+/// The text in the form that the driver uploads: aligned, so that it can be copied by words.
 pub(crate) static NVRAM: Aligned<A4, [u8; TEXT.len()]> = Aligned(*TEXT);
 
 const TEXT: &[u8; 742] = b"\

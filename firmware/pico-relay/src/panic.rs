@@ -1,5 +1,5 @@
-//! Where the last panic was: its line and the end of its file's name, kept over a reset in the watchdog's scratch registers 1 to 3, which
-//! only a loss of power clears.
+//! The place of the last panic: its line and the end of its file name, kept across a reset in the watchdog's scratch registers 1 to 3,
+//! which only a loss of power clears.
 
 use core::panic::PanicInfo;
 
@@ -8,7 +8,7 @@ use embassy_rp::pac;
 use crate::log::line;
 use crate::reset;
 
-/// Says where the last panic was, if there was one since power came.
+/// Logs where the last panic was, if there was one since power-on.
 pub(crate) fn report_last() {
     let watchdog = pac::WATCHDOG;
     let number = watchdog.scratch1().read();
@@ -29,7 +29,7 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     reset::by_panic()
 }
 
-/// A fault is a panic, too.
+/// Handles a fault like a panic.
 mod handler {
     #![expect(unsafe_code, reason = "what an exception handler has to look like")]
 
@@ -37,7 +37,7 @@ mod handler {
 
     #[exception]
     unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-        // The program counter instead of a line.
+        // The program counter takes the place of the line.
         super::remember(frame.pc(), "fault");
         crate::reset::by_panic()
     }

@@ -1,4 +1,4 @@
-//! What is connected where: the one table, and the interrupts that belong to it.
+//! The wiring, in one table, and the interrupts that belong to it.
 //!
 //! | GPIO | pin | use |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | 8, 9 | 11, 12 | mirror contact 1 and 2, closes to ground while the contactor is open |
 //! | 23, 24, 25, 29 | – | Wi-Fi chip, on the board |
 //!
-//! The RS-485 pins are those of the earlier board V0.6, so its transceiver can be used again. Contacts lie on pins which that board leaves
-//! free, and which a reset turns into inputs, so that the resistors to ground open the contacts.
+//! The RS-485 pins are those of the earlier board V0.6, so its transceiver can be reused. The contacts are on pins that the earlier board
+//! leaves free and that become inputs on a reset, so that the resistors to ground open the contacts.
 
 use embassy_rp::peripherals::{
     ADC, ADC_TEMP_SENSOR, DMA_CH0, FLASH, PIN_0, PIN_1, PIN_3, PIN_4, PIN_5, PIN_6, PIN_7, PIN_8, PIN_9, PIN_23,
@@ -25,12 +25,12 @@ bind_interrupts!(pub(crate) struct Irqs {
     UART1_IRQ => uart::BufferedInterruptHandler<UART1>;
 });
 
-/// The GPIOs of the two contacts once more as bits, for opening them without any driver when everything else failed.
+/// The GPIOs of the two contacts as bits, for opening them without any driver when everything else has failed.
 pub(crate) const CONTACT_BITS: u32 = 1 << 6 | 1 << 7;
 /// GPIO of the RS-485 receiver, which needs a pull-up while the transceiver's receiver is off.
 pub(crate) const RS485_RX: usize = 5;
 
-/// Everything, by user.
+/// All peripherals, grouped by user.
 pub(crate) struct Board {
     pub(crate) console: Console,
     pub(crate) flash: Peri<'static, FLASH>,

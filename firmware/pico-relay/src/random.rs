@@ -1,15 +1,15 @@
-//! Random numbers for keys: the ring oscillator's bits are weak one by one (RP2040 datasheet, 2.17.5), so many of them go through SHA-256
-//! and seed a `ChaCha20` generator.
+//! Random numbers for keys. The bits of the ring oscillator are weak one by one (RP2040 datasheet, 2.17.5), so many of them go through
+//! SHA-256 and seed a `ChaCha20` generator.
 
 use embassy_rp::clocks::RoscRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
-/// Rounds of 64 bytes: 8192 bits for 256.
+/// Number of rounds of 64 bytes: 8192 bits for a seed of 256.
 const ROUNDS: usize = 16;
 
-/// A generator that nobody can guess.
+/// Creates a generator that nobody can predict.
 pub(crate) fn generator() -> ChaCha20Rng {
     let mut hash = Sha256::new();
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! What this relay can do, for [`relay_link::Endpoint`].
+//! The capabilities of this relay, for [`relay_link::Endpoint`].
 
 use embassy_time::Instant;
 use relay_link::{ContactState, ExchangeFailure, LeaseRefusal, RS485_MAX, RelayHandler, ResetReason, Status};

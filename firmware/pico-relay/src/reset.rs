@@ -1,16 +1,16 @@
-//! Resets, and the reason of the last one: kept in the watchdog's scratch register 0, which only a loss of power clears. The boot ROM uses 4
-//! to 7, `panic` 1 to 3.
+//! Resets, and the reason for the last one: kept in the watchdog's scratch register 0, which only a loss of power clears. The boot ROM uses
+//! registers 4 to 7, `panic` 1 to 3.
 
 use embassy_rp::pac;
 use relay_link::ResetReason;
 
 use crate::pins::CONTACT_BITS;
 
-// Who asked for the reset.
+// The causes of a reset.
 const PANIC: u32 = u32::from_be_bytes(*b"PANI");
 const CONSOLE: u32 = u32::from_be_bytes(*b"CONS");
 
-/// Reads why this start happened, and forgets it so that the next one is not taken for the same.
+/// Returns the reason for this start, and clears it so that the next start is not taken for the same.
 pub(crate) fn take_reason() -> ResetReason {
     let watchdog = pac::WATCHDOG;
     let (mark, reason) = (watchdog.scratch0().read(), watchdog.reason().read());
@@ -24,7 +24,7 @@ pub(crate) fn take_reason() -> ResetReason {
     }
 }
 
-/// Restarts because the console says so.
+/// Restarts on behalf of the console.
 pub(crate) fn by_console() -> ! {
     restart(CONSOLE)
 }
@@ -40,7 +40,7 @@ fn restart(mark: u32) -> ! {
     pac::SIO.gpio_out(0).value_clr().write_value(CONTACT_BITS);
     let watchdog = pac::WATCHDOG;
     watchdog.scratch0().write_value(mark);
-    // All but the oscillators that the reset itself needs, as the watchdog's own driver does it.
+    // Everything except the oscillators that the reset itself needs, as in the watchdog's own driver.
     pac::PSM.wdsel().write_value(pac::psm::regs::Wdsel(0x0001_FFFC));
     watchdog.ctrl().write(|w| w.set_trigger(true));
     loop {

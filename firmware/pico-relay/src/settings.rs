@@ -1,4 +1,4 @@
-//! The page of flash that makes this Pico one particular relay. It is written when the relay is provisioned, or from the console.
+//! The page of flash with this relay's settings. It is written when the relay is provisioned, or from the console.
 
 use embassy_rp::Peri;
 use embassy_rp::flash::{Blocking, Flash as Driver};
@@ -12,7 +12,7 @@ const FLASH_BASE: u32 = 0x1000_0000;
 /// End of the Pico's flash (W25Q16JV, 2 MiB), of which the page is the last sector.
 const FLASH_END: u32 = 2 * 1_024 * 1_024;
 
-/// The one who may write the page.
+/// The only writer of the page.
 pub(crate) struct Flash(Driver<'static, FLASH, Blocking, { FLASH_END as usize }>);
 
 impl Flash {
@@ -20,15 +20,15 @@ impl Flash {
         Self(Driver::new_blocking(flash))
     }
 
-    /// Replaces the page and starts anew, as the settings in use are gone. Takes up to half a second, in which nothing else runs. If it
-    /// fails, or power does meanwhile, the page is empty or damaged, and the relay says so.
+    /// Replaces the page and restarts, as the settings in use are gone. Takes up to half a second, during which nothing else runs. If it
+    /// fails, or the power does meanwhile, the page is empty or damaged, and the relay reports that.
     pub(crate) fn replace(mut self, page: &[u8; PAGE]) -> ! {
         let _ = self.0.blocking_erase(FLASH_OFFSET, FLASH_END).and_then(|()| self.0.blocking_write(FLASH_OFFSET, page));
         reset::by_console()
     }
 }
 
-/// Reads the page. Certificates and key stay where they are, in flash, and cost no RAM.
+/// Reads the page. Certificates and key stay in flash and cost no RAM.
 pub(crate) fn load() -> Result<Settings<'static>, SettingsFault> {
     Settings::parse(page())
 }
@@ -36,7 +36,7 @@ pub(crate) fn load() -> Result<Settings<'static>, SettingsFault> {
 #[expect(unsafe_code, reason = "an address is made a slice")]
 fn page() -> &'static [u8] {
     let start = (FLASH_BASE + FLASH_OFFSET) as *const u8;
-    // SAFETY: the sector is mapped and readable all the time and memory.x keeps the program out of it. `Flash::replace` is the only one
-    // to write there, and does not come back: nobody looks at these bytes again.
+    // SAFETY: the sector is always mapped and readable, and memory.x keeps the program out of it. Only `Flash::replace` writes there, and
+    // it does not return: nobody reads these bytes again.
     unsafe { core::slice::from_raw_parts(start, PAGE) }
 }

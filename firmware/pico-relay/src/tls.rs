@@ -1,10 +1,10 @@
-//! TLS to the broker: the broker must show a certificate of the household's authority that carries the host name from the settings, and the
-//! relay shows its own. There is no way around either of the two.
+//! TLS to the broker. The broker must show a certificate from the household's authority for the host name in the settings, and the relay
+//! shows its own. Neither can be bypassed.
 //!
-//! Mbed TLS, not a client in pure Rust: the one there is for this processor (embedded-tls 0.19) takes a server for good that shows no
-//! certificate at all, and takes the certificate of any device of the household for an authority. Both were tried, and Mbed TLS refuses
-//! both. Its price is some 190 kB of flash and a library in C. Dates of certificates are not checked, as the relay has no clock that it
-//! could trust; a key that got lost is locked out at the broker.
+//! Mbed TLS instead of a client in pure Rust: the one available for this processor (embedded-tls 0.19) accepts a server that shows no
+//! certificate at all, and accepts the certificate of any device of the household as an authority. Both were tried, and Mbed TLS refuses
+//! both. Its price is some 190 kB of flash and a C library. Dates of certificates are not checked, as the relay has no clock that it could
+//! trust; a lost key must be locked out at the broker.
 
 use core::ffi::CStr;
 use core::fmt;
@@ -23,9 +23,9 @@ use crate::libc;
 /// Why there is no session.
 #[derive(Debug)]
 pub(crate) enum TlsFault {
-    /// The settings' host, authority, certificate or key.
+    /// The host, authority, certificate or key in the settings.
     Settings(&'static str),
-    /// The other side, or the connection.
+    /// The other side or the connection.
     Session(SessionError),
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for TlsFault {
     }
 }
 
-/// Who the relay is, and whom it believes; read once.
+/// The relay's own credentials and the authority it trusts; read once.
 pub(crate) struct Identity {
     tls: mbedtls_rs::Tls<'static>,
     host: Vec<u8, 254>,
@@ -47,7 +47,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of the settings.
+    /// Reads the identity from the settings.
     pub(crate) fn new(settings: &Settings<'static>, generator: ChaCha20Rng) -> Result<Self, TlsFault> {
         static GENERATOR: StaticCell<ChaCha20Rng> = StaticCell::new();
         libc::init();
@@ -66,13 +66,13 @@ impl Identity {
         })
     }
 
-    /// Shakes hands.
+    /// Performs the handshake.
     pub(crate) async fn connect<'a>(&'a self, socket: TcpSocket<'a>) -> Result<Session<'a, TcpSocket<'a>>, TlsFault> {
         let mut config = ClientSessionConfig::new();
         config.ca_chain = Some(self.authority.clone());
         config.creds = Some(self.credentials.clone());
         config.server_name = Some(CStr::from_bytes_with_nul(&self.host).map_err(|_| TlsFault::Settings("host"))?);
-        // Every Mosquitto that is still looked after speaks it; what older versions allow need not be thought about.
+        // Every Mosquitto still maintained supports it, so the weaknesses of older versions need not be considered.
         config.min_version = TlsVersion::Tls1_3;
         let config = SessionConfig::Client(config);
         let mut session = Session::new(self.tls.reference(), socket, &config).map_err(TlsFault::Session)?;
