@@ -199,7 +199,7 @@ impl Session {
         self.dropped
     }
 
-    /// Whether the broker has accepted the connection.
+    /// Returns whether the broker has accepted the connection.
     pub const fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up(_))
     }
@@ -217,7 +217,7 @@ impl Session {
         }
     }
 
-    /// Whether [`Self::end`] was called.
+    /// Returns whether [`Self::end`] was called.
     pub const fn is_ending(&self) -> bool {
         self.end_by.is_some() || matches!(self.phase, Phase::Ended { .. })
     }
@@ -265,7 +265,7 @@ impl Session {
         }
     }
 
-    /// When [`Signal::Time`] is due.
+    /// Returns when [`Signal::Time`] is due.
     pub fn poll_timeout(&self) -> Option<Tick> {
         match &self.phase {
             Phase::Waiting { until } | Phase::Connecting { until } => Some(*until),

@@ -126,7 +126,7 @@ impl DownKind {
 
     const fn cause(self) -> &'static str {
         match self {
-            Self::Refused => "nobody listens there: is the broker running, is the port right?",
+            Self::Refused => "nothing is listening there: is the broker running, and is the port right?",
             Self::NameNotFound => "the host name is not found: check the name, or use the address",
             Self::Unreachable => "no route to that address: check the network",
             Self::TimedOut => "no answer in time: check address, network and firewall",
@@ -145,9 +145,9 @@ impl DownKind {
             Self::Closed => {
                 "the broker closed the connection: it was stopped, or another client uses the same client id (each needs its own)"
             }
-            Self::KeepAlive => "the line went silent: a ping was not answered",
+            Self::KeepAlive => "the connection went silent: a ping was not answered",
             Self::NoAck => "the broker does not acknowledge what is published and subscribed",
-            Self::BadLogin => "the broker refuses user name or password",
+            Self::BadLogin => "the broker refuses the user name or the password",
             Self::NotAuthorized => {
                 "the broker refuses this client: check user name, password and the broker's access rules"
             }
@@ -170,20 +170,20 @@ impl DownKind {
             }
             Self::ClientCertWanted => "the broker wants a client certificate: set client-cert-file and client-key-file",
             Self::ClientCertRejected => {
-                "the broker does not accept our client certificate: signed by its authority, not expired?"
+                "the broker does not accept our client certificate: is it signed by the broker's authority, and not expired?"
             }
             Self::TlsNothingInCommon => {
                 "broker and surplusd have no kind of TLS in common: the broker needs TLS 1.2 or 1.3, and a key on P-256 or P-384, Ed25519, \
                  or RSA with 2048 bits or more"
             }
-            Self::TlsFailed => "no TLS with the broker: is this its port for TLS?",
+            Self::TlsFailed => "TLS with the broker failed: is this its port for TLS?",
             Self::CertificateFiles => "a certificate or key file cannot be used",
             Self::TooLarge => {
                 "the broker sent a message of more than 16 MiB on one of the topics that surplusd reads: the topics are subscribed one by \
                  one to find out which"
             }
             Self::Protocol => "the answer is not MQTT 3.1.1",
-            Self::Internal => "the connection task failed, this is a bug",
+            Self::Internal => "the connection task failed: this is a bug",
         }
     }
 }

@@ -21,7 +21,7 @@ fn lines_that_were_left_out_are_counted() {
     assert_eq!(lines.rest(Tick(90_000)), None);
 }
 
-/// 20 s of 10,000 a second: the newest always arrives, and never late by more than the pace.
+/// 10,000 values a second for 20 s: the newest always arrives, and never later than the pace allows.
 #[test]
 fn the_newest_wins_and_comes_in_time() {
     let mut pace = Pace::new(5, SECOND);

@@ -106,7 +106,7 @@ impl Client {
         self.results.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] is due.
+    /// Returns when [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Tick> {
         let current = self.current.as_ref().map(|(asked, _)| asked.until);
         let hello = self.hello.map(|(_, until)| until);

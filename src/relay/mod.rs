@@ -86,7 +86,7 @@ pub enum RelayResponse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The relay or the gateway is not connected to the broker.
-    #[error("the relay is not connected: has it power, Wi-Fi and the broker's address?")]
+    #[error("the relay is not connected: does it have power, Wi-Fi and the right broker address?")]
     Away,
     /// The relay is connected but did not answer in time.
     #[error("the relay did not answer in time")]
@@ -101,7 +101,7 @@ pub enum Failure {
     #[error("{}", refusal(*.0))]
     Refused(Refusal),
     /// The relay's answer does not match the request.
-    #[error("the relay answered something else than was asked: its firmware does not fit this surplusd")]
+    #[error("the relay's answer does not match the request: its firmware does not fit this version of surplusd")]
     Nonsense,
 }
 
@@ -109,9 +109,9 @@ const fn line(failure: ExchangeFailure) -> &'static str {
     match failure {
         ExchangeFailure::Timeout => "nothing answered on the relay's RS-485 line",
         ExchangeFailure::Garbage => {
-            "what came on the relay's RS-485 line was damaged: check A, B and the resistors at both ends"
+            "the bytes on the relay's RS-485 line were damaged: check A, B and the resistors at both ends"
         }
-        ExchangeFailure::Overrun => "more came on the relay's RS-485 line than an answer can be",
+        ExchangeFailure::Overrun => "more bytes came on the relay's RS-485 line than an answer can have",
         ExchangeFailure::NoBus => "the relay has no working RS-485 line",
     }
 }
@@ -123,14 +123,14 @@ const fn lease(refusal: LeaseRefusal) -> &'static str {
         LeaseRefusal::Welded => {
             "a contact of the relay did not open when it should have: switch off the mains and have the contactor replaced"
         }
-        LeaseRefusal::NotClosed => "the contact has fallen open before its lease was renewed",
-        LeaseRefusal::Other(_) => "the relay does not close the contact, for a reason that this surplusd does not know",
+        LeaseRefusal::NotClosed => "the contact opened before its lease was renewed",
+        LeaseRefusal::Other(_) => "the relay does not close the contact, for a reason unknown to this surplusd",
     }
 }
 
 const fn refusal(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::UnknownSession => "the relay has begun anew",
+        Refusal::UnknownSession => "the relay has restarted",
         Refusal::UnknownKind => "the relay's firmware is too old for that",
         Refusal::Malformed | Refusal::Other(_) => "the relay does not understand this surplusd",
     }

@@ -171,7 +171,7 @@ impl Draft {
         };
         match taken {
             Some(true) => say(format_args!("{name}: taken, not saved yet")),
-            Some(false) => say(format_args!("{name}: too long, or no number; it is as before")),
+            Some(false) => say(format_args!("{name}: too long, or not a number; left unchanged")),
             None => say(format_args!("set id|ssid|passphrase|broker|port|baud VALUE, set ca|certificate|key")),
         }
     }
@@ -189,7 +189,7 @@ impl Draft {
             return;
         }
         let Some(der) = der.filter(|der| is_whole(der)) else {
-            say(format_args!("{name}: that was no PEM, or not all of it came; it is as before"));
+            say(format_args!("{name}: that was not PEM, or not all of it arrived; left unchanged"));
             return;
         };
         let length = der.len();
@@ -230,7 +230,7 @@ impl core::fmt::Display for Missing {
             SettingsFault::Wrong("host") => f.write_str("missing or wrong: broker"),
             SettingsFault::Wrong("authority") => f.write_str("missing or wrong: ca"),
             SettingsFault::Wrong(what) => write!(f, "missing or wrong: {what}"),
-            SettingsFault::TooLong => f.write_str("all of it together is too long: use P-256 certificates"),
+            SettingsFault::TooLong => f.write_str("the settings together are too long: use P-256 certificates"),
             SettingsFault::Empty | SettingsFault::Damaged => f.write_str("this cannot be saved"),
         }
     }
@@ -373,7 +373,7 @@ mod tests {
         short[2].pop();
         for wrong in [&lost, &bad, &short, &pem(&der(1_025)), &pem(&[1, 2, 3])] {
             let said = paste(&mut draft, "certificate", wrong);
-            assert!(said.contains("it is as before"), "{said}");
+            assert!(said.contains("left unchanged"), "{said}");
         }
         assert!(paste(&mut draft, "key", &pem(&der(300))).contains("too long"));
         draft.line("set ca", &mut |_| {});

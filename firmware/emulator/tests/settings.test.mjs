@@ -75,6 +75,6 @@ test('a paste that loses a line on its way changes nothing', async () => {
   await board.expectLine(/^settings: pico/, { ms: 2000 });
   const lines = household.pki.pem('relay.crt').toString().trim().split('\n');
   lines.splice(2, 1);
-  await dialogue(board, [['set certificate', /^paste/], [lines.join('\r'), /^certificate: that was no PEM.*it is as before/]]);
+  await dialogue(board, [['set certificate', /^paste/], [lines.join('\r'), /^certificate: that was not PEM.*left unchanged/]]);
   board.dispose();
 });

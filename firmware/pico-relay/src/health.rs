@@ -62,7 +62,7 @@ pub(crate) async fn run(pins: pins::Health, provisioned: bool) {
     let mut sensor = Channel::new_temp_sensor(pins.sensor);
     for count in (0_u32..).cycle() {
         if provisioned && link_away() {
-            line!("nothing of the broker for half an hour: beginning anew");
+            line!("nothing from the broker for half an hour: restarting");
             // Without a pulse the watchdog is no longer fed.
             core::future::pending::<()>().await;
         }

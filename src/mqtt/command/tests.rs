@@ -28,7 +28,7 @@ fn not_for_us() {
     assert_eq!(commands.message("surplusd/homes/set/mode", b"fast", false), None);
 }
 
-/// Never a wildcard: whoever may write below it could send us anything.
+/// Never a wildcard: anyone allowed to write below it could send us anything.
 #[test]
 fn exactly_the_topics_that_there_are() {
     let names: Names = [(ChargerId(0), "carport".to_owned())].into_iter().collect();

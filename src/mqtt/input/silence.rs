@@ -69,7 +69,7 @@ pub(super) fn report(sources: &BTreeMap<Source, Feed>, lasts: Millis) -> String 
         of(known).map(topic).collect::<Vec<_>>().join("; ")
     };
     let best = sources.values().map(Feed::known).max().unwrap_or(Known::Never);
-    let mut text = format!("no data of the site for {}", span(lasts));
+    let mut text = format!("no site data for {}", span(lasts));
     let mut add = |part: String| {
         text.push_str(": ");
         text.push_str(&part);
@@ -83,11 +83,11 @@ pub(super) fn report(sources: &BTreeMap<Source, Feed>, lasts: Millis) -> String 
              base-topic or site-name in [inputs] is not that of Home Assistant, or mqtt_statestream is not set up"
         }
         Known::Unusable => {
-            "usually the integration in Home Assistant has lost its device, or [inputs] names another kind of payload than is published"
+            "usually the integration in Home Assistant has lost its device, or [inputs] is set for another kind of payload than published"
         }
         Known::Stored => {
             "usually Home Assistant is stopped, or its integration or mqtt_statestream no longer publishes; stored values are of an \
-             unknown age and steer nothing"
+             unknown age and are not used for control"
         }
         Known::Live => {
             "usually Home Assistant or its integration has stopped, or no value changes: mqtt_statestream publishes changes only"
@@ -95,14 +95,14 @@ pub(super) fn report(sources: &BTreeMap<Source, Feed>, lasts: Millis) -> String 
     };
     let mut parts = Vec::new();
     if best == Known::Live {
-        parts.push(format!("{} spoke before", names(Known::Live)));
+        parts.push(format!("{} sent live values before", names(Known::Live)));
     }
     if of(Known::Stored).next().is_some() {
         parts.push(format!("{}: only a stored value", names(Known::Stored)));
     }
     let bad: Vec<String> = of(Known::Unusable).filter_map(|(_, feed)| feed.bad()).collect();
     if !bad.is_empty() {
-        parts.push(format!("what comes is no data: {}", bad.join("; ")));
+        parts.push(format!("what is received is no data: {}", bad.join("; ")));
     }
     if of(Known::Never).next().is_some() {
         parts.push(format!("nothing ever came on {}, not even a stored value", topics(Known::Never)));

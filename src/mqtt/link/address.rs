@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn resolve(mqtt: &MqttConfig) -> Result<Vec<SocketAddr>, Trouble> {
     let unknown = |detail: String| Trouble { kind: DownKind::NameNotFound, detail };
     let found = timeout(LOOKUP, lookup_host((mqtt.host.as_str(), mqtt.port))).await;
-    let found = found.map_err(|_| unknown("no answer about the name in time".to_owned()))?;
+    let found = found.map_err(|_| unknown("the name was not resolved in time".to_owned()))?;
     let addresses: Vec<SocketAddr> = found.map_err(|error| unknown(error.to_string()))?.collect();
     if addresses.is_empty() { Err(unknown("the name has no address".to_owned())) } else { Ok(addresses) }
 }

@@ -31,9 +31,9 @@ pub(super) async fn other_language(address: SocketAddr, with_tls: bool) -> Optio
     } else if begins.starts_with(b"SSH-") {
         "it looks like SSH".to_owned()
     } else if begins.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
-        format!("it says {}", excerpt(begins.trim_ascii()))
+        format!("it sends {}", excerpt(begins.trim_ascii()))
     } else {
-        "it says bytes that are no text".to_owned()
+        "it sends bytes that are not text".to_owned()
     };
     Some(Trouble { kind: DownKind::NotMqtt, detail })
 }

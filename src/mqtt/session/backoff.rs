@@ -2,8 +2,8 @@
 //!
 //! The wait doubles from 0.2 s to 60 s and starts over only after a connection has lasted 30 s. Starting over at each acceptance would
 //! hammer a broker that accepts and then closes at once (a second client with our id, a poison message); a restarted broker still has us
-//! back within a second, as the connection before it had lasted. A broker in the household that cannot be reached is tried at least every 4
-//! s: a restarting machine is away for half a minute, and trying costs nobody anything.
+//! back within a second, as the connection before it had lasted. A broker in the household that cannot be reached is tried every 4 s or
+//! sooner: a restarting machine is away for half a minute, and trying costs nobody anything.
 
 use control::Millis;
 

@@ -10,16 +10,16 @@ use proptest::prelude::*;
 use super::{Action, EVENTS_MAX, Notice, PAYLOAD_MAX, PublishError, STATES_MAX, Session, Signal, Topics, WINDOW};
 use crate::mqtt::trouble::{DownKind, Trouble};
 
-/// A broker and a line that do what the test says.
+/// A broker and a connection controlled by the test.
 struct World {
     session: Session,
     now: Tick,
     open: bool,
     accepted: bool,
     next_packet: u16,
-    /// Handed to the client, not on the line yet.
+    /// Handed to the client, not sent yet.
     requests: VecDeque<(String, Vec<u8>, bool)>,
-    /// On the line, not acknowledged.
+    /// Sent, not acknowledged.
     line: VecDeque<Sent>,
     retained: BTreeMap<String, Vec<u8>>,
     events: Vec<(String, Vec<u8>)>,
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    /// The next request goes out, and reaches the broker.
+    /// Sends the next request, which reaches the broker.
     fn send(&mut self) -> bool {
         let Some((topic, payload, retain)) = self.requests.pop_front() else { return false };
         self.next_packet = self.next_packet % 100 + 1;
@@ -113,7 +113,7 @@ impl World {
         true
     }
 
-    /// The broker gets what is on the line up to this place: a line keeps the order.
+    /// Lets the broker receive what was sent, up to this place: a connection keeps the order.
     fn receive(&mut self, at: usize) {
         for sent in self.line.iter_mut().take(at + 1).filter(|sent| !sent.received) {
             sent.received = true;
@@ -151,7 +151,7 @@ impl World {
         self.now = until;
     }
 
-    /// A well-behaved broker until there is nothing left to do.
+    /// Plays a well-behaved broker until there is nothing left to do.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             if !self.open {
@@ -413,12 +413,12 @@ enum Step {
     Accept,
     SubAck(bool),
     Send,
-    /// The broker gets it and acknowledges.
+    /// The broker receives it and acknowledges.
     Ack(usize),
-    /// The broker gets it and the line breaks before we know.
+    /// The broker receives it and the connection breaks before we know.
     ReceiveAndKill(usize),
     Kill(bool),
-    /// Packets that make no sense now.
+    /// Packets that make no sense at this point.
     Noise(u16),
 }
 

@@ -9,7 +9,7 @@ use crate::model::status::{
     BrokerState, BrokerStatus, ChargerLink, ChargerStatus, InputState, InputStatus, Session, Status, Tally,
 };
 
-/// The longest of everything.
+/// The longest value of everything.
 fn widest_view(report: bool) -> ChargerView {
     let mut report = report.then(|| ChargerReport::silent(ChargerId(0), Tick(1_000), Reachability::ReadOnly));
     if let Some(report) = &mut report {
@@ -76,7 +76,7 @@ fn status(names: &[&str], known: bool) -> Status {
     }
 }
 
-/// As long as names may be.
+/// The longest names allowed.
 const LONG: [&str; 2] = ["0-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnn", "1-nnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"];
 
 fn find<'a>(messages: &'a [(String, String)], topic: &str) -> Option<&'a str> {
@@ -151,8 +151,8 @@ fn what_is_not_known_is_never_zero() {
     }
 }
 
-/// Of a charger that does not answer or cannot be controlled the setpoint is the one that was read back last, if any; what is wanted is in
-/// the document only.
+/// For a charger that does not answer or cannot be controlled the setpoint is the one last read back, if any; what is wanted appears only
+/// in the document.
 #[test]
 fn the_setpoint_shown_is_the_one_that_is_proven() {
     let none = "unknown";

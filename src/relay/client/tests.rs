@@ -4,7 +4,7 @@ use relay_link::{ContactState, Endpoint, ExchangeFailure, LeaseRefusal, RS485_MA
 
 use super::*;
 
-/// A relay whose RS-485 line answers what it is asked.
+/// A relay whose RS-485 line echoes the request.
 struct Echo {
     exchanges: u32,
 }
@@ -46,7 +46,7 @@ impl RelayHandler for Echo {
     }
 }
 
-/// Gateway and relay, with nothing between them but what a test takes away.
+/// Gateway and relay, with nothing between them but the losses a test adds.
 struct Rig {
     client: Client,
     endpoint: Endpoint,

@@ -60,7 +60,7 @@ impl RelayHandler for Relay {
     }
 }
 
-/// Nothing here waits.
+/// Runs a future that never has to wait.
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -109,7 +109,7 @@ fn what_is_asked_is_done_and_answered() {
     assert_eq!(relay.asked, [1, 2, 3]);
 }
 
-/// Nothing of it is closed, so there is nothing to renew.
+/// No contact is closed, so there is nothing to renew.
 #[test]
 fn a_renewal_is_answered_as_a_lease_is() {
     let (mut endpoint, mut relay, session) = begun();

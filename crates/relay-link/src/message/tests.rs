@@ -21,7 +21,7 @@ fn written(reply: &Reply<'_>) -> Vec<u8> {
     reply.write(&mut [0; BODY_MAX]).unwrap().to_vec()
 }
 
-/// What version 1 looks like, for ever.
+/// The bytes of version 1, which must never change.
 #[test]
 fn golden_bodies_of_version_1() {
     let mut out = [0; BODY_MAX];
@@ -70,7 +70,7 @@ fn golden_bodies_of_version_1() {
     }
 }
 
-/// A newer relay may say more than this gateway knows.
+/// A newer relay may send more than this gateway knows.
 #[test]
 fn what_follows_the_known_fields_is_ignored() {
     let mut body = written(&Reply::Status(STATUS));

@@ -1,4 +1,4 @@
-//! Outages and silence, and what is said of them.
+//! Outages and silence, and how they are reported.
 
 use control::{Millis, Source, Tick};
 
@@ -21,7 +21,7 @@ fn at(seconds: u64) -> Tick {
     Tick(1_000 + seconds * 1_000)
 }
 
-/// Lets time pass until then; what is said, with the second.
+/// Lets the time of `seconds` pass; returns the news, each with its second.
 fn pass(inputs: &mut Inputs, seconds: std::ops::Range<u64>) -> Vec<(u64, News)> {
     let mut said = Vec::new();
     for second in seconds {
@@ -31,7 +31,7 @@ fn pass(inputs: &mut Inputs, seconds: std::ops::Range<u64>) -> Vec<(u64, News)> 
     said
 }
 
-/// What is said of a silence that begins at the connection: after two minutes, and again an hour later.
+/// A silence from the start of a connection is reported after two minutes, and again an hour later.
 fn only(inputs: &mut Inputs) -> String {
     let said = pass(inputs, 0..3_800);
     let [(120, News::Silent(first)), (3_720, News::Silent(_))] = &said[..] else { panic!("{said:?}") };
@@ -44,7 +44,7 @@ fn nothing_at_all_points_to_access_list_and_names() {
     inputs.link(true, at(0));
     let text = only(&mut inputs);
     for part in [
-        "no data of the site for 2 min",
+        "no site data for 2 min",
         "ha/grid (grid)",
         "ha/solar (solar)",
         "not even a stored",
@@ -103,9 +103,9 @@ fn a_silence_is_said_once_an_hour_and_its_end_too() {
     let said = pass(&mut inputs, 100..8_000);
     let seconds: Vec<u64> = said.iter().map(|(second, _)| *second).collect();
     assert_eq!(seconds, [219, 3_819, 7_419]);
-    assert!(said[0].1.to_string().contains("grid, solar spoke before"), "{}", said[0].1);
+    assert!(said[0].1.to_string().contains("grid, solar sent live values before"), "{}", said[0].1);
     assert_eq!(inputs.warnings(at(8_000)).len(), 1);
-    // A short interruption of the connection is no end.
+    // A short interruption of the connection does not end the silence.
     inputs.link(false, at(8_000));
     inputs.link(true, at(8_010));
     assert!(pass(&mut inputs, 8_010..9_000).is_empty());
@@ -139,7 +139,7 @@ fn one_source_that_is_never_heard_is_named_once() {
     assert!(news.to_string().contains("nothing was received for solar so far, not even a stored value, on ha/solar"));
 }
 
-/// A heartbeat that nobody set up is no fault of a site that is well.
+/// A missing heartbeat that nobody has set up is not a fault of a site that is well.
 #[test]
 fn an_optional_source_that_is_never_heard_is_no_warning() {
     let mut inputs = site_of(&[Source::Grid, Source::Solar, Source::Heartbeat]);
@@ -155,7 +155,7 @@ fn an_optional_source_that_is_never_heard_is_no_warning() {
     assert!(inputs.warnings(at(1_000)).is_empty());
 }
 
-/// An entity that is `unknown` for 40 s, three times within an hour: each of them is said, at its beginning and at its end.
+/// Each time an entity is `unknown` for 40 s, three times within an hour, it is reported at its beginning and at its end.
 #[test]
 fn every_outage_is_said() {
     let mut inputs = site();
@@ -173,7 +173,7 @@ fn every_outage_is_said() {
     assert_eq!(lines[5], "grid: back after 40 s without data (3 outages in the last hour)");
 }
 
-/// An integration that blinks at each poll fills no SD card; a long outage is said all the same.
+/// An integration that drops out briefly at each poll does not fill the SD card; a long outage is still reported.
 #[test]
 fn a_source_that_blinks_all_day_is_counted() {
     let mut inputs = site();

@@ -3,7 +3,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// The broker's name has two addresses, and nobody is at the first.
+/// The broker's name has two addresses, and nothing is at the first.
 #[tokio::test]
 async fn the_second_address_is_used_where_the_first_takes_no_connection() {
     let listener = TcpListener::bind("127.0.0.2:0").await.expect("a free port");
@@ -22,7 +22,7 @@ async fn the_second_address_is_used_where_the_first_takes_no_connection() {
     let (_client, mut event_loop) = AsyncClient::new(options(&setup, "broker.invalid"), REQUESTS);
     let (sender, mut news) = mpsc::channel(PACKETS);
     let broker = async {
-        // The first connection only asks whether somebody is there.
+        // The first connection only checks whether something listens.
         loop {
             let (mut socket, _) = listener.accept().await.expect("a connection");
             let mut connect = [0; 64];

@@ -1,4 +1,4 @@
-//! What a broker does not let us do, and how soon one that is near is back.
+//! Restrictions by the broker, and how soon a nearby broker is reached again.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn a_refused_subscription_is_said_when_it_changes() {
     assert_eq!(said(&world), [&Notice::Refused(c), &Notice::Refused(both), &Notice::Granted]);
 }
 
-/// MQTT 3.1.1 acknowledges what is not allowed: only that it does not come back tells.
+/// MQTT 3.1.1 acknowledges a publication that is not allowed: only the missing echo reveals it.
 #[test]
 fn what_does_not_come_back_is_said_once() {
     let mut world = World::new(&["a"]);
@@ -83,7 +83,8 @@ fn a_reading_that_is_refused_says_nothing_about_writing() {
     assert_eq!(said(&world), [&Notice::Refused(vec!["b/status".to_owned()])]);
 }
 
-/// A broker of the household that restarts is away for half a minute, and one may hang: it is met within 5 s of its return, again and again.
+/// A broker in the household is away for half a minute when it restarts, and may hang: it is reached within 5 s of its return, again and
+/// again.
 #[test]
 fn a_broker_that_is_near_is_back_soon() {
     let restarts = [DownKind::Refused, DownKind::NameNotFound, DownKind::Unreachable, DownKind::ServiceUnavailable];
@@ -106,7 +107,7 @@ fn a_broker_that_is_near_is_back_soon() {
     }
 }
 
-/// What is not mended by waiting, and a broker that takes us and throws us out, are not hammered however near they are.
+/// Trouble that waiting does not cure, and a broker that accepts us and then throws us out, are not hammered, however near they are.
 #[test]
 fn near_is_no_reason_to_hammer() {
     for kind in [DownKind::BadLogin, DownKind::NotAuthorized, DownKind::TlsUnknownCa, DownKind::WantsTls] {
@@ -124,7 +125,7 @@ fn near_is_no_reason_to_hammer() {
         world.pass(wait);
     }
     assert!(world.retry() > Millis(40_000));
-    // One stumble after a long outage is no reason for a long wait.
+    // One early close after a long outage is no reason for a long wait.
     let mut world = World::new(&[]);
     world.signal(Signal::Near(true));
     for kind in [[DownKind::Refused; 30].as_slice(), &[DownKind::ClosedEarly]].concat() {
@@ -135,7 +136,7 @@ fn near_is_no_reason_to_hammer() {
     assert!(world.retry() < Millis(10_000), "{}", world.retry());
 }
 
-/// Reasons that take turns are no news.
+/// Reasons that alternate are not news.
 #[test]
 fn each_reason_is_said_once_in_an_outage() {
     let mut world = World::new(&[]);

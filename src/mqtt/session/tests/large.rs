@@ -1,4 +1,4 @@
-//! A message that is larger than any that is taken: its topic is found and left out, and the others are read.
+//! A message above the size limit: its topic is found and left out, and the others are read.
 
 use super::*;
 
@@ -14,7 +14,8 @@ impl World {
         self.accept();
     }
 
-    /// A broker that holds such messages, until the connection stays. They come before its answer or after it. Returns the connections made.
+    /// Plays a broker that holds such messages, until the connection lasts. They come before its answer or after it. Returns the number of
+    /// connections made.
     fn find(&mut self, large: &[&str], before_answer: bool) -> usize {
         for connections in 1..100 {
             self.reopen();
@@ -41,7 +42,7 @@ impl World {
         panic!("the connection never stays");
     }
 
-    /// Until something more is subscribed, within an hour.
+    /// Waits until something more is subscribed, within an hour.
     fn until_asked(&mut self) {
         let (before, end) = (self.subscribed.len(), self.now + HOUR);
         while self.subscribed.len() == before {
@@ -101,7 +102,7 @@ fn a_topic_left_out_is_tried_every_hour_and_taken_back() {
     assert_eq!(world.subscribed.len(), 7);
 }
 
-/// The topic is due again as a connection begins: its own subscription waits for the answer to the first one, which says what is refused.
+/// The topic is due again as a connection begins: its own subscription waits for the answer to the first one, which tells what is refused.
 #[test]
 fn a_topic_that_is_due_waits_for_the_answer_to_the_others() {
     let mut world = World::new(&TOPICS);
@@ -126,7 +127,7 @@ fn a_topic_that_is_due_waits_for_the_answer_to_the_others() {
     assert_eq!(world.subscribed.last().map(String::as_str), Some("c"));
 }
 
-/// Large messages that come at any time blame no topic unless nothing else is subscribed.
+/// Large messages that come at any time implicate no topic unless nothing else is subscribed.
 #[test]
 fn a_large_message_by_chance_leaves_nothing_out() {
     let mut world = World::new(&TOPICS);

@@ -1,8 +1,8 @@
-//! How a session ends, and what leaves no trace.
+//! The end of a session, and what leaves no trace.
 
 use super::*;
 
-/// A guest comes, says what it has to say, and goes, without a trace.
+/// A guest connects, publishes what it has to, and leaves without a trace.
 #[test]
 fn a_guest_leaves_no_trace() {
     let topics = Topics { status: None, subscriptions: Vec::new() };
