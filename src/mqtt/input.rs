@@ -57,7 +57,7 @@ pub enum Rejection {
     NotOnOff,
     /// The JSON has a bool, array or object at the pointer.
     WrongType,
-    /// Another topic of the same source holds a different stored value, and no live value has come on either.
+    /// Another topic of the same source holds a different stored value, and no live value has come on any of them.
     Ambiguous,
     /// Not plausible: more than a gigawatt, a state of charge outside 0 … 100 %, or production or consumption clearly below zero.
     OutOfRange,
