@@ -1,7 +1,7 @@
-//! What a car got today and since it was plugged in, and where it came from. Pure; for people, steers nothing.
+//! Accounts for the energy a car got today and since it was plugged in, and where it came from. Pure; for display only, not for control.
 //!
-//! A charger's power is taken as it stands from one look to the next. The sun serves the house first and then the cars, then the home
-//! battery serves what is left, then the grid; several chargers share each of them by what they draw.
+//! A charger's power is assumed constant from one look to the next. Solar power serves the house first and then the cars; the home battery
+//! serves what is left, and then the grid. Several chargers share each source in proportion to what they draw.
 
 use control::{ChargerReport, ChargerView, Millis, SiteView, Snapshot, Tick, Vehicle, Watts};
 use jiff::civil::Date;
@@ -9,12 +9,12 @@ use jiff::civil::Date;
 use super::moment::Moment;
 use crate::model::status::Tally;
 
-/// What passes between two looks counts up to this: the loop looks at least every few seconds, and after a longer gap it is not known what was.
+/// Longest time between two looks that is counted: the loop looks every few seconds, and what happened in a longer gap is unknown.
 const GAP_MAX: Millis = Millis::from_secs(30);
-/// A sample of the site that is older says nothing of where the energy comes from.
+/// Oldest sample of the site that still tells where the energy comes from.
 const SAMPLE_MAX: Millis = Millis::from_secs(120);
-/// A wall clock that shows an earlier day than before is not believed for so long after the start: a Pi without a battery has yet to ask for
-/// the time.
+/// How long after the start a wall clock that shows an earlier day than before is ignored: a Pi without a battery-backed clock must first
+/// get the time from the network.
 const CLOCK_UNSET: Millis = Millis::from_secs(900);
 
 /// The account of one charger.
@@ -22,15 +22,15 @@ const CLOCK_UNSET: Millis = Millis::from_secs(900);
 pub(super) struct Account {
     /// The day of `today`; `None` before the first look.
     pub(super) day: Option<Date>,
-    /// Since midnight of that day.
+    /// Energy since midnight of that day.
     pub(super) today: Tally,
-    /// Since the car was plugged in, and when that was.
+    /// When the car was plugged in, and its energy since then.
     pub(super) session: Option<(Moment, Tally)>,
-    /// Whether it charged at the last look; `None` before the first.
+    /// Whether the car was charging at the last look; `None` before the first.
     charging: Option<bool>,
 }
 
-/// Where the energy of all cars comes from, in watts that add up to what they draw.
+/// Where the energy of all cars comes from: powers in watts whose sum is what the cars draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin {
     solar: i32,
@@ -43,18 +43,18 @@ pub(super) struct Origin {
 pub(super) struct Look {
     /// Time since the last look.
     pub(super) span: Millis,
-    /// Where the energy came from in that time; `None` where it is not known.
+    /// Where the energy came from in that time; `None` if unknown.
     pub(super) origin: Option<Origin>,
-    /// The present moment.
+    /// The current moment.
     pub(super) moment: Moment,
-    /// The present local day, as the wall clock has it.
+    /// The current local day by the wall clock.
     pub(super) day: Option<Date>,
     /// How long the daemon has run.
     pub(super) running: Millis,
 }
 
 impl Origin {
-    /// Where the cars' energy comes from at this moment; `None` where the meters do not tell.
+    /// Works out where the cars' energy comes from now; `None` if the meters do not tell.
     pub(super) fn of(snapshot: &Snapshot) -> Option<Self> {
         let SiteView { solar, house, battery, age, .. } = snapshot.site;
         let powers = snapshot.chargers.values().filter_map(|view| power(view.report.as_ref()));
@@ -76,17 +76,17 @@ impl Origin {
 }
 
 impl Account {
-    /// Nothing yet.
+    /// Creates an empty account.
     pub(super) const fn new() -> Self {
         Self { day: None, today: Tally::ZERO, session: None, charging: None }
     }
 
-    /// What was stored before a restart.
+    /// Restores an account stored before a restart.
     pub(super) const fn resume(day: Option<Date>, today: Tally, session: Option<(Moment, Tally)>) -> Self {
         Self { day, today, session, charging: None }
     }
 
-    /// Takes what has passed since the last look.
+    /// Adds what happened since the last look.
     pub(super) fn look(&mut self, view: &ChargerView, look: &Look) {
         self.turn_page(look);
         let report = view.report.as_ref();
@@ -107,7 +107,7 @@ impl Account {
         }
     }
 
-    /// A new day begins at zero.
+    /// Resets `today` when a new day has begun.
     fn turn_page(&mut self, look: &Look) {
         let Some(day) = look.day else { return };
         let earlier = self.day.is_some_and(|known| day < known) && look.running < CLOCK_UNSET;
@@ -118,7 +118,7 @@ impl Account {
     }
 }
 
-/// What a charger that draws this power got.
+/// Splits the energy of a charger drawing this power by origin.
 fn part(power: i32, look: &Look) -> Tally {
     let energy = |watts: i64| u64::try_from(watts).unwrap_or(0).saturating_mul(look.span.0.min(GAP_MAX.0));
     match look.origin.filter(|origin| origin.all() > 0) {
@@ -142,21 +142,21 @@ fn sum(one: &Tally, other: &Tally) -> Tally {
     }
 }
 
-/// What the car draws, in watts; never below zero.
+/// The power the car draws, in watts; never below zero.
 fn power(report: Option<&ChargerReport>) -> Option<i32> {
     Some(report?.power?.positive().min(Watts(1_000_000)).0)
 }
 
-/// The local day of a time on the wall clock, in milliseconds since 1970 UTC.
+/// The local day of a wall-clock time given in milliseconds since 1970 UTC.
 pub(super) fn local_day(wall_ms: i64) -> Option<Date> {
     let at = jiff::Timestamp::from_millisecond(wall_ms).ok()?;
     Some(at.to_zoned_datetime(jiff::tz::TimeZone::system()).date())
 }
 
-/// When the local day is to be looked up again: rarely, as that reads the system's time zone.
+/// Time between two look-ups of the local day: not every turn, because each one reads the system's time zone.
 pub(super) const DAY_EVERY: Millis = Millis::from_secs(10);
 
-/// The local day, looked up from time to time.
+/// The local day, cached for [`DAY_EVERY`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Calendar {
     day: Option<Date>,
@@ -168,7 +168,7 @@ impl Calendar {
         Self { day: None, at: None }
     }
 
-    /// The day at `now`, where `wall_ms` tells the time.
+    /// Returns the day at `now`; `wall_ms` reads the wall clock.
     pub(super) fn day(&mut self, now: Tick, wall_ms: impl FnOnce() -> i64) -> Option<Date> {
         if self.at.is_none_or(|at| now.since(at) >= DAY_EVERY) {
             self.at = Some(now);

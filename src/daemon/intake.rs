@@ -1,5 +1,5 @@
-//! Readings of the site on their way to the controller, each source at a pace that nobody outside can exceed. Of what comes too fast the
-//! newest is kept, and handed on when its time has come. So the journal and the log grow at a known pace.
+//! Passes readings of the site to the controller, with a rate limit per source that no publisher can exceed. When readings come too fast,
+//! the newest is kept and passed on when its turn comes. This bounds the growth of the journal and the log.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::mqtt::refresh::{Requests as Refresh, Verdict};
 use crate::mqtt::trouble;
 use crate::rate::Pace;
 
-/// Readings of one source handed on at once, and then one for each span: no meter needs more to follow the sun.
+/// Rate limit for the readings of one source: a burst, then one per span. No meter needs more to follow the sun.
 const READINGS: (u32, Millis) = (10, Millis::from_secs(1));
 
 /// See the module.
@@ -25,9 +25,9 @@ pub(super) struct Intake {
     ready: VecDeque<Reading>,
     readings: Pace<(Source, bool), Reading>,
     refresh: Refresh,
-    /// What is published goes nowhere.
+    /// Cause and remedy if the broker accepts what we publish but does not pass it on.
     unheard: Option<String>,
-    /// Topics that are not read, and why.
+    /// Which topics are not subscribed to and why, if there are any.
     left_out: Option<String>,
 }
 
@@ -44,13 +44,13 @@ impl Intake {
         }
     }
 
-    /// Takes a new configuration: requests for fresh samples may be for another topic, or none at all.
+    /// Takes a new configuration: requests for fresh samples may now use another topic, or none at all.
     pub(super) fn reconfigure(&mut self, config: &Config) {
         self.base.clone_from(&config.publish.base_topic);
         self.refresh = Refresh::default();
     }
 
-    /// Inputs or broker are others: what was found out about the old ones says nothing of them.
+    /// Starts over because the inputs or the broker changed: what is known of the old ones does not apply to the new ones.
     pub(super) fn move_on(&mut self, config: &Config) {
         self.inputs = Inputs::new(&config.inputs);
         self.readings = Pace::new(READINGS.0, READINGS.1);
@@ -58,7 +58,7 @@ impl Intake {
         self.left_out = None;
     }
 
-    /// Takes what comes from the broker; [`Self::poll`] gives what comes of it.
+    /// Takes an event from the broker; [`Self::poll`] returns the resulting readings.
     pub(super) fn handle(&mut self, event: &Event, now: Tick) {
         match event {
             Event::Up | Event::Down { .. } => {}
@@ -81,31 +81,31 @@ impl Intake {
         self.log();
     }
 
-    /// The next thing to tell the controller. To be called until it returns `None`.
+    /// Returns the next reading for the controller. Call until it returns `None`.
     pub(super) fn poll(&mut self, now: Tick) -> Option<Reading> {
         self.ready.pop_front().or_else(|| self.readings.poll(now))
     }
 
-    /// When [`Self::poll`] has something.
+    /// When [`Self::poll`] has the next reading.
     pub(super) fn poll_timeout(&self) -> Option<Tick> {
         self.readings.poll_timeout()
     }
 
-    /// Time has passed.
+    /// Handles what is due at `now`.
     pub(super) fn handle_timeout(&mut self, now: Tick) {
         self.inputs.handle_timeout(now);
         self.log();
     }
 
-    /// The connection to the broker came or went.
+    /// Notes that the connection to the broker came up or was lost.
     pub(super) fn link(&mut self, up: bool, now: Tick) {
         self.inputs.link(up, now);
         self.refresh.forget();
     }
 
-    /// Fresh samples were asked for.
+    /// Notes that fresh samples were requested.
     pub(super) fn asked(&mut self, now: Tick) {
-        // Sources that are no data say nothing of who answers.
+        // While a source sends no usable data, missing values do not mean that the request went unanswered.
         if self.inputs.has_outage() {
             return self.refresh.forget();
         }
@@ -113,7 +113,7 @@ impl Intake {
         self.judge(verdict);
     }
 
-    /// What is wrong with what comes from the broker, in sentences.
+    /// Describes what is wrong with the data from the broker, in sentences.
     pub(super) fn warnings(&self, now: Tick) -> Vec<String> {
         let refresh = self.refresh.is_unanswered().then(|| self.unanswered());
         let broker = self.unheard.iter().chain(&self.left_out).cloned();

@@ -1,7 +1,7 @@
-//! What must survive a restart, and when it is stored: modes, limits, counters, locks and accounts.
+//! Keeps what must survive a restart: modes, limits, counters, locks and accounts.
 //!
-//! [`super::state`] is what is kept and its file. Here is what goes in, and how soon it is written: a card wears by the write, but what the user
-//! chose, a start and a lock are on the disk at once.
+//! [`super::state`] defines what is kept and its file. This module decides what goes in and how soon it is written: each write wears the
+//! memory card, but the user's choices, a start and a lock must be on the disk at once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,14 +24,14 @@ use crate::model::Names;
 use crate::model::status::{Session, Status, Tally};
 use crate::rate::Bucket;
 
-/// The state is stored no more often than this, but for locks and what is urgent: a card wears by the write.
+/// Shortest time between two writes of the state, except for locks and urgent changes: each write wears the memory card.
 pub(super) const STORE_PAUSE: Millis = Millis::from_secs(5);
-/// What is urgent is stored at once so many times, and after that once in each pause as well.
+/// Urgent changes written at once before they too are limited to one write per [`STORE_PAUSE`].
 pub(super) const URGENT_STORES: u32 = 5;
-/// What is to be stored is looked at this often, for the energy counters and for what could not be stored before: a few hundred bytes,
-/// hardly any wear.
+/// How often the state is stored without an urgent change, for the energy counters and for what could not be stored before: a few hundred
+/// bytes, hardly any wear.
 const STORE_EVERY: Millis = Millis::from_secs(900);
-/// What the battery gives is stored in steps of this part of its budget.
+/// Steps per battery budget: the energy drawn from the battery is stored in steps of the budget divided by this.
 const STORED_STEPS: i64 = 100;
 
 /// See the module.
@@ -39,39 +39,40 @@ const STORED_STEPS: i64 = 100;
 pub(super) struct Keeper {
     pub(super) state: State,
     names: Names,
-    /// A tick, and the machine's uptime at that tick.
+    /// A tick and the machine's uptime at that tick.
     anchor: (Tick, Moment),
     writer: Writer,
     saved: mpsc::Receiver<Saved>,
-    /// Wake-ups that wait until their lock is on the disk, with the generation to wait for.
+    /// Wake-ups waiting for their lock to be on the disk, each with the generation to wait for.
     wakes: Vec<(ChargerId, u64)>,
-    /// The newest state that has been dealt with.
+    /// The newest generation that the writer has dealt with.
     pub(super) stored: u64,
-    /// How soon the state is to be stored, and when it was stored last.
+    /// How soon the state must be stored.
     unstored: Store,
+    /// When the state was last stored.
     pub(super) stored_at: Option<Tick>,
-    /// When it was last looked at although nothing urgent had changed.
+    /// When the state was last stored without an urgent change ([`STORE_EVERY`]).
     looked_at: Option<Tick>,
     urgent_stores: Bucket,
-    /// The setpoints of the last look: what goes to zero is a stop.
+    /// The setpoints of the previous turn: a change to zero is a stop.
     setpoints: BTreeMap<ChargerId, Milliamps>,
-    /// In what steps it is stored what the battery gives.
+    /// The steps in which the energy drawn from the battery is stored.
     step: WattHours,
     calendar: Calendar,
     counted_at: Tick,
 }
 
-/// Whether a wake-up may begin.
+/// Whether a wake-up may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wake {
-    /// Its lock is on the disk.
+    /// The charger's lock is on the disk.
     Go(ChargerId),
-    /// Its lock cannot be written down.
+    /// The charger's lock could not be stored.
     Impossible(ChargerId),
 }
 
 impl Keeper {
-    /// Reads what was kept, and starts the thread that stores.
+    /// Reads the stored state and starts the thread that writes it.
     pub(super) fn start(file: PathBuf, now: Tick) -> io::Result<(Self, Found)> {
         let (state, found) = load(&file);
         let (writer, saved) = Writer::start(file)?;
@@ -95,7 +96,7 @@ impl Keeper {
         Ok((keeper, found))
     }
 
-    /// Gives every configured charger its place. `found` is what became of the stored state that might have told of one it does not know.
+    /// Makes an entry for every configured charger. `found` says whether a charger without stored state may have lost it.
     pub(super) fn configure(&mut self, config: &Config, names: &Names, found: Found) {
         let new = config.chargers.iter().filter_map(|(id, setup)| {
             let limits = config.control.chargers.get(id)?;
@@ -106,7 +107,7 @@ impl Keeper {
         self.step = WattHours(config.control.battery.drain_budget.0 / STORED_STEPS);
     }
 
-    /// Tells the controller what was before the restart; the battery's energy only where the controller is new.
+    /// Passes the kept state to the controller; the battery's energy only if the controller is new.
     pub(super) fn restore(&self, controller: &mut Recorder, now: Tick, energy: bool) {
         for (charger, name) in self.names.iter() {
             if let Some(kept) = self.state.get(name) {
@@ -119,13 +120,14 @@ impl Keeper {
         controller.handle(Input::CarryOver(carried), now);
     }
 
-    /// Keeps what counts towards limits over 24 hours; says how soon that is to be stored.
+    /// Keeps what counts towards limits over 24 hours; returns how soon it must be stored.
     pub(super) fn count(&mut self, counts: &CarryOver, now: Tick) -> Store {
         let moment = self.moment(now);
         self.state.take(counts, &self.names, moment, self.step)
     }
 
-    /// Ending stops every charge that runs; the minimum-off time counts from here, also after a restart.
+    /// Records a stop for every charger with a setpoint: shutting down stops the charge, and the minimum off time counts from here, also
+    /// after a restart.
     pub(super) fn note_stops(&mut self, snapshot: &Snapshot) {
         for (id, view) in &snapshot.chargers {
             if view.setpoint > Milliamps::ZERO {
@@ -134,27 +136,27 @@ impl Keeper {
         }
     }
 
-    /// The chargers may have changed places.
+    /// Forgets everything kept by charger id, because the chargers may have changed places in the file.
     pub(super) fn forget_places(&mut self) {
         self.setpoints.clear();
         self.wakes.clear();
     }
 
-    /// Those of these chargers do not charge any more.
+    /// Records that these chargers have stopped charging.
     pub(super) fn at_rest(&mut self, chargers: &[ChargerId]) {
         for charger in chargers {
             self.change(*charger, |state| state.running = false);
         }
     }
 
-    /// Changes what is kept of a charger.
+    /// Changes what is kept for a charger.
     fn change(&mut self, charger: ChargerId, change: impl FnOnce(&mut ChargerState)) {
         if let Some(state) = self.state.get_mut(self.names.get(charger)) {
             change(state);
         }
     }
 
-    /// Takes what passed since the last look into the accounts.
+    /// Adds the time since the last look to the accounts.
     pub(super) fn look(&mut self, snapshot: &Snapshot, now: Tick, wall_ms: impl FnOnce() -> i64) {
         let look = Look {
             span: now.since(self.counted_at),
@@ -169,7 +171,7 @@ impl Keeper {
         }
     }
 
-    /// What a charger has delivered in all, today, and since its car was plugged in.
+    /// Returns what a charger has delivered in total, today, and since its car was plugged in.
     pub(super) fn energies(&self, name: &str, now: Tick) -> (Option<WattHours>, Tally, Option<Session>) {
         let Some(state) = self.state.get(name) else { return (None, Tally::ZERO, None) };
         let moment = self.moment(now);
@@ -177,7 +179,7 @@ impl Keeper {
         (state.meter.total(), state.account.today, session)
     }
 
-    /// Takes the charger's energy counter, as far as the charger could have carried that.
+    /// Counts the reading of the charger's energy counter, as far as the charger could have delivered that energy.
     pub(super) fn count_energy(&mut self, report: &ChargerReport, most: Milliamps) {
         let Some(energy) = report.energy else { return };
         let mut replaced = None;
@@ -190,11 +192,12 @@ impl Keeper {
         }
     }
 
-    /// A charger may be locked by a wake-up, or is not any more. A wake-up waits until that is on the disk ([`Self::saved`]).
+    /// Records that a wake-up may lock a charger, or that the charger is unlocked again. A wake-up waits until the lock is on the disk
+    /// ([`Self::saved`]).
     pub(super) fn lock(&mut self, charger: ChargerId, locked: bool) {
         if let Some(state) = self.state.get_mut(self.names.get(charger)) {
             if locked && state.locked {
-                // Still to be unlocked; one pulse at a time.
+                // Not unlocked yet: one pulse at a time.
                 return;
             }
             state.locked = locked;
@@ -210,12 +213,13 @@ impl Keeper {
         self.state.get(name).is_some_and(|state| state.locked)
     }
 
-    /// The next attempt to store has ended; `None` if the thread has. May be dropped and called again.
+    /// Waits for the end of the next attempt to store; `None` if the thread has ended. May be dropped and called again.
     pub(super) async fn next(&mut self) -> Option<Saved> {
         self.saved.recv().await
     }
 
-    /// A wake-up pulse begins only when the lock is on the disk: whatever happens then, the next start unlocks.
+    /// Takes the result of an attempt to store, and returns the wake-ups it decides. A wake-up pulse starts only once its lock is on the
+    /// disk, so that the next start unlocks the charger whatever happens.
     pub(super) fn saved(&mut self, saved: Saved) -> Vec<Wake> {
         self.stored = saved.generation;
         if !saved.ok {
@@ -234,7 +238,7 @@ impl Keeper {
         wakes
     }
 
-    /// Keeps what has changed, and stores it if it is time, or as soon as it is. Locks do not wait for it ([`Self::lock`]).
+    /// Keeps what has changed, and stores it as soon as the pause between writes allows. Locks do not wait for this ([`Self::lock`]).
     pub(super) fn show(&mut self, status: &Status, counts: &CarryOver) {
         let mut store = self.count(counts, status.at);
         for charger in &status.chargers {
@@ -271,7 +275,7 @@ impl Keeper {
         }
     }
 
-    /// When the state is to be stored.
+    /// When the state must be stored.
     pub(super) fn poll_timeout(&self) -> Option<Tick> {
         let paused = self.stored_at.map_or(Tick(0), |at| at + STORE_PAUSE);
         match self.unstored {
@@ -281,7 +285,7 @@ impl Keeper {
         }
     }
 
-    /// Stores the state as it is, and waits for that within the limit.
+    /// Stores the current state and waits for that, up to the time limit.
     pub(super) async fn close(mut self, limit: Duration) {
         let newest = self.writer.save(&self.state);
         let stored = async {
@@ -291,11 +295,11 @@ impl Keeper {
                 self.stored = saved.generation;
             }
         };
-        // What could not be stored was said by the thread.
+        // The thread has logged what it could not store.
         let _ = tokio::time::timeout(limit, stored).await;
     }
 
-    /// Stores the state as it is; returns the generation to wait for.
+    /// Stores the current state; returns the generation to wait for.
     #[cfg(test)]
     pub(super) fn save(&mut self) -> u64 {
         self.writer.save(&self.state)
@@ -307,7 +311,7 @@ impl Keeper {
     }
 }
 
-/// The most that three phases can carry at this current: 230 V, and a tenth more.
+/// Upper bound on the power of three phases at this current: 230 V plus 10 %.
 fn power_of(current: Milliamps) -> Watts {
     let milliwatts = u64::from(current.0) * 3 * 253;
     Watts(i32::try_from(milliwatts / 1_000).unwrap_or(i32::MAX))

@@ -1,7 +1,7 @@
-//! Closes the lines and opens new ones when a charger's table has changed.
+//! Closes the lines and opens new ones when a `[[charger]]` table has changed.
 //!
-//! The old lines end first: only one can have a port open, and what an old driver knows of a wallbox that was left alone goes to the new
-//! driver.
+//! The old lines end first: a port can only be open once, and the new driver takes over what the old one knew about a wallbox that was
+//! left alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use super::{BUS_EVENTS, Daemon};
 use crate::charger::bus::{self, Before, Bus, BusCommand, BusEnd};
 use crate::config::LinkConfig;
 
-/// How long the loop does nothing but wait for the closing lines. A line that needs longer ends while the loop goes on.
+/// How long the loop does nothing but wait for the closing lines. A line that takes longer ends while the loop continues.
 const LINES_END: Duration = Duration::from_secs(3);
 
-/// A line that has not ended after this hangs in the operating system. The process then ends, and systemd restarts it: no new line is
-/// opened before the old ones have ended, so nothing would ever charge again.
+/// A line that has not ended after this time hangs in the operating system. The process then ends and systemd restarts it: no new line is
+/// opened before the old ones have ended, so otherwise nothing would ever charge again.
 const LINES_END_MAX: Millis = Millis::from_secs(60);
 
-/// Where a wallbox is: its line, and its unit on that.
+/// Where a wallbox is: its line and its unit number there.
 pub(super) type Place = (LinkConfig, u8);
 
-/// A line that was told to end.
+/// A line that was asked to end.
 #[derive(Debug)]
 pub(super) struct Closing {
     bus: Bus,
@@ -62,7 +62,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Safe current on every line, and wait for them to end; what they still say is taken.
+    /// Sets the safe current on every line and waits for the lines to end; events that they still send are handled.
     pub(super) async fn close_lines(&mut self) {
         if self.closing.is_empty() {
             self.closing_by = self.clock.now() + LINES_END_MAX;
@@ -79,7 +79,7 @@ impl Daemon {
             }
         };
         let (mut said, mut site, mut set) = (Vec::new(), Vec::new(), Vec::new());
-        // All that speak to the loop are heard meanwhile: a relay is at the same broker as everything else.
+        // Events from all senders are received meanwhile: a relay shares the broker with everything else.
         let taking = async {
             loop {
                 tokio::select! {
@@ -112,18 +112,18 @@ impl Daemon {
         (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
     }
 
-    /// When the old lines are to have ended.
+    /// When the old lines must have ended.
     pub(super) fn lines_due(&self) -> Option<Tick> {
         (!self.closing.is_empty()).then_some(self.closing_by)
     }
 
-    /// An old line has ended; the new ones are opened after the last of them.
+    /// Handles the end of an old line; the new lines are opened after the last one.
     pub(super) fn lines_closed(&mut self) -> std::io::Result<()> {
         self.take_memories();
         self.open_buses()
     }
 
-    /// Takes what the lines that have ended have left.
+    /// Collects what the drivers of ended lines remembered.
     fn take_memories(&mut self) {
         let memories = &mut self.memories;
         self.closing.retain_mut(|closing| {
@@ -135,14 +135,14 @@ impl Daemon {
     }
 }
 
-/// Keeps what is said while nobody has time for it; beyond so much the rest is lost, as states come again.
+/// Keeps an event that cannot be handled yet. Beyond [`BUS_EVENTS`] events the rest is dropped, because states are sent again.
 fn keep<T>(kept: &mut Vec<T>, event: T) {
     if kept.len() < BUS_EVENTS {
         kept.push(event);
     }
 }
 
-/// The first of the lines to end; never if there is none.
+/// Waits for the first of the lines to end; forever if there is none.
 pub(super) async fn first_end(buses: impl Iterator<Item = &mut Bus>) -> BusEnd {
     let ends: Vec<_> = buses.map(|bus| Box::pin(bus.ended())).collect();
     if ends.is_empty() {

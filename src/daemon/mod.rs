@@ -1,8 +1,8 @@
-//! The one loop: facts in, decisions out. It alone owns the controller; tasks own sockets and lines and speak to it over bounded
-//! channels. Everything that keeps something alive (the charger's watchdog, systemd's, each order's validity) is fed from a
-//! completed decision in here and from nowhere else, so that a loop that hangs lets everything fall to its safe state.
+//! The main loop: facts in, decisions out. It alone owns the controller; tasks own the sockets and lines and talk to it over bounded
+//! channels. Everything that keeps something alive (the wallbox's watchdog, systemd's, the validity of each order) is fed only from a
+//! decision completed here, so that everything falls back to its safe state if the loop hangs.
 //!
-//! Leaves out: reading files of configuration, signals and exit codes (`cli`), and how packets and frames move (`mqtt`, `charger`).
+//! Leaves out: reading configuration files, signals and exit codes (`cli`), and how packets and frames are moved (`mqtt`, `charger`).
 
 mod account;
 mod energy;
@@ -51,52 +51,52 @@ use relays::RelayTask;
 use requests::Requests;
 use view::View;
 
-/// Messages of the lines on their way to the loop; beyond it a line waits, and its orders lapse.
+/// Capacity of the channel from the lines to the loop. A line waits when it is full, and its orders lapse meanwhile.
 const BUS_EVENTS: usize = 256;
-/// Events taken per turn before the result is shown; the rest wait.
+/// Events handled per turn before the results are published; the rest wait for the next turn.
 const TURN_MAX: usize = 256;
-/// An orderly end takes no longer than this for the lines, and in the same time …
+/// Time limit on shutdown for the lines to set and read back the safe current.
 const LINES_LIMIT: Duration = Duration::from_millis(2_400);
-/// … for the broker's acknowledgement; its closing handshake may take a second more.
+/// Time limit on shutdown for the broker's acknowledgement; its closing handshake may take one second more.
 const BROKER_LIMIT: Duration = Duration::from_millis(1_400);
-/// … and then for what is to be stored.
+/// Time limit on shutdown for storing the state, the topics and the journal, once lines and broker are done.
 const STORED_LIMIT: Duration = Duration::from_millis(300);
 
 /// How the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// As asked; whether every charger confirmed its safe current.
+    /// On request.
     Asked {
-        /// Every charger read back its safe current.
+        /// Whether the safe current was read back from every charger.
         proven: bool,
     },
-    /// Something that must not end has ended.
+    /// Something ended that must keep running.
     Broken {
-        /// What.
+        /// What ended.
         what: String,
     },
 }
 
-/// What the loop is given besides its configuration.
+/// What the loop needs besides its configuration.
 #[derive(Debug)]
 pub struct Wiring {
-    /// The clock of everything.
+    /// The clock that the loop and all its tasks use.
     pub clock: Clock,
-    /// What is asked of the loop, from wherever but MQTT; its end counts as [`Wish::Stop`](crate::model::request::Wish::Stop).
+    /// Requests from everywhere but MQTT; a closed channel counts as [`Wish::Stop`](crate::model::request::Wish::Stop).
     pub requests: mpsc::Receiver<Request>,
-    /// Gets every new status.
+    /// Receives every new status.
     pub status: StatusSender,
 }
 
-/// Runs until it is told to stop or something breaks; in both cases the safe current was tried on every charger.
+/// Runs until asked to stop or until something breaks; either way it tries to set the safe current on every charger before it returns.
 ///
 /// # Errors
-/// If the system gives no thread for a line or for the stored state.
+/// If the system cannot start a thread for a line or for the stored state.
 pub async fn run(config: Config, wiring: Wiring) -> std::io::Result<Ended> {
     Ok(Box::pin(Daemon::start(config, wiring)?.live()).await)
 }
 
-/// The tasks that speak to the broker.
+/// The tasks that talk to the broker.
 #[derive(Debug)]
 struct Tasks {
     link: Link,
@@ -104,7 +104,7 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// The first of them to end, which only a bug makes happen; says which. May be dropped and called again.
+    /// Waits for the first task to end, which only a bug can cause, and returns its name. May be dropped and called again.
     async fn ended(&mut self) -> &'static str {
         tokio::select! {
             () = self.link.ended() => "the MQTT task",
@@ -117,21 +117,21 @@ struct Daemon {
     config: Config,
     clock: Clock,
     controller: Recorder,
-    /// What is asked of the loop by others than MQTT.
+    /// Requests from everywhere but MQTT.
     asked: mpsc::Receiver<Request>,
     requests: Requests,
     intake: Intake,
     tasks: Tasks,
-    /// What comes of the site's sources.
+    /// Broker events on the topics of the site's sources.
     site_events: mpsc::Receiver<Event>,
-    /// What comes under `set/`.
+    /// Broker events on the topics under `set/`.
     set_events: mpsc::Receiver<Event>,
     buses: BTreeMap<LinkConfig, Bus>,
-    /// Lines that have yet to end before any is opened.
+    /// Lines that must end before a new one is opened.
     closing: Vec<Closing>,
-    /// They are to have ended by then.
+    /// When the lines in `closing` must have ended.
     closing_by: Tick,
-    /// What must be remembered of chargers whose lines have ended.
+    /// What the drivers of ended lines knew, for the new drivers.
     memories: BTreeMap<Place, Memory>,
     bus_sender: mpsc::Sender<BusEvent>,
     bus_events: mpsc::Receiver<BusEvent>,
@@ -183,9 +183,9 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Turns until the end, and ends in good order, whatever the end was.
+    /// Runs the loop, then shuts down in order, whatever ended the loop.
     async fn live(mut self) -> Ended {
-        // A panic of the loop is an unexpected end like any other: the safe current is tried before the process ends.
+        // A panic in the loop is an unexpected end like any other: the safe current is still set before the process ends.
         let ended = AssertUnwindSafe(self.turns()).catch_unwind().await;
         let ended = ended.unwrap_or_else(|_| Ended::Broken { what: "the loop panicked".to_owned() });
         if let Ended::Broken { what } = &ended {
@@ -198,20 +198,20 @@ impl Daemon {
         }
     }
 
-    /// The safe current on every line and `offline` at the broker, within their limits: side by side, or one after the other where any line
-    /// may go through a relay.
+    /// Sets the safe current on every line and publishes `offline`, each within its time limit: at the same time, or one after the other
+    /// if any line may go through a relay.
     async fn shut_down(mut self) -> bool {
         for bus in self.buses.values() {
             bus.send(BusCommand::Shutdown);
         }
         Outputs::stopping();
         self.count_at_the_end();
-        // What is not read any more holds up nothing that the relays still hear.
+        // Nothing reads these channels from here on; left open, they could fill up and block what the relays still need to receive.
         self.site_events.close();
         self.set_events.close();
         self.asked.close();
         let (told, ended) = if self.tasks.relays.any() {
-            // Lines that go through a relay need the broker up to their end.
+            // Lines that go through a relay need the broker until they have ended.
             let ended = Self::lines_end(&self.config, &mut self.bus_events).await;
             (self.tasks.link.shutdown(BROKER_LIMIT).await, ended)
         } else {
@@ -233,7 +233,7 @@ impl Daemon {
         all
     }
 
-    /// Waits for the lines within the limit; returns the chargers that read back their safe current.
+    /// Waits for the lines within the time limit and returns the chargers whose safe current was read back.
     async fn lines_end(config: &Config, events: &mut mpsc::Receiver<BusEvent>) -> Vec<ChargerId> {
         let mut open: Vec<_> = config.chargers.keys().copied().collect();
         let mut proven = Vec::new();
@@ -255,13 +255,13 @@ impl Daemon {
                 }
             }
         };
-        // Those that have not ended by then are not proven.
+        // Chargers whose lines have not ended by then are not proven.
         let _ = tokio::time::timeout(LINES_LIMIT, lines).await;
         proven
     }
 
-    /// Notes stops and limits for the stored state. What made the loop panic may panic here again: then the stored state lacks the last
-    /// minutes, and the end goes on.
+    /// Adds stops and limits to the stored state. If this panics for the same reason as the loop, the stored state lacks the last minutes,
+    /// and the shutdown continues.
     fn count_at_the_end(&mut self) {
         let counted = std::panic::catch_unwind(AssertUnwindSafe(|| {
             self.keeper.note_stops(&self.controller.snapshot());
@@ -274,7 +274,7 @@ impl Daemon {
         }
     }
 
-    /// Keeps what counts towards limits over 24 hours.
+    /// Passes what counts towards limits over 24 hours to the keeper.
     fn count_limits(&mut self) {
         let now = self.clock.now();
         self.keeper.count(&self.controller.carry_over(now), now);
@@ -290,7 +290,7 @@ fn link_setup(config: &Config) -> LinkSetup {
     LinkSetup { mqtt: config.mqtt.clone(), status_topic }
 }
 
-/// What is subscribed: of the site, under `set/`, and of the relays.
+/// The topics to subscribe to: those of the site, those under `set/`, and those of the relays.
 fn topics(config: &Config) -> [Vec<String>; 3] {
     [
         Inputs::new(&config.inputs).topics().map(str::to_owned).collect(),

@@ -1,23 +1,23 @@
-//! Points in time that survive a restart: moments of the machine's uptime, not of the wall clock, as a Pi has none of its own after a power cut.
+//! Points in time that survive a restart. They are based on the machine's uptime, because a Pi has no valid wall clock after a power cut.
 //!
-//! After a reboot it is only known that at least the present uptime has passed since then, so limits last rather too long than too short.
+//! After a reboot, all that is known is that at least the current uptime has passed, so limits err on the long side.
 
 use std::fs;
 
 use control::Millis;
 
-/// A point in time, in milliseconds since the machine was started. Negative: before that.
+/// A point in time, in milliseconds since the machine was started; negative before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(pub(super) i64);
 
 impl Moment {
-    /// The present; the start of the machine where the kernel does not tell.
+    /// The current moment, or the start of the machine if the kernel does not report its uptime.
     pub(super) fn now() -> Self {
         let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
         Self(milliseconds(uptime.split(' ').next().unwrap_or_default()).unwrap_or(0))
     }
 
-    /// Time passed from then to now.
+    /// Time passed since this moment.
     pub(super) fn elapsed(self) -> Millis {
         Self::now().since(self)
     }
@@ -31,7 +31,7 @@ impl Moment {
     }
 }
 
-/// Seconds with a fraction, as `/proc/uptime` has them.
+/// Parses seconds with a fraction, as found in `/proc/uptime`.
 fn milliseconds(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let thousandths: String = fraction.chars().chain("000".chars()).take(3).collect();

@@ -1,7 +1,7 @@
-//! The only way to the controller: whatever it is told is recorded before it is handled, and then what it gives.
+//! The only way to the controller: records every input before the controller handles it, and then every action that results.
 //!
-//! Replay depends on it that each fact is followed by its answer: actions are taken out of the controller after each fact and wait here.
-//! If records have to be dropped, charging goes on, and what follows begins anew with all that is in force.
+//! Replay relies on each fact being followed by its answer, so actions are taken from the controller after each fact and queued here.
+//! If records have to be dropped, charging continues, and the next record starts a new run with everything that is in force.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::journal::{Decided, Head, Journal, Record, Sample, Start, chargers_decided};
 
-/// The wall clock is written down this often: records that follow are shown right also after it was set.
+/// How often the wall clock is recorded, so that later records are shown with the right time even after the clock was set.
 const WALL_EVERY: Millis = Millis::from_secs(60);
 
-/// A controller whose every input, action and change of mind is recorded.
+/// A controller whose every input, action and changed decision is recorded.
 #[derive(Debug)]
 pub(super) struct Recorder {
     controller: Controller,
     actions: VecDeque<Action>,
     tape: Option<Tape>,
-    /// Every look at the controller panics, as a bug would.
+    /// Makes every snapshot panic, as a bug would.
     #[cfg(test)]
     pub(super) broken: bool,
 }
 
-/// What is needed for recording.
+/// Everything needed for recording.
 #[derive(Debug)]
 struct Tape {
     journal: Journal,
@@ -36,12 +36,12 @@ struct Tape {
     decided: BTreeMap<ChargerId, Decided>,
     sample: Option<Sample>,
     wall_at: Tick,
-    /// Records that found no room since the last that did.
+    /// Records dropped since the last one that was taken.
     dropped: u64,
 }
 
 impl Recorder {
-    /// Begins a controller at `now`, and with it a run in the journal, if there is one.
+    /// Creates a controller at `now`, and starts a run in the journal if there is one.
     pub(super) fn new(
         config: Config,
         now: Tick,
@@ -72,7 +72,7 @@ impl Recorder {
         }
     }
 
-    /// Tells the controller a fact.
+    /// Passes a fact to the controller.
     pub(super) fn handle(&mut self, input: Input, now: Tick) {
         if let Some(tape) = &mut self.tape {
             tape.fact(now, &self.controller, Record::Input(input.clone()));
@@ -93,17 +93,17 @@ impl Recorder {
         self.answered(now);
     }
 
-    /// When, and why, the controller wants to be told that time has passed.
+    /// When the controller next needs [`Self::handle_timeout`], and why.
     pub(super) fn poll_timeout(&self) -> Option<(Tick, Wake)> {
         self.controller.poll_timeout()
     }
 
-    /// The next thing to do.
+    /// Returns the next action to carry out.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// What is known and decided.
+    /// Returns what the controller knows and has decided.
     pub(super) fn snapshot(&self) -> Snapshot {
         #[cfg(test)]
         assert!(!self.broken, "a bug in the controller");
@@ -115,7 +115,7 @@ impl Recorder {
         self.controller.carry_over(now)
     }
 
-    /// The chargers' names have changed.
+    /// Records the chargers' names if they have changed.
     pub(super) fn rename(&mut self, names: BTreeMap<ChargerId, String>, now: Tick) {
         if let Some(tape) = &mut self.tape
             && tape.names != names
@@ -125,7 +125,7 @@ impl Recorder {
         }
     }
 
-    /// Stores what was recorded, within the limit.
+    /// Stores what was recorded, within the time limit.
     pub(super) async fn close(self, limit: Duration) {
         if let Some(tape) = self.tape
             && !tape.journal.close(limit).await
@@ -148,7 +148,7 @@ impl Recorder {
 }
 
 impl Tape {
-    /// Records what the controller is about to be told.
+    /// Records a fact that the controller is about to handle.
     fn fact(&mut self, now: Tick, controller: &Controller, record: Record) {
         if self.dropped > 0 {
             self.begin(Start::Gap(self.dropped), &controller.snapshot(), now);
@@ -159,7 +159,7 @@ impl Tape {
         self.note(now, record);
     }
 
-    /// Records what is different from before.
+    /// Records the decisions and the sample that differ from the previous ones.
     fn changes(&mut self, now: Tick, snapshot: &Snapshot) {
         let decided = chargers_decided(snapshot);
         for (id, new) in &decided {
@@ -189,7 +189,7 @@ impl Tape {
         }
     }
 
-    /// Begins with all that is in force.
+    /// Starts a run in the journal with everything that is in force.
     fn begin(&mut self, start: Start, snapshot: &Snapshot, now: Tick) {
         let reports = snapshot.chargers.iter().filter_map(|(id, view)| Some((*id, view.report?)));
         let site = snapshot.site;
@@ -214,7 +214,7 @@ impl Tape {
             }
             self.dropped = 0;
         } else {
-            // The first of all has room, or the thread is gone.
+            // The very first record always fits, so if this was it, the thread is gone.
             self.dropped = self.dropped.max(1);
         }
     }

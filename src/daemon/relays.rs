@@ -1,7 +1,7 @@
-//! The task of the Pico W relays: where lines that go through a relay meet the broker. Takes what they ask, sends frames, hands back answers. A
-//! frame that cannot be sent at once is not sent later.
+//! The task for the Pico W relays, which connects lines that go through a relay to the broker: it takes their requests, sends frames and
+//! returns the answers. A frame that cannot be sent at once is dropped.
 //!
-//! It has its own topics of the broker and needs nothing of the loop, so it serves its lines also while the loop waits for them to end.
+//! It subscribes to its own topics and needs nothing from the loop, so it keeps serving its lines while the loop waits for them to end.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use crate::config::{ChargerSetup, Config, PhaseSwitch};
 use crate::mqtt::link::{Event, Publisher};
 use crate::relay::{ASKS, RelayCall, Relays};
 
-/// What the task is told. It takes each at once.
+/// Capacity of the channel to the task, which takes each message at once.
 const TOLD: usize = 4;
 
-/// The handle of the task. Dropping it ends the task.
+/// Handle of the task. Dropping it ends the task.
 #[derive(Debug)]
 pub(super) struct RelayTask {
     asks: mpsc::Sender<RelayCall>,
@@ -27,9 +27,9 @@ pub(super) struct RelayTask {
 
 #[derive(Debug)]
 enum Told {
-    /// These are the relays.
+    /// Sets the configured relays.
     Know(BTreeSet<String>),
-    /// This is the way to them.
+    /// Sets the connection through which they are reached.
     Link(Publisher, mpsc::Receiver<Event>),
 }
 
@@ -47,7 +47,7 @@ impl RelayTask {
         Self { asks, told, task, any: !ids.is_empty() }
     }
 
-    /// For whoever has something to ask.
+    /// Returns a sender for requests to the relays.
     pub(super) fn sender(&self) -> mpsc::Sender<RelayCall> {
         self.asks.clone()
     }
@@ -57,24 +57,24 @@ impl RelayTask {
         self.any
     }
 
-    /// Takes a new configuration. Conversations with relays that stay go on.
+    /// Takes a new configuration. Conversations with relays that stay configured continue.
     pub(super) async fn reconfigure(&mut self, config: &Config) {
         let ids = ids(config);
         self.any = !ids.is_empty();
         self.tell(Told::Know(ids)).await;
     }
 
-    /// The connection to the broker is another one.
+    /// Switches to a new connection to the broker.
     pub(super) async fn moved(&self, publisher: Publisher, events: mpsc::Receiver<Event>) {
         self.tell(Told::Link(publisher, events)).await;
     }
 
     async fn tell(&self, told: Told) {
-        // The end of the task is noticed by `ended`.
+        // `ended` notices if the task has ended.
         let _ = self.told.send(told).await;
     }
 
-    /// Returns when the task has ended, which only a bug does. May be dropped and called again.
+    /// Returns when the task has ended, which only a bug can cause. May be dropped and called again.
     pub(super) async fn ended(&mut self) {
         self.task.join_next().await;
     }
@@ -111,7 +111,7 @@ impl Server {
                 () = time => self.relays.handle_timeout(clock.now()),
             }
             while let Some((topic, frame)) = self.relays.poll_frame() {
-                // A topic of ours is one, and a frame is short.
+                // Cannot fail for the topic or the length: our topics are valid and frames are short.
                 let _ = self.publisher.publish_now(&topic, frame);
             }
         }
@@ -141,7 +141,7 @@ impl Server {
     }
 }
 
-/// What the task wants to hear.
+/// The topics that the task subscribes to.
 pub(super) fn topics(config: &Config) -> Vec<String> {
     Relays::topics(&ids(config))
 }

@@ -1,4 +1,4 @@
-//! Taking a new configuration while everything runs. What did not change goes on undisturbed.
+//! Applies a new configuration while everything is running. What did not change is not disturbed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::mqtt::link;
 
 impl Daemon {
-    /// Takes a new configuration. What did not change goes on undisturbed; if any charger's setup changed, all lines are closed (with the
-    /// safe current) and opened anew, which is a stop like any other; a changed broker is left with a farewell.
+    /// Applies a new configuration without disturbing what did not change. If any charger's setup changed, all lines are closed (with the
+    /// safe current) and reopened, which counts as a stop like any other. If the broker changed, the old one is sent `offline` first.
     pub(super) async fn reload(&mut self, config: Config) -> std::io::Result<()> {
         let moved = link_setup(&config) != link_setup(&self.config)
             || topics(&config) != topics(&self.config)
@@ -26,7 +26,7 @@ impl Daemon {
             warn!("a new [journal] takes effect at the next start");
         }
         if lines_changed {
-            // Ids are places in the file: what the lines still say belongs to the old names.
+            // Ids are places in the file: events that the lines still send belong to the old names.
             self.keeper.note_stops(&self.controller.snapshot());
             self.close_lines().await;
             self.count_limits();
@@ -55,7 +55,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Leaves the broker with a farewell, and goes to the new one.
+    /// Connects to the new broker and leaves the old one in order.
     async fn move_on(&mut self) {
         let now = self.clock.now();
         self.intake.move_on(&self.config);
@@ -74,7 +74,7 @@ impl Daemon {
         self.outputs.moved(&self.tasks.link);
     }
 
-    /// The controller forgets all chargers, which may have changed places, and is told what is kept of each by its name.
+    /// Makes the controller forget all chargers, which may have changed places, and passes it what is kept for each of them by name.
     pub(super) fn begin_chargers_anew(&mut self) {
         let now = self.clock.now();
         let none = control::Config { chargers: BTreeMap::new(), ..self.config.control.clone() };

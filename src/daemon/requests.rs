@@ -1,5 +1,5 @@
-//! What is asked of the loop, from wherever: checked against the chargers that there are, carried out at a pace that nobody outside can exceed,
-//! answered, and said in the log.
+//! Requests to the loop, from any source: checked against the configured chargers, carried out under a rate limit that no client can
+//! exceed, answered and logged.
 //!
 //! ```text
 //! MQTT set/…  ──┐
@@ -20,22 +20,22 @@ use crate::mqtt::link::Event;
 use crate::mqtt::trouble;
 use crate::rate::{Bucket, Lines, Pace, excerpt, left_out};
 
-/// Requests of one kind for one charger: so many at once, then one for each span. A hand is never that fast.
+/// Rate limit for requests of one kind for one charger: a burst, then one per span. Nobody is that fast by hand.
 const REQUESTS: (u32, Millis) = (10, Millis::from_secs(5));
-/// Lines about requests that are refused.
+/// Rate limit for log lines about refused requests.
 const REFUSED_LINES: (u32, Millis) = (10, Millis::from_secs(60));
-/// Lines about requests that are carried out.
+/// Rate limit for log lines about requests carried out.
 const DONE_LINES: (u32, Millis) = (20, Millis::from_secs(60));
-/// Refusals that are published: so many at once, then one for each span.
+/// Rate limit for published refusals: a burst, then one per span.
 const ERRORS: (u32, Millis) = (10, Millis::from_secs(5));
 
-/// A kind of request, and for whom.
+/// The charger that a request is for (`None`: all) and whether it sets the mode.
 type Kind = (Option<ChargerId>, bool);
 
 /// A request whose turn has come.
 #[derive(Debug)]
 pub(super) struct Granted {
-    /// What is to be told to the controller.
+    /// The command for the controller.
     pub(super) command: Command,
     origin: Origin,
     reply: Option<oneshot::Sender<Answer>>,
@@ -46,7 +46,7 @@ pub(super) struct Granted {
 pub(super) struct Refused {
     /// The topic of the request.
     pub(super) topic: String,
-    /// Why.
+    /// Why the request was refused.
     pub(super) refusal: Refusal,
 }
 
@@ -57,18 +57,18 @@ pub(super) struct Requests {
     commands: Commands,
     ready: VecDeque<Granted>,
     pace: Pace<Kind, Granted>,
-    /// To be published.
+    /// Refusals to be published.
     refused: VecDeque<Refused>,
     errors: Bucket,
     refused_lines: Lines,
     last_refused: Option<String>,
     done_lines: Lines,
-    /// Topics that are not read, and why.
+    /// Which topics are not subscribed to and why, if there are any.
     left_out: Option<String>,
 }
 
 impl Requests {
-    /// Requests for these chargers; those over MQTT under a base topic.
+    /// Creates the queue of requests for these chargers; `base_topic` is for requests over MQTT.
     pub(super) fn new(base_topic: &str, names: Names) -> Self {
         Self {
             names,
@@ -84,24 +84,24 @@ impl Requests {
         }
     }
 
-    /// Takes a new configuration. Chargers may have changed places: what still waits for one of them may be for another.
+    /// Takes a new configuration. Drops waiting requests: the chargers may have changed places, so a request could reach the wrong one.
     pub(super) fn reconfigure(&mut self, base_topic: &str, names: Names) {
         self.commands = Commands::new(base_topic);
         self.names = names;
         self.pace = Pace::new(REQUESTS.0, REQUESTS.1);
     }
 
-    /// The broker is another one.
+    /// Starts over with a new broker.
     pub(super) fn move_on(&mut self) {
         self.left_out = None;
     }
 
-    /// What is wrong with what is heard, in a sentence.
+    /// Describes what is wrong with the subscriptions, in a sentence.
     pub(super) fn warning(&self) -> Option<String> {
         self.left_out.clone()
     }
 
-    /// Takes what comes from the broker.
+    /// Takes an event from the broker.
     pub(super) fn handle(&mut self, event: &Event, now: Tick) {
         match event {
             Event::Message { topic, payload, retained } => self.message(topic, payload, *retained, now),
@@ -119,7 +119,7 @@ impl Requests {
         }
     }
 
-    /// Takes a request to change what the user has chosen; [`Self::poll`] gives it when its turn has come.
+    /// Takes a request to change a user's setting; [`Self::poll`] returns it when its turn has come.
     pub(super) fn set(&mut self, setting: &Setting, origin: Origin, reply: Option<oneshot::Sender<Answer>>, now: Tick) {
         let command = match setting.command(&self.names) {
             Ok(command) => command,
@@ -130,29 +130,29 @@ impl Requests {
             Command::FixedCurrent { charger, .. } => (charger, false),
         };
         if charger.is_none() {
-            // Older requests for single chargers are overruled.
+            // A request for all chargers overrules older ones for single chargers.
             self.pace.forget(|(_, kind)| *kind == is_mode);
         }
-        // Whoever's request is dropped for a later one learns it by the end of its channel.
+        // If a later request replaces a waiting one, its client learns this from its closed channel.
         self.ready.extend(self.pace.offer((charger, is_mode), Granted { command, origin, reply }, now));
     }
 
-    /// The next request to carry out. To be called until it returns `None`.
+    /// Returns the next request to carry out. Call until it returns `None`.
     pub(super) fn poll(&mut self, now: Tick) -> Option<Granted> {
         self.ready.pop_front().or_else(|| self.pace.poll(now))
     }
 
-    /// When [`Self::poll`] has something.
+    /// When [`Self::poll`] has the next request.
     pub(super) fn poll_timeout(&self) -> Option<Tick> {
         self.pace.poll_timeout()
     }
 
-    /// The next refusal to be published.
+    /// Returns the next refusal to publish.
     pub(super) fn poll_refused(&mut self) -> Option<Refused> {
         self.refused.pop_front()
     }
 
-    /// Time has passed.
+    /// Logs how many lines the rate limit has left out, once that is due.
     pub(super) fn handle_timeout(&mut self, now: Tick) {
         if let Some(count) = self.refused_lines.rest(now) {
             warn!("{count} more requests were refused that were not logged one by one");
@@ -162,8 +162,8 @@ impl Requests {
         }
     }
 
-    /// A request was carried out. One that changes nothing is not worth a line, as automations may repeat it for ever. `in_force` is what is in
-    /// force now, in a sentence.
+    /// Answers and logs a request that was carried out. Logs only if something changed, because automations may repeat the same request
+    /// indefinitely. `in_force` describes what is now in force, in a sentence.
     pub(super) fn done(&mut self, granted: Granted, changed: bool, in_force: &str, now: Tick) {
         let Granted { command, origin, reply } = granted;
         if changed {
@@ -172,7 +172,7 @@ impl Requests {
             debug!(?command, "a request that changes nothing");
         }
         if let Some(reply) = reply {
-            // Whoever asked may have gone.
+            // The client may have disconnected.
             let _ = reply.send(Ok(in_force.to_owned()));
         }
     }
@@ -190,7 +190,7 @@ impl Requests {
         }
     }
 
-    /// Answers with a refusal; the same again and again is said only once.
+    /// Answers with a refusal; the same refusal in succession is logged only once.
     fn refuse(&mut self, refusal: Refusal, origin: Origin, reply: Option<oneshot::Sender<Answer>>, now: Tick) {
         let text = refusal.to_string();
         if self.last_refused.as_ref() != Some(&text) {

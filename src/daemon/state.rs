@@ -1,7 +1,7 @@
-//! What survives a restart: modes, energy counters, what counts towards limits over 24 hours, and whether a wake-up pulse holds a charger
-//! locked.
+//! The state that survives a restart: modes, energy counters, what counts towards limits over 24 hours, and whether a wake-up pulse may
+//! have left a charger locked.
 //!
-//! [`mod@file`] is the stored form, [`disk`] reads and writes it.
+//! [`mod@file`] defines the stored form; [`disk`] reads and writes it.
 
 pub(super) mod disk;
 mod file;
@@ -18,39 +18,39 @@ use super::account::Account;
 use super::energy::EnergyMeter;
 use super::moment::Moment;
 
-/// Energy counts towards the battery's budget for a day and the quarter of an hour in which it is summed.
+/// How long energy counts towards the battery's budget: one day plus the quarter of an hour over which it is summed.
 const COUNTS_FOR: Millis = Millis::from_secs(86_400 + 900);
 
-/// What is kept of a charger that is not in the file any more: so long after it went, or after the last start, …
+/// How long the state of a charger removed from the configuration is kept, counted from its removal or from the last start.
 const GONE_FOR: Millis = Millis::from_secs(86_400);
-/// … and of so many of them.
+/// How many removed chargers are kept.
 const GONE_MAX: usize = 16;
 
-/// How soon something is to be stored.
+/// How soon something must be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Store {
-    /// There is no need to.
+    /// No need to store it.
     Never,
-    /// After the pause that spares the card.
+    /// After the pause that spares the memory card.
     Soon,
     /// At once: a crash a moment later would undo what the user chose, or forget a start.
     AtOnce,
 }
 
-/// What is kept.
+/// The state that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
-    /// By the charger's name.
+    /// By name.
     chargers: BTreeMap<String, ChargerState>,
-    /// What the battery gave to cars in mode `solar`, and until when it counts.
+    /// Energy that the battery gave to cars in mode `solar`, each with the time until which it counts.
     drained: Vec<(Moment, WattHours)>,
-    /// What the battery may give until this is stored again, and until when it counts.
+    /// Energy that the battery may give before the state is stored again, with the time until which it counts.
     ahead: Option<(Moment, WattHours)>,
     /// The sum of `drained` when it was last worth storing.
     noted: WattHours,
 }
 
-/// What is kept of one charger.
+/// The state kept for one charger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ChargerState {
     /// The mode the user chose.
@@ -59,22 +59,22 @@ pub(super) struct ChargerState {
     pub(super) fixed: Milliamps,
     /// Our own counter, which never goes back.
     pub(super) meter: EnergyMeter,
-    /// It charges, or may do so until it is heard.
+    /// It is charging, or may be until it reports otherwise.
     pub(super) running: bool,
     /// When it was last stopped.
     pub(super) stopped: Option<Moment>,
-    /// Automatic starts, and until when each counts.
+    /// For each automatic start, the time until which it counts.
     starts: Vec<Moment>,
-    /// A wake-up pulse has locked the box, and may not have unlocked it.
+    /// A wake-up pulse has locked the wallbox and may not have unlocked it.
     pub(super) locked: bool,
-    /// What its cars got, for people.
+    /// The energy its cars got, for display only.
     pub(super) account: Account,
-    /// Since when it is not in the file any more. Not stored: it counts anew from each start.
+    /// Since when it has been missing from the configuration. Not stored, so it counts from each start again.
     gone: Option<Moment>,
 }
 
 impl ChargerState {
-    /// A charger never seen before. `found` is what became of the stored state that might have told of it.
+    /// Creates the state of a charger that has none. `found` says whether it may have had one that was lost.
     pub(super) const fn new(mode: Mode, fixed: Milliamps, found: Found) -> Self {
         Self {
             mode,
@@ -91,23 +91,23 @@ impl ChargerState {
 }
 
 impl State {
-    /// Nothing is known.
+    /// Creates an empty state.
     pub(super) const fn new() -> Self {
         Self { chargers: BTreeMap::new(), drained: Vec::new(), ahead: None, noted: WattHours(0) }
     }
 
-    /// What is kept of the charger of this name.
+    /// The state kept for the charger of this name.
     pub(super) fn get(&self, name: &str) -> Option<&ChargerState> {
         self.chargers.get(name)
     }
 
-    /// What is kept of the charger of this name, to be changed.
+    /// The state kept for the charger of this name, for changing it.
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut ChargerState> {
         self.chargers.get_mut(name)
     }
 
-    /// Has a place for each charger of these names; makes up what is not known of them. Of the others, those that went lately are kept: one
-    /// that is put back has forgotten nothing.
+    /// Makes an entry for each charger of these names, with the given state if there is none yet. Recently removed chargers are kept, so
+    /// that one that is put back has lost nothing.
     pub(super) fn make_room(&mut self, names: BTreeMap<String, ChargerState>, now: Moment) {
         self.chargers.retain(|_, known| known.gone.is_none_or(|gone| now.since(gone) < GONE_FOR));
         for (name, known) in &mut self.chargers {
@@ -129,7 +129,7 @@ impl State {
         }
     }
 
-    /// What the controller is to be told at `now`; the energy only where it does not know it already.
+    /// What to pass to the controller at `now`; the energy only if the controller does not know it already.
     pub(super) fn carry_over(&self, names: &Names, now: Moment, energy: bool) -> CarryOver {
         let spent = |(until, energy): &(Moment, WattHours)| Spent { left: until.since(now), energy: *energy };
         let charger = |(id, name): (ChargerId, &str)| {
@@ -143,8 +143,8 @@ impl State {
         }
     }
 
-    /// Takes what counts at `now`; says how soon that is to be stored. Energy is stored ahead in steps of `step`: after a crash what was
-    /// stored is never less than what was given.
+    /// Takes what counts at `now`; returns how soon it must be stored. Energy is stored ahead in steps of `step`, so that after a crash the
+    /// stored energy is never less than what the battery gave.
     pub(super) fn take(&mut self, counts: &CarryOver, names: &Names, now: Moment, step: WattHours) -> Store {
         let mut worth = Store::Never;
         let mut solar = false;

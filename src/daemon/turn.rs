@@ -1,4 +1,4 @@
-//! One turn of the loop: wait for something, take all that is there, act, show.
+//! One turn of the loop: wait for an event, take all that are ready, act, and show the result.
 
 use control::{Action, Input, Milliamps, Tick};
 use tracing::{debug, info, warn};
@@ -27,7 +27,7 @@ enum Woken {
 }
 
 impl Daemon {
-    /// Turns until told to stop, or until something that must not end has ended.
+    /// Runs turns until asked to stop, or until something ends that must keep running.
     pub(super) async fn turns(&mut self) -> Ended {
         loop {
             let first = self.wait().await;
@@ -93,7 +93,7 @@ impl Daemon {
         None
     }
 
-    /// Takes a request of another than MQTT.
+    /// Handles a request that did not come over MQTT.
     async fn asked(&mut self, request: Request) -> Option<Ended> {
         let Request { wish, origin, reply } = request;
         match wish {
@@ -111,8 +111,8 @@ impl Daemon {
         None
     }
 
-    /// Takes what else is ready, so that a burst of messages is shown once; returns whether there was a decision. The controller wants
-    /// its actions taken after each fact: of several orders for a charger the line keeps the last.
+    /// Takes all other events that are ready, so that a burst of messages is shown once; returns whether a decision was made. The
+    /// controller's actions must be taken after each fact; if a charger gets several orders, its line keeps the last.
     pub(super) fn take_the_rest(&mut self) -> bool {
         let mut decided = self.tell_controller(self.clock.now()) | self.act();
         for _ in 0..TURN_MAX {
@@ -130,7 +130,7 @@ impl Daemon {
         decided
     }
 
-    /// What comes of the site's sources, and what is heard of the broker.
+    /// Handles an event from the site's sources or about the connection to the broker.
     pub(super) fn site(&mut self, event: &Event) {
         let now = self.clock.now();
         let was_up = self.view.is_connected();
@@ -141,12 +141,12 @@ impl Daemon {
         self.intake.handle(event, now);
     }
 
-    /// What comes under `set/`.
+    /// Handles an event on the topics under `set/`.
     pub(super) fn set(&mut self, event: &Event) {
         self.requests.handle(event, self.clock.now());
     }
 
-    /// Tells the controller what has come, as far as its time has come; returns whether there was a decision.
+    /// Passes the readings and requests whose turn has come to the controller; returns whether a decision was made.
     pub(super) fn tell_controller(&mut self, now: Tick) -> bool {
         let mut decided = false;
         while let Some(reading) = self.intake.poll(now) {
@@ -163,7 +163,7 @@ impl Daemon {
         decided
     }
 
-    /// Carries out a request, and answers with what is in force then; returns whether there was a decision.
+    /// Carries out a request and answers with what is then in force; returns whether a decision was made.
     pub(super) fn grant(&mut self, granted: Granted, now: Tick) -> bool {
         let before = self.wishes();
         self.controller.handle(Input::Command(granted.command), now);
@@ -178,7 +178,7 @@ impl Daemon {
         self.controller.snapshot().chargers.values().map(|view| (view.mode, view.fixed)).collect()
     }
 
-    /// What is in force for the chargers that a command is for, one line each.
+    /// Describes what is in force for the chargers that the command applies to, one line per charger.
     fn in_force(&self, command: control::Command) -> String {
         let (control::Command::Mode { charger, .. } | control::Command::FixedCurrent { charger, .. }) = command;
         let snapshot = self.controller.snapshot();
@@ -199,12 +199,12 @@ impl Daemon {
                 self.controller.handle(Input::Report(report), self.clock.now());
             }
             BusEvent::WakeUpDone(charger) => self.keeper.lock(charger, false),
-            // Notices are logged where they arise; the end of a line is noticed by its thread's end.
+            // Notices are logged where they arise; the end of a line shows when its thread ends.
             BusEvent::Notice { .. } | BusEvent::NextTry { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
         }
     }
 
-    /// A wake-up pulse begins when its lock is on the disk.
+    /// Starts the wake-up pulses whose lock is now on the disk.
     pub(super) fn saved(&mut self, saved: Saved) {
         for wake in self.keeper.saved(saved) {
             match wake {
@@ -220,7 +220,7 @@ impl Daemon {
         }
     }
 
-    /// Carries out what was decided; returns whether there was a decision.
+    /// Carries out the controller's actions; returns whether a decision was made.
     fn act(&mut self) -> bool {
         let mut decided = false;
         while let Some(action) = self.controller.poll_action() {
@@ -243,7 +243,7 @@ impl Daemon {
         decided
     }
 
-    /// Shows what is known and decided to all outputs, and keeps what must survive.
+    /// Shows the new status on all outputs and keeps what must survive a restart.
     pub(super) fn show(&mut self, now: Tick, decided: bool) {
         let snapshot = self.controller.snapshot();
         self.keeper.look(&snapshot, now, || self.clock.wall_ms(now));

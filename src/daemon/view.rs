@@ -1,4 +1,4 @@
-//! Builds the status that all outputs show, once a turn: joins what the controller decided with names, energies, and the state of the
+//! Builds the status that all outputs show, once per turn: combines the controller's decisions with names, energies and the state of the
 //! connections. Pure.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub(super) struct View {
     links: BTreeMap<ChargerId, LinkView>,
 }
 
-/// What is known of the link to a charger.
+/// What is known about the link to a charger.
 #[derive(Debug, Clone)]
 struct LinkView {
     state: Reachability,
@@ -43,12 +43,12 @@ impl View {
         self.links.clear();
     }
 
-    /// The broker is another one, or the same by another way.
+    /// Starts over with a new connection, to another broker or to the same one in a different way.
     pub(super) fn moved(&mut self, now: Tick) {
         self.broker = BrokerStatus { state: BrokerState::Connecting, since: now };
     }
 
-    /// The charger's name.
+    /// Returns the charger's name.
     pub(super) fn name(&self, charger: ChargerId) -> &str {
         self.names.get(charger)
     }
@@ -58,7 +58,7 @@ impl View {
         self.broker.state == BrokerState::Connected
     }
 
-    /// Takes what an event says of the connection to the broker. Its times are real, whatever the speed of the clock.
+    /// Updates the state of the connection to the broker. The event's times are real time, whatever the speed of the clock.
     pub(super) fn broker(&mut self, event: &Event, now: Tick) {
         let state = match event {
             Event::Up => BrokerState::Connected,
@@ -76,7 +76,7 @@ impl View {
         self.broker.state = state;
     }
 
-    /// Takes what a line says of a charger's link.
+    /// Updates the state of a charger's link from an event of its line.
     pub(super) fn bus(&mut self, event: &BusEvent, now: Tick) {
         match event {
             BusEvent::Notice { charger, notice } if notice.level() == Level::Warn => {
@@ -96,7 +96,7 @@ impl View {
         self.links.entry(charger).or_insert(new)
     }
 
-    /// The link to a charger. What was wrong is over when it is online and has no fault.
+    /// Returns the link to a charger. A problem is over once the charger is online and has no fault.
     fn link(&mut self, charger: ChargerId, view: &ChargerView, now: Tick) -> ChargerLink {
         let state = view.report.map_or(Reachability::Starting, |report| report.link);
         let is_well = state == Reachability::Online && view.report.is_some_and(|report| report.fault.is_none());
@@ -110,7 +110,7 @@ impl View {
         ChargerLink { since: known.since, why: known.why.clone(), next_try: known.next_try }
     }
 
-    /// Everything at once.
+    /// Builds the status.
     pub(super) fn status(
         &mut self,
         snapshot: Snapshot,

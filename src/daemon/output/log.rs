@@ -1,4 +1,4 @@
-//! The log: a line for each decision, for each doubt about the meters, and what a household should hear about its car.
+//! The log: a line for each decision, for each doubt about the meters, and for what a household should know about its car.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,21 @@ use crate::model::status::{ChargerStatus, Status};
 use crate::rate::{Lines, left_out};
 use crate::wording;
 
-/// Lines about decisions: so many at once, then one for each span. A nervous sky needs fewer, a flood of commands would write more.
+/// Rate limit for lines about decisions: a burst, then one per span. Broken clouds need fewer; a flood of commands would write more.
 const DECISIONS: (u32, Millis) = (30, Millis::from_secs(10));
-/// Lines about meters that are doubted.
+/// Rate limit for lines about doubted meters.
 const DOUBTS: (u32, Millis) = (10, Millis::from_secs(300));
 
-/// Remembers what was said last.
+/// Writes the log and remembers what was logged last.
 #[derive(Debug)]
 pub(super) struct Log {
     remarks: Remarks,
     decisions: Lines,
-    /// Chargers whose last decision found no room yet.
+    /// Chargers whose last decision has not been logged yet because of the rate limit.
     unsaid: BTreeSet<ChargerId>,
-    /// The doubt of the meters, and whether it found no room yet.
+    /// The current lasting doubt about the meters.
     doubted: Option<&'static str>,
+    /// Whether the last change of `doubted` has not been logged yet because of the rate limit.
     doubt_unsaid: bool,
     doubts: Lines,
 }
@@ -41,7 +42,7 @@ impl Log {
         }
     }
 
-    /// Each change of mode, setpoint or kind of reason is one line. Of changes that come too fast some are left out, but never the last.
+    /// Logs each change of mode, setpoint or kind of reason in one line. Some changes that come too fast are left out, but never the last.
     pub(super) fn show(&mut self, status: &Status, change: &Change) {
         for charger in &status.chargers {
             self.remarks.look(charger.id, &charger.name, &charger.view);
@@ -79,8 +80,7 @@ impl Log {
         );
     }
 
-    /// What is doubted of the meters: a line when a doubt begins, becomes another, and ends. Those that pass with the next sample are left
-    /// to the reason.
+    /// Logs a doubt about the meters when it begins, changes and ends. Doubts that pass with the next sample only show in the reason.
     fn doubt(&mut self, site: &SiteView, now: Tick) {
         let lasting = match site.doubt {
             Some(Doubt::Imbalance { .. }) if site.imbalance.is_none() => None,

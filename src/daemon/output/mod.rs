@@ -1,6 +1,6 @@
-//! Who is shown the status after each turn, one file each. A new one is a file here and a line in [`Outputs::show`].
+//! The outputs that show the status after each turn, one file each. To add one, add a file here and a line in [`Outputs::show`].
 //!
-//! Tasks of their own (the local socket, a page) take the newest status from a `watch` instead: they cannot hold up the loop.
+//! Separate tasks (the local socket, a page) take the newest status from a `watch` instead, so they cannot hold up the loop.
 
 mod log;
 mod original;
@@ -26,10 +26,10 @@ use original::Original;
 use systemd::Systemd;
 use topics::Topics;
 
-/// For tasks of their own; `None` before the first turn.
+/// Publishes the newest status to other tasks; `None` before the first turn.
 pub type StatusSender = watch::Sender<Option<Arc<Status>>>;
 
-/// What makes a change worth showing at once.
+/// The part of a charger's status whose change is shown at once.
 type Gist = (Mode, Milliamps, &'static str, Option<(Reachability, Vehicle, Option<Fault>)>);
 
 fn gist(view: &ChargerView) -> Gist {
@@ -37,23 +37,23 @@ fn gist(view: &ChargerView) -> Gist {
     (view.mode, view.setpoint, view.reason.code(), seen)
 }
 
-/// What is different from the turn before.
+/// What changed since the previous turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Change {
-    /// A decision was completed.
+    /// Whether a decision was completed.
     decided: bool,
-    /// Something is worth showing at once.
+    /// Whether a change is worth showing at once.
     notable: bool,
-    /// Chargers with another mode, setpoint or kind of reason.
+    /// Chargers whose mode, setpoint or kind of reason changed.
     chargers: BTreeSet<ChargerId>,
 }
 
-/// What was shown last.
+/// The gist last shown for each charger.
 #[derive(Debug, Default)]
 struct Gists(BTreeMap<ChargerId, Gist>);
 
 impl Gists {
-    /// What is different now, which counts as shown.
+    /// Returns what changed, and counts it as shown.
     fn change(&mut self, status: &Status, decided: bool) -> Change {
         let mut change = Change { decided, ..Change::default() };
         for charger in &status.chargers {
@@ -97,18 +97,18 @@ impl Outputs {
         self.original = Original::new(&config.publish);
     }
 
-    /// The chargers may have changed places: what was said of them says nothing any more.
+    /// Forgets what was shown about the chargers, because they may have changed places in the file.
     pub(super) fn forget_chargers(&mut self) {
         self.gists = Gists::default();
         self.log = Log::new();
     }
 
-    /// The connection to the broker is another one.
+    /// Switches to a new connection to the broker.
     pub(super) fn moved(&self, link: &Link) {
         self.topics.moved(link);
     }
 
-    /// Shows the status to everybody; `decided` if a decision was completed in this turn.
+    /// Shows the status on all outputs; `decided` if a decision was completed in this turn.
     pub(super) fn show(&mut self, status: Status, decided: bool, link: &Link) {
         let change = self.gists.change(&status, decided);
         self.log.show(&status, &change);
@@ -118,28 +118,28 @@ impl Outputs {
         self.tasks.send_replace(Some(Arc::new(status)));
     }
 
-    /// A request over MQTT was refused.
+    /// Publishes the refusal of a request made over MQTT.
     pub(super) fn refused(&self, refused: &Refused, link: &Link) {
         self.topics.refused(refused, link);
     }
 
-    /// Fresh samples are wanted; returns whether anybody can be asked for them.
+    /// Requests fresh samples; returns whether the request could be published.
     pub(super) fn refresh(&self, link: &Link) -> bool {
         self.topics.refresh(link)
     }
 
-    /// The loop is about to end.
+    /// Announces that the loop is about to end.
     pub(super) fn stopping() {
         Systemd::stopping();
     }
 
-    /// Waits for what is being stored.
+    /// Waits for writes in progress.
     pub(super) async fn close(self) {
         self.topics.close().await;
     }
 }
 
-/// Whether something is due that is done every so often.
+/// Whether something that is done once per `every` is due.
 fn is_due(last: Option<Tick>, every: control::Millis, now: Tick) -> bool {
     last.is_none_or(|at| now.since(at) >= every)
 }

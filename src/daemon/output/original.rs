@@ -8,13 +8,13 @@ use crate::model::status::{BrokerState, Status};
 use crate::mqtt::link::Link;
 use crate::mqtt::state;
 
-/// The original controller publishes its charger's power this often.
+/// How often the original controller publishes its charger's power.
 const EVERY: Millis = Millis::from_secs(30);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Original {
-    /// `None`: not wanted.
+    /// `None` if this message is switched off.
     topic: Option<String>,
     was_up: bool,
     at: Option<Tick>,
@@ -25,7 +25,7 @@ impl Original {
         Self { topic: config.charger_power_topic.clone(), was_up: false, at: None }
     }
 
-    /// Publishes while there is a broker to hear it, and at once when one comes.
+    /// Publishes while connected to the broker, and at once when the connection comes up.
     pub(super) fn show(&mut self, status: &Status, link: &Link) {
         let Some(topic) = &self.topic else { return };
         let is_up = status.broker.state == BrokerState::Connected;

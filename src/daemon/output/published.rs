@@ -1,5 +1,5 @@
-//! The retained topics of ours, remembered across restarts: those of a charger that is gone, or of an earlier base topic, would stay at
-//! the broker for ever and show what is long over. They are deleted there, and forgotten when the broker has confirmed it.
+//! Remembers our retained topics across restarts. The topics of a removed charger or of an earlier base topic would stay at the broker
+//! indefinitely and show outdated values. They are deleted there, and forgotten once the broker has confirmed it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,23 +12,23 @@ use tracing::{debug, warn};
 use crate::daemon::state::disk::replace;
 use crate::mqtt::link::Link;
 
-/// A larger file is none of ours: 512 topics of 64 bytes.
+/// Largest file that is read: 512 topics of 64 bytes. A larger one is not ours.
 const FILE_MAX: u64 = 32 * 1024;
 
-/// See the module. The file stands beside the state file, `state-topics` beside `state.json`, and has one topic a line.
+/// See the module. The file is next to the state file (`state-topics` next to `state.json`) and has one topic per line.
 #[derive(Debug)]
 pub(super) struct Published {
     path: PathBuf,
     current: BTreeSet<String>,
-    /// To be deleted at the broker.
+    /// Topics still to be deleted at the broker.
     gone: BTreeSet<String>,
-    /// What the file says.
+    /// The contents of the file.
     stored: String,
     writing: Option<JoinHandle<bool>>,
 }
 
 impl Published {
-    /// What an earlier run has published, from beside the state file.
+    /// Loads what an earlier run published, from the file next to the state file.
     pub(super) fn load(state_file: &Path) -> Self {
         let name = state_file.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
         let path = state_file.with_file_name(format!("{name}-topics"));
@@ -44,7 +44,7 @@ impl Published {
         Self { path, current, gone: BTreeSet::new(), stored, writing: None }
     }
 
-    /// These are all topics of ours; what else there was is deleted.
+    /// Sets all our current topics; any other topic published before is deleted.
     pub(super) fn set(&mut self, topics: BTreeSet<String>, link: &Link) {
         if topics != self.current {
             let before = std::mem::replace(&mut self.current, topics);
@@ -54,7 +54,7 @@ impl Published {
         }
     }
 
-    /// The connection is another one, which knows nothing of what is to be deleted.
+    /// Repeats the deletions on a new connection, which knows nothing of them.
     pub(super) fn repeat(&self, link: &Link) {
         for topic in &self.gone {
             if let Err(error) = link.clear_state(topic) {
@@ -63,7 +63,8 @@ impl Published {
         }
     }
 
-    /// Takes in what was deleted, and stores what has changed. A file that is still being written is written again at a later turn.
+    /// Forgets topics whose deletion was confirmed, and stores what has changed. While the file is still being written, a change waits for
+    /// a later turn.
     pub(super) fn turn(&mut self, link: &Link) {
         for topic in link.take_cleared() {
             self.gone.remove(&topic);
@@ -85,10 +86,10 @@ impl Published {
         }
     }
 
-    /// Waits for what is being stored.
+    /// Waits for a write in progress.
     pub(super) async fn close(self) {
         if let Some(writing) = self.writing {
-            let _ = writing.await; // whether it could be stored was said
+            let _ = writing.await; // a failure was already logged
         }
     }
 }

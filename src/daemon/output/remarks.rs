@@ -1,11 +1,11 @@
-//! What a household should hear about its car and its wallbox: each finding once, and the end of those that end.
+//! What a household should know about its car and its wallbox: logs each finding once, and its end if it ends.
 
 use std::collections::BTreeMap;
 
 use control::{ChargerId, ChargerView, Milliamps, Needs};
 use tracing::{info, warn};
 
-/// What was said of one charger.
+/// What was logged about one charger.
 #[derive(Debug, Clone, Copy, Default)]
 struct Said {
     overdrawn: bool,
@@ -14,7 +14,7 @@ struct Said {
     box_limit: Option<Milliamps>,
 }
 
-/// Remembers what was said.
+/// Logs findings and remembers which were logged.
 #[derive(Debug)]
 pub(super) struct Remarks {
     said: BTreeMap<ChargerId, Said>,
@@ -25,7 +25,7 @@ impl Remarks {
         Self { said: BTreeMap::new() }
     }
 
-    /// Says what is new about a charger.
+    /// Logs what is new about a charger.
     pub(super) fn look(&mut self, id: ChargerId, name: &str, view: &ChargerView) {
         let said = self.said.entry(id).or_default();
         if view.overdrawn.is_some() != said.overdrawn {
@@ -83,7 +83,7 @@ impl Remarks {
     }
 }
 
-/// What to set: the current itself where it is known well enough.
+/// What to set: the exact current if it is known well enough, otherwise an upper bound.
 fn remedy(needs: Needs) -> String {
     let from = f64::from(needs.takes_from.0) / 1_000.0;
     if needs.takes_from.0.saturating_sub(needs.nothing_at.0) <= 2_000 {

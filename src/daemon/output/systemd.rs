@@ -1,4 +1,4 @@
-//! What systemd is told. Outside of systemd all of this does nothing.
+//! Notifications to systemd. Without systemd all of this does nothing.
 
 use control::{Millis, Tick};
 use sd_notify::NotifyState;
@@ -8,10 +8,10 @@ use super::Change;
 use crate::model::status::{ChargerStatus, Status};
 use crate::wording;
 
-/// Tells systemd how the service is doing.
+/// Reports the state of the service to systemd.
 #[derive(Debug)]
 pub(super) struct Systemd {
-    /// Time between two signs of life; `None` where systemd does not watch.
+    /// Time between two watchdog notifications; `None` if systemd's watchdog is off.
     every: Option<Millis>,
     last: Option<Tick>,
     ready: bool,
@@ -19,14 +19,14 @@ pub(super) struct Systemd {
 }
 
 impl Systemd {
-    /// Learns from the environment whether systemd watches, and how closely.
+    /// Reads from the environment whether systemd's watchdog is on, and its time limit.
     pub(super) fn from_environment() -> Self {
         let every =
             sd_notify::watchdog_enabled().map(|limit| Millis(u64::try_from(limit.as_millis() / 2).unwrap_or(u64::MAX)));
         Self { every, last: None, ready: false, status: String::new() }
     }
 
-    /// A completed decision is the only thing that feeds systemd's watchdog. The first one makes the service ready.
+    /// Notifies systemd after a completed decision, which is the only thing that feeds its watchdog. The first one makes the service ready.
     pub(super) fn show(&mut self, status: &Status, change: &Change) {
         if !change.decided {
             return;
@@ -47,13 +47,13 @@ impl Systemd {
         }
     }
 
-    /// The service is about to end.
+    /// Announces that the service is about to end.
     pub(super) fn stopping() {
         tell(&[NotifyState::Stopping]);
     }
 }
 
-/// One line for `systemctl status`.
+/// The status line shown by `systemctl status`.
 pub(super) fn line(status: &Status) -> String {
     let charger = |charger: &ChargerStatus| {
         let view = &charger.view;

@@ -19,7 +19,7 @@ use crate::mqtt::state;
 pub(super) struct Topics {
     config: PublishConfig,
     published: Published,
-    /// It was said that something cannot be published.
+    /// Whether it was logged that a topic cannot be published.
     unpublished: bool,
     stated_at: Option<Tick>,
 }
@@ -39,12 +39,12 @@ impl Topics {
         self.stated_at = None;
     }
 
-    /// The connection to the broker is another one.
+    /// Switches to a new connection to the broker.
     pub(super) fn moved(&self, link: &Link) {
         self.published.repeat(link);
     }
 
-    /// Publishes a change at once, and everything from time to time.
+    /// Publishes everything on a notable change and every `state_every`.
     pub(super) fn show(&mut self, status: &Status, change: &Change, link: &Link) {
         if change.notable || is_due(self.stated_at, self.config.state_every, status.at) {
             self.stated_at = Some(status.at);
@@ -67,19 +67,19 @@ impl Topics {
         self.published.set(topics, link);
     }
 
-    /// Says on `error` why a request came to nothing. Not retained: it is for whoever has just asked.
+    /// Publishes on `error` why a request was refused. Not retained: it is only of interest to the client that has just made the request.
     pub(super) fn refused(&self, refused: &Refused, link: &Link) {
         let Refused { topic, refusal } = refused;
         let payload = json!({ "topic": topic, "code": refusal.code(), "error": refusal.to_string() });
         let _ = link.publish(&format!("{}/error", self.config.base_topic), payload.to_string());
     }
 
-    /// Asks for fresh samples; returns whether that could be published.
+    /// Requests fresh samples; returns whether the request could be published.
     pub(super) fn refresh(&self, link: &Link) -> bool {
         link.publish(&format!("{}/refresh", self.config.base_topic), "1").is_ok()
     }
 
-    /// Waits for what is being stored.
+    /// Waits for writes in progress.
     pub(super) async fn close(self) {
         self.published.close().await;
     }

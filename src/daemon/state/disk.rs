@@ -1,5 +1,5 @@
-//! The file of the state. It is replaced as a whole (written beside, synced, renamed), on a thread of its own: a slow SD card does not
-//! hold up the loop. Whatever lies in its place and is no such file is set aside and said once; charging goes on without it.
+//! The state file. It is replaced as a whole (new file written next to it, synced, renamed) on a separate thread, so that a slow SD card
+//! does not hold up the loop. An unreadable file in its place is moved aside and logged once; charging continues without it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,12 +14,12 @@ use tracing::{info, warn};
 use super::State;
 use super::file::{Form, Unreadable, Uptime, parse};
 
-/// A file that is larger was not written by this program: one charger takes some 10 kB at most, with 200 starts and two days of slots.
+/// Largest file that is read. A charger takes about 10 kB at most, with 200 starts and two days of slots, so a larger file is not ours.
 const SIZE_MAX: u64 = 1 << 20;
-/// So many damaged files are kept; then the last of them is replaced.
+/// How many damaged files are kept; after that the last one is replaced.
 const ASIDE_MAX: u32 = 5;
 
-/// What it means that the state is lost.
+/// What follows from the loss of the state.
 const LOST: &str = "modes and limits begin anew, and each charger is unlocked once, as it may have been left locked";
 
 /// What became of the stored state.
@@ -33,7 +33,7 @@ pub(in crate::daemon) enum Found {
     Damaged,
 }
 
-/// Why there is no state.
+/// Why the state could not be read.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("{0}")]
@@ -48,7 +48,7 @@ enum Problem {
     Text,
 }
 
-/// Reads the state; what cannot be read is set aside.
+/// Reads the state; an unreadable file is moved aside.
 pub(in crate::daemon) fn load(path: &Path) -> (State, Found) {
     let problem = match read(path) {
         Ok(state) => return (state, Found::Whole),
@@ -74,7 +74,7 @@ pub(in crate::daemon) fn load(path: &Path) -> (State, Found) {
 }
 
 fn read(path: &Path) -> Result<State, Problem> {
-    // Looked at before it is opened: to open a pipe would wait for somebody to write.
+    // Checked before opening, because opening a pipe would block until something writes to it.
     let kind = fs::metadata(path)?.file_type();
     if kind.is_dir() {
         return Err(Problem::Kind("a folder"));
@@ -91,7 +91,7 @@ fn read(path: &Path) -> Result<State, Problem> {
     Ok(parse(&text, &Uptime::read())?)
 }
 
-/// Gives what lies there another name, `….damaged-1` to `….damaged-5`.
+/// Renames the file to the first free name of `….damaged-1` to `….damaged-5`.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let name = |number: u32| {
         let mut name = OsString::from(path);
@@ -108,7 +108,7 @@ pub(in crate::daemon) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
-        // Half a file is of no use, and the disk may be full.
+        // Half a file is useless, and the disk may be full.
         let _ = fs::remove_file(&beside);
     }
     written?;
@@ -118,7 +118,7 @@ pub(in crate::daemon) fn replace(path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a file that was not there before: whatever is, a pipe or a link to elsewhere, is removed and not written to.
+/// Writes a new file. Anything already there, such as a pipe or a symbolic link, is removed and not written to.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -132,13 +132,13 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 /// A finished attempt to store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::daemon) struct Saved {
-    /// Which [`Writer::save`] it answers; later ones answer earlier ones too.
+    /// The [`Writer::save`] that it answers, and with it all earlier ones.
     pub(in crate::daemon) generation: u64,
-    /// Whether it is on the disk.
+    /// Whether the state is on the disk.
     pub(in crate::daemon) ok: bool,
 }
 
-/// Stores on a thread of its own; only the newest state counts.
+/// Stores the state on a separate thread; only the newest state counts.
 #[derive(Debug)]
 pub(in crate::daemon) struct Writer {
     desk: Arc<Mailbox>,
@@ -147,10 +147,10 @@ pub(in crate::daemon) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. Each finished attempt is told through the channel.
+    /// Starts the thread. Each finished attempt is reported on the channel.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub(in crate::daemon) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
         let desk = Arc::new(Mailbox { place: Mutex::new(Place::Empty), changed: Condvar::new() });
         let (told, saved) = mpsc::channel(16);
@@ -159,12 +159,12 @@ impl Writer {
         Ok((Self { desk, generation: 0, last: None }, saved))
     }
 
-    /// The last attempt has failed: the next [`Self::save`] tries again, whether anything has changed or not.
+    /// Makes the next [`Self::save`] store the state even if nothing has changed, because the last attempt failed.
     pub(in crate::daemon) fn forget(&mut self) {
         self.last = None;
     }
 
-    /// Has the state stored, if it differs from the last one; returns the generation to wait for.
+    /// Stores the state if it differs from the last one; returns the generation to wait for.
     pub(in crate::daemon) fn save(&mut self, state: &State) -> u64 {
         let form = Form::new(state, &Uptime::read());
         if !self.last.as_ref().is_some_and(|last| last.says_the_same_as(&form)) {
@@ -182,7 +182,7 @@ impl Drop for Writer {
     }
 }
 
-/// Where states are handed over. It has one place: with a disk that hangs, a newer state takes the place of the waiting one.
+/// Hands states over to the thread. It holds one state: if the disk hangs, a newer state replaces the waiting one.
 #[derive(Debug)]
 struct Mailbox {
     place: Mutex<Place>,
@@ -193,7 +193,7 @@ struct Mailbox {
 enum Place {
     Empty,
     Job(u64, Form),
-    /// Nothing more will come.
+    /// No more states will come.
     Closed,
 }
 

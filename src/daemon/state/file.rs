@@ -1,10 +1,10 @@
-//! The stored form of the state: JSON, versioned. Each version has its own structs and is read for ever; the newest is written.
+//! The stored form of the state: JSON, versioned. Each version has its own structs and stays readable; the newest is written.
 //!
-//! | version | what came with it |
+//! | version | what it added |
 //! |---|---|
 //! | 1 | modes, energy counters, the last stop, the lock |
-//! | 2 | starts, what the battery gave, whether it charges; times in milliseconds of one uptime |
-//! | 3 | what each car got today and since it was plugged in, and where from |
+//! | 2 | starts, energy from the battery, whether it is charging; times in milliseconds of one uptime |
+//! | 3 | the energy each car got today and since it was plugged in, by origin |
 
 mod v1;
 mod v2;
@@ -18,13 +18,13 @@ use serde::Deserialize;
 use super::State;
 use crate::daemon::moment::Moment;
 
-/// What passed at most while the machine was down for an unknown time: bounds what an energy counter may have advanced meanwhile.
+/// Longest assumed downtime if the real one is unknown: bounds how far an energy counter may have advanced meanwhile.
 const DOWN: Millis = Millis::from_secs(86_400);
 
-/// Why a file is not understood.
+/// Why the file's contents cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// Not JSON, or not what is expected of this version.
+    /// Not JSON, or not in the form of its version.
     #[error("{0}")]
     Damaged(String),
     /// Written by a later version of this program.
@@ -35,24 +35,24 @@ pub(super) enum Unreadable {
 /// The version that is written.
 const VERSION: u32 = 3;
 
-/// The run of the machine to which moments belong, and the present moment.
+/// The boot of the machine to which moments belong, and the current moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Uptime {
-    /// Differs after each start of the machine; `None` where the kernel does not tell.
+    /// Identifies the boot; `None` if the kernel does not report it.
     pub(super) boot: Option<String>,
-    /// The present.
+    /// The current moment.
     pub(super) now: Moment,
 }
 
 impl Uptime {
-    /// The present run.
+    /// Reads the current boot and moment.
     pub(super) fn read() -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         Self { boot: boot.map(|boot| boot.trim().to_owned()), now: Moment::now() }
     }
 }
 
-/// Only what tells the versions apart; everything else is looked at later.
+/// The version only; everything else is read later.
 #[derive(Debug, Deserialize)]
 struct Versioned {
     version: u32,
@@ -76,12 +76,12 @@ pub(super) fn parse(text: &str, uptime: &Uptime) -> Result<State, Unreadable> {
 pub(super) struct Form(v3::File);
 
 impl Form {
-    /// The state as it is to be stored now.
+    /// Converts the state for storing it now.
     pub(super) fn new(state: &State, uptime: &Uptime) -> Self {
         Self(v3::File::write(state, uptime))
     }
 
-    /// Whether it says the same as another one, whenever that was written.
+    /// Whether both forms have the same contents, apart from the time of writing.
     pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
         self.0 == other.0.written_at(self.0.saved_ms)
     }
@@ -89,7 +89,7 @@ impl Form {
     /// The text of the file.
     ///
     /// # Errors
-    /// If it cannot be serialised. The caller keeps the old file then: an empty one would say that no wallbox is locked.
+    /// If it cannot be serialised. The caller then keeps the old file: an empty one would mean that no wallbox is locked.
     pub(super) fn text(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.0)
     }

@@ -51,14 +51,14 @@ impl Charger {
     fn read(self, uptime: &Uptime) -> Result<ChargerState, Unreadable> {
         let stopped = |Stopped { boot, seconds }: Stopped| {
             let this_run = uptime.boot.as_ref() == Some(&boot);
-            // In another run: before the start of this one.
+            // From another boot, so before the start of this one.
             Moment(if this_run { i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000) } else { 0 })
         };
         Ok(ChargerState {
             mode: super::mode(&self.mode)?,
             fixed: Milliamps(self.fixed_ma),
             meter: EnergyMeter::resume(WattHours(self.energy_wh), self.energy_raw_wh.map(WattHours), DOWN),
-            // Not told.
+            // Not recorded in this version: it may be charging.
             running: true,
             stopped: self.stopped.map(stopped),
             starts: Vec::new(),

@@ -1,4 +1,5 @@
-//! Version 2: starts, what the battery gave, whether it charges; times in milliseconds of one uptime. Read only: it becomes version 3.
+//! Version 2: adds starts, energy from the battery, and whether it is charging; times in milliseconds of one uptime. Read only: it is
+//! upgraded to version 3.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +40,7 @@ struct Charger {
 }
 
 impl File {
-    /// The same as version 3: nothing is known of what the cars got.
+    /// Converts it to version 3, without any energies of the cars, which are unknown.
     pub(super) fn upgrade(self) -> v3::File {
         let Self { _version: _, boot, saved_ms, drained, chargers } = self;
         let drained = drained.into_iter().map(|Drained { until_ms, wh }| v3::Drained { until_ms, wh });

@@ -1,4 +1,4 @@
-//! Version 3: what each car got today and since it was plugged in. The newest.
+//! Version 3, the newest: adds the energy each car got today and since it was plugged in.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::model::status::Tally;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct File {
     pub(super) version: u32,
-    /// The run of the machine in which it was written; all times are of this run.
+    /// The boot of the machine in which it was written; all times belong to this boot.
     pub(super) boot: Option<String>,
     /// When it was written.
     pub(super) saved_ms: i64,
@@ -99,14 +99,14 @@ impl File {
         }
     }
 
-    /// The same, as if written at another time.
+    /// A copy with another time of writing.
     pub(super) fn written_at(&self, saved_ms: i64) -> Self {
         Self { saved_ms, ..self.clone() }
     }
 
     pub(super) fn read(self, uptime: &Uptime) -> Result<State, Unreadable> {
         let this_run = self.boot.is_some() && self.boot == uptime.boot && self.saved_ms <= uptime.now.0;
-        // After a reboot the time between writing and the start of the machine is not known: none, to be on the safe side.
+        // After a reboot, the time between writing and the start of the machine is unknown. Assuming none is the safe side.
         let shift = if this_run { 0 } else { self.saved_ms };
         let moment = |ms: i64| Moment(ms.saturating_sub(shift));
         let away = if this_run { uptime.now.since(Moment(self.saved_ms)) } else { DOWN };
@@ -140,7 +140,7 @@ impl Charger {
 }
 
 impl Energy {
-    /// None.
+    /// No energy.
     pub(super) const ZERO: Self = Self::write(&Tally::ZERO);
 
     const fn write(tally: &Tally) -> Self {
