@@ -1,4 +1,4 @@
-//! The other end of the local socket: for commands, which ask and wait.
+//! The client end of the local socket, for commands that send a request and wait for the answer.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,33 +8,33 @@ use std::time::Duration;
 use super::protocol::{Call, Reply};
 use super::{CONTROL, DIRECTORY, STATUS};
 
-/// The daemon answers within this, or hangs.
+/// The daemon answers within this time, or it hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// The longest answer that is read. One with fifteen chargers has some 20 kB.
+/// Longest answer that is read, in bytes. A status with fifteen chargers has about 20 kB.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// Nobody listens.
+    /// No process listens on the socket.
     #[error(
         "surplusd does not run here: nobody listens on {0}. Start it with `sudo systemctl start surplusd`; `journalctl -u surplusd -e` says why it \
          ended"
     )]
     NotRunning(PathBuf),
-    /// It has ended while it was listened to.
+    /// The daemon ended during the conversation.
     #[error("surplusd has ended: `journalctl -u surplusd -e` says why")]
     Ended,
-    /// The socket is not for this user.
+    /// This user may not use the socket.
     #[error(
         "this user may not use {0}: say it with sudo, or join the group surplusd (`sudo usermod -aG surplusd $USER`, then log in again)"
     )]
     Denied(PathBuf),
-    /// It is there and says nothing.
+    /// The socket is open, but no answer comes.
     #[error("surplusd has {0} open but does not answer: see `journalctl -u surplusd -e`")]
     Silent(PathBuf),
-    /// It says something that is no answer.
+    /// The answer is not one of the daemon's.
     #[error("what answers on {0} is no surplusd of this version: use the surplusd that belongs to the daemon")]
     Foreign(PathBuf),
     /// Anything else.
@@ -42,7 +42,7 @@ pub enum NoAnswer {
     Other {
         /// The socket.
         file: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
@@ -55,7 +55,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a socket; where none is named, to that of the installed service: for what only shows, also the one that everybody may use.
+    /// Connects to the given socket, or by default to the control socket of the installed service. If access to that one is denied and the
+    /// command only `shows`, connects to the status socket, which everybody may use.
     pub fn connect(socket: Option<&Path>, shows: bool) -> Result<Self, NoAnswer> {
         let control = socket.map_or_else(|| Path::new(DIRECTORY).join(CONTROL), Path::to_path_buf);
         match Self::open(&control) {
@@ -81,13 +82,13 @@ impl Client {
         Ok(Self { file: file.to_owned(), stream: BufReader::new(stream) })
     }
 
-    /// Asks; [`Self::answer`] gives the answer.
+    /// Sends a request; [`Self::answer`] returns the answer.
     pub fn say(&mut self, call: &Call) -> Result<(), NoAnswer> {
         let stream = self.stream.get_mut();
         stream.write_all(call.line().as_bytes()).map_err(|error| self.failed(error))
     }
 
-    /// The next answer.
+    /// Waits for the next answer.
     pub fn answer(&mut self) -> Result<Reply, NoAnswer> {
         let mut line = String::new();
         match (&mut self.stream).take(ANSWER_BYTES_MAX).read_line(&mut line) {
@@ -97,7 +98,7 @@ impl Client {
         }
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the answer.
     pub fn ask(&mut self, call: &Call) -> Result<Reply, NoAnswer> {
         self.say(call)?;
         self.answer()

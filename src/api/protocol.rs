@@ -1,4 +1,4 @@
-//! Lines of the local socket. Pure.
+//! The lines sent over the local socket. Pure.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,35 +8,35 @@ use crate::model::request::{Answer, Refusal};
 #[cfg(test)]
 mod tests;
 
-/// The version that both ends speak.
+/// Version of the protocol.
 pub const VERSION: u32 = 1;
-/// The longest request, in bytes.
+/// Longest request, in bytes.
 pub const REQUEST_MAX: usize = 4_096;
 
-/// What a client asks.
+/// A client's request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Call {
-    /// The status as it is.
+    /// Get the current status.
     Status,
-    /// The status now, and again whenever it changes.
+    /// Get the status now, and again whenever it changes.
     Watch,
-    /// Change what the user has chosen.
+    /// Change a user's setting.
     Set {
         /// `mode` or `current`.
         key: String,
         /// Its value, as a user writes it.
         value: String,
-        /// For which charger; for all where it is missing.
+        /// Name of the charger; all chargers if missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charger: Option<String>,
     },
 }
 
-/// Why a line is no request.
+/// Why a line is not a valid request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCall {
-    /// Not a JSON object, or not one of the requests.
+    /// Not a JSON object, or an unknown request.
     #[error(
         "this is no request ({0}): send one of {{\"v\":1,\"do\":\"status\"}}, \"watch\" and \"set\" with \"key\" and \"value\""
     )]
@@ -47,13 +47,13 @@ pub enum BadCall {
     /// Longer than [`REQUEST_MAX`].
     #[error("the request is longer than {REQUEST_MAX} bytes")]
     TooLong,
-    /// Something is to be changed through the socket that only shows.
+    /// A change was requested through the read-only socket.
     #[error(
         "this socket only shows: to set something use {}, which root and the group of the service may",
         super::CONTROL
     )]
     ReadOnly,
-    /// The daemon has decided nothing yet.
+    /// The daemon has not completed its first turn yet.
     #[error("surplusd has just started and knows nothing yet: try again in a second")]
     Starting,
 }
@@ -71,7 +71,7 @@ impl BadCall {
 }
 
 impl Call {
-    /// Reads a line.
+    /// Parses a line.
     pub fn parse(line: &[u8]) -> Result<Self, BadCall> {
         let malformed = |error: serde_json::Error| BadCall::Malformed(error.to_string());
         let mut value: Value = serde_json::from_slice(line).map_err(malformed)?;
@@ -83,7 +83,7 @@ impl Call {
         }
     }
 
-    /// Writes a line, with its end.
+    /// Formats the request as a line, including the newline.
     pub fn line(&self) -> String {
         let mut value = json!(self);
         if let Value::Object(object) = &mut value {
@@ -93,12 +93,12 @@ impl Call {
     }
 }
 
-/// The line that answers a request for the status.
+/// Formats the answer to a request for the status.
 pub fn status_line(document: &Value, age_s: u64) -> String {
     format!("{}\n", json!({ "v": VERSION, "age_s": age_s, "status": document }))
 }
 
-/// The line that answers a request that was taken.
+/// Formats the answer to a valid request.
 pub fn answer_line(answer: &Answer) -> String {
     match answer {
         Ok(done) => format!("{}\n", json!({ "v": VERSION, "done": done })),
@@ -106,7 +106,7 @@ pub fn answer_line(answer: &Answer) -> String {
     }
 }
 
-/// The line that answers what is no request.
+/// Formats the answer to an invalid request.
 pub fn bad_call_line(bad: &BadCall) -> String {
     error_line(bad.code(), &bad.to_string())
 }
@@ -115,29 +115,29 @@ fn error_line(code: &str, text: &str) -> String {
     format!("{}\n", json!({ "v": VERSION, "error": { "code": code, "text": text } }))
 }
 
-/// What the daemon answered.
+/// The daemon's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// The status, and how old it is in seconds.
+    /// The status and its age.
     Status {
         /// The document of [`crate::model::document`].
         document: Value,
-        /// Its age.
+        /// Age of the status, in seconds.
         age_s: u64,
     },
-    /// It is done; what is in force now.
+    /// The request was carried out; says what is now in force.
     Done(String),
-    /// It is not done.
+    /// The request was not carried out.
     Refused {
-        /// For programs.
+        /// Reason for programs.
         code: String,
-        /// For people.
+        /// Reason for people.
         text: String,
     },
 }
 
 impl Reply {
-    /// Reads a line of the daemon; `None` if it is none.
+    /// Parses a line from the daemon; `None` if it is not an answer.
     pub fn parse(line: &str) -> Option<Self> {
         let mut value: Value = serde_json::from_str(line).ok()?;
         if value.get("v")? != VERSION {
@@ -154,7 +154,7 @@ impl Reply {
         Some(Self::Status { document: value.get_mut("status")?.take(), age_s })
     }
 
-    /// Whether a refusal is the fault of whoever asked, and not of the moment.
+    /// Whether the request itself is wrong, so that repeating it later would not help.
     pub fn is_wrong(code: &str) -> bool {
         let of_the_moment =
             [Refusal::Overtaken, Refusal::Busy, Refusal::Ending].iter().any(|refusal| refusal.code() == code);

@@ -1,5 +1,5 @@
-//! The daemon's end of the local socket: tasks of their own, which cannot hold up the loop. They show the newest status of a `watch`, and hand
-//! requests to the loop over a bounded channel.
+//! The daemon's end of the local socket. It runs in separate tasks, which cannot hold up the loop: they take the newest status from a
+//! `watch` and pass requests to the loop over a bounded channel.
 
 use std::fs::Permissions;
 use std::io;
@@ -22,36 +22,36 @@ use crate::model::document::document;
 use crate::model::request::{Answer, Origin, Refusal, Request, Setting, Wish};
 use crate::model::status::Status;
 
-/// Connections to one socket at a time; beyond it the next one waits.
+/// Connections to one socket at a time; further ones wait.
 const CONNECTIONS: usize = 16;
-/// A client that says nothing for so long, or does not read for so long, is left.
+/// How long a client may neither send nor read before it is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A request that the loop has not answered by then is refused. It may wait its turn for some seconds.
+/// A request that the loop has not answered after this time is refused. It may wait some seconds for its turn.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// The status is shown again no sooner than this.
+/// Shortest time between two answers to `watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Everything that a connection needs.
+/// What a connection needs.
 #[derive(Clone)]
 struct Door {
-    /// `None` where nothing can be set.
+    /// `None` on the read-only socket.
     requests: Option<mpsc::Sender<Request>>,
     status: watch::Receiver<Option<Arc<Status>>>,
     clock: Clock,
 }
 
-/// The sockets. Dropping it closes them and removes their files.
+/// The two sockets. Dropping it closes them and removes their files.
 pub struct Server {
     files: Vec<PathBuf>,
-    /// They end with it.
+    /// End when the server is dropped.
     tasks: JoinSet<()>,
 }
 
 impl Server {
-    /// Opens both sockets in a directory that exists.
+    /// Opens both sockets in an existing directory.
     ///
     /// # Errors
-    /// If a socket cannot be made there, or another daemon has it.
+    /// If a socket cannot be created there, or another daemon listens on it.
     pub async fn open(
         directory: &Path,
         requests: mpsc::Sender<Request>,
@@ -72,13 +72,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         for file in &self.files {
-            // A file that is left is replaced at the next start.
+            // A leftover file is replaced at the next start.
             let _ = std::fs::remove_file(file);
         }
     }
 }
 
-/// A listening socket. One that an earlier process has left is replaced; one that somebody listens on is not.
+/// Opens a listening socket. A socket left over by an earlier process is replaced; one in use is not.
 async fn bind(file: &Path, mode: u32) -> io::Result<UnixListener> {
     let is_socket = std::fs::symlink_metadata(file).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
@@ -95,7 +95,7 @@ async fn bind(file: &Path, mode: u32) -> io::Result<UnixListener> {
 
 async fn serve(listener: UnixListener, door: Door) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
-    // They end with the socket.
+    // The connections end with the socket.
     let mut connections = JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
@@ -107,12 +107,12 @@ async fn serve(listener: UnixListener, door: Door) {
             Ok((stream, _)) => {
                 let door = door.clone();
                 connections.spawn(async move {
-                    // What a client does not hear, it does not want to.
+                    // An error here means that the client is gone or too slow: nothing to do.
                     let _ = door.attend(stream).await;
                     drop(place);
                 });
             }
-            // Out of file descriptors, for instance: others may end.
+            // Out of file descriptors, for instance: try again when other connections may have ended.
             Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
         }
     }
@@ -137,7 +137,7 @@ impl Door {
         Ok(())
     }
 
-    /// Shows each change until the client goes, or the loop ends.
+    /// Sends each change until the client disconnects or the loop ends.
     async fn watch(&mut self, writer: &mut OwnedWriteHalf, mut reader: BufReader<OwnedReadHalf>) -> io::Result<()> {
         loop {
             let line = self.status_line().unwrap_or_else(|bad| bad_call_line(&bad));
@@ -149,7 +149,7 @@ impl Door {
             };
             let goes_on = tokio::select! {
                 changed = next => changed,
-                // Whatever a client says while it watches means nothing, and its end ends this.
+                // Input from a watching client is ignored; when it disconnects, this ends.
                 read = reader.read(&mut ignored) => read? > 0,
             };
             if !goes_on {
@@ -164,7 +164,8 @@ impl Door {
     }
 }
 
-/// The next line without its end; `None` at the end of the stream. Of one that is too long the rest is not read: the connection is of no use.
+/// Reads the next line, without the newline; `None` at the end of the stream. The rest of a line that is too long is not read, which makes
+/// the connection unusable.
 async fn next_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<Vec<u8>, BadCall>>> {
     let mut line = Vec::new();
     let limit = REQUEST_MAX as u64 + 1;
@@ -180,7 +181,7 @@ async fn next_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<R
     Ok(Some(Ok(line)))
 }
 
-/// Hands a setting to the loop and waits for its answer.
+/// Passes a setting to the loop and waits for its answer.
 async fn set(requests: mpsc::Sender<Request>, key: &str, value: &str, charger: Option<&str>) -> Answer {
     let setting = Setting::parse(charger, key, value.as_bytes())?;
     let (reply, answer) = oneshot::channel();

@@ -1,5 +1,5 @@
-//! The status as one JSON document: the payload of the MQTT topic `state`, and the answer of the local socket. Keys are sorted and have
-//! their unit in the name; what is not known is `null`, never 0.
+//! The status as one JSON document: the payload of the MQTT topic `state` and the answer on the local socket. Keys are sorted and their
+//! names include the unit; unknown values are `null`, never 0.
 
 use control::{ChargerReport, ChargerView, Milliamps, SiteView, Source, Tick, Watts};
 use serde_json::{Map, Value, json};
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::status::{BrokerState, ChargerStatus, InputStatus, Session, Status, Tally};
 use crate::wording;
 
-/// Version of the JSON document. Keys are added without a new one; it rises when one changes its meaning or goes.
+/// Version of the JSON document. It stays the same when a key is added, and rises when a key is removed or changes its meaning.
 pub const VERSION: u32 = 1;
 
-/// The document.
+/// Builds the document.
 pub fn document(status: &Status) -> Value {
     let SiteView { grid, solar, battery, load, soc, house, surplus, age, imbalance, .. } = status.site;
     let SiteView { soc_age, missing, doubt, cadence, off_grid, .. } = status.site;
@@ -120,7 +120,7 @@ fn tally(tally: &Tally) -> Value {
     })
 }
 
-/// The part that comes from the box itself; the same keys where it has not reported.
+/// The values reported by the wallbox itself; the same keys if it has not reported.
 fn report_values(report: Option<&ChargerReport>, at: Tick) -> Map<String, Value> {
     let current = |current: Option<Milliamps>| current.map(amps);
     let value = json!({
@@ -145,7 +145,7 @@ fn report_values(report: Option<&ChargerReport>, at: Tick) -> Map<String, Value>
     }
 }
 
-/// Amperes rounded down to one decimal.
+/// Amperes, rounded down to one decimal.
 fn amps(current: Milliamps) -> f64 {
     f64::from(current.deciamps_floor()) / 10.0
 }
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    /// Each key is documented, and each documented key is there.
+    /// Checks that each key is documented and each documented key exists.
     #[test]
     fn the_document_is_as_documented() {
         let text = include_str!("../../config/surplusd.toml");

@@ -1,7 +1,7 @@
-//! The words at the doors of the loop: what is asked of it ([`request`]), and what it shows ([`status`]). Plain data, below all that speak to
-//! the loop or listen to it, so that a new one needs nothing of the others.
+//! The types at the edge of the loop: the requests it takes ([`request`]) and the status it shows ([`status`]). Plain data that every input
+//! and output of the loop builds on, so that a new one needs nothing from the others.
 //!
-//! [`document`] is the status as JSON: the same for MQTT and for the local socket.
+//! [`document`] is the status as JSON, the same for MQTT and the local socket.
 
 pub mod document;
 mod names;

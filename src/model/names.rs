@@ -1,4 +1,4 @@
-//! What the chargers are called.
+//! The names of the chargers.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,27 @@ use control::ChargerId;
 pub struct Names(BTreeMap<ChargerId, String>);
 
 impl Names {
-    /// The charger's name; `?` for one that the configuration does not have.
+    /// Returns the charger's name; `?` if the charger is not in the configuration.
     pub fn get(&self, id: ChargerId) -> &str {
         self.0.get(&id).map_or("?", String::as_str)
     }
 
-    /// The charger of this name.
+    /// Returns the charger with this name.
     pub fn id(&self, name: &str) -> Option<ChargerId> {
         self.0.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
     }
 
-    /// All chargers with their names.
+    /// Iterates over all chargers and their names.
     pub fn iter(&self) -> impl Iterator<Item = (ChargerId, &str)> {
         self.0.iter().map(|(id, name)| (*id, name.as_str()))
     }
 
-    /// All names, separated by commas, for a message.
+    /// Returns all names separated by commas, for a message.
     pub fn list(&self) -> String {
         self.iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ")
     }
 
-    /// For the journal, which stores them as a map.
+    /// Returns the names as a map, which is how the journal stores them.
     pub const fn as_map(&self) -> &BTreeMap<ChargerId, String> {
         &self.0
     }

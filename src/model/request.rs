@@ -1,4 +1,4 @@
-//! What is asked of the loop, by whomever, and what it answers. A request is read and checked here, once for all who may ask.
+//! Requests to the loop, from any source, and its answers. Requests are parsed and checked here, the same way for all sources.
 
 use control::{Milliamps, Mode};
 use thiserror::Error;
@@ -11,36 +11,36 @@ use crate::decimal::Decimal;
 #[cfg(test)]
 mod tests;
 
-/// The highest current that can be asked for: that of the largest single-car wallbox. What a charger may do is a matter of the controller.
+/// Highest current that can be requested: that of the largest single-car wallbox. The controller enforces the limits of each charger.
 const MAX_CURRENT: Milliamps = Milliamps(32_000);
 
-/// Something is asked of the loop.
+/// A request to the loop.
 #[derive(Debug)]
 pub struct Request {
-    /// What.
+    /// What is requested.
     pub wish: Wish,
-    /// By whom.
+    /// Where the request comes from.
     pub origin: Origin,
-    /// Gets the answer, once; `None` where nobody waits for one.
+    /// Receives the answer, once; `None` if no answer is needed.
     pub reply: Option<oneshot::Sender<Answer>>,
 }
 
-/// Who asks.
+/// Where a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A message under `<base>/set/`.
     Mqtt {
-        /// Its topic.
+        /// Topic of the message.
         topic: String,
     },
     /// A program on this machine, through the control socket.
     Socket,
-    /// A signal, or the host of the loop.
+    /// A signal, or the program that runs the loop.
     Process,
 }
 
 impl Origin {
-    /// For the log.
+    /// The name used in the log.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Mqtt { .. } => "MQTT",
@@ -50,27 +50,27 @@ impl Origin {
     }
 }
 
-/// What can be asked.
+/// What can be requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
-    /// End in good order.
+    /// Shut down in order.
     Stop,
-    /// Take a new configuration.
+    /// Apply a new configuration.
     Reload(Box<Config>),
-    /// Change what the user has chosen.
+    /// Change a user's setting.
     Set(Setting),
 }
 
-/// Something that the user can choose.
+/// A change of a user's setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// For which charger; `None`: for all.
+    /// Name of the charger; `None` for all chargers.
     pub charger: Option<String>,
-    /// What.
+    /// The new value.
     pub value: Value,
 }
 
-/// What can be chosen.
+/// A setting and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
     /// The charging mode.
@@ -79,24 +79,24 @@ pub enum Value {
     Current(Milliamps),
 }
 
-/// What comes of a request: a sentence that says what is in force now, or why nothing was done.
+/// The answer to a request: a sentence that says what is now in force, or why nothing was done.
 pub type Answer = Result<String, Refusal>;
 
 /// Why nothing was done. The text says what happened, then what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// There is nothing of that name to be set.
+    /// Unknown setting.
     #[error("unknown setting {got:?}: use mode or current")]
     Key {
         /// As received, cut.
         got: String,
     },
-    /// There is no such charger.
+    /// Unknown charger.
     #[error("unknown charger {got:?}: use one of {known}, or none for all")]
     Charger {
         /// As received, cut.
         got: String,
-        /// All names.
+        /// The names of all chargers.
         known: String,
     },
     /// Not a mode.
@@ -111,13 +111,13 @@ pub enum Refusal {
         /// As received, cut.
         got: String,
     },
-    /// A later request for the same came before this one's turn.
+    /// A later request for the same setting came before this one's turn.
     #[error("a later request took its place: of requests that come too fast only the last is carried out")]
     Overtaken,
-    /// The loop has other things to do.
+    /// The loop did not answer in time.
     #[error("surplusd has too many requests waiting: try again in some seconds")]
     Busy,
-    /// The daemon ends.
+    /// The daemon is shutting down.
     #[error("surplusd is ending: try again when it has started")]
     Ending,
 }
@@ -138,7 +138,7 @@ impl Refusal {
 }
 
 impl Setting {
-    /// Reads a setting: `key` is `mode` or `current`, `text` its value, perhaps with white space or JSON quotes around it.
+    /// Parses a setting: `key` is `mode` or `current`, `text` its value, optionally surrounded by white space or JSON quotes.
     pub fn parse(charger: Option<&str>, key: &str, text: &[u8]) -> Result<Self, Refusal> {
         let value = match key {
             "mode" => Value::Mode(mode(text)?),
@@ -148,7 +148,7 @@ impl Setting {
         Ok(Self { charger: charger.map(str::to_owned), value })
     }
 
-    /// The setting as the controller takes it.
+    /// Converts the setting to a command for the controller.
     pub fn command(&self, names: &Names) -> Result<control::Command, Refusal> {
         let id = |name: &String| {
             let known = || Refusal::Charger { got: cut(name.as_bytes()), known: names.list() };
@@ -167,7 +167,7 @@ fn mode(text: &[u8]) -> Result<Mode, Refusal> {
     Mode::from_name(&text.to_ascii_lowercase()).ok_or(Refusal::Mode { got: text })
 }
 
-/// Amperes, rounded down to 0.1 A: a current is never rounded up.
+/// Parses amperes, rounded down to 0.1 A: a current is never rounded up.
 fn current(text: &[u8]) -> Result<Milliamps, Refusal> {
     let text = cut(text);
     let milliamps =
@@ -180,7 +180,7 @@ fn current(text: &[u8]) -> Result<Milliamps, Refusal> {
     }
 }
 
-/// The text without white space and JSON quotes around it, cut to what an error message can show.
+/// Strips white space and JSON quotes around the text, and cuts it to what an error message can show.
 fn cut(text: &[u8]) -> String {
     let start = text.get(..64).unwrap_or(text);
     let text = String::from_utf8_lossy(start);

@@ -1,8 +1,8 @@
-//! What the loop shows after each turn: everything that a person, a topic or a page may want to know, built once.
+//! The status that the loop shows after each turn: everything that a person, a topic or a page may need, built once.
 
 use control::{ChargerId, ChargerView, Millis, SiteView, Source, Tick, WattHours, Watts};
 
-/// What is known and decided, at one moment.
+/// Everything known and decided at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// When it was built.
@@ -15,7 +15,7 @@ pub struct Status {
     pub inputs: Vec<InputStatus>,
     /// The connection to the MQTT broker.
     pub broker: BrokerStatus,
-    /// What is wrong for the time being, in sentences.
+    /// Current problems, in sentences.
     pub warnings: Vec<String>,
 }
 
@@ -26,26 +26,26 @@ pub struct ChargerStatus {
     pub id: ChargerId,
     /// Its name in the configuration file.
     pub name: String,
-    /// What was decided for it, and what it last reported.
+    /// The controller's decision for it, and its last report.
     pub view: ChargerView,
-    /// More on its link to us.
+    /// Details of our link to it.
     pub link: ChargerLink,
-    /// What it has delivered in all, by a counter that never steps down; `None` until its own counter was believed.
+    /// Total energy delivered, by a counter that never decreases; `None` until the charger's own counter is believed.
     pub energy: Option<WattHours>,
-    /// What it has delivered since local midnight.
+    /// Energy delivered since local midnight.
     pub today: Tally,
-    /// What it has delivered since the car was plugged in; `None` without a car.
+    /// Energy delivered since the car was plugged in; `None` without a car.
     pub session: Option<Session>,
 }
 
-/// What is known of the link to a charger besides its state, which is in its last report.
+/// What is known about the link to a charger, except its state, which is in the charger's last report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChargerLink {
-    /// Since when it is in its present state.
+    /// Since when the link has been in its current state.
     pub since: Tick,
-    /// What is wrong with the charger or its line, cause and remedy; `None` where nothing is.
+    /// Cause and remedy of a problem with the charger or its line; `None` if there is none.
     pub why: Option<String>,
-    /// When it is asked again at the soonest; `None` while it answers.
+    /// Earliest time of the next attempt to reach the charger; `None` while it answers.
     pub next_try: Option<Tick>,
 }
 
@@ -54,36 +54,36 @@ pub struct ChargerLink {
 pub struct Session {
     /// Time since the car was plugged in, or first seen.
     pub lasts: Millis,
-    /// What it got.
+    /// Energy the car got.
     pub tally: Tally,
 }
 
-/// Energy that a car got over a span of time, and where it came from. In millijoules (watts times milliseconds), as a second of charging
-/// is less than a watt-hour.
+/// Energy that a car got over a span of time, by origin. In millijoules (watts times milliseconds), because one second of charging is
+/// less than a watt-hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// From the sun, directly.
+    /// Directly from the sun.
     pub solar_mj: u64,
     /// From the home battery.
     pub battery_mj: u64,
     /// From the grid.
     pub grid_mj: u64,
-    /// While it was not known where it came from.
+    /// Of unknown origin.
     pub unknown_mj: u64,
-    /// How often charging has begun.
+    /// Number of times charging has started.
     pub starts: u32,
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// No energy and no starts.
     pub const ZERO: Self = Self { solar_mj: 0, battery_mj: 0, grid_mj: 0, unknown_mj: 0, starts: 0 };
 
-    /// All of it.
+    /// The total energy, from all origins.
     pub const fn energy(&self) -> WattHours {
         watt_hours(self.known_mj().saturating_add(self.unknown_mj))
     }
 
-    /// The sun's share of the energy whose source is known, in percent; `None` where there is none.
+    /// The sun's share of the energy of known origin, in percent; `None` if that energy is zero.
     pub fn sun_percent(&self) -> Option<u8> {
         match self.known_mj() {
             0 => None,
@@ -91,17 +91,17 @@ impl Tally {
         }
     }
 
-    /// From the sun, directly.
+    /// Energy directly from the sun.
     pub const fn solar(&self) -> WattHours {
         watt_hours(self.solar_mj)
     }
 
-    /// From the home battery.
+    /// Energy from the home battery.
     pub const fn battery(&self) -> WattHours {
         watt_hours(self.battery_mj)
     }
 
-    /// From the grid.
+    /// Energy from the grid.
     pub const fn grid(&self) -> WattHours {
         watt_hours(self.grid_mj)
     }
@@ -118,24 +118,24 @@ const fn watt_hours(millijoules: u64) -> WattHours {
 /// A configured source of the site's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputStatus {
-    /// Which.
+    /// The value that it provides.
     pub source: Source,
-    /// What is known of it.
+    /// What has been received from it.
     pub state: InputState,
     /// Time since it last gave a live value; `None` if it never did.
     pub age: Option<Millis>,
 }
 
-/// What is known of a source, the better the later.
+/// What has been received from a source, ordered from worst to best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InputState {
-    /// Nothing was ever heard.
+    /// Nothing yet.
     Never,
-    /// What is heard is no data.
+    /// Messages without usable data.
     Unusable,
-    /// Only what the broker had stored.
+    /// Only a message stored by the broker.
     Stored,
-    /// It spoke live.
+    /// A live message.
     Live,
 }
 
@@ -154,13 +154,13 @@ impl InputState {
 /// The connection to the MQTT broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerStatus {
-    /// How it is.
+    /// The current state.
     pub state: BrokerState,
-    /// Since when.
+    /// Since when it has been in this state.
     pub since: Tick,
 }
 
-/// How the connection to the MQTT broker is.
+/// State of the connection to the MQTT broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerState {
     /// Not connected yet since the start, and nothing has failed yet.
@@ -171,7 +171,7 @@ pub enum BrokerState {
     Disconnected {
         /// Cause and remedy.
         why: String,
-        /// When the next attempt is made.
+        /// When the next connection attempt is made.
         next_try: Tick,
     },
 }
@@ -188,7 +188,7 @@ impl BrokerState {
 }
 
 impl Status {
-    /// What all chargers draw; known only when each charger's power is.
+    /// The power that all chargers draw; `None` unless every charger's power is known.
     pub fn charger_power(&self) -> Option<Watts> {
         self.chargers.iter().map(ChargerStatus::power).sum()
     }
@@ -196,7 +196,7 @@ impl Status {
 
 #[cfg(test)]
 impl Status {
-    /// A status that says no more than a snapshot does; the chargers are called `carport`, `carport-1`, …
+    /// Builds a status from a snapshot alone; the chargers are called `carport`, `carport-1`, …
     pub(crate) fn of(snapshot: control::Snapshot) -> Self {
         let charger = |(id, view): (ChargerId, ChargerView)| {
             let name = if id.0 == 0 { "carport".to_owned() } else { format!("carport-{}", id.0) };
@@ -216,7 +216,7 @@ impl Status {
 }
 
 impl ChargerStatus {
-    /// What the car draws, by the charger's last report.
+    /// The power the car draws, according to the charger's last report.
     pub fn power(&self) -> Option<Watts> {
         self.view.report.and_then(|report| report.power)
     }
