@@ -1,4 +1,4 @@
-//! Some minutes of records as one blob that can be read by itself.
+//! A few minutes of records as one blob that can be read on its own.
 
 use std::io::Read;
 
@@ -10,9 +10,9 @@ use super::codec::Codec;
 use super::record::{Head, Record, Start};
 use super::wire::{Bytes, Damaged, FORMAT, Field};
 
-/// A batch is closed at this size, whatever the time, in bytes before deflation.
+/// Size at which a batch is closed whatever its length in time, in bytes before deflation.
 pub(super) const FULL: usize = 256 * 1024;
-/// Nothing that this program wrote unpacks to more.
+/// Largest unpacked batch that is read, in bytes: this program never writes a larger one.
 const UNPACKED_MAX: u64 = 4 * FULL as u64;
 
 /// A batch being written.
@@ -21,13 +21,13 @@ pub(crate) struct Builder {
     start: Start,
     bytes: Vec<u8>,
     codec: Codec,
-    /// Goes along with the records: the next batch begins with it.
+    /// What is in force after the last record: the next batch begins with it.
     now: Head,
     first: (Tick, i64),
 }
 
 impl Builder {
-    /// Begins with all that is in force.
+    /// Starts a batch with everything that is in force.
     pub(crate) fn new(start: Start, head: Head) -> Self {
         let mut bytes = Vec::new();
         FORMAT.put(&mut bytes);
@@ -47,31 +47,31 @@ impl Builder {
         &self.now
     }
 
-    /// When it began: tick and wall clock.
+    /// When the batch began: tick and wall clock.
     pub(crate) const fn first(&self) -> (Tick, i64) {
         self.first
     }
 
-    /// How it relates to the batch before.
+    /// How the batch relates to the previous one.
     pub(crate) const fn start(&self) -> Start {
         self.start
     }
 
-    /// Its size before deflation.
+    /// Size of the batch before deflation, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The blob.
+    /// Returns the deflated blob.
     pub(crate) fn pack(&self) -> Vec<u8> {
         deflate(&self.bytes)
     }
 }
 
-/// Packs bytes, with their checksum.
+/// Deflates bytes and adds a checksum.
 pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
-    // Reading from memory does not fail; if it did, what is packed would be noticed as cut off when it is read.
+    // Reading from memory does not fail; if it did, the reader of the blob would notice that it is cut off.
     let _ = ZlibEncoder::new(bytes, Compression::default()).read_to_end(&mut packed);
     packed
 }
@@ -81,16 +81,16 @@ pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
 pub struct Batch {
     /// Version of the format in which it was written, from 1 to [`FORMAT`].
     pub format: u64,
-    /// How it relates to the batch before.
+    /// How the batch relates to the previous one.
     pub start: Start,
-    /// What was in force when it began.
+    /// What was in force when the batch began.
     pub head: Head,
     bytes: Vec<u8>,
     records_at: usize,
 }
 
 impl Batch {
-    /// Unpacks a blob. Its checksum is checked.
+    /// Unpacks a blob and checks its checksum.
     pub fn unpack(blob: &[u8]) -> Result<Self, Damaged> {
         let mut bytes = Vec::new();
         let unpacked = ZlibDecoder::new(blob).take(UNPACKED_MAX + 1).read_to_end(&mut bytes);
@@ -109,7 +109,7 @@ impl Batch {
         Ok(Self { format: input.format, start, head, bytes, records_at })
     }
 
-    /// Its records with their ticks. Ends after the first that is damaged.
+    /// Iterates over the records with their ticks. Ends after the first damaged one.
     pub fn records(&self) -> Records<'_> {
         let rest = self.bytes.get(self.records_at..).unwrap_or_default();
         Records { codec: Codec::new(&self.head), input: Bytes { rest, format: self.format } }

@@ -1,15 +1,16 @@
-//! The codes and fields of all that is recorded. Append-only: what was written once is read for ever.
+//! The codes and fields of everything that is recorded. Append-only: whatever was once written stays readable.
 //!
 //! # How to add something
-//! * **A field of a struct, or of a variant**: at the end of its list, behind `; since 2:`, with the value that it has in older journals:
-//!   `Restore { charger, mode, fixed, stopped_ago; since 2: starts = 0, drained = WattHours(0) }`. More of the same format go behind it,
+//! * **A field of a struct or of a variant**: append it to its list after `; since 2:`, with its value for older journals:
+//!   `Restore { charger, mode, fixed, stopped_ago; since 2: starts = 0, drained = WattHours(0) }`. Further fields of the same format follow
 //!   after a comma. The lists before `; since` are frozen: nothing in them is renamed, moved, removed or given another type.
-//! * **A variant**: the next free code.
-//! * **A field of `ChargerReport`**: the next free bit in `report!`. A report without it says what `ChargerReport::silent` says.
-//! * **A field of `Order`, or a kind of record**: by hand in `Codec`; `input.format` says whether there is such a field.
+//! * **A variant**: use the next free code.
+//! * **A field of `ChargerReport`**: use the next free bit in `report!`. In a report without it, the field has the value that
+//!   `ChargerReport::silent` gives it.
+//! * **A field of `Order`, or a kind of record**: write it by hand in `Codec`; `input.format` tells whether the field exists.
 //!
-//! `FORMAT` (in `wire.rs`) is raised by the first such change after a release, and stays until the next release. Format 1 is that of
-//! `tests/golden/journal-v1.sqlite`, which every version to come must read as it is; format 2 is being made.
+//! The first such change after a release raises `FORMAT` (in `wire.rs`), which then stays until the next release. Format 1 is that of
+//! `tests/golden/journal-v1.sqlite`, which every future version must read as it is; format 2 is in development.
 
 use std::collections::BTreeMap;
 
@@ -111,7 +112,7 @@ codes! {
     }
 }
 
-/// The whole of a report, for a [`Head`].
+/// A complete report, for a [`Head`].
 impl Field for ChargerReport {
     fn put(&self, out: &mut Vec<u8>) {
         self.charger.put(out);
@@ -124,11 +125,11 @@ impl Field for ChargerReport {
     }
 }
 
-/// The last report of a charger. The next one is written as what differs from it.
+/// The last report of a charger. The next one is written as the differences from it.
 #[derive(Debug, Clone, Copy)]
 struct Memory(ChargerReport);
 
-/// A number that is written as its distance from another.
+/// A number that is written as its difference from another one.
 trait Number: Copy {
     fn wide(self) -> i64;
     fn narrow(wide: i64) -> Option<Self>;
@@ -178,13 +179,13 @@ fn take_numbers<T: Number, const N: usize>(
     Ok(numbers.try_into().ok())
 }
 
-/// The fields of a report, each with its bit; written are only those that changed.
+/// The fields of a report, each with its bit. Only fields that changed are written.
 macro_rules! report {
     (plain { $($bit:literal = $field:ident),* } number { $($number_bit:literal = $number:ident),* } numbers { $($numbers_bit:literal = $numbers:ident),* }) => {
         impl Memory {
             fn put(&mut self, report: &ChargerReport, tick: Tick, out: &mut Vec<u8>) {
                 let old = std::mem::replace(&mut self.0, *report);
-                // Complains about a field that is not written.
+                // Fails to compile if a field is not written.
                 let ChargerReport { charger: _, at, $($field: _,)* $($number: _,)* $($numbers: _),* } = *report;
                 let mut changed = 0_u64;
                 $( changed |= u64::from(old.$field != report.$field) << $bit; )*
@@ -230,7 +231,7 @@ impl Memory {
     }
 }
 
-/// Writes or reads the records of one batch, one after another: it remembers what the next one is told apart from.
+/// Writes or reads the records of one batch in sequence, and remembers the values that the next record is compared with.
 #[derive(Debug, Clone)]
 pub(super) struct Codec {
     tick: Tick,
@@ -238,7 +239,7 @@ pub(super) struct Codec {
 }
 
 impl Codec {
-    /// Begins where the batch's head stands.
+    /// Starts from the values in the batch's head.
     pub(super) fn new(head: &Head) -> Self {
         Self { tick: head.tick, reports: head.reports.iter().map(|(id, report)| (*id, Memory(*report))).collect() }
     }

@@ -1,4 +1,5 @@
-//! A part of a journal as a journal of its own: for a report, in memory. Reads the file as it is; what its daemon has not stored yet is missing.
+//! Extracts part of a journal as a separate journal in memory, for a report. Reads the file as it is; what the daemon has not stored yet is
+//! missing.
 
 use control::Millis;
 use rusqlite::{Connection, params};
@@ -6,10 +7,10 @@ use rusqlite::{Connection, params};
 use super::reader::{ReadError, Reader};
 use super::store::{APPLICATION_ID, SCHEMA, TABLES};
 
-/// The most batches that are taken: a day of them.
+/// Largest number of batches that are taken: one day.
 const BATCHES_MAX: usize = 256;
 
-/// The bytes of a journal with the last `span` of recorded time of `from`, whole batches; `None` where there is nothing.
+/// Returns the bytes of a journal with the last `span` of recorded time of `from`, in whole batches; `None` if there are no batches.
 pub fn last(from: &Reader, span: Millis) -> Result<Option<Vec<u8>>, ReadError> {
     let rows = from.newest(span, BATCHES_MAX)?;
     if rows.is_empty() {

@@ -1,4 +1,4 @@
-//! Reading the file, also while the daemon writes it. Never writes.
+//! Reads the file, also while the daemon is writing it. Never writes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,25 +12,25 @@ use super::store::{APPLICATION_ID, SCHEMA, has_our_tables};
 use super::wire::Damaged;
 use crate::regular;
 
-/// While the daemon stores a batch, a reader waits; that takes milliseconds.
+/// How long to wait while the daemon stores a batch, which takes milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
-/// The longest value, in bytes. A batch is closed at 256 KiB before it is deflated.
+/// Longest value, in bytes. A batch is closed at 256 KiB before it is deflated.
 const VALUE_MAX: i32 = 1 << 20;
-/// The most runs, and the most batches of a run, that are listed: the newest ones.
+/// Largest number of runs, and of batches in a run, that are listed: the newest ones.
 const LIST_MAX: u32 = 1_000_000;
-/// The most batches that are looked through for a time on the wall clock.
+/// Largest number of batches searched for a wall-clock time.
 const CANDIDATES_MAX: u32 = 256;
 
-/// Why nothing can be read.
+/// Why the journal cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("{0} does not exist: is this the `file` of [journal], and has the daemon run?")]
     Missing(PathBuf),
-    /// It may not be read.
+    /// This user may not read the file.
     #[error("{0} may not be read: try again with sudo")]
     Permission(PathBuf),
-    /// It is something else.
+    /// The file is not a journal.
     #[error("{0} is no journal of surplusd")]
     Foreign(PathBuf),
     /// It was written by a newer surplusd.
@@ -41,7 +41,7 @@ pub enum ReadError {
     /// It was written by an older surplusd that this one does not know.
     #[error("the journal's tables have version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it")]
     Older(i64),
-    /// The daemon was killed while it wrote; who only reads may not put that right.
+    /// The daemon was killed while writing; repairing that takes write access, which a reader does not have.
     #[error(
         "the journal was left in the middle of a write: start surplusd, which puts it right, or try again with sudo"
     )]
@@ -51,10 +51,10 @@ pub enum ReadError {
         "the journal holds a value of more than {VALUE_MAX} bytes, which surplusd never writes: it is damaged, or was made by something else"
     )]
     TooBig,
-    /// The database says no.
+    /// The database reported an error.
     #[error("the journal cannot be read: {0}")]
     Sql(rusqlite::Error),
-    /// A batch is not what this program writes.
+    /// A batch is not in the form that this program writes.
     #[error("batch {id} of the journal cannot be read: {source}")]
     Damaged {
         /// Its number.
@@ -75,13 +75,13 @@ impl From<rusqlite::Error> for ReadError {
 pub struct Run {
     /// Its number.
     pub id: i64,
-    /// Wall clock at its beginning, in milliseconds since 1970 UTC.
+    /// Wall clock at the start of the run, in milliseconds since 1970 UTC.
     pub began_ms: i64,
-    /// Version of the surplusd that ran.
+    /// Version of surplusd that ran.
     pub version: String,
 }
 
-/// A batch as it is stored, with its run.
+/// A batch as stored, with its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) id: i64,
@@ -134,7 +134,7 @@ impl Reader {
         }
     }
 
-    /// All runs, the oldest first; of more than a million the newest.
+    /// Returns all runs, oldest first; if there are more than a million, the newest of them.
     pub fn runs(&self) -> Result<Vec<Run>, ReadError> {
         let sql = "SELECT id, began_ms, version FROM (SELECT * FROM run ORDER BY id DESC LIMIT ?1) ORDER BY id";
         let mut statement = self.connection.prepare(sql)?;
@@ -142,22 +142,22 @@ impl Reader {
         Ok(statement.query_map([LIST_MAX], run)?.collect::<Result<_, _>>()?)
     }
 
-    /// The numbers of a run's batches, the oldest first; of more than a million the newest.
+    /// Returns the numbers of a run's batches, oldest first; if there are more than a million, the newest of them.
     pub fn batches(&self, run: i64) -> Result<Vec<i64>, ReadError> {
         let sql = "SELECT id FROM (SELECT id FROM batch WHERE run = ?1 ORDER BY id DESC LIMIT ?2) ORDER BY id";
         let mut statement = self.connection.prepare(sql)?;
         Ok(statement.query_map((run, LIST_MAX), |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
-    /// A batch by its number.
+    /// Reads a batch by its number.
     pub fn batch(&self, id: i64) -> Result<Batch, ReadError> {
         let blob: Vec<u8> =
             self.connection.query_row("SELECT data FROM batch WHERE id = ?1", [id], |row| row.get(0))?;
         Batch::unpack(&blob).map_err(|source| ReadError::Damaged { id, source })
     }
 
-    /// The numbers of the batches that may tell of a time on the wall clock, in milliseconds since 1970 UTC, the last recorded first: those
-    /// between whose beginning and end it lies, and the one that ended last before it. The clock may have been set in between, also back.
+    /// Returns the numbers of the batches that may cover a wall-clock time, in milliseconds since 1970 UTC, last recorded first: those that
+    /// begin before and end after it, and the last one that ended before it. The clock may have been set in between, also backwards.
     pub fn batches_around(&self, wall_ms: i64) -> Result<Vec<i64>, ReadError> {
         let sql = "SELECT id FROM batch WHERE min(began_ms, ended_ms) <= ?1 AND max(began_ms, ended_ms) >= ?1
             ORDER BY id DESC LIMIT ?2";
@@ -171,12 +171,12 @@ impl Reader {
         Ok(found)
     }
 
-    /// The number of the batch that was recorded last.
+    /// Returns the number of the batch recorded last.
     pub fn last(&self) -> Result<Option<i64>, ReadError> {
         Ok(self.connection.query_row("SELECT max(id) FROM batch", [], |row| row.get(0))?)
     }
 
-    /// When the batch after one begins on the wall clock, if they do not follow each other.
+    /// When the batch after the given one begins by the wall clock; `None` if it follows without a gap.
     pub fn next_began_ms(&self, id: i64) -> Result<Option<i64>, ReadError> {
         let sql = "SELECT began_ms, start FROM batch WHERE id > ?1 ORDER BY id LIMIT 1";
         let next =
@@ -184,13 +184,13 @@ impl Reader {
         Ok(next.filter(|(_, start)| start != "follows").map(|(began_ms, _)| began_ms))
     }
 
-    /// The number of the batch before one, in the same run.
+    /// Returns the number of the batch before the given one in the same run.
     pub fn batch_before(&self, id: i64) -> Result<Option<i64>, ReadError> {
         let sql = "SELECT max(id) FROM batch WHERE id < ?1 AND run = (SELECT run FROM batch WHERE id = ?1)";
         Ok(self.connection.query_row(sql, [id], |row| row.get(0)).optional()?.flatten())
     }
 
-    /// The batches that were recorded last, as many as cover `span` of recorded time, at most `most`; the oldest first.
+    /// Returns the batches recorded last, oldest first: as many as cover `span` of recorded time, but at most `most`.
     pub(super) fn newest(&self, span: Millis, most: usize) -> Result<Vec<Stored>, ReadError> {
         let sql = "SELECT batch.id, run.id, run.began_ms, version, start, batch.began_ms, ended_ms, span_ms, data
             FROM batch JOIN run ON run.id = batch.run ORDER BY batch.id DESC";
@@ -221,7 +221,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// The earliest time on the wall clock, in milliseconds since 1970 UTC, with which a batch begins; `None` where there is no batch.
+    /// The earliest wall-clock time at which a batch begins, in milliseconds since 1970 UTC; `None` if there are no batches.
     pub fn earliest_ms(&self) -> Result<Option<i64>, ReadError> {
         Ok(self.connection.query_row("SELECT min(began_ms) FROM batch", [], |row| row.get(0))?)
     }

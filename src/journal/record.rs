@@ -1,4 +1,4 @@
-//! What is recorded.
+//! The types of everything that is recorded.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use control::{
     Snapshot, Source, Tick, Watts,
 };
 
-/// One thing that went into the controller, came out of it, or helps to read the rest.
+/// One input or output of the controller, or information that helps to read the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// It was told this.
+    /// An input to the controller.
     Input(Input),
-    /// It was told that time has passed.
+    /// The controller handled a timeout.
     Timeout,
-    /// It gave this.
+    /// An action that the controller requested.
     Action(Action),
-    /// Its view of a charger changed.
+    /// The controller's view of a charger changed.
     Decided(Decided),
-    /// It took a sample of the site.
+    /// The controller took a sample of the site.
     Sample(Sample),
-    /// The wall clock, in milliseconds since 1970 UTC. For people; nothing is decided by it.
+    /// The wall clock, in milliseconds since 1970 UTC. For display only; no decision depends on it.
     Wall(i64),
     /// The chargers' names.
     Names(BTreeMap<ChargerId, String>),
 }
 
 impl Record {
-    /// Whether the controller is told something: what follows, up to the next of these, is its answer.
+    /// Whether this is a fact passed to the controller. The records up to the next fact are the controller's answer.
     pub const fn is_fact(&self) -> bool {
         match self {
             Self::Input(_) | Self::Timeout => true,
@@ -36,18 +36,18 @@ impl Record {
     }
 }
 
-/// What is decided for a charger, and why.
+/// The controller's decision for a charger, and its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decided {
     /// Which charger.
     pub charger: ChargerId,
-    /// What the user asked for.
+    /// Mode that the user chose.
     pub mode: Mode,
     /// Current of mode `fixed`.
     pub fixed: Milliamps,
-    /// What was decided.
+    /// Current per phase allowed to the car.
     pub setpoint: Milliamps,
-    /// Why.
+    /// Why it was decided.
     pub reason: Reason,
     /// Phases the car uses.
     pub phases: u8,
@@ -56,14 +56,14 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// What `view` says of a charger, but for its last report.
+    /// Extracts the decision from a charger's view, without its last report.
     pub const fn new(charger: ChargerId, view: &ChargerView) -> Self {
         let ChargerView { mode, fixed, setpoint, reason, phases, starts, .. } = *view;
         Self { charger, mode, fixed, setpoint, reason, phases, starts }
     }
 }
 
-/// What is decided for each charger.
+/// Extracts the decision for each charger.
 pub fn chargers_decided(snapshot: &Snapshot) -> BTreeMap<ChargerId, Decided> {
     snapshot.chargers.iter().map(|(id, view)| (*id, Decided::new(*id, view))).collect()
 }
@@ -71,30 +71,30 @@ pub fn chargers_decided(snapshot: &Snapshot) -> BTreeMap<ChargerId, Decided> {
 /// A sample of the site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// When its first message came.
+    /// When the first message of the sample came.
     pub at: Tick,
-    /// + import.
+    /// Grid power: + import.
     pub grid: Option<Watts>,
-    /// ≥ 0.
+    /// Solar power: ≥ 0.
     pub solar: Option<Watts>,
-    /// + discharging.
+    /// Battery power: + discharging.
     pub battery: Option<Watts>,
-    /// Including the chargers.
+    /// The whole house, including the chargers.
     pub load: Option<Watts>,
-    /// Home battery.
+    /// State of charge of the home battery.
     pub soc: Option<Percent>,
-    /// Without the chargers.
+    /// The load without the chargers.
     pub house: Option<Watts>,
     /// Solar − house.
     pub surplus: Option<Watts>,
-    /// What the meters disagree by, once it is believed.
+    /// By how much the meters disagree, once that is believed.
     pub imbalance: Option<Watts>,
-    /// What is doubted of it.
+    /// Why the sample is doubted, if it is.
     pub doubt: Option<Doubt>,
 }
 
 impl Sample {
-    /// The last sample in a snapshot, if there was one.
+    /// Returns the last sample in a snapshot, if there was one.
     pub fn of(snapshot: &Snapshot) -> Option<Self> {
         let SiteView { grid, solar, battery, load, soc, house, surplus, age, imbalance, doubt, .. } = snapshot.site;
         let at = snapshot.at.before(age?);
@@ -102,33 +102,33 @@ impl Sample {
     }
 }
 
-/// How a batch relates to the one before.
+/// How a batch relates to the previous one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// The controller began here.
     Begin,
-    /// It follows the batch before without a gap.
+    /// The batch follows the previous one without a gap.
     Follows,
-    /// So many records were dropped before it.
+    /// This number of records was dropped before the batch.
     Gap(u64),
 }
 
-/// All that was in force when a batch began, so that it can be understood without those before.
+/// Everything that was in force when a batch began, so that it can be understood without the previous ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// When.
+    /// When the batch began.
     pub tick: Tick,
-    /// The wall clock then, in milliseconds since 1970 UTC.
+    /// The wall clock at that time, in milliseconds since 1970 UTC.
     pub wall_ms: i64,
     /// The configuration in force.
     pub config: Config,
     /// The chargers' names.
     pub names: BTreeMap<ChargerId, String>,
-    /// What was decided last.
+    /// The last decision for each charger.
     pub decided: BTreeMap<ChargerId, Decided>,
-    /// What the chargers said last.
+    /// The last report of each charger.
     pub reports: BTreeMap<ChargerId, ChargerReport>,
-    /// When each charger was stopped last, if that is known.
+    /// When each charger was last stopped, if known.
     pub stopped: BTreeMap<ChargerId, Tick>,
     /// The newest value of each source.
     pub values: BTreeMap<Source, i32>,
@@ -137,7 +137,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Nothing is known but the configuration.
+    /// Creates a head that knows nothing but the configuration.
     pub const fn new(tick: Tick, wall_ms: i64, config: Config, names: BTreeMap<ChargerId, String>) -> Self {
         Self {
             tick,
@@ -152,7 +152,7 @@ impl Head {
         }
     }
 
-    /// The wall clock at a record's time.
+    /// Returns the wall clock at a record's time.
     pub fn wall_ms_at(&self, tick: Tick, record: &Record) -> i64 {
         if let Record::Wall(wall_ms) = record {
             return *wall_ms;
@@ -160,7 +160,7 @@ impl Head {
         self.wall_ms.saturating_add(i64::try_from(tick.since(self.tick).0).unwrap_or(i64::MAX))
     }
 
-    /// Goes on to a record's time and takes what it says.
+    /// Advances to a record's time and applies its contents.
     pub fn apply(&mut self, tick: Tick, record: &Record) {
         self.wall_ms = self.wall_ms_at(tick, record);
         self.tick = tick.max(self.tick);
@@ -181,7 +181,7 @@ impl Head {
     fn input(&mut self, input: &Input) {
         match input {
             Input::Reading(reading) => match reading.value {
-                // As the controller does: a stored value that differs shows that something was missed.
+                // As the controller does: a retained value that differs shows that a message was missed.
                 Some(value) if reading.retained => {
                     if self.values.get(&reading.source).is_some_and(|held| *held != value) {
                         self.values.remove(&reading.source);

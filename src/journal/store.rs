@@ -1,4 +1,4 @@
-//! The file: an `SQLite` database with one row a batch. The only place that writes to it.
+//! The journal file, an `SQLite` database with one row per batch. Only this module writes to it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,17 +9,18 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use super::batch::Builder;
 use super::record::Start;
 
-/// Marks the file as ours ("srpl"): nobody else's database is ever touched.
+/// Marks the file as ours ("srpl"), so that another program's database is never touched.
 pub(super) const APPLICATION_ID: i64 = 0x7372_706c;
-/// Version of the tables. A newer one is set aside. There is no older one: who raises this makes an older one new in `identify`.
+/// Version of the tables. A file with a newer one is set aside. There is no older one yet: when raising this, upgrade older files in
+/// `identify`.
 pub(super) const SCHEMA: i64 = 1;
-/// Somebody who reads the file holds the writer up for no longer than this.
+/// How long a reader of the file can hold up the writer.
 const BUSY: Duration = Duration::from_secs(5);
-/// The file is looked through for what is too old once in so many batches.
+/// The file is searched for old batches once per this number of batches.
 const PRUNE_EVERY: u32 = 32;
-/// Batches that go at once where the file is too large.
+/// Batches deleted at a time while the file is too large.
 const PRUNE_BATCHES: i64 = 16;
-/// Where this much of the file is free after pruning at the start, in pages of 1 KiB, it is made smaller.
+/// Free space above which the file is made smaller after pruning at the start, in pages of 1 KiB.
 const FREE_MAX: i64 = 8_192;
 
 pub(super) const TABLES: &str = "
@@ -42,19 +43,19 @@ CREATE TABLE batch (
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    /// It is broken: to be set aside.
+    /// It is damaged: to be set aside.
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// It was written by a newer surplusd: to be set aside.
     #[error("it was written by a newer surplusd (version {0} of its tables, this one writes {SCHEMA})")]
     Newer(i64),
-    /// It was written by an older surplusd that this one does not know: not to be touched.
+    /// It was written by an older surplusd whose tables this one does not know: not to be touched.
     #[error("its tables have version {0}, which this surplusd does not know; it writes {SCHEMA}")]
     Older(i64),
-    /// It is a database of something else: not to be touched.
+    /// It is another program's database: not to be touched.
     #[error("it is the database of another program")]
     Foreign,
-    /// Anything else, perhaps not for long.
+    /// Any other error, perhaps a temporary one.
     #[error("{0}")]
     Sql(rusqlite::Error),
 }
@@ -71,9 +72,9 @@ impl From<rusqlite::Error> for Trouble {
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// Recorded time, not calendar time: a wrong wall clock deletes nothing.
+    /// Recorded time, not calendar time, so that a wrong wall clock deletes nothing.
     pub(super) keep: Millis,
-    /// Of the file, in bytes.
+    /// Size of the file, in bytes.
     pub(super) size: u64,
 }
 
@@ -86,7 +87,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the file, or makes a new one; checks it through.
+    /// Opens and checks the file, or creates a new one.
     pub(super) fn open(file: &Path, bounds: Bounds) -> Result<Self, Trouble> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags)?;
@@ -99,7 +100,7 @@ impl Store {
             }
         }
         // Measured over a day (tests of `daemon::recorder`): a rollback journal and small pages write 3.3 MB of pages, a write-ahead log 5.7.
-        // And it can be read by who may not write beside it. FULL: what is stored survives a power cut, and never corrupts.
+        // Users without write access to the directory can also read it. FULL: stored data survives a power cut, which never corrupts it.
         connection.execute_batch(
             "PRAGMA page_size = 1024; PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;
              PRAGMA temp_store = MEMORY;",
@@ -115,7 +116,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Adds a batch, and the run where it is its first; returns the run.
+    /// Adds a batch, and its run if the batch is the first of it; returns the run.
     pub(super) fn insert(&mut self, run: Option<i64>, batch: &Builder) -> Result<i64, Trouble> {
         let (first, began_ms) = batch.first();
         let now = batch.now();
@@ -146,7 +147,7 @@ impl Store {
         Ok(run)
     }
 
-    /// Deletes what is too old, then the oldest while the file is too large.
+    /// Deletes batches that are too old, then the oldest ones while the file is too large.
     fn prune(&mut self) -> Result<(), Trouble> {
         self.since_pruned = 0;
         let keep = i64::try_from(self.bounds.keep.0).unwrap_or(i64::MAX);
@@ -172,13 +173,13 @@ impl Store {
         Ok(self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
     }
 
-    /// Bytes in use. Pages that are free are written again before the file grows.
+    /// Bytes in use. Free pages are reused before the file grows.
     fn used(&self) -> Result<u64, Trouble> {
         let pages = self.pragma("page_count")? - self.pragma("freelist_count")?;
         Ok(u64::try_from(pages.saturating_mul(self.pragma("page_size")?)).unwrap_or(0))
     }
 
-    /// Gives back what has become free because less is to be kept than before.
+    /// Gives free space back to the file system after the bounds were lowered.
     fn shrink(&self) -> Result<(), Trouble> {
         if self.pragma("freelist_count")? > FREE_MAX {
             self.connection.execute_batch("VACUUM")?;
@@ -187,7 +188,7 @@ impl Store {
     }
 }
 
-/// Version and number of tables of what is ours, or empty.
+/// Returns the version and the number of tables if the database is ours or empty.
 fn identify(connection: &Connection) -> Result<(i64, i64), Trouble> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
@@ -201,8 +202,8 @@ fn identify(connection: &Connection) -> Result<(i64, i64), Trouble> {
     }
 }
 
-/// Whether `run` and `batch` are tables with the columns of [`TABLES`], and all else is a table or an index of one. A view, a virtual table or
-/// a computed column in their place could be without end.
+/// Whether `run` and `batch` are tables with the columns of [`TABLES`], and everything else is a table or an index. A view, a virtual table
+/// or a computed column in their place could be endless.
 pub(super) fn has_our_tables(connection: &Connection) -> rusqlite::Result<bool> {
     let plain = "SELECT count(*) = 0 FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR rootpage = 0";
     let columns = "SELECT count(*), ifnull(group_concat(name), ''), ifnull(sum(hidden), 0) FROM pragma_table_xinfo(?1)";
@@ -214,7 +215,7 @@ pub(super) fn has_our_tables(connection: &Connection) -> rusqlite::Result<bool> 
     Ok(connection.query_row(plain, [], |row| row.get(0))? && of("run")? == run && of("batch")? == batch)
 }
 
-/// Moves a file out of the way, under one name that the next one takes over. What `SQLite` keeps beside it goes along.
+/// Moves a file out of the way, to a name that the next one overwrites. The file that `SQLite` keeps next to it is moved along.
 pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
     let beside = |path: &Path, ending: &str| {
         let mut name = path.as_os_str().to_owned();

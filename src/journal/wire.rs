@@ -1,21 +1,21 @@
-//! Values as bytes. Integers take as few bytes as they need, signed ones are folded so that small stays short. Reading never panics,
-//! and allocates no more than a small multiple of what it is given.
+//! Encodes values as bytes. Integers take as few bytes as they need; signed ones are folded so that small values stay short. Reading never
+//! panics, and allocates no more than a small multiple of its input.
 
 use std::collections::BTreeMap;
 
-/// Version of the blob's format, which is written; all older ones are read. `codec.rs` says when it is raised.
+/// Version of the blob's format that is written; all older ones can be read. `codec.rs` says when to raise it.
 pub const FORMAT: u64 = 2;
 
-/// What is read is not what this program writes.
+/// Why bytes cannot be read: they are not in the form that this program writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Damaged {
-    /// It ends too early.
+    /// The bytes end too early.
     #[error("it ends in the middle of a record")]
     Short,
     /// A number does not fit its type.
     #[error("a number is out of range")]
     Range,
-    /// A code that this version does not know.
+    /// A code is unknown to this version.
     #[error("{what} {code} is not known: it was written by a newer surplusd, or is damaged")]
     Code {
         /// Kind of code.
@@ -23,10 +23,10 @@ pub enum Damaged {
         /// The code.
         code: u8,
     },
-    /// It does not unpack.
+    /// The blob cannot be inflated within the size limit, or its checksum is wrong.
     #[error("it does not unpack")]
     Packing,
-    /// A newer format.
+    /// The blob has a newer format.
     #[error("it was written by a newer surplusd (format {0}, this one reads up to {max}): use the surplusd that wrote it, or a newer one", max = FORMAT)]
     Newer(u64),
 }
@@ -34,7 +34,7 @@ pub enum Damaged {
 /// Bytes being read, and the format in which they were written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bytes<'a> {
-    /// What is left to read.
+    /// The bytes still to be read.
     pub(super) rest: &'a [u8],
     /// Version of the format.
     pub(super) format: u64,
@@ -51,9 +51,9 @@ impl Bytes<'_> {
 
 /// A value that can be written and read back.
 pub(super) trait Field: Sized {
-    /// Appends it, in the newest format.
+    /// Appends the value in the newest format.
     fn put(&self, out: &mut Vec<u8>);
-    /// Takes it from the front, in the format of the input.
+    /// Takes a value from the front, in the format of the input.
     fn take(input: &mut Bytes<'_>) -> Result<Self, Damaged>;
 }
 
@@ -95,7 +95,7 @@ impl Field for i64 {
     }
 }
 
-/// Integers that travel as a larger one.
+/// Integers that are written as a larger type.
 macro_rules! narrow {
     ($($type:ty as $wide:ty),*) => { $(
         impl Field for $type {
@@ -197,15 +197,15 @@ impl<K: Field + Ord, V: Field> Field for BTreeMap<K, V> {
     }
 }
 
-/// Structs, field after field. Each is taken apart by name: a field that is added to the type does not compile until it is added here,
-/// behind `; since FORMAT:` with the value that it has in what was written before that format.
+/// Structs, field by field. Each is destructured by name, so a field added to the type does not compile until it is also added here,
+/// after `; since FORMAT:`, with its value for anything written before that format.
 macro_rules! fields {
     ($($name:ident { $($field:tt),* $(; since $since:literal: $($new:ident = $before:expr),* $(,)?)* })*) => { $(
         impl Field for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 $( self.$field.put(out); )*
                 $( $( self.$new.put(out); )* )*
-                // Complains about a field that is not written.
+                // Fails to compile if a field is not written.
                 let Self { $($field: _,)* $($($new: _,)*)* } = self;
             }
 
@@ -219,7 +219,7 @@ macro_rules! fields {
     )* };
 }
 
-/// Enums: a code for each variant, then its fields. Codes are for ever; new variants take the next one, new fields are added as in structs.
+/// Enums: a code for each variant, then its fields. Codes never change; a new variant takes the next one. Fields are added as in structs.
 macro_rules! codes {
     ($($name:ident { $(
         $code:literal = $variant:ident

@@ -1,4 +1,4 @@
-//! The thread that gathers records into batches and stores them.
+//! The thread that collects records into batches and stores them.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,11 +14,12 @@ use super::record::{Head, Record, Start};
 use super::store::{Bounds, Store, Trouble, set_aside};
 use crate::config::JournalConfig;
 
-/// Records on their way to the thread: some twenty minutes of them, for a card that hangs. At the bound records are dropped and counted.
+/// Capacity of the channel to the thread: about twenty minutes of records, in case the card hangs. When it is full, records are dropped
+/// and counted.
 const RECORDS: usize = 4_096;
-/// The beginning or the end of a charge is stored this long after it …
+/// How soon the start or the end of a charge is stored.
 const SOON: Millis = Millis::from_secs(30);
-/// … but not in a batch shorter than this: a card wears by the batch.
+/// Shortest batch that is stored for the start or the end of a charge, because each batch wears the card.
 const SHORTEST: Millis = Millis::from_secs(120);
 
 enum Message {
@@ -26,7 +27,7 @@ enum Message {
     Record(Tick, Record),
 }
 
-/// Where records are handed over. Never waits.
+/// Hands records over to the thread. Never waits.
 #[derive(Debug)]
 pub struct Journal {
     sender: mpsc::Sender<Message>,
@@ -37,7 +38,7 @@ impl Journal {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn start(config: JournalConfig) -> io::Result<Self> {
         let (sender, messages) = mpsc::channel(RECORDS);
         let (end, ended) = oneshot::channel();
@@ -48,46 +49,47 @@ impl Journal {
         Ok(Self { sender, ended })
     }
 
-    /// Begins a batch with all that is in force; `false` where there is no room.
+    /// Starts a batch with everything that is in force; `false` if the channel is full.
     pub fn begin(&self, start: Start, head: Head) -> bool {
         self.sender.try_send(Message::Begin(start, Box::new(head))).is_ok()
     }
 
-    /// Hands a record over; `false` where there is no room.
+    /// Hands a record over; `false` if the channel is full.
     pub fn note(&self, tick: Tick, record: Record) -> bool {
         self.sender.try_send(Message::Record(tick, record)).is_ok()
     }
 
-    /// Whether nothing waits for the thread.
+    /// Whether the thread has taken all records.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.sender.capacity() == RECORDS
     }
 
-    /// Stores what is there, within the limit; returns whether that was done.
+    /// Stores all records handed over; returns whether that was done within the time limit.
     pub async fn close(self, limit: Duration) -> bool {
         drop(self.sender);
         tokio::time::timeout(limit, self.ended).await.is_ok_and(|ended| ended.is_ok())
     }
 }
 
-/// What the thread works on.
+/// The state of the thread.
 struct Worker {
     file: PathBuf,
     bounds: Bounds,
-    /// A batch is closed after this long.
+    /// Length of a batch.
     length: Millis,
     store: Option<Store>,
-    /// The file is somebody else's: nothing is ever written.
+    /// The file is not ours and must not be written, or cannot be replaced.
     foreign: bool,
-    /// It was said that nothing can be stored.
+    /// Whether it was logged that nothing can be stored.
     failing: bool,
     run: Option<i64>,
     batch: Option<Builder>,
-    /// When the batch is to be closed, and what is in it.
+    /// When the batch is closed.
     due: Tick,
+    /// Number of records in the batch.
     records: u64,
-    /// Not stored before this batch.
+    /// Number of records lost before this batch.
     lost: u64,
 }
 
@@ -141,7 +143,7 @@ impl Worker {
 
     fn record(&mut self, tick: Tick, record: &Record) {
         let Some(batch) = &self.batch else { return };
-        // Never between a fact and the answer to it.
+        // Never split a fact from its answer.
         if record.is_fact() && (tick >= self.due || batch.size() >= FULL) {
             let head = batch.now().clone();
             self.flush();
@@ -158,7 +160,7 @@ impl Worker {
         }
     }
 
-    /// Stores the batch. What cannot be stored is lost: memory has its bound as well.
+    /// Stores the batch. A batch that cannot be stored is lost, because memory is limited too.
     fn flush(&mut self) {
         let Some(batch) = self.batch.take().filter(|_| self.records > 0) else { return };
         let stored = self.opened() && self.store(&batch);
@@ -186,7 +188,7 @@ impl Worker {
         }
     }
 
-    /// Opens the file where it is not open.
+    /// Opens the file if it is not open; returns whether it is open.
     fn opened(&mut self) -> bool {
         if self.foreign {
             return false;
