@@ -1,4 +1,4 @@
-//! `[[charger]]`: each on its own, and what does not fit together among them and with the rest.
+//! Checks `[[charger]]`: each table on its own, how the chargers fit together, and how they fit the rest of the file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,26 +15,26 @@ use super::phases::phase_switch;
 use super::report::Report;
 use super::site::{CHARGER_MAX_A, Safety, Site};
 
-/// Chargers in one file. More would not fit on one household's connection.
+/// Largest number of chargers in one file. More would not fit on one household's connection.
 const CHARGERS_MAX: usize = 16;
-/// A charger's name is part of topics.
+/// Longest name of a charger, which is part of topics.
 const NAME_MAX: usize = 24;
-/// The resolution of a setpoint; profiles that are coarser round down themselves.
+/// Resolution of a setpoint; coarser profiles round down themselves.
 const STEP: Milliamps = Milliamps(100);
 
-/// All chargers: for the controller, and for the drivers.
+/// All chargers: the controller's part and the drivers' part.
 pub(super) struct Chargers {
     pub(super) control: BTreeMap<ChargerId, ChargerConfig>,
     pub(super) setups: BTreeMap<ChargerId, ChargerSetup>,
 }
 
-/// The largest `max-current-a`, in ampere, as far as it makes sense.
+/// Returns the largest plausible `max-current-a`, in amperes.
 pub(super) fn highest_current(chargers: &[file::Charger]) -> f64 {
     let plausible = chargers.iter().map(|charger| charger.max_current_a).filter(|max| *max <= CHARGER_MAX_A);
     plausible.fold(super::checks::CURRENT_MIN_A, f64::max)
 }
 
-/// `[[charger]]`.
+/// Checks all `[[charger]]` tables.
 pub(super) fn chargers(
     report: &mut Report,
     chargers: &[file::Charger],
@@ -79,7 +79,7 @@ pub(super) fn chargers(
     complete.then_some(all)
 }
 
-/// What the controller is told.
+/// Checks the controller's part of a charger.
 fn limits(
     report: &mut Report,
     path: &str,
@@ -136,7 +136,7 @@ fn limits(
     })
 }
 
-/// The highest current, as far as the profile's chargers can be told so much.
+/// Limits the highest current to what the profile's chargers can be set to.
 fn within_profile(
     report: &mut Report,
     path: &str,
@@ -155,7 +155,7 @@ fn within_profile(
     }
 }
 
-/// The lowest current that the car takes.
+/// Checks the lowest current that the car accepts.
 fn minimum(
     report: &mut Report,
     path: &str,
@@ -180,12 +180,12 @@ fn minimum(
     Some(min)
 }
 
-/// As it is written in the file.
+/// The current in amperes, as written in the file.
 fn amps(current: Milliamps) -> f64 {
     f64::from(current.0) / 1_000.0
 }
 
-/// What the driver is told.
+/// Checks the driver's part of a charger.
 fn setup(
     report: &mut Report,
     path: &str,
@@ -196,7 +196,7 @@ fn setup(
     let name = name(report, &format!("{path}.name"), charger.name.as_deref());
     let profile = profile(report, &format!("{path}.profile"), charger.profile.as_deref(), around);
     let link = link(report, &format!("{path}.link"), charger.link.as_deref());
-    // Boxes on Ethernet often answer to 255 (Modbus Messaging on TCP/IP Implementation Guide V1.0b, 4.4.2.1); a line has 247.
+    // Wallboxes on Ethernet often answer to 255 (Modbus Messaging on TCP/IP Implementation Guide V1.0b, 4.4.2.1); a serial line has 247.
     let unit_max = if matches!(link, Some(LinkConfig::Tcp { .. })) { 255.0 } else { 247.0 };
     let unit = report.whole(&format!("{path}.unit"), charger.unit, 1.0..=unit_max);
     let poll_path = format!("{path}.poll-s");
@@ -232,7 +232,7 @@ fn setup(
     })
 }
 
-/// The charger's maximum for comparison only; what is wrong with it has been said.
+/// The charger's maximum current, for comparison only; problems with it have already been reported.
 fn max_of(charger: &file::Charger) -> Milliamps {
     if !(super::checks::CURRENT_MIN_A..=CHARGER_MAX_A).contains(&charger.max_current_a) {
         return Milliamps(u32::MAX);
@@ -310,7 +310,7 @@ fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfi
     }
 }
 
-/// Reports a name, or a place on a line, that an earlier charger has.
+/// Reports a name, a place on a line or a relay that an earlier charger already has.
 fn same_twice(report: &mut Report, path: &str, setup: &ChargerSetup, others: &BTreeMap<ChargerId, ChargerSetup>) {
     for (id, other) in others {
         let nth = usize::from(id.0) + 1;
@@ -333,7 +333,7 @@ fn same_twice(report: &mut Report, path: &str, setup: &ChargerSetup, others: &BT
     }
 }
 
-/// Checks what all chargers draw together.
+/// Checks what all chargers draw together against the site's limit.
 fn together(report: &mut Report, count: usize, site: Option<Site>, safety: Option<Safety>) {
     let (Some(site), Ok(count)) = (site, u32::try_from(count)) else { return };
     if count < 2 {

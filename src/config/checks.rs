@@ -1,4 +1,4 @@
-//! Checks of single values, shared by all tables: each reports what is wrong and gives the value in the domain's type, or nothing.
+//! Checks of single values, shared by all tables: each one returns the value in the domain's type, or reports what is wrong.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use control::{Milliamps, Millis, Percent};
 use super::report::{Report, Reported};
 use super::{Environment, Files, KnownProfile, names};
 
-/// The lowest current a charger can offer, in ampere: a duty cycle of 10 % (IEC 61851-1).
+/// Lowest current a charger can offer, in amperes: a duty cycle of 10 % (IEC 61851-1).
 pub(super) const CURRENT_MIN_A: f64 = 6.0;
 
-/// Where the files named in a configuration are, and whether they are opened.
+/// What the checks need to know besides the file: where named files are, whether they are opened, and the known profiles.
 pub(super) struct Surroundings<'a> {
     /// The directory of the configuration file.
     pub(super) directory: &'a Path,
@@ -21,11 +21,11 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// A file named in the configuration: its last part is looked for among systemd's credentials first; then a relative name is one
-    /// beside the configuration file.
+    /// Returns the path of a file named in the configuration: systemd's credential with that file name if there is one; otherwise a relative
+    /// name is resolved in the directory of the configuration file.
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
         if let (Some(credentials), Files::Read) = (&self.environment.credentials_directory, self.files) {
-            // systemd's credentials have names, not paths: certs/gateway.key is handed over as gateway.key.
+            // systemd's credentials have names, not paths: certs/gateway.key is passed on as gateway.key.
             let handed_over = credentials.join(Path::new(name).file_name().unwrap_or_default());
             if handed_over.exists() {
                 return handed_over;
@@ -36,13 +36,13 @@ impl Surroundings<'_> {
 }
 
 impl Report<'_> {
-    /// A number within a range, in units of `step`, which it must be a multiple of.
+    /// Checks a number within a range that must be a whole number of steps; `steps` is the number of steps per unit.
     fn number(&mut self, path: &str, value: f64, range: RangeInclusive<f64>, steps: f64) -> Option<u64> {
         if self.broken(path) {
             return None;
         }
         let (min, max) = (range.start(), range.end());
-        // Written so that NaN fails.
+        // Written this way so that NaN fails.
         if !range.contains(&value) {
             self.error(path, format!("{value} is out of range"), format!("use a number from {min} to {max}"));
             return None;
@@ -63,27 +63,27 @@ impl Report<'_> {
         Some(scaled.round() as u64)
     }
 
-    /// A whole number within a range, in an integer that holds the range.
+    /// Checks a whole number within a range; the integer type must be able to hold the range.
     pub(super) fn whole<T: TryFrom<u64>>(&mut self, path: &str, value: f64, range: RangeInclusive<f64>) -> Option<T> {
         T::try_from(self.number(path, value, range, 1.0)?).ok()
     }
 
-    /// A share in thousandths.
+    /// Checks a share; returns it in thousandths.
     pub(super) fn share(&mut self, path: &str, value: f64, range: RangeInclusive<f64>) -> Option<u16> {
         u16::try_from(self.number(path, value, range, 1_000.0)?).ok()
     }
 
-    /// A state of charge, 0 … 100 in whole percent.
+    /// Checks a state of charge, 0 … 100 in whole percent.
     pub(super) fn percent(&mut self, path: &str, value: f64) -> Option<Percent> {
         self.whole(path, value, 0.0..=100.0).map(Percent)
     }
 
-    /// A span given in seconds, to the millisecond.
+    /// Checks a duration given in seconds, to the millisecond.
     pub(super) fn seconds(&mut self, path: &str, value: f64, range: RangeInclusive<f64>) -> Option<Millis> {
         self.number(path, value, range, 1_000.0).map(Millis)
     }
 
-    /// A span given in seconds, where 0 means never.
+    /// Checks a duration given in seconds, where 0 means never.
     pub(super) fn seconds_or_never(
         &mut self,
         path: &str,
@@ -103,12 +103,12 @@ impl Report<'_> {
         self.seconds(path, value, range).map(Some).ok_or(Reported)
     }
 
-    /// A span given in milliseconds.
+    /// Checks a duration given in milliseconds.
     pub(super) fn millis(&mut self, path: &str, value: f64, range: RangeInclusive<f64>) -> Option<Millis> {
         self.whole(path, value, range).map(Millis)
     }
 
-    /// A current that a car can be offered, 6 A … `max` in tenths.
+    /// Checks a current that a car can be offered, 6 A … `max` in tenths of an ampere.
     pub(super) fn current(&mut self, path: &str, value: f64, max: f64) -> Option<Milliamps> {
         if value > 0.0 && value < CURRENT_MIN_A {
             let message = format!("{value} A is too little: a car cannot be offered less than 6 A (IEC 61851-1)");
@@ -118,7 +118,7 @@ impl Report<'_> {
         self.number(path, value, CURRENT_MIN_A..=max, 10.0).map(deciamps)
     }
 
-    /// No current, or one that a car can be offered.
+    /// Checks a current that is 0 or can be offered to a car.
     pub(super) fn current_or_zero(&mut self, path: &str, value: f64, max: f64) -> Option<Milliamps> {
         if value > 0.0 && value < CURRENT_MIN_A {
             let message =
@@ -138,12 +138,12 @@ impl Report<'_> {
         self.current(path, value, max)
     }
 
-    /// A current of a fuse, in tenths.
+    /// Checks a fuse's rated current, in tenths of an ampere.
     pub(super) fn fuse(&mut self, path: &str, value: f64, range: RangeInclusive<f64>) -> Option<Milliamps> {
         self.number(path, value, range, 10.0).map(deciamps)
     }
 
-    /// One of a few words.
+    /// Checks a word that must be one of a few choices.
     pub(super) fn choice<T: Copy>(&mut self, path: &str, word: &str, choices: &[(&str, T)]) -> Option<T> {
         if self.broken(path) {
             return None;
@@ -162,7 +162,7 @@ impl Report<'_> {
         found.map(|(_, choice)| *choice)
     }
 
-    /// A topic that is subscribed to or published exactly.
+    /// Checks a topic without wildcards.
     pub(super) fn topic(&mut self, path: &str, topic: &str) -> Option<String> {
         if self.broken(path) {
             return None;
@@ -174,7 +174,7 @@ impl Report<'_> {
         Some(topic.to_owned())
     }
 
-    /// The beginning of topics, of at most `max` bytes.
+    /// Checks a topic prefix of at most `max` bytes.
     pub(super) fn topic_prefix(&mut self, path: &str, prefix: &str, max: usize) -> Option<String> {
         if self.broken(path) {
             return None;
@@ -184,7 +184,7 @@ impl Report<'_> {
             return None;
         }
         if prefix.len() > max {
-            // Small clients take packets of 128 bytes, topic and payload together.
+            // Small clients accept packets of 128 bytes, topic and payload together.
             let message = format!("it is {} bytes long: small clients could not take the messages", prefix.len());
             self.error(path, message, format!("use at most {max} bytes"));
             return None;
@@ -193,12 +193,12 @@ impl Report<'_> {
     }
 }
 
-/// Tenths of an ampere.
+/// Converts tenths of an ampere.
 fn deciamps(tenths: u64) -> Milliamps {
     Milliamps(u32::try_from(tenths.saturating_mul(100)).unwrap_or(0))
 }
 
-/// Text of the user's for a message, cut where it is long.
+/// Shortens a long text from the user for a message.
 pub(super) fn shortened(text: &str) -> String {
     const SHOWN_MAX: usize = 40;
     match text.char_indices().nth(SHOWN_MAX) {

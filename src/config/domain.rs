@@ -1,4 +1,4 @@
-//! The configuration as the program uses it: domain types, everything resolved, nothing optional that has a default.
+//! The configuration as the program uses it: domain types with everything resolved; nothing that has a default is optional.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,28 +13,28 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// Where each source is read.
     pub inputs: BTreeMap<Source, InputConfig>,
-    /// What the controller is told.
+    /// The controller's part of the configuration.
     pub control: control::Config,
     /// How each charger is reached.
     pub chargers: BTreeMap<ChargerId, ChargerSetup>,
     /// What is published, and where.
     pub publish: PublishConfig,
-    /// Where mode, counters and locks are kept across restarts.
+    /// The file that keeps mode, counters and locks across restarts.
     pub state_file: PathBuf,
-    /// The flight recorder; `None`: nothing is recorded.
+    /// The flight recorder; `None` if nothing is recorded.
     pub journal: Option<JournalConfig>,
 }
 
-/// The flight recorder.
+/// Settings of the flight recorder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalConfig {
-    /// Its file.
+    /// The journal file.
     pub file: PathBuf,
     /// How much recorded time is kept.
     pub keep: Millis,
-    /// How large the file may become.
+    /// Largest size of the file, in bytes.
     pub max_bytes: u64,
-    /// How much is gathered before it is stored; this much is lost when the power goes.
+    /// How much recorded time is collected before it is stored; a power cut loses at most this much.
     pub batch: Millis,
 }
 
@@ -45,24 +45,24 @@ pub struct MqttConfig {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// `None`: plain MQTT.
+    /// `None` for plain MQTT.
     pub tls: Option<TlsConfig>,
-    /// User name, where the broker wants one.
+    /// User name, if the broker requires one.
     pub username: Option<Secret>,
-    /// Password, where the broker wants one.
+    /// Password, if the broker requires one.
     pub password: Option<Secret>,
-    /// Unique and stable.
+    /// MQTT client id: unique and stable.
     pub client_id: String,
-    /// Whole seconds, 5 … 120.
+    /// Keep-alive interval in whole seconds, 5 … 120.
     pub keep_alive_s: u16,
 }
 
-/// How to trust the broker, and how to be trusted.
+/// How to authenticate the broker and this client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// The private certificate authority; `None`: the system's roots.
+    /// The private certificate authority; `None` for the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// Certificate and key of this client, where the broker wants them.
+    /// Certificate and key of this client, if the broker requires them.
     pub client_auth: Option<ClientAuth>,
 }
 
@@ -85,65 +85,65 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where and how a source is read.
+/// Where and how to read a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputConfig {
-    /// Exact topics (no wildcards); more than one where a preset knows several spellings.
+    /// Exact topics (no wildcards); more than one if a preset knows several spellings.
     pub topics: Vec<String>,
-    /// JSON pointer into the payload; `None`: the payload is the value itself.
+    /// JSON pointer into the payload; `None` if the payload is the value itself.
     pub pointer: Option<String>,
     /// Unit of the value.
     pub unit: Unit,
-    /// The sign is the other way round than ours.
+    /// Whether the sign is the opposite of ours.
     pub negate: bool,
 }
 
 /// Unit of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// W.
+    /// Watts, W.
     Watt,
-    /// kW.
+    /// Kilowatts, kW.
     Kilowatt,
-    /// Percent.
+    /// Percent, %.
     Percent,
     /// `on` and `off`, or `true` and `false`, `1` and `0`.
     OnOff,
-    /// Anything: it only matters that it changes.
+    /// Any text: only its change matters.
     Any,
 }
 
 /// How a charger is reached and set up. Its limits for the controller are in [`control::Config::chargers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChargerSetup {
-    /// `[a-z0-9-]`, unique; part of topics.
+    /// Unique name in `[a-z0-9-]`; part of topics.
     pub name: String,
     /// Name of the register map in `config/chargers/`.
     pub profile: String,
-    /// The line it hangs on.
+    /// The line it is connected to.
     pub link: LinkConfig,
     /// Modbus unit, 1 … 247.
     pub unit: u8,
     /// Time between two polls of its state.
     pub poll: Millis,
-    /// The box's own watchdog: silent this long, it falls to `safe_current`.
+    /// The wallbox's own watchdog: after this time without communication it falls back to `safe_current`.
     pub watchdog: Millis,
-    /// Its fail-safe current: 0 or ≥ 6 A.
+    /// The wallbox's fail-safe current: 0 or ≥ 6 A.
     pub safe_current: Milliamps,
-    /// Whether the box may sleep when no car is plugged in.
+    /// Whether the wallbox may sleep when no car is plugged in.
     pub standby: bool,
-    /// What changes the number of phases; `None`: they are as wired.
+    /// What switches the number of phases; `None` if they stay as wired.
     pub phase_switch: Option<PhaseSwitch>,
-    /// How long an answer is waited for, the same for all on the line; `None`: as long as the profile says.
+    /// How long to wait for an answer, the same for all chargers on the line; `None` for the profile's value.
     pub reply: Option<Millis>,
 }
 
-/// What changes the number of phases that a charger connects.
+/// What switches the number of phases that a charger connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PhaseSwitch {
     /// The charger itself.
     Charger,
-    /// A contactor in L2 and L3 before the charger, at a contact of a Pico W relay: closed, all phases; open, L1 alone.
+    /// A contactor in L2 and L3 upstream of the charger, driven by a contact of a Pico W relay: closed for all phases, open for L1 only.
     Contact {
         /// The relay's id.
         relay: String,
@@ -153,7 +153,7 @@ pub enum PhaseSwitch {
 }
 
 impl PhaseSwitch {
-    /// The relay that it needs, if it does.
+    /// The id of the relay that it needs, if any.
     pub fn relay(&self) -> Option<&str> {
         match self {
             Self::Charger => None,
@@ -165,9 +165,9 @@ impl PhaseSwitch {
 /// A line with one or more chargers on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkConfig {
-    /// RS-485 adapter by its (stable) device name. Line settings are the profile's.
+    /// An RS-485 adapter by its (stable) device name. The line settings come from the profile.
     Serial {
-        /// Device.
+        /// Path of the device.
         path: PathBuf,
     },
     /// Modbus TCP.
@@ -179,13 +179,13 @@ pub enum LinkConfig {
     },
     /// The RS-485 line of a Pico W relay.
     Relay {
-        /// Its id.
+        /// Id of the relay.
         id: String,
     },
 }
 
 impl LinkConfig {
-    /// The relay that it goes through, if it does.
+    /// The id of the relay that it goes through, if any.
     pub fn relay(&self) -> Option<&str> {
         match self {
             Self::Relay { id } => Some(id),
@@ -199,7 +199,7 @@ impl LinkConfig {
 pub struct PublishConfig {
     /// Prefix of every topic of ours, default `surplusd/<node-id>`.
     pub base_topic: String,
-    /// Topic of the original controller's `{"chargeP": n, "unit": "W"}` every 30 s; `None`: not published.
+    /// Topic of the original controller's `{"chargeP": n, "unit": "W"}` every 30 s; `None` if not published.
     pub charger_power_topic: Option<String>,
     /// Shortest time between two publications of unchanged state.
     pub state_every: Millis,

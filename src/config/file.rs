@@ -1,9 +1,9 @@
-//! The file as it is written, version 1: tables, keys, defaults.
+//! The file as written, version 1: tables, keys, defaults.
 //!
-//! Each default is written here and nowhere else; a test holds the reference file `config/surplusd.toml` to them.
-//! Every number is an `f64` and every word a `String`, so that a wrong one gets an answer in the user's words from the checks
-//! instead of one in serde's. There is no `flatten` and no `untagged`: both let misspelt keys pass. Values carry no span;
-//! [`super::report::Report`] finds the place of a value by its path.
+//! This is the only place that defines the defaults; a test compares the reference file `config/surplusd.toml` with them. Every number is
+//! an `f64` and every word a `String`, so that the checks can report a wrong one in the user's words instead of serde's. There is no
+//! `flatten` and no `untagged`: both let misspelt keys pass. Values carry no span; [`super::report::Report`] finds the place of a value by
+//! its path.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-/// The version of the format that is read here.
+/// Version of the format.
 pub(super) const VERSION: f64 = 1.0;
 
 /// The whole file.
@@ -77,7 +77,7 @@ pub(super) struct Mqtt {
     pub(super) ca_file: Option<String>,
     pub(super) client_cert_file: Option<String>,
     pub(super) client_key_file: Option<String>,
-    /// Absent: the node id.
+    /// If absent: the node id.
     pub(super) client_id: Option<String>,
     pub(super) keep_alive_s: f64,
 }
@@ -98,7 +98,7 @@ impl Default for Mqtt {
     }
 }
 
-/// `[inputs]`: where the site is measured.
+/// `[inputs]`: where the site's values come from.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Inputs {
@@ -138,7 +138,7 @@ impl Default for Inputs {
     }
 }
 
-/// One source; what is absent comes from the preset.
+/// One source; absent keys come from the preset.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Input {
@@ -149,12 +149,12 @@ pub(super) struct Input {
     pub(super) group: Option<String>,
 }
 
-/// `[site]`: the connection of the house.
+/// `[site]`: the house's connection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Site {
     pub(super) main_fuse_a: f64,
-    /// Absent: the main fuse.
+    /// If absent: the main fuse.
     pub(super) charger_limit_a: Option<f64>,
     pub(super) phases: f64,
 }
@@ -165,7 +165,7 @@ impl Default for Site {
     }
 }
 
-/// `[battery]`: how home battery and car share the sun.
+/// `[battery]`: how the home battery and the car share solar power.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Battery {
@@ -190,7 +190,7 @@ impl Default for Battery {
     }
 }
 
-/// `[solar]`: the dials of mode `solar`.
+/// `[solar]`: the settings of mode `solar`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Solar {
@@ -207,7 +207,7 @@ impl Default for Solar {
     }
 }
 
-/// `[fail-safe]`: what happens when something dies.
+/// `[fail-safe]`: what happens when something fails.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct FailSafe {
@@ -238,7 +238,7 @@ impl Default for FailSafe {
     }
 }
 
-/// `[sampling]`: how messages become samples.
+/// `[sampling]`: how messages are combined into samples.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Sampling {
@@ -267,7 +267,7 @@ pub(super) struct Charger {
     pub(super) mode: String,
     pub(super) fixed_current_a: f64,
     pub(super) poll_s: f64,
-    /// Absent: the profile's.
+    /// If absent: the profile's.
     pub(super) reply_ms: Option<f64>,
     pub(super) standby: bool,
     pub(super) wake_after_s: f64,
@@ -297,7 +297,7 @@ impl Default for Charger {
     }
 }
 
-/// `phase-switch`: a word, or a relay and its contact.
+/// `phase-switch`: a word, or a relay and one of its contacts.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum PhaseSwitch {
     Word(String),
@@ -336,7 +336,7 @@ impl<'de> Deserialize<'de> for PhaseSwitch {
     }
 }
 
-/// `[home-assistant]`: who we are there.
+/// `[home-assistant]`: our identity there.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct HomeAssistant {
@@ -349,11 +349,11 @@ impl Default for HomeAssistant {
     }
 }
 
-/// `[publish]`: what is told to the broker.
+/// `[publish]`: what is published to the broker.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Publish {
-    /// Absent: `surplusd/<node-id>`.
+    /// If absent: `surplusd/<node-id>`.
     pub(super) base_topic: Option<String>,
     pub(super) charger_power_topic: Option<String>,
     pub(super) state_every_s: f64,
@@ -388,23 +388,23 @@ impl Default for Journal {
     }
 }
 
-/// A table. serde's derived structs would take a list as well, its values in the order of the fields: no key, no check.
+/// Deserializes a table. serde's derived structs would also accept a list, with values in the order of the fields and no keys to check.
 fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Table::deserialize(deserializer)?.0)
 }
 
-/// A table that may be absent.
+/// Deserializes a table that may be absent.
 fn some_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     table(deserializer).map(Some)
 }
 
-/// A list of tables.
+/// Deserializes a list of tables.
 fn tables<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let tables = Vec::<Table<T>>::deserialize(deserializer)?;
     Ok(tables.into_iter().map(|table| table.0).collect())
 }
 
-/// What [`table`] reads.
+/// Wraps what [`table`] deserializes.
 struct Table<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {

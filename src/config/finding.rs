@@ -1,4 +1,4 @@
-//! What is wrong with a file, where, and what to do about it. Rendering is text only; printing is `cli`'s.
+//! Findings: what is wrong with a file, where, and what to do about it. This module only renders text; `cli` prints it.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -8,12 +8,12 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::text::invisible;
 
-/// Whether the daemon would run with it.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It would not.
+    /// The daemon does not run with this file.
     Error,
-    /// It would, but the user should know.
+    /// The daemon runs, but the user should know.
     Warning,
 }
 
@@ -30,17 +30,17 @@ impl Severity {
 /// One thing that is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether the daemon would run with it.
+    /// How serious it is.
     pub severity: Severity,
-    /// The file, as it was named by the user.
+    /// The file, as named by the user.
     pub file: PathBuf,
-    /// From 1.
+    /// Line, from 1.
     pub line: usize,
-    /// From 1, in characters.
+    /// Column, from 1, in characters.
     pub column: usize,
-    /// In bytes; empty where there is nothing to underline.
+    /// Place in the text, in bytes; empty if there is nothing to underline.
     pub span: Range<usize>,
-    /// Which key, such as `battery.floor-soc` or `charger[0].name`; empty where the whole file is meant.
+    /// The key, such as `battery.floor-soc` or `charger[0].name`; empty if the finding is about the whole file.
     pub path: String,
     /// What is wrong: a fragment without a full stop.
     pub message: String,
@@ -49,8 +49,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The place in the text, drawn as compilers do, with the remedy under it; `styled` adds the colours of a terminal.
-    /// Empty where there is nothing to underline.
+    /// Draws the place in the text as compilers do, with the remedy below it; `styled` adds terminal colours. Empty if there is nothing to
+    /// underline.
     pub fn picture(&self, text: &str, styled: bool) -> String {
         let end = self.span.end.min(text.len());
         if self.span.start >= end || !text.is_char_boundary(self.span.start) || !text.is_char_boundary(end) {
@@ -67,12 +67,12 @@ impl Finding {
     }
 }
 
-/// `file:line:column: severity: message; remedy`.
+/// Formats as `file:line:column: severity: message; remedy`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { severity, file, line, column, message, remedy, .. } = self;
         let text = format!("{}:{line}:{column}: {}: {message}; {remedy}", file.display(), severity.name());
-        // Names of the user's and of certificates are in it: on a terminal they must not be more than text.
+        // The text includes names from the user and from certificates, which must not act as control sequences on a terminal.
         for c in text.chars() {
             if c.is_control() || invisible(c) {
                 write!(f, "{}", c.escape_unicode())?;
@@ -84,7 +84,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Line and column, both from 1 and the column in characters, of a byte of the text.
+/// Returns the line and column of a byte in the text, both from 1 and the column in characters.
 pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
     let mut end = byte.min(text.len());
     while !text.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! `[inputs]`: which topics carry the sources, from a preset and what overrides it.
+//! Checks `[inputs]`: the topics of the sources, from a preset and the keys that override it.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,23 @@ use super::file::{File, Input, Inputs};
 use super::names;
 use super::report::Report;
 
-/// The group of every source that does not name another.
+/// The group of every source that does not name one.
 const DEFAULT_GROUP: &str = "site";
 
-/// Who fills in what is not given.
+/// What supplies the topics of sources that are not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Preset {
     None,
     Powerwall,
 }
 
-/// `[inputs]`: the sources, and the groups whose silence is judged together.
+/// The sources, and the groups of sources whose silence is judged together.
 pub(super) struct Sources {
     pub(super) inputs: BTreeMap<Source, InputConfig>,
     pub(super) groups: BTreeMap<Source, GroupId>,
 }
 
-/// `[inputs]`. `ours` are the topics that we publish.
+/// Checks `[inputs]`. `ours` are the topics that we publish.
 pub(super) fn sources(report: &mut Report, file: &File, ours: Option<&PublishConfig>) -> Option<Sources> {
     let inputs = &file.inputs;
     let presets = [("home-assistant-powerwall", Preset::Powerwall), ("none", Preset::None)];
@@ -92,17 +92,17 @@ const fn is_of_battery(source: Source) -> bool {
     }
 }
 
-/// What Home Assistant makes of a name in entity ids.
+/// Whether the name can be part of a Home Assistant entity id.
 fn is_slug(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// The entity id that `docs/home-assistant/statestream.yaml` gives the heartbeat.
+/// Entity id that `docs/home-assistant/statestream.yaml` gives to the heartbeat.
 const HEARTBEAT_ID: &str = "surplusd_heartbeat";
 
-/// The topics of Home Assistant's Powerwall integration as `mqtt_statestream` writes them
-/// (`<base>/sensor/<object id>/state`). Installations from before 2024 have `powerwall_site_now`, later ones are named after
-/// the site; which of them are alive the broker alone knows, so all are subscribed to.
+/// Returns the topics of Home Assistant's Powerwall integration as `mqtt_statestream` writes them (`<base>/sensor/<object id>/state`).
+/// Installations from before 2024 have `powerwall_site_now`, later ones are named after the site. Only the broker knows which of them are
+/// in use, so all are subscribed to.
 fn powerwall_topics(base: &str, site_name: &str, source: Source) -> Vec<String> {
     // Tesla calls the grid meter "site".
     let ids = match source {
@@ -116,7 +116,7 @@ fn powerwall_topics(base: &str, site_name: &str, source: Source) -> Vec<String> 
     };
     let domain = if source == Source::GridStatus { "binary_sensor" } else { "sensor" };
     let mut topics: Vec<String> = ids.into_iter().map(|id| format!("{base}/{domain}/{id}/state")).collect();
-    // A site named `powerwall` gives the same spelling twice, the two next to each other.
+    // A site named `powerwall` gives the same spelling twice, next to each other.
     topics.dedup();
     topics
 }
@@ -125,7 +125,7 @@ fn power_ids(site_name: &str, meter: &str) -> Vec<String> {
     vec![format!("powerwall_{meter}_now"), format!("powerwall_{meter}_power"), format!("{site_name}_{meter}_power")]
 }
 
-/// Reports a source that is nowhere, where the controller cannot do without; returns whether it can.
+/// Reports a source without a topic; returns whether the controller can do without it.
 fn missing(report: &mut Report, file: &File, source: Source, mentioned: bool) -> bool {
     let path = format!("inputs.{}", source.name());
     let example = format!("add `{} = {{ topic = \"…\", unit = \"…\" }}`", source.name());
@@ -134,7 +134,7 @@ fn missing(report: &mut Report, file: &File, source: Source, mentioned: bool) ->
         return false;
     }
     match source {
-        // Surplus is what the chargers draw, less grid and battery: these two are enough and neither is dispensable.
+        // Surplus is what the chargers draw minus grid and battery: these two are enough, and both are needed.
         Source::Grid => {
             report.error(&path, "`grid` is missing: without it there is no surplus to follow", example);
             false
@@ -162,7 +162,7 @@ fn missing(report: &mut Report, file: &File, source: Source, mentioned: bool) ->
     }
 }
 
-/// One source: the preset's topics, with what the user overrides.
+/// Resolves one source: the preset's topics and the keys that override them.
 fn resolve(
     report: &mut Report,
     source: Source,
@@ -205,7 +205,7 @@ fn unit(report: &mut Report, source: Source, input: &Input, path: &str) -> Optio
     match (&input.unit, choices) {
         (Some(unit), _) => report.choice(&unit_path, unit, choices),
         (None, [(_, only)]) => Some(*only),
-        // Wrong by a factor of a thousand is worse than one word more.
+        // No default: being wrong by a factor of a thousand is worse than one more key to write.
         (None, _) if input.topic.is_some() => {
             report.error(
                 &unit_path,
@@ -214,12 +214,12 @@ fn unit(report: &mut Report, source: Source, input: &Input, path: &str) -> Optio
             );
             None
         }
-        // What the preset's topics carry.
+        // The unit of the preset's topics.
         (None, _) => Some(Unit::Kilowatt),
     }
 }
 
-/// Whether the sign is the other way round than ours.
+/// Whether the sign is the opposite of ours.
 fn sign(report: &mut Report, source: Source, positive: Option<&str>, path: &str) -> Option<bool> {
     let choices = match source {
         Source::Grid => [("import", false), ("export", true)],
@@ -236,7 +236,7 @@ fn sign(report: &mut Report, source: Source, positive: Option<&str>, path: &str)
     positive.map_or(Some(false), |positive| report.choice(path, positive, &choices))
 }
 
-/// The group of that name, numbered in the order in which they are met.
+/// Returns the group with this name; groups are numbered in the order in which they appear.
 fn group(report: &mut Report, path: &str, name: Option<&str>, known: &mut Vec<String>) -> Option<GroupId> {
     let name = name.unwrap_or(DEFAULT_GROUP);
     if !names::is_label(name, 24) {
@@ -257,7 +257,7 @@ fn clashes(report: &mut Report, found: &BTreeMap<Source, InputConfig>) {
         for topic in &input.topics {
             let users = places.entry(topic).or_default();
             let pointer = input.pointer.as_deref();
-            // Without a pointer the payload is one value; it can be nothing else as well.
+            // Without a pointer the payload is one value, so it cannot also contain another one.
             let clash = users.iter().find(|(_, other)| *other == pointer || other.is_none() || pointer.is_none());
             if let Some((other, _)) = clash {
                 let message = format!("`{}` and `{}` are the same value of \"{topic}\"", other.name(), source.name());

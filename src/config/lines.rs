@@ -1,4 +1,4 @@
-//! Chargers on one line: which links are the same line by other names, and what all on a line must agree on.
+//! Chargers on one line: recognises the same line under different names, and checks what all chargers on a line must agree on.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,13 +12,13 @@ use super::checks::Surroundings;
 use super::domain::{ChargerSetup, LinkConfig};
 use super::report::Report;
 
-/// The number of a character device, which is the same by whatever name it is reached; `None` for anything else, or if it is not there.
+/// Returns the number of a character device, which is the same under all its names; `None` if it is missing or anything else.
 pub fn device_number(path: &Path) -> Option<u64> {
     let about = std::fs::metadata(path).ok()?;
     about.file_type().is_char_device().then(|| about.rdev())
 }
 
-/// The link, in the words of the first charger that has it: a line has one master, so it must be opened once.
+/// Returns the link as written for the first charger that has it: a line has one master, so it must be opened only once.
 pub(super) fn as_first_named(
     report: &mut Report,
     path: &str,
@@ -40,7 +40,7 @@ pub(super) fn as_first_named(
     link
 }
 
-/// A host as it is compared: names in small letters and without the dot at their end, addresses in their usual form.
+/// Normalises a host for comparison: names in lower case and without a trailing dot, addresses in their usual form.
 pub(super) fn plain_host(host: &str) -> String {
     let host = host.strip_suffix('.').unwrap_or(host);
     match host.parse::<Ipv6Addr>() {
@@ -49,7 +49,7 @@ pub(super) fn plain_host(host: &str) -> String {
     }
 }
 
-/// `reply-ms`: how long an answer is waited for, if not as long as the profile says.
+/// Checks `reply-ms`: how long to wait for an answer, if it is set.
 pub(super) fn reply(
     report: &mut Report,
     path: &str,
@@ -58,7 +58,7 @@ pub(super) fn reply(
     watchdog: Option<Millis>,
 ) -> Option<Millis> {
     let path = format!("{path}.reply-ms");
-    // Less than one frame and an adapter's delay is nothing; a Pico relay waits 5 s at most.
+    // A shorter time than one frame and an adapter's delay makes no sense; a Pico relay waits 5 s at most.
     let reply = report.millis(&path, given?, 100.0..=5_000.0)?;
     if let (Some(poll), Some(watchdog)) = (poll, watchdog)
         && poll.0.saturating_mul(3) <= watchdog.0
@@ -77,7 +77,7 @@ pub(super) fn reply(
     Some(reply)
 }
 
-/// All chargers on a line wait equally long: as long as any of them was given.
+/// Applies `reply-ms` of any charger to all chargers on its line, and reports chargers that differ.
 pub(super) fn agree_on_reply(report: &mut Report, setups: &mut BTreeMap<ChargerId, ChargerSetup>) {
     let mut agreed: BTreeMap<LinkConfig, (ChargerId, Millis)> = BTreeMap::new();
     for (id, setup) in &*setups {

@@ -1,12 +1,12 @@
-//! The configuration file: strict, versioned, every finding with file, line, column, reason and remedy.
+//! The configuration file: strict and versioned; every finding has file, line, column, reason and remedy.
 //!
 //! ```text
 //! text ──toml──▶ tables ──serde──▶ file::File ──checks──▶ Config
 //!                  │ place of a key     │                    │
 //!                  └──────▶ report::Report: all findings ◀───┘
 //! ```
-//! Pure but for the files it names (secrets, certificates, the numbers of devices): it asks neither clock nor environment, opens no
-//! socket and no port, and prints nothing.
+//! Pure except for the files that a configuration names (secrets, certificates, device numbers): uses neither clock nor environment, opens
+//! no sockets or ports, and prints nothing.
 
 mod chargers;
 mod checks;
@@ -43,28 +43,28 @@ use control::Millis;
 use file::File;
 use report::{Report, Reported};
 
-/// The longest configuration file, in bytes.
+/// Largest configuration file, in bytes.
 const FILE_MAX: u64 = 256 * 1024;
-/// Where relative state files go without systemd.
+/// Directory for state files with relative names if systemd does not give one.
 const STATE_DIRECTORY: &str = "/var/lib/surplusd";
 
-/// What systemd says about directories.
+/// The directories that systemd provides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `CREDENTIALS_DIRECTORY`: where `LoadCredential=` puts secrets.
     pub credentials_directory: Option<PathBuf>,
     /// `STATE_DIRECTORY`: where `StateDirectory=` lets us write.
     pub state_directory: Option<PathBuf>,
-    /// `RUNTIME_DIRECTORY`: where `RuntimeDirectory=` lets us have sockets.
+    /// `RUNTIME_DIRECTORY`: where `RuntimeDirectory=` lets us create sockets.
     pub runtime_directory: Option<PathBuf>,
 }
 
 impl Environment {
-    /// Takes them from the process's environment, which `variable` looks up.
+    /// Takes the directories from the process's environment; `variable` looks up a variable.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let directory = |name| {
             let value = variable(name)?.into_string().ok()?;
-            // systemd separates several directories by colons; ours is the first.
+            // systemd separates several directories with colons; ours is the first.
             let first = value.split(':').next().filter(|first| !first.is_empty())?;
             Some(PathBuf::from(first))
         };
@@ -79,36 +79,36 @@ impl Environment {
 /// Whether the files that a configuration names are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// Secrets are read, certificates looked at.
+    /// Secrets are read and certificates checked.
     Read,
-    /// Nothing is opened and secrets are empty: for checking a configuration on another machine, never for running it.
+    /// No file is opened and secrets are empty: for checking a configuration on another machine, never for running it.
     Ignore,
 }
 
-/// A charger profile that a configuration can name, as far as it matters here.
+/// What the checks need to know about a charger profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownProfile<'a> {
-    /// Its name.
+    /// Name of the profile.
     pub name: &'a str,
-    /// Its chargers can change between one and three phases.
+    /// Whether its chargers can switch between one and three phases.
     pub switches_phases: bool,
-    /// The highest current that its chargers can be told.
+    /// Highest current that can be set on its chargers.
     pub max: control::Milliamps,
 }
 
-/// What became of a configuration file.
+/// The result of reading a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// There is one if and only if no finding is an error.
+    /// The configuration; present if and only if no finding is an error.
     pub config: Option<Config>,
-    /// In the order of the text.
+    /// All findings, in the order of the text.
     pub findings: Vec<Finding>,
-    /// The file's text, to draw findings in; empty where it could not be read.
+    /// The file's text, for showing findings in it; empty if it could not be read.
     pub text: String,
 }
 
 impl Loaded {
-    /// A finding about the value of a key, such as `mqtt.ca-file`, that shows only outside of this module.
+    /// Creates a finding about the value of a key, such as `mqtt.ca-file`, for a problem discovered outside this module.
     pub fn finding(&self, file: &Path, severity: Severity, key: &str, message: String, remedy: String) -> Finding {
         let span = Report::parse(file, &self.text).place(key);
         let (line, column) = finding::position(&self.text, span.start);
@@ -121,7 +121,7 @@ impl Loaded {
     }
 }
 
-/// Reads a configuration file and all that it names. `known_profiles` are the charger profiles there are.
+/// Reads a configuration file and the files that it names. `known_profiles` are all available charger profiles.
 pub fn load(path: &Path, environment: &Environment, known_profiles: &[KnownProfile]) -> Loaded {
     load_with(path, environment, known_profiles, Files::Read)
 }
@@ -163,7 +163,7 @@ pub fn load_with(path: &Path, environment: &Environment, known_profiles: &[Known
     }
 }
 
-/// Reads a configuration from `text`. `file` names it in findings, and relative names are looked for in its directory.
+/// Reads a configuration from `text`. `file` is its name in findings, and relative names are resolved in the directory of `file`.
 pub fn parse(
     text: &str,
     file: &Path,
@@ -179,7 +179,8 @@ pub fn parse(
     Loaded { config, findings: report.into_findings(), text: text.to_owned() }
 }
 
-/// The files that `text` names under `[mqtt]`, with their keys, where they would be read; `file` is the configuration file.
+/// Returns the files that `text` names under `[mqtt]`, with their keys and the paths where they would be read; `file` is the configuration
+/// file.
 pub fn named_files(text: &str, file: &Path, environment: &Environment) -> Vec<(&'static str, PathBuf)> {
     let directory = file.parent().unwrap_or_else(|| Path::new(""));
     let around = Surroundings { directory, environment, files: Files::Read, known_profiles: &[] };
@@ -191,7 +192,7 @@ pub fn named_files(text: &str, file: &Path, environment: &Environment) -> Vec<(&
     named.zip(keys).filter_map(|(key, path)| Some((path, around.path_of(name(key)?)))).collect()
 }
 
-/// From tables and keys to the domain's configuration. Goes on after a finding, to find them all.
+/// Converts tables and keys to the domain's configuration. Continues after a finding, in order to find all of them.
 fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
     other_version(report)?;
     let file = report.read()?;
@@ -230,7 +231,7 @@ fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
     })
 }
 
-/// Another version's keys mean something else, so nothing more is said of them.
+/// Reports a file of another version. Keys may mean something else there, so they are not checked.
 fn other_version(report: &mut Report) -> Option<()> {
     let version = report.version().filter(|version| (version - file::VERSION).abs() > f64::EPSILON);
     let Some(version) = version else { return Some(()) };
@@ -243,7 +244,7 @@ fn state_file(report: &mut Report, file: &File, environment: &Environment) -> Op
     state_path(report, "state-file", &file.state_file, "state.json", environment)
 }
 
-/// A file of ours: a relative name lies in the directory that systemd lets us write to.
+/// The path of a file that we write: a relative name is resolved in the directory that systemd lets us write to.
 fn state_path(report: &mut Report, key: &str, text: &str, usual: &str, environment: &Environment) -> Option<PathBuf> {
     let name = Path::new(text);
     if name.file_name().is_none() || text.ends_with('/') {
@@ -254,7 +255,7 @@ fn state_path(report: &mut Report, key: &str, text: &str, usual: &str, environme
     Some(directory.join(name))
 }
 
-/// `[journal]`. All its keys are checked, whether it is switched on or not.
+/// Checks `[journal]`: all its keys, even if the journal is switched off.
 fn journal(
     report: &mut Report,
     file: &File,

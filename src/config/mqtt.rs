@@ -1,4 +1,4 @@
-//! `[mqtt]`, `[home-assistant]` and `[publish]`.
+//! Checks `[mqtt]`, `[home-assistant]` and `[publish]`.
 
 use super::checks::Surroundings;
 use super::domain::{ClientAuth, MqttConfig, PublishConfig, Secret, TlsConfig};
@@ -7,12 +7,12 @@ use super::names;
 use super::pem::Pem;
 use super::report::{Report, Reported};
 
-/// Names of ours are part of topics, and small clients take packets of 128 bytes, topic and payload together.
+/// Longest node id, in bytes: our names are part of topics, and small clients accept packets of 128 bytes, topic and payload together.
 const NODE_ID_MAX: usize = 32;
 const BASE_TOPIC_MAX: usize = 64;
-/// What MQTT 3.1.1 (section 3.1.3.1) asks every broker to take is 23; all of today's take more.
+/// Longest client id. MQTT 3.1.1 (section 3.1.3.1) only requires brokers to accept 23 bytes; all of today's accept more.
 const CLIENT_ID_MAX: usize = 64;
-/// Where Home Assistant looks for devices unless it is told otherwise (its MQTT integration's discovery prefix).
+/// Where Home Assistant looks for devices by default (the discovery prefix of its MQTT integration).
 const DISCOVERY: &str = "homeassistant";
 
 /// The broker's address.
@@ -22,7 +22,7 @@ struct Broker {
     tls: bool,
 }
 
-/// `[mqtt]`.
+/// Checks `[mqtt]`.
 pub(super) fn mqtt(report: &mut Report, mqtt: &Mqtt, node_id: &str, around: &Surroundings) -> Option<MqttConfig> {
     let broker = broker(report, mqtt.url.as_deref());
     let username = username(report, mqtt, around);
@@ -61,12 +61,12 @@ pub(super) fn mqtt(report: &mut Report, mqtt: &Mqtt, node_id: &str, around: &Sur
     })
 }
 
-/// The first of these keys that the user wrote.
+/// Returns the first of these keys that the user wrote.
 fn given_of(report: &Report, keys: &[&'static str]) -> Option<&'static str> {
     keys.iter().copied().find(|key| report.given(key))
 }
 
-/// What was given must be right; nothing given is right as well.
+/// Checks a value if it is given; an absent one is valid too.
 fn none_or_right<T>(given: Option<&str>, check: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Reported> {
     given.map(|given| check(given).ok_or(Reported)).transpose()
 }
@@ -177,7 +177,7 @@ fn client_id(report: &mut Report, given: Option<&str>, node_id: &str) -> Option<
     Some(id.to_owned())
 }
 
-/// `[home-assistant]` and `[publish]`.
+/// Checks `[home-assistant]` and `[publish]`.
 pub(super) fn publish(report: &mut Report, home: &HomeAssistant, publish: &Publish) -> Option<PublishConfig> {
     const BASE: &str = "publish.base-topic";
     const POWER: &str = "publish.charger-power-topic";

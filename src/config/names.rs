@@ -1,11 +1,11 @@
-//! Names, topics and addresses: pure checks of text, with the reason where they fail.
+//! Names, topics and addresses: pure checks of text that return the reason if they fail.
 
 use std::net::Ipv6Addr;
 
-/// The longest topic that is subscribed to or published; MQTT allows 65535 bytes, Home Assistant's stay well below 200.
+/// Longest topic to subscribe to or publish, in bytes. MQTT allows 65535; Home Assistant's stay well below 200.
 const TOPIC_MAX: usize = 256;
 
-/// The candidate most like `word`, if one is like it at all.
+/// Returns the candidate most similar to `word`, if any is similar at all.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('_', "-");
     candidates
@@ -20,15 +20,15 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// How many characters must be inserted, removed, replaced or swapped with their neighbour to get from one word to the other
-/// (optimal string alignment).
+/// Number of characters to insert, remove, replace or swap with their neighbour to get from one word to the other (optimal string
+/// alignment).
 fn distance(from: &str, to: &str) -> usize {
-    // Nobody's typing error is longer; bounds the work on hostile text.
+    // No typing error is longer; this bounds the work on hostile text.
     if from.len() > 64 {
         return usize::MAX;
     }
     let to: Vec<char> = to.chars().collect();
-    // Row i holds the distances of the first i characters of `from` to every beginning of `to`.
+    // Row i holds the distances of the first i characters of `from` to every prefix of `to`.
     let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     let mut last = None;
@@ -59,12 +59,12 @@ pub(super) fn is_id(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-/// Whether the text is 1 … `max` characters, all of them small letters, digits or `-`.
+/// Whether the text is 1 … `max` characters, all of them lower-case letters, digits or `-`.
 pub(super) fn is_label(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Why the text cannot be a topic that is published or subscribed to exactly.
+/// Why the text cannot be a topic without wildcards.
 pub(super) fn topic_fault(topic: &str) -> Option<&'static str> {
     if topic.is_empty() {
         Some("the topic is empty")
@@ -83,7 +83,7 @@ pub(super) fn topic_fault(topic: &str) -> Option<&'static str> {
     }
 }
 
-/// Why the text cannot be the beginning of topics.
+/// Why the text cannot be a topic prefix.
 pub(super) fn prefix_fault(prefix: &str) -> Option<&'static str> {
     if prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains("//") {
         return Some("it has an empty level: a slash at its beginning, at its end, or two in a row");
@@ -91,7 +91,7 @@ pub(super) fn prefix_fault(prefix: &str) -> Option<&'static str> {
     topic_fault(prefix)
 }
 
-/// Whether `topic` is `prefix` or lies below it.
+/// Whether `topic` is `prefix` or below it.
 pub(super) fn is_within(topic: &str, prefix: &str) -> bool {
     topic.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -108,7 +108,7 @@ pub(super) fn pointer_fault(pointer: &str) -> Option<&'static str> {
     None
 }
 
-/// A host with the port, where one is given: `host`, `host:port`, `[::1]:port`. An IPv6 address comes back without brackets.
+/// Parses a host with an optional port: `host`, `host:port`, `[::1]:port`. An IPv6 address is returned without brackets.
 pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), &'static str> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
@@ -137,7 +137,7 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), &'stati
     }
     let port = match port {
         None => None,
-        // `u16` would also take a plus sign.
+        // `u16` would also accept a plus sign.
         Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => match port.parse::<u16>() {
             Ok(port) if port > 0 => Some(port),
             Ok(_) | Err(_) => return Err("the port must be within 1 … 65535"),

@@ -1,4 +1,4 @@
-//! Why a file is not the certificate or key that is wanted, and the command that makes it one.
+//! Explains why a file is not the expected certificate or key, and gives the command that converts it.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ pub(super) enum Pem {
     PrivateKey,
 }
 
-/// What is wrong with a file, to be read after its name, and what to do.
+/// What is wrong with a file, as a phrase that follows its name, and what to do.
 pub(super) type Fault = (String, String);
 
-/// What is in a file: the labels of its whole PEM blocks (RFC 7468), in their order.
+/// The contents of a file: the labels of its complete PEM blocks (RFC 7468), in order.
 struct Blocks<'a> {
     text: &'a str,
     labels: Vec<&'a str>,
@@ -40,12 +40,12 @@ impl<'a> Blocks<'a> {
     }
 
     fn is_encrypted(&self) -> bool {
-        // The older form keeps the label and has a header (RFC 1421).
+        // The older form keeps the label and adds a header (RFC 1421).
         self.has("ENCRYPTED PRIVATE KEY") || self.text.contains("Proc-Type: 4,ENCRYPTED")
     }
 }
 
-/// Why the file is not the one wanted; `Ok` with a warning, where it can be used as it is.
+/// Judges a file: `Err` says why it is not the expected one; `Ok` may hold a warning about a file that can be used as it is.
 pub(super) fn judge(bytes: &[u8], file: &Path, pem: Pem) -> Result<Option<Fault>, Fault> {
     let name = file.display();
     if text::is_utf16(bytes) {
@@ -84,7 +84,7 @@ pub(super) fn judge(bytes: &[u8], file: &Path, pem: Pem) -> Result<Option<Fault>
     }
 }
 
-/// A PEM file with other things in it.
+/// Describes a PEM file that contains something else.
 fn other(blocks: &Blocks, wanted: &str, begin: &str, file: &Path) -> Fault {
     let name = file.display();
     let known = [
@@ -121,7 +121,7 @@ fn other(blocks: &Blocks, wanted: &str, begin: &str, file: &Path) -> Fault {
     }
 }
 
-/// A text without a whole PEM block.
+/// Describes a text without a complete PEM block.
 fn not_pem(text: &str) -> Fault {
     let begins = text.contains("-----BEGIN ");
     let (why, remedy) = if begins && text.contains("\\n") {
@@ -136,13 +136,13 @@ fn not_pem(text: &str) -> Fault {
     (format!("is not a PEM file{why}"), remedy.to_owned())
 }
 
-/// A file in a binary format, by the beginning of its ASN.1: a certificate (RFC 5280) begins with two sequences, a key with a sequence
-/// and its version, which is 0 or 1 (RFC 5958, RFC 5915), and a PKCS#12 store with a sequence and the version 3 (RFC 7292).
+/// Recognises a binary file by the beginning of its ASN.1: a certificate (RFC 5280) begins with two sequences, a key with a sequence and
+/// its version, which is 0 or 1 (RFC 5958, RFC 5915), and a PKCS#12 store with a sequence and the version 3 (RFC 7292).
 fn binary(bytes: &[u8], file: &Path, pem: Pem) -> Option<Fault> {
     let name = file.display();
     let inner = match bytes {
         [0x30, 0x82, _, _, inner @ ..] | [0x30, 0x81, _, inner @ ..] => inner,
-        // Short enough only for a key, and else the beginning of a text.
+        // So short that it can only be a key; otherwise it is the beginning of a text.
         [0x30, 0x00..=0x7f, 2, 1, ..] => bytes.get(2..).unwrap_or_default(),
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! `phase-switch` of a charger: what changes the number of phases it connects, and what that must fit.
+//! Checks `phase-switch` of a charger: what switches the number of phases it connects, and whether that fits the rest.
 
 use control::{Milliamps, Millis, PhaseSwitching};
 use relay_link::contacts::{CONTACTS, LEASE_MAX_S, LEASE_RESERVE_S};
@@ -11,18 +11,19 @@ use super::names;
 use super::report::Report;
 use super::site::{Safety, Site};
 
-/// Pauses in products are from 10 s (the drivers of `SmartEVSE` and `EM2GO`) to some minutes; no car starts sooner after a pause.
+/// Shortest pause, in seconds. Products pause from 10 s (the drivers of `SmartEVSE` and `EM2GO`) to some minutes; no car starts sooner
+/// after a pause.
 const PAUSE_MIN_S: f64 = 10.0;
 const PAUSE_MAX_S: f64 = 600.0;
-/// The longest watchdog that a lease of a contact can outlast.
+/// Longest watchdog that a contact's lease can outlast.
 const CONTACT_WATCHDOG_MAX: Millis = Millis::from_secs((LEASE_MAX_S - LEASE_RESERVE_S) as u64);
 
-/// What comes of `phase-switch`.
+/// The result of `phase-switch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Switching {
-    /// The phases are as wired.
+    /// The phases stay as wired.
     AsWired,
-    /// Who switches, and for how long there is no current meanwhile.
+    /// What switches the phases, and how long the current is off meanwhile.
     By(PhaseSwitch, PhaseSwitching),
 }
 
@@ -75,7 +76,7 @@ pub(super) fn phase_switch(
     fits.then_some(Switching::By(switch, PhaseSwitching { pause }))
 }
 
-/// A contact of a relay, if all that makes it safe is there.
+/// Checks a contact of a relay, and that everything that makes it safe is configured.
 fn by_contact(
     report: &mut Report,
     path: &str,
@@ -101,7 +102,7 @@ fn by_contact(
         );
     }
     let safety = safety?;
-    // When surplusd dies, the contact opens. It must find nothing to interrupt.
+    // The contact opens when surplusd dies. By then no current may flow through it.
     let mut safe = true;
     if safety.charger_current > Milliamps::ZERO {
         let remedy = "set it to 0: when surplusd dies the charge must have ended before the contact opens";
@@ -117,7 +118,7 @@ fn by_contact(
     safe.then(|| PhaseSwitch::Contact { relay: relay.to_owned(), contact })
 }
 
-/// Whether the charger itself can; says so if not.
+/// Whether the charger itself can switch phases; reports it if not.
 fn able(report: &mut Report, path: &str, charger: &file::Charger, around: &Surroundings) -> bool {
     let able = around.known_profiles.iter().filter(|profile| profile.switches_phases);
     let able: Vec<&str> = able.map(|profile| profile.name).collect();
@@ -128,7 +129,7 @@ fn able(report: &mut Report, path: &str, charger: &file::Charger, around: &Surro
     false
 }
 
-/// Whether there is anything to switch; says what is in the way.
+/// Whether there is anything to switch; reports what prevents or makes it useless.
 fn fits(report: &mut Report, path: &str, charger: &file::Charger, site: Option<Site>) -> bool {
     if site.is_some_and(|site| site.phases == 1) {
         let remedy = "leave it out, or correct `phases` in [site]";

@@ -1,7 +1,7 @@
-//! The text with its findings: reading it into [`File`] without stopping at the first mistake, and finding the place of a key.
+//! The text with its findings: reads it into [`File`] without stopping at the first mistake, and finds the place of a key.
 //!
-//! serde stops at the first unknown key or wrong type. So the entry it stumbled over is reported, taken out, and reading starts
-//! again, until it passes. What was taken out is remembered, as its default must not give rise to findings of its own.
+//! serde stops at the first unknown key or wrong type. The entry at fault is therefore reported and removed, and reading starts again,
+//! until it succeeds. Removed entries are remembered, because their defaults must not cause further findings.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use super::file::File;
 use super::finding::{Finding, Severity, position};
 use super::{names, text};
 
-/// Keys that earlier versions had, each with what became of it. They are left out with a warning, so that old files still work.
+/// Keys of earlier versions, each with the reason why it is gone. They are ignored with a warning, so that old files still work.
 const RETIRED: [(&str, &str, &str); 1] = [(
     "home-assistant",
     "discovery-prefix",
     "surplusd does not announce itself to Home Assistant yet, so this has no effect",
 )];
 
-/// Findings of one file at most; the last one says that there are more.
+/// Largest number of findings in one file; the last one says that there are more.
 const FINDINGS_MAX: usize = 100;
 
-/// What is wrong with a value has been reported.
+/// Marks a value whose problem has already been reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reported;
 
@@ -34,12 +34,12 @@ pub(super) struct Report<'t> {
     text: &'t str,
     root: Spanned<DeTable<'t>>,
     findings: Vec<Finding>,
-    /// Paths already reported: they, and all below them, are left alone.
+    /// Paths already reported: no further findings are added for them or anything below them.
     broken: Vec<String>,
 }
 
 impl<'t> Report<'t> {
-    /// The text's tables, with a finding for each mistake in its syntax.
+    /// Parses the text into tables, with a finding for each syntax error.
     pub(super) fn parse(file: &Path, text: &'t str) -> Self {
         let (root, mistakes) = DeTable::parse_recoverable(text);
         let mut report = Self { file: file.to_owned(), text, root, findings: Vec::new(), broken: Vec::new() };
@@ -56,7 +56,7 @@ impl<'t> Report<'t> {
         report
     }
 
-    /// Reports a mistake in the syntax; where the line has a character that only looks right, that.
+    /// Reports a syntax error; if the line contains a lookalike character, reports that instead.
     fn syntax(&mut self, mistake: &toml::de::Error) {
         let text = self.text;
         let span = mistake.span().unwrap_or(text.len()..text.len());
@@ -75,14 +75,14 @@ impl<'t> Report<'t> {
         self.push(Severity::Error, span, "", format!("{} cannot stand here", text::named(c)), remedy.to_owned());
     }
 
-    /// The version that the file says it is of, if it is a number.
+    /// Returns the version given in the file, if it is a number.
     pub(super) fn version(&self) -> Option<f64> {
         let version = self.root.get_ref().get("version")?.get_ref();
         let number = version.as_integer().map(DeInteger::as_str).or_else(|| version.as_float().map(DeFloat::as_str));
         number?.parse().ok()
     }
 
-    /// The text as tables and keys: a finding for each unknown key and each value of the wrong type, which are left out.
+    /// Reads the tables and keys. Unknown keys and values of the wrong type are reported and left out.
     pub(super) fn read(&mut self) -> Option<File> {
         let mut root = self.root.clone();
         for (table, key, why) in RETIRED {
@@ -102,17 +102,17 @@ impl<'t> Report<'t> {
             let taken = take(root.get_mut(), &span, "");
             let path = taken.clone().unwrap_or_default();
             self.misread(&path, span, mistake.message());
-            // An error that belongs to no entry would come again for ever.
+            // An error that belongs to no entry would repeat endlessly.
             taken?;
         }
         None
     }
 
-    /// Reports what serde said of the entry at `path`.
+    /// Reports serde's error about the entry at `path`.
     fn misread(&mut self, path: &str, span: Range<usize>, said: &str) {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
         let (message, remedy) = if let Some(known) = said.strip_prefix("unknown field ") {
-            // serde lists what it knows in back quotes after the unknown one.
+            // serde lists the known keys in backquotes after the unknown one.
             let known: Vec<&str> = known.split('`').skip(3).step_by(2).collect();
             let near = names::nearest(key, known.iter().copied());
             if let Some(near) = near {
@@ -166,24 +166,24 @@ impl<'t> Report<'t> {
         })
     }
 
-    /// Whether the daemon would not run.
+    /// Whether any finding is an error.
     pub(super) fn failed(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Error)
     }
 
-    /// The findings in the order of the text.
+    /// Returns the findings in the order of the text.
     pub(super) fn into_findings(self) -> Vec<Finding> {
         let mut findings = self.findings;
         findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
         findings
     }
 
-    /// The place of the value at `path`, or of the nearest table around it, in bytes.
+    /// Returns the place of the value at `path`, or of the nearest table around it, in bytes.
     pub(super) fn place(&self, path: &str) -> Range<usize> {
         self.locate(path).0
     }
 
-    /// The place of the value at `path`, or else of the nearest table around it that is there, and which of the two it is.
+    /// Returns the place of the value at `path` and true, or the place of the nearest existing table around it and false.
     fn locate(&self, path: &str) -> (Range<usize>, bool) {
         let mut place = 0..0;
         let mut table = Some(self.root.get_ref());
@@ -206,7 +206,7 @@ impl<'t> Report<'t> {
     }
 }
 
-/// The first character that nobody sees in each key and text, as they are written: one that is written as its code is meant.
+/// Finds the first invisible character in each key and string, as written: an escaped one is intended.
 fn unseen_in(table: &DeTable<'_>, text: &str, prefix: &str, found: &mut Vec<(Range<usize>, String, char)>) {
     for (key, value) in table {
         let path = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
@@ -236,8 +236,8 @@ fn unseen_at(span: &Range<usize>, text: &str, path: &str, found: &mut Vec<(Range
     }
 }
 
-/// Takes out the entry whose key or value has this span, and returns its path. An element of an array is emptied instead,
-/// as its neighbours must keep their numbers.
+/// Removes the entry whose key or value has this span, and returns its path. An element of an array is emptied instead, because its
+/// neighbours must keep their numbers.
 fn take(table: &mut DeTable<'_>, span: &Range<usize>, prefix: &str) -> Option<String> {
     let join = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
     for (key, value) in table.iter_mut() {
@@ -277,7 +277,7 @@ fn unknown_remedy(key: &str, near: Option<&str>, known: &[&str]) -> String {
     }
 }
 
-/// What is wrong, and what to do, where serde expected another type.
+/// What is wrong and what to do if serde expected another type.
 fn wrong_type(key: &str, said: &str) -> (String, String) {
     let Some((found, expected)) = said.strip_prefix("invalid type: ").and_then(|said| said.rsplit_once(", expected "))
     else {
@@ -293,7 +293,7 @@ fn wrong_type(key: &str, said: &str) -> (String, String) {
         "a string" => ("a text", "put it in double quotes".to_owned()),
         "a boolean" => ("true or false", "write true or false, without quotes".to_owned()),
         "a sequence" => ("a list of tables", format!("write [[{key}]] with two brackets, once for each")),
-        // Says itself how it is written.
+        // Our own expectation, which already says how to write it.
         _ if expected.starts_with('"') => (expected, "write one of these".to_owned()),
         _ if key.ends_with(']') => ("a table", "write its keys below [[charger]] with two brackets".to_owned()),
         _ => ("a table", format!("write [{key}] on a line of its own and its keys below, or `{key} = {{ … }}`")),
@@ -301,7 +301,7 @@ fn wrong_type(key: &str, said: &str) -> (String, String) {
     (format!("`{key}` must be {expected}, not {found}"), remedy)
 }
 
-/// What to do about a mistake in the syntax.
+/// What to do about a syntax error.
 fn syntax_remedy(message: &str) -> &'static str {
     if message.starts_with("duplicate key") {
         "each key and each [table] may be given only once"

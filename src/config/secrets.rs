@@ -1,5 +1,5 @@
-//! Files that a configuration names: secrets, certificates, keys. They are read once and judged by their outside only:
-//! what a certificate says, and whether a key belongs to it, is `tls`'s and `doctor`'s to tell.
+//! Reads the files that a configuration names: secrets, certificates, keys. They are read once, and only their form is checked: what a
+//! certificate says and whether a key belongs to it is for `tls` and `doctor` to judge.
 
 use std::fs;
 use std::io::{self, Read};
@@ -11,13 +11,13 @@ use super::pem::{self, Pem};
 use super::report::Report;
 use super::{Files, Secret, text};
 
-/// The longest secret file, in bytes.
+/// Largest secret file, in bytes.
 const SECRET_MAX: u64 = 4 * 1024;
-/// The longest certificate or key file, in bytes: the bundle of all public authorities has about 250 kB.
+/// Largest certificate or key file, in bytes: the bundle of all public authorities has about 250 kB.
 const PEM_MAX: u64 = 1024 * 1024;
 
 impl Report<'_> {
-    /// The text in a secret file, without the line ends after it. `secret` warns where others may read it.
+    /// Reads the text in a secret file, without trailing line ends. If it is `private`, warns if others may read the file.
     pub(super) fn secret(&mut self, path: &str, name: &str, private: bool, around: &Surroundings) -> Option<Secret> {
         if self.broken(path) || self.unnamed(path, name) {
             return None;
@@ -57,7 +57,7 @@ impl Report<'_> {
         Some(Secret(text.to_owned()))
     }
 
-    /// The file of a certificate or key, which must be there and hold one.
+    /// Checks that the file of a certificate or key exists and contains one.
     pub(super) fn pem(&mut self, path: &str, name: &str, pem: Pem, around: &Surroundings) -> Option<PathBuf> {
         if self.broken(path) || self.unnamed(path, name) {
             return None;
@@ -83,7 +83,7 @@ impl Report<'_> {
         }
     }
 
-    /// A secret is taken as it is: a blank at its end may well be a part of it, but mostly is not.
+    /// Warns about blanks and invisible characters. The secret is used as it is: a blank at its end may be part of it, but mostly is not.
     fn warn_if_unseen(&mut self, path: &str, file: &Path, secret: &str) {
         let blank = |c: &char| *c == ' ' || text::invisible(*c);
         let at_end = secret.chars().next_back().filter(blank).map(|c| ("ends with", c));
@@ -134,7 +134,7 @@ impl Report<'_> {
     }
 }
 
-/// How the service gets to read a file that it may not read.
+/// How to let the service read a file that it may not read.
 fn readable(key: &str, file: &Path) -> String {
     let shown = file.display();
     if matches!(key, "mqtt.ca-file" | "mqtt.client-cert-file") {
@@ -147,9 +147,9 @@ fn readable(key: &str, file: &Path) -> String {
     )
 }
 
-/// The contents of a file; `None` where it is longer than `max` bytes.
+/// Returns the contents of a file; `None` if it is longer than `max` bytes.
 pub(super) fn read_at_most(file: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
-    // Opening a pipe would wait for its writer.
+    // Checked first, because opening a pipe would block until something writes to it.
     if !fs::metadata(file)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

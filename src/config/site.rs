@@ -1,4 +1,4 @@
-//! `[site]`, `[battery]`, `[solar]`, `[fail-safe]`, `[sampling]`: what the controller is told, and what does not fit together.
+//! Checks `[site]`, `[battery]`, `[solar]`, `[fail-safe]` and `[sampling]`: the controller's settings, and whether they fit together.
 
 use control::ranges::{STARTS_PER_DAY_MAX, WATCHDOG_MAX_S};
 use control::{BatteryPolicy, FailSafe, Milliamps, Millis, Permille, Sampling, SolarPolicy, WattHours, Watts};
@@ -6,24 +6,24 @@ use control::{BatteryPolicy, FailSafe, Milliamps, Millis, Permille, Sampling, So
 use super::file;
 use super::report::Report;
 
-/// The largest current of any charger, in ampere: three-phase boxes of 22 kW.
+/// Largest current of any charger, in amperes: three-phase wallboxes of 22 kW.
 pub(super) const CHARGER_MAX_A: f64 = 32.0;
 /// Phase to neutral, in volts (IEC 60038).
 const NOMINAL_V: u64 = 230;
-/// Home Assistant's Powerwall integration asks the Powerwall every 30 s; one message may be lost.
+/// Shortest sensible limit for stale data: Home Assistant's Powerwall integration polls every 30 s, and one message may be lost.
 const STALE_SENSIBLE: Millis = Millis::from_secs(60);
 
 /// The house's connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Site {
-    /// Most that all chargers may draw together, per phase.
+    /// Upper limit per phase for all chargers together.
     pub(super) limit: Milliamps,
-    /// What the connection can carry.
+    /// Power that the connection can carry.
     pub(super) connection: Watts,
     pub(super) phases: u8,
 }
 
-/// What happens when something dies: without data, and without us.
+/// What happens when something fails: without data, and without us.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Safety {
     pub(super) fail_safe: FailSafe,
@@ -31,7 +31,7 @@ pub(super) struct Safety {
     pub(super) charger_current: Milliamps,
 }
 
-/// `[site]`.
+/// Checks `[site]`.
 pub(super) fn site(report: &mut Report, site: &file::Site) -> Option<Site> {
     let fuse = report.fuse("site.main-fuse-a", site.main_fuse_a, 6.0..=250.0);
     let limit = match site.charger_limit_a {
@@ -50,7 +50,7 @@ pub(super) fn site(report: &mut Report, site: &file::Site) -> Option<Site> {
     Some(Site { limit: limit?.min(fuse), connection: Watts(i32::try_from(watts).unwrap_or(i32::MAX)), phases })
 }
 
-/// One or three phases.
+/// Checks a number of phases: 1 or 3.
 fn phases(report: &mut Report, path: &str, value: f64) -> Option<u8> {
     let phases: u8 = report.whole(path, value, 1.0..=3.0)?;
     if phases == 2 {
@@ -60,7 +60,7 @@ fn phases(report: &mut Report, path: &str, value: f64) -> Option<u8> {
     Some(phases)
 }
 
-/// `[battery]`. Without a home battery the policy is still there; the controller has nothing to apply it to.
+/// Checks `[battery]`. There is a policy even without a home battery; the controller then has nothing to apply it to.
 pub(super) fn battery(report: &mut Report, battery: &file::Battery) -> Option<BatteryPolicy> {
     const PRIORITY: &str = "battery.priority-soc";
     const BUFFER: &str = "battery.buffer-soc";
@@ -114,7 +114,7 @@ pub(super) fn battery(report: &mut Report, battery: &file::Battery) -> Option<Ba
     })
 }
 
-/// `[solar]`.
+/// Checks `[solar]`.
 pub(super) fn solar(report: &mut Report, solar: &file::Solar) -> Option<SolarPolicy> {
     let min_share = report.share("solar.min-share", solar.min_share, 0.5..=1.0);
     let start_cost = report.whole("solar.start-cost-wh", solar.start_cost_wh, 0.0..=2_000.0);
@@ -131,7 +131,7 @@ pub(super) fn solar(report: &mut Report, solar: &file::Solar) -> Option<SolarPol
     })
 }
 
-/// `[sampling]`.
+/// Checks `[sampling]`.
 pub(super) fn sampling(report: &mut Report, sampling: &file::Sampling) -> Option<Sampling> {
     let settle = report.millis("sampling.settle-ms", sampling.settle_ms, 0.0..=5_000.0);
     let meter_age = report.millis("sampling.meter-age-ms", sampling.meter_age_ms, 0.0..=60_000.0);
@@ -139,7 +139,7 @@ pub(super) fn sampling(report: &mut Report, sampling: &file::Sampling) -> Option
     Some(Sampling { settle: settle?, meter_age: meter_age?, refresh_every: refresh_every.ok()? })
 }
 
-/// `[fail-safe]`. `highest` is the largest current of any charger, in ampere.
+/// Checks `[fail-safe]`. `highest` is the largest current of any charger, in amperes.
 pub(super) fn safety(report: &mut Report, fail_safe: &file::FailSafe, highest: f64) -> Option<Safety> {
     const STALE: &str = "fail-safe.stale-after-s";
     const STOP: &str = "fail-safe.stop-after-s";
@@ -179,7 +179,8 @@ pub(super) fn safety(report: &mut Report, fail_safe: &file::FailSafe, highest: f
     })
 }
 
-/// A limit without data. The default may lie above the chargers' maximum, which holds anyway; what the user wrote may not.
+/// Checks a current limit for times without data. A value that the user wrote must not exceed the chargers' maximum; the default may,
+/// because the maximum applies anyway.
 fn blind(report: &mut Report, path: &str, value: f64, highest: f64) -> Option<Milliamps> {
     let max = if report.given(path) { highest } else { CHARGER_MAX_A };
     report.current_or_zero(path, value, max)

@@ -1,12 +1,12 @@
-//! What stands in a text and not on the screen: byte order marks, other encodings, characters that nobody sees.
+//! Parts of a text that do not show on the screen: byte order marks, other encodings, invisible characters.
 
-/// The mark that Windows editors put before UTF-8 text (U+FEFF).
+/// The byte order mark (U+FEFF) that Windows editors put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How a UTF-16 file is converted; `FILE` and `NEW` stand for names.
+/// How to convert a UTF-16 file; `FILE` and `NEW` stand for names.
 pub(super) const FROM_UTF16: &str = "save it as UTF-8, or convert it with `iconv -f UTF-16 -t UTF-8 FILE > NEW`";
 
-/// The bytes without a UTF-8 byte order mark before them.
+/// Strips a UTF-8 byte order mark from the beginning.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
 }
@@ -21,10 +21,9 @@ pub(super) fn is_utf16(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether nobody sees this character, or sees a blank where there is another character. The blank itself, line ends and other control
-/// characters are not meant.
+/// Whether this character is invisible, or looks like a blank without being one. Line ends and other control characters do not count.
 pub fn invisible(c: char) -> bool {
-    // Default_Ignorable_Code_Point and the format characters of Unicode 16 (DerivedCoreProperties.txt), as far as they are assigned.
+    // Default_Ignorable_Code_Point and the format characters of Unicode 16 (DerivedCoreProperties.txt), if assigned.
     let ignorable = matches!(u32::from(c),
         0xad | 0x34f | 0x61c | 0x115f..=0x1160 | 0x17b4..=0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x202a..=0x202e
         | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff9..=0xfffb | 0x1bca0..=0x1bca3
@@ -32,7 +31,7 @@ pub fn invisible(c: char) -> bool {
     ignorable || (!c.is_ascii() && c.is_whitespace())
 }
 
-/// The character's code, with its name where it is a common one.
+/// Formats the character's code, with its name if it is a common one.
 pub(super) fn named(c: char) -> String {
     let name = match c {
         ' ' => "blank",
@@ -54,7 +53,7 @@ pub(super) fn named(c: char) -> String {
     format!("U+{:04X} ({name})", u32::from(c))
 }
 
-/// The first character of a piece of TOML outside of comments and texts that looks right and is not: with its place in bytes.
+/// Finds the first lookalike character in a piece of TOML outside comments and strings; returns it with its place in bytes.
 pub(super) fn lookalike(line: &str) -> Option<(usize, char)> {
     let wrong = |c: char| invisible(c) || matches!(c, '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{2018}' | '\u{2019}');
     let mut quote = None;
