@@ -21,8 +21,8 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// Returns the path of a file named in the configuration: systemd's credential with that file name if there is one; otherwise a relative
-    /// name is resolved in the directory of the configuration file.
+    /// Returns the path of a file named in the configuration: systemd's credential with that file name, if there is one. Otherwise a
+    /// relative name is resolved in the configuration file's directory.
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
         if let (Some(credentials), Files::Read) = (&self.environment.credentials_directory, self.files) {
             // systemd's credentials have names, not paths: certs/gateway.key is passed on as gateway.key.

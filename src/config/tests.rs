@@ -48,7 +48,7 @@ fn read(text: &str) -> Loaded {
     parse(text, Path::new("test.toml"), &Environment::default(), &PROFILES, Files::Ignore)
 }
 
-/// The configuration of a text that must have no findings.
+/// Returns the configuration of a text that must have no findings.
 #[track_caller]
 fn good(text: &str) -> Config {
     let loaded = read(text);

@@ -1,4 +1,4 @@
-//! The loop's own books, without a broker and without a line.
+//! The loop on its own, without a broker and without lines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::mqtt::trouble::DownKind;
 
 mod kept;
 
-/// A daemon with so many chargers, all on lines that nobody answers, which have ended.
+/// A daemon with this number of chargers. Nothing answers on their lines, which have ended.
 async fn daemon(chargers: usize, folder: &std::path::Path) -> Daemon {
     let mut text = format!(
         "version = 1\nstate-file = \"{}\"\n[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n[site]\nmain-fuse-a = 250\n[journal]\nfile = \"{}\"\n",
@@ -51,7 +51,7 @@ fn message(topic: &str, payload: &[u8]) -> Event {
     Event::Message { topic: topic.to_owned(), payload: payload.to_vec(), retained: false }
 }
 
-/// Tells the loop what the user wants, as the socket does.
+/// Sends the loop a user's request, as the socket does.
 async fn ask(daemon: &mut Daemon, charger: Option<&str>, key: &str, value: &str) -> Option<Answer> {
     let setting = Setting::parse(charger, key, value.as_bytes()).unwrap();
     let (reply, answer) = oneshot::channel();
@@ -61,7 +61,7 @@ async fn ask(daemon: &mut Daemon, charger: Option<&str>, key: &str, value: &str)
     answer.await.ok()
 }
 
-/// Counts what a journal at level info would keep.
+/// Counts the lines that the system log keeps at level info.
 struct Count(Arc<AtomicUsize>);
 
 impl<S: tracing::Subscriber> Layer<S> for Count {
@@ -104,14 +104,14 @@ async fn a_burst_of_commands_is_no_bug() {
         sender.try_send(message(&topic, &payload)).unwrap();
     }
     assert!(daemon.take_the_rest());
-    // Commands that come faster than a hand can give them are thinned; the newest comes in time.
+    // Commands faster than a person can give them are thinned out; the newest is carried out in time.
     let later = daemon.clock.now() + Millis::from_secs(5);
     assert!(daemon.tell_controller(later));
     let snapshot = daemon.controller.snapshot();
     assert!(snapshot.chargers.values().all(|view| view.setpoint == Milliamps(9_000)));
 }
 
-/// An automation that says the same every few seconds, or something wrong, fills no SD card.
+/// An automation that repeats the same command or a wrong one every few seconds does not fill the SD card.
 #[tokio::test]
 async fn a_command_that_comes_again_and_again_is_said_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,8 +129,8 @@ async fn a_command_that_comes_again_and_again_is_said_once() {
     assert_eq!(lines.load(Ordering::Relaxed), 2);
 }
 
-/// A flood of 10,000 a second of each kind of message, for 20 s, as far as this machine is fast enough: log, stored state and journal
-/// grow at a pace that is known beforehand, and the newest wins.
+/// A flood of up to 10,000 messages per second of each kind for 20 s, depending on the machine: log, stored state and journal grow within
+/// known limits, and the newest message wins.
 #[tokio::test]
 async fn a_flood_fills_neither_log_nor_card_nor_journal() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
     assert!(last.contains(&newest), "{last:?}");
 }
 
-/// Users see in Home Assistant what the log says.
+/// Users see the same warnings in Home Assistant as in the log.
 #[tokio::test]
 async fn a_silence_is_a_warning_in_the_state() {
     let folder = tempfile::tempdir().unwrap();
@@ -199,7 +199,7 @@ async fn a_silence_is_a_warning_in_the_state() {
     daemon.intake.handle(&message(topic, b"1.5"), now);
     assert!(daemon.intake.warnings(now).is_empty());
     assert_eq!(daemon.intake.statuses(now)[0].state, InputState::Live);
-    // Home Assistant has no automation for requests: said once, and shown.
+    // Home Assistant has no automation for requests: logged once, and shown.
     for request in 0..30 {
         daemon.intake.asked(now + Millis::from_secs(10 * request));
     }
@@ -207,7 +207,7 @@ async fn a_silence_is_a_warning_in_the_state() {
     assert!(matches!(&warnings[..], [one] if one.contains("/refresh are not answered")), "{warnings:?}");
 }
 
-/// Whoever follows the advice and reads the configuration again is rid of the warning.
+/// Following the advice and reloading the configuration removes the warning.
 #[tokio::test]
 async fn a_warning_does_not_outlive_its_cause() {
     let folder = tempfile::tempdir().unwrap();
@@ -228,7 +228,7 @@ async fn a_warning_does_not_outlive_its_cause() {
     assert_eq!(daemon.intake.warnings(now), Vec::<String>::new());
 }
 
-/// Sources that are unavailable are not answered for: that says nothing of who has the automation.
+/// Unavailable sources do not send new values, which does not mean that the automation is missing.
 #[tokio::test]
 async fn requests_count_only_while_the_sources_are_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -245,7 +245,7 @@ async fn requests_count_only_while_the_sources_are_there() {
     }
 }
 
-/// Something that must not end has ended: the loop says so, and the program ends with code 70.
+/// If something ends that must keep running, the loop returns the reason and the program exits with code 70.
 #[tokio::test]
 async fn an_unexpected_end_is_fatal() {
     let folder = tempfile::tempdir().unwrap();
@@ -265,7 +265,7 @@ async fn an_unexpected_end_is_fatal() {
     assert!(matches!(&ended, Ended::Broken { what } if what.contains("thread of a line")), "{ended:?}");
 }
 
-/// The end looks at the controller again, and a bug that made the loop panic is still there.
+/// The shutdown uses the controller again, and the bug that made the loop panic is still there.
 #[tokio::test]
 async fn a_loop_that_panics_again_and_again_still_ends_in_good_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -278,7 +278,7 @@ async fn a_loop_that_panics_again_and_again_still_ends_in_good_order() {
     assert_eq!(ended, Ended::Broken { what: "the loop panicked".to_owned() });
 }
 
-/// What the log says.
+/// The text of the log.
 struct Lines(Arc<std::sync::Mutex<String>>);
 
 impl<S: tracing::Subscriber> Layer<S> for Lines {
@@ -294,7 +294,7 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
     }
 }
 
-/// A mute wallbox holds its line for some seconds at a reload: the new line waits for it, and nothing false is said of that.
+/// A silent wallbox occupies its line for some seconds at a reload: the new line waits for it, and nothing false is logged about that.
 #[tokio::test]
 async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
     let said = Arc::new(std::sync::Mutex::new(String::new()));
@@ -315,12 +315,12 @@ async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
     config.chargers.get_mut(&ChargerId(0)).unwrap().poll = Millis(2_000);
     daemon.reload(config).await.unwrap();
     assert!(daemon.buses.is_empty(), "the old line needs more time than the loop waits");
-    // One that never ends is not waited for for ever.
+    // The wait for a line that never ends is limited.
     let due = std::mem::replace(&mut daemon.closing_by, daemon.clock.now());
     let ended = daemon.turns().await;
     assert!(matches!(&ended, Ended::Broken { what } if what.contains("did not end")), "{ended:?}");
     daemon.closing_by = due;
-    // Some seconds of the loop's own, until the old line has ended and the new one has been opened.
+    // Run the loop for some seconds, until the old line has ended and the new one is open.
     for _ in 0..30 {
         let turns = tokio::time::timeout(Duration::from_secs(1), daemon.turns()).await;
         assert!(turns.is_err(), "{turns:?}");
@@ -335,7 +335,7 @@ async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
     assert!(!said.contains("by another name") && !said.contains("cannot be used: another"), "{said}");
 }
 
-/// Whoever asks through the socket hears what is in force, or why nothing was done; a message over MQTT that is refused is answered on `error`.
+/// A request through the socket is answered with what is in force or why nothing was done; a refused MQTT message is answered on `error`.
 #[tokio::test]
 async fn a_request_is_answered() {
     let folder = tempfile::tempdir().unwrap();
@@ -353,7 +353,7 @@ async fn a_request_is_answered() {
     assert!(daemon.requests.poll_refused().is_none(), "who asked has the answer");
 }
 
-/// Of requests that come too fast the last is carried out; those before it are told so.
+/// Of requests that come too fast, the last is carried out, and the others are answered that a later one replaced them.
 #[tokio::test]
 async fn a_request_that_is_overtaken_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -374,7 +374,7 @@ async fn a_request_that_is_overtaken_is_told_so() {
     assert_eq!(overtaken, [10, 11, 12], "ten at once, and the last");
 }
 
-/// A wallbox that does not answer: since when, why, and when it is asked again.
+/// For a wallbox that does not answer, the status shows since when, why, and the time of the next attempt.
 #[tokio::test]
 async fn the_status_tells_of_each_link_since_when_why_and_when_it_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What is written is what is read; what is damaged is noticed; what the disk does costs history and nothing else.
+//! Records are read back as written, damage is noticed, and a failing disk costs history and nothing else.
 
 mod disk;
 mod golden;
@@ -320,7 +320,7 @@ fn newest(rest: &[u8]) -> Bytes<'_> {
     Bytes { rest, format: FORMAT }
 }
 
-/// A configuration as good as any.
+/// An arbitrary configuration.
 pub(crate) fn some_config() -> Config {
     let environment = crate::config::Environment::default();
     let text = include_str!("../../config/surplusd.toml");
@@ -352,7 +352,7 @@ proptest! {
         }
     }
 
-    /// The beginning is right, then a byte is not: the reader goes on for as long as there is sense in it.
+    /// After a correct beginning, one byte is wrong: the reader continues as long as the bytes make sense.
     #[test]
     fn a_flipped_byte_is_read_without_harm(head in head(), records in vec((tick(), record()), 1..20), place in any::<prop::sample::Index>(), flip in 1..=255_u8) {
         let mut builder = Builder::new(Start::Begin, head);
@@ -366,7 +366,7 @@ proptest! {
         if let Ok(batch) = Batch::unpack(&deflate(&bytes)) {
             let _ = batch.records().count();
         }
-        // And in the blob itself its checksum tells.
+        // In the blob itself, the checksum shows the damage.
         let mut blob = builder.pack();
         let place = place % blob.len();
         blob[place] ^= flip;
@@ -397,7 +397,7 @@ fn numbers_that_are_none() {
     assert_eq!(String::take(&mut newest(&[0xff, 0xff, 0xff, 0xff, 0x0f, b'a'])), Err(Damaged::Short));
 }
 
-/// A version that is not released yet says so, and what to do.
+/// A blob of a later version is reported as such, with what to do.
 #[test]
 fn a_newer_format_is_told() {
     let mut bytes = Vec::new();
@@ -408,7 +408,7 @@ fn a_newer_format_is_told() {
     assert!(error.to_string().contains("use the surplusd that wrote it"), "{error}");
 }
 
-/// A few bytes may not become gigabytes.
+/// A few bytes must not inflate to gigabytes.
 #[test]
 fn what_unpacks_to_more_than_a_batch_is_refused() {
     let blob = deflate(&vec![0; 8 << 20]);
@@ -416,7 +416,7 @@ fn what_unpacks_to_more_than_a_batch_is_refused() {
     assert_eq!(Batch::unpack(&blob).unwrap_err(), Damaged::Packing);
 }
 
-/// The bytes of format 1, as 0.1.0 wrote them: what is in the field can be read for ever. Do not change them.
+/// The bytes of format 1 as written by 0.1.0: data in the field must stay readable. Do not change them.
 #[test]
 fn the_bytes_of_format_1() {
     let report = ChargerReport {
@@ -471,7 +471,7 @@ codes! {
     Shape { 0 = Plain, 1 = Round { across; since 2: deep = 7 }, 2 = Named { ; since 3: name = "none".to_owned() } }
 }
 
-/// What is added later has its value in what was written before.
+/// Fields added later have their default value in older data.
 #[test]
 fn a_field_that_older_formats_do_not_have_has_its_value_there() {
     let grown = || Grown { first: 1, second: Some(2), third: false, shape: Shape::Round { across: 3, deep: 4 } };

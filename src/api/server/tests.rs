@@ -114,7 +114,7 @@ async fn a_request_goes_to_the_loop_and_its_answer_back() {
     assert_eq!(request.origin, Origin::Socket);
     request.reply.unwrap().send(Ok("carport: 16.0 A (fast)".to_owned())).unwrap();
     assert_eq!(peer.hear().await, Some(Reply::Done("carport: 16.0 A (fast)".to_owned())));
-    // A request that a later one took the place of.
+    // A request that a later one replaced.
     peer.say(set("solar").line().as_bytes()).await;
     drop(rig.requests.recv().await);
     assert!(matches!(peer.hear().await, Some(Reply::Refused { code, .. }) if code == "overtaken"));
@@ -131,7 +131,7 @@ async fn nothing_is_set_through_the_socket_for_everybody() {
     assert!(rig.requests.try_recv().is_err());
 }
 
-/// Whatever is sent, it is answered or the connection ends; others are served.
+/// Whatever a client sends, it is answered or disconnected, and others are still served.
 #[tokio::test]
 async fn garbage_is_answered_and_harms_nobody() {
     let rig = Rig::new().await;
@@ -143,7 +143,7 @@ async fn garbage_is_answered_and_harms_nobody() {
     assert!(matches!(peer.ask(&Call::Status).await, Reply::Status { .. }), "the connection stays");
     let mut long = rig.peer(CONTROL).await;
     assert_eq!(long.refused(&[b'x'; REQUEST_MAX + 1]).await, "too-long");
-    // More connections than are served at a time, which say nothing.
+    // More silent connections than are served at a time.
     let mut mute = Vec::new();
     for _ in 0..CONNECTIONS - 2 {
         mute.push(rig.peer(CONTROL).await);
@@ -169,7 +169,7 @@ async fn a_socket_that_was_left_is_replaced_and_one_in_use_is_not() {
     let server = Server::open(left.path(), sender, watch::channel(None).1, Clock::start(1)).await.unwrap();
     drop(server);
     assert_eq!(std::fs::read_dir(left.path()).unwrap().count(), 0, "its own are removed");
-    // What is no socket is nobody's to remove.
+    // A file that is not a socket is not removed.
     std::fs::write(left.path().join(CONTROL), "precious").unwrap();
     let (sender, _) = mpsc::channel(1);
     assert!(Server::open(left.path(), sender, watch::channel(None).1, Clock::start(1)).await.is_err());

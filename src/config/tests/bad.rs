@@ -3,7 +3,7 @@
 use super::{BASE, lines, read, with_line};
 use crate::config::Severity;
 
-/// Line to be replaced, its replacement, place of the one finding, and a part of its text.
+/// Line to replace, its replacement, the place of the only finding, and part of the finding's text.
 type Case = (usize, &'static str, &'static str, &'static str);
 
 #[track_caller]
@@ -64,13 +64,13 @@ fn syntax() {
         assert!(lines(&loaded.findings).contains(case.3), "{}", lines(&loaded.findings));
         assert!(loaded.config.is_none());
     }
-    // All of them, not the first.
+    // All mistakes are reported, not only the first.
     let text = with_line(5, "site-name = ").replace("unit = 1", "unit = = 1");
     let found: Vec<usize> = read(&text).findings.iter().map(|finding| finding.line).collect();
     assert!(found.contains(&5) && found.contains(&18), "{found:?}");
 }
 
-/// As they come with text from web pages and Windows editors.
+/// Characters that come with text from web pages and Windows editors.
 #[test]
 fn characters_that_nobody_sees() {
     let cases: &[Case] = &[
@@ -96,7 +96,7 @@ fn characters_that_nobody_sees() {
         assert_eq!(format!("{}:{}", first.line, first.column), *place, "{line}: {shown}");
         assert!(shown.contains(says), "{line}: {says:?} is not in {shown}");
     }
-    // In a comment it harms nobody, and as its code it is meant.
+    // In a comment it does no harm, and an escaped one is intended.
     for line in ["floor-soc = 20 #\u{a0}the floor", "floor-soc = 20 # “the floor”\u{200b}"] {
         assert_eq!(lines(&read(&with_line(9, line)).findings), "");
     }
@@ -200,7 +200,7 @@ fn inputs() {
         ),
     ];
     check(cases, Severity::Error);
-    // What is published must not come back as a measurement.
+    // Our own publications must not come back as measurements.
     let text = with_line(22, "charger-power-topic = \"home/charger/power\"").replace(
         "[inputs]",
         "[inputs]\nload = { topic = \"home/charger/power\", unit = \"W\", pointer = \"/chargeP\" }",
@@ -327,7 +327,7 @@ fn chargers() {
 
 #[test]
 fn what_does_not_fit_together() {
-    // A box on one phase only cannot have three.
+    // A charger in a house with one phase cannot use three.
     let text = with_line(7, "phases = 1");
     let found = lines(&read(&text).findings);
     assert!(found.contains("14:1: error: a charger cannot use 3 phases where the house has 1"), "{found}");
@@ -340,7 +340,7 @@ fn what_does_not_fit_together() {
     let loaded = read(&switching.replace("phase-switch =", "phases = 1\nphase-switch ="));
     assert!(lines(&loaded.findings).contains("19:16: warning: a car that does not use three phases"), "{loaded:?}");
     assert!(loaded.config.is_some());
-    // A contact must not open under a current, when nobody is there any more.
+    // A contact must not open under current after surplusd has died.
     let contact = |text: &str| text.replace("unit = 1", "phase-switch = { relay = \"pico\", contact = 1 }");
     let found = lines(&read(&contact(&with_line(13, "charger-current-a = 6"))).findings);
     assert!(found.contains("13:21: error: a contact would switch the phases under this current"), "{found}");
@@ -350,31 +350,31 @@ fn what_does_not_fit_together() {
     let two = BASE.replace("heidelberg-energy-control", "amperfied-connect");
     let found = lines(&read(&contact(&two)).findings);
     assert!(found.contains("warning: this charger may switch its phases by itself"), "{found}");
-    // Two chargers cannot share a relay for it.
+    // Two chargers cannot share a relay for switching phases.
     let second = "[[charger]]\nname = \"b\"\nprofile = \"heidelberg-energy-control\"\nlink = \"tcp://b\"\n\
         phase-switch = { relay = \"pico\", contact = 2 }\n[home-assistant]";
     let found = lines(&read(&contact(BASE).replace("[home-assistant]", second)).findings);
     assert!(found.contains("error: charger 1 switches its phases with the relay \"pico\" as well"), "{found}");
-    // The fail-safe current is above what the cable takes.
+    // The fail-safe current exceeds the charger's maximum.
     let text = with_line(13, "charger-current-a = 16").replace("unit = 1", "max-current-a = 10");
     let found = lines(&read(&text).findings);
     assert!(found.contains("13:21: error: 16.0 A is more than this charger's `max-current-a`"), "{found}");
-    // A fixed current of which the car takes nothing.
+    // A fixed current below the car's minimum.
     let text = with_line(13, "blind-current-slow-a = 8").replace("unit = 1", "fixed-current-a = 7\nmin-current-a = 8");
     let found = lines(&read(&text).findings);
     assert!(found.contains("18:19: error: 7.0 A is less than `min-current-a`, 8.0 A; raise it"), "{found}");
-    // Two boxes left alone must fit the fuse as well.
+    // The fail-safe currents of two wallboxes must also fit the fuse.
     let second = "[[charger]]\nname = \"b\"\nprofile = \"amperfied-connect\"\nlink = \"tcp://b\"\n[home-assistant]";
     let text = with_line(13, "charger-current-a = 13").replace("[home-assistant]", second);
     let found = lines(&read(&text).findings);
     assert!(found.contains("13:21: error: when surplusd dies, 2 chargers draw 26.0 A"), "{found}");
-    // Two that cannot charge at once take turns.
+    // Two chargers that cannot charge at the same time take turns.
     let text = with_line(7, "charger-limit-a = 10").replace("unit = 1", "max-current-a = 10");
     let text = text.replace("[home-assistant]", &second.replace("tcp://b\"", "tcp://b\"\nmax-current-a = 10"));
     let loaded = read(&text);
     assert!(lines(&loaded.findings).contains("warning: 2 chargers need 12.0 A at least"), "{:?}", loaded.findings);
     assert!(loaded.config.is_some());
-    // Watchdog and poll, when it is the watchdog that was written.
+    // Watchdog and poll interval, with the watchdog given in the file.
     let text = with_line(13, "charger-watchdog-s = 4").replace("unit = 1", "poll-s = 1.4");
     let found = lines(&read(&text).findings);
     assert!(found.contains("18:10: error: the charger is asked every 2 s and gives up after 4 s"), "{found}");

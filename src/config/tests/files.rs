@@ -156,7 +156,7 @@ fn the_configuration_file_itself() {
     assert_eq!(found("good"), "");
 }
 
-/// Windows editors put a mark before the text, or write UTF-16.
+/// Windows editors put a byte order mark before the text, or write UTF-16.
 #[test]
 fn byte_order_marks_do_not_count_and_utf16_is_named() {
     let directory = TempDir::new().expect("directory");
@@ -215,7 +215,7 @@ fn what_nobody_sees_in_a_secret_is_named() {
     }
 }
 
-/// Each with the command that makes the file a good one.
+/// Each finding has the command that converts the file.
 #[test]
 fn keys_and_certificates_in_other_forms_are_named() {
     let directory = TempDir::new().expect("directory");

@@ -1,4 +1,4 @@
-//! Good files become the configuration they describe.
+//! Valid files give the configuration they describe.
 
 use std::path::PathBuf;
 
@@ -138,7 +138,7 @@ fn phases_are_switched_only_where_it_is_asked_for() {
     assert_eq!(config.control.chargers[&id].switching, Some(PhaseSwitching { pause: Millis(90_000) }));
 }
 
-/// A contact needs nothing of the charger.
+/// A contact needs no support from the charger.
 #[test]
 fn a_contact_of_a_relay_switches_the_phases_of_any_charger() {
     let config = good(&BASE.replace("unit = 1", "phase-switch = { relay = \"pico-carport\", contact = 2 }"));

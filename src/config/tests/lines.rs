@@ -1,4 +1,4 @@
-//! Chargers that share a line: by the same link, or by another name of it.
+//! Chargers that share a line, by the same link or by another name for it.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -8,7 +8,7 @@ use control::{ChargerId, Millis};
 use super::{BASE, good, lines, read, with_line};
 use crate::config::{Environment, Files, LinkConfig, Loaded, parse};
 
-/// `BASE` with these links, and further keys, of two chargers; the second has unit 2.
+/// `BASE` with two chargers with these links and further keys; the second has unit 2.
 fn two(links: [&str; 2], keys: [&str; 2]) -> String {
     let second = format!(
         "[[charger]]\nname = \"b\"\nprofile = \"heidelberg-energy-control\"\nlink = \"{}\"\nunit = 2\n{}\n[home-assistant]",
@@ -17,7 +17,7 @@ fn two(links: [&str; 2], keys: [&str; 2]) -> String {
     with_line(17, &format!("link = \"{}\"\n{}", links[0], keys[0])).replace("[home-assistant]", &second)
 }
 
-/// With the devices looked at.
+/// Parses with access to the devices.
 fn look(text: &str) -> Loaded {
     parse(text, Path::new("test.toml"), &Environment::default(), &super::PROFILES, Files::Read)
 }
@@ -27,7 +27,7 @@ const BUS: [&str; 2] = ["serial:///dev/bus"; 2];
 #[test]
 fn a_device_and_a_link_to_it_are_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    // Character devices that are everywhere.
+    // Character devices that exist everywhere.
     let (by_id, other) = (folder.path().join("by-id"), folder.path().join("other"));
     symlink("/dev/null", &by_id).unwrap();
     symlink("/dev/zero", &other).unwrap();
@@ -41,10 +41,10 @@ fn a_device_and_a_link_to_it_are_one_line() {
     let chargers = loaded.config.unwrap().chargers;
     let null = LinkConfig::Serial { path: "/dev/null".into() };
     assert_eq!([&chargers[&ChargerId(0)].link, &chargers[&ChargerId(1)].link], [&null, &null]);
-    // On one line each needs a unit of its own.
+    // On one line each charger needs its own unit.
     let found = lines(&look(&text.replace("unit = 2", "unit = 1")).findings);
     assert!(found.contains("error: charger 1 answers to unit 1 on the same link as well"), "{found}");
-    // Other devices, and such as are not there, are other lines.
+    // Different and missing devices are different lines.
     let text = two(["serial:///dev/null", &named(&other)], ["", ""]);
     assert_eq!(lines(&look(&text).findings), "");
     let text = two(["serial:///dev/no-such-1", "serial:///dev/no-such-2"], ["", ""]);
@@ -95,6 +95,6 @@ fn a_long_wait_must_fit_into_the_watchdog() {
     assert!(found.contains("19:12: error: with `poll-s` an answer may take 11 s"), "{found}");
     assert!(found.contains("the charger gives up after 30 s") && found.lines().count() == 1, "{found}");
     good(&slow.replace("poll-s = 6", "poll-s = 5"));
-    // Without it everything is as before.
+    // Without `reply-ms` there is no finding.
     good(&BASE.replace("unit = 1", "poll-s = 10"));
 }

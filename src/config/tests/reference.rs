@@ -1,4 +1,4 @@
-//! The reference file and the examples hold what they promise.
+//! The reference file and the examples are complete and correct.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::config::{Environment, Files, load_with};
 
 const REFERENCE: &str = include_str!("../../../config/surplusd.toml");
 
-/// Gives nothing but tells which fields were asked for.
+/// A deserializer that gives no values and records which fields were requested.
 struct Asked<'a>(&'a mut Vec<&'static str>);
 
 impl<'de> Deserializer<'de> for Asked<'_> {
@@ -48,7 +48,7 @@ fn fields<T: for<'de> Deserialize<'de>>() -> Vec<&'static str> {
     fields
 }
 
-/// The reference with the keys that are absent by default put in.
+/// Returns the reference file with the keys added that are absent by default.
 fn all_keys() -> String {
     let is_key =
         |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
@@ -88,14 +88,14 @@ fn every_key_is_in_the_reference() {
     for field in fields::<Input>() {
         assert!(REFERENCE.contains(&format!("\n#   {field} ")), "the reference does not explain {field} of an input");
     }
-    // And the other way round: what is in it is a key.
+    // And the other way round: every entry in the file is a known key.
     toml::from_str::<File>(&all_keys()).expect("only known keys");
 }
 
 #[test]
 fn the_reference_shows_the_defaults() {
     let mut file: File = toml::from_str(REFERENCE).expect("a valid file");
-    // What has no default is an example.
+    // Keys without a default have an example value.
     assert_eq!(file.version.take(), Some(1.0));
     assert!(file.mqtt.url.take().is_some());
     let mut charger = file.charger.remove(0);
@@ -133,7 +133,7 @@ fn every_file_in_the_tree_passes() {
     }
 }
 
-/// What must be written besides so that a key can be written at all.
+/// Returns the keys that must accompany a key so that it is valid.
 fn companions(key: &str) -> &'static str {
     match key {
         "mqtt.password-file" => "mqtt.username = \"u\"",
@@ -152,7 +152,7 @@ fn companions(key: &str) -> &'static str {
     }
 }
 
-/// Another value for each key. A key that is not here fails the test below.
+/// A different value for each key. A key missing here fails the test below.
 const OTHERWISE: &str = r#"
 state-file = "/elsewhere/state.json"
 mqtt.url = "mqtts://other:1234"
@@ -226,7 +226,7 @@ journal.max-mb = 10
 journal.batch-s = 60
 "#;
 
-/// Sets keys as `table.key = value` in the file's tables; `[[charger]]` is meant by `charger`.
+/// Sets keys given as `table.key = value` in the file's tables; `charger` stands for `[[charger]]`.
 fn set(file: &mut toml::Table, lines: &str) {
     for (path, value) in lines.lines().filter_map(|line| line.split_once(" = ")) {
         let value = format!("x = {value}").parse::<toml::Table>().expect("a value").remove("x").expect("a value");
@@ -242,7 +242,7 @@ fn set(file: &mut toml::Table, lines: &str) {
     }
 }
 
-/// No key is only read: each changes what the program is told. That the program uses what it is told is `tests/tidy`'s.
+/// Every key changes the resulting configuration. `tests/tidy` checks that the program uses all of that.
 #[test]
 fn every_key_has_an_effect() {
     let all: toml::Table = all_keys().parse().expect("TOML");
@@ -266,7 +266,7 @@ fn every_key_has_an_effect() {
             set(&mut file, companions(key));
             set(&mut file, lines);
             let loaded = super::read(&toml::to_string(&file).expect("TOML"));
-            // Its effect is that a file which contradicts it is refused.
+            // Its effect is that a contradicting file is refused.
             if *key == "site.phases" && loaded.config.is_none() {
                 return Ok(None);
             }

@@ -1,4 +1,4 @@
-//! No text makes the reading panic, and there is a configuration if and only if there is no error.
+//! No text makes reading panic, and there is a configuration if and only if there is no error.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::config::Severity;
 
 const REFERENCE: &str = include_str!("../../../config/surplusd.toml");
 
-/// Texts that often mean something in the wrong place.
+/// Fragments that often have a meaning in the wrong place.
 const SCRAPS: [&str; 24] = [
     "\"",
     "'''",
@@ -53,7 +53,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// The nearest place at or before `at` where a character begins.
+/// Returns the nearest character boundary at or before `at`.
 fn boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }

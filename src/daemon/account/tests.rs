@@ -7,7 +7,7 @@ use crate::config::{Environment, Files};
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// A site with these powers in watts, and cars that draw these.
+/// A site with these powers in watts, and cars that draw the given powers.
 fn snapshot(solar: i32, house: i32, battery: Option<i32>, cars: &[i32]) -> Snapshot {
     let text = include_str!("../../../config/surplusd.toml");
     let known = crate::charger::profile::known();
@@ -36,7 +36,7 @@ fn date(day: i8) -> Date {
     Date::new(2026, 11, day).unwrap()
 }
 
-/// Seconds of a look at a time since the start, on this day.
+/// A look one second after the last, on this day of the month, when the daemon has run for `running_s`.
 fn look(origin: Option<Origin>, day: i8, running_s: u64) -> Look {
     let moment = Moment::now();
     Look { span: Millis(1_000), origin, moment, day: Some(date(day)), running: Millis::from_secs(running_s) }
@@ -87,7 +87,7 @@ fn what_is_not_known_is_no_sun_and_no_grid() {
     site.site.age = Some(Millis(5_000));
     hour(&mut account, &site, 29, 0);
     assert_eq!((account.today.energy(), account.today.sun_percent()), (WattHours(6_000), Some(100)));
-    // A loop that was held up for an hour does not know what was.
+    // A loop that was held up for an hour does not know what happened meanwhile.
     let origin = Origin::of(&site);
     let held = Look { span: Millis(HOUR_MS), ..look(origin, 29, 0) };
     account.look(&site.chargers[&ChargerId(0)], &held);
@@ -106,7 +106,7 @@ fn midnight_begins_anew_and_a_clock_that_is_not_set_yet_does_not() {
     let mut account = Account::resume(account.day, account.today, account.session);
     hour(&mut account, &site, 3, 10);
     assert_eq!(account.today.energy(), WattHours(6_000));
-    // One that shows an earlier day for long was wrong before.
+    // A clock that keeps showing an earlier day was wrong before.
     hour(&mut account, &site, 3, 901);
     assert_eq!((account.today.energy(), account.day), (WattHours(3_000), Some(date(3))));
 }

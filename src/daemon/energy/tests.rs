@@ -1,10 +1,10 @@
-//! Counters that lie, and counters that do not.
+//! Wrong counters and correct ones.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a wallbox with 16 A can carry: 16 A on three phases at 253 V.
+/// Upper bound on the power of a 16 A wallbox: three phases at 253 V.
 const MOST: Watts = Watts(12_144);
 
 /// Reads the counter every second from second `from_s` on.
@@ -14,7 +14,7 @@ fn read(meter: &mut EnergyMeter, from_s: u64, readings: &[i64]) {
     }
 }
 
-/// When [`begun`] has ended.
+/// The second after which [`begun`] has taken its readings.
 const BEGUN_S: u64 = 62;
 
 /// A meter that begins at `raw`; the next reading is due at second [`BEGUN_S`].
@@ -72,7 +72,7 @@ fn a_counter_wraps() {
     assert_eq!(meter.total(), Some(WattHours(end + 3)));
 }
 
-/// Half a counter, none, or what an unconnected register says: nothing is published of it, and counting begins at what comes after.
+/// Half a counter, none, or the value of an unconnected register: none of it is published, and counting begins with the readings after it.
 #[test]
 fn what_is_false_at_the_very_beginning_is_not_taken() {
     for (lie, seconds) in [(77, 1), (0, 4), (0xffff_ffff, 4), (0xffff_ffff, 600), (0, 50)] {
@@ -115,11 +115,11 @@ fn nonsense_from_the_stored_state_or_the_wallbox_does_no_harm() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Time passes, in which the car draws a share of what is possible, in percent.
+    /// Time passes while the car draws `percent` of the possible power.
     Charge { ms: u64, percent: i64 },
-    /// The counter says this for the next readings.
+    /// The counter shows this value for the next readings.
     Lie { raw: i64, readings: u8 },
-    /// It goes on from another value.
+    /// The counter continues from a different value.
     Jump(i64),
 }
 
@@ -194,11 +194,11 @@ proptest! {
         for (ms, percent) in &steps {
             bench.step(*ms, i64::from(MOST.0) * percent / 100);
         }
-        // A reading that seemed too early by rounding is made up for by the next.
+        // If a reading seems too early because of rounding, the next one makes up for it.
         bench.step(60_000, 0);
         prop_assert_eq!(bench.total(), bench.truth_wms / WMS_PER_WH);
 
-        // A counter that moves in steps of what flows in a minute is late, but true.
+        // A counter that moves in steps of one minute's energy is late, but correct.
         let mut meter = EnergyMeter::new();
         let mut truth = 0;
         for second in 1..2_000_u64 {
@@ -217,7 +217,7 @@ proptest! {
             bench.step(1_000, watts);
         }
         let before = bench.total();
-        // A false value that the base explains cannot be told from a true one; the next true one is then a step back.
+        // A false value that the base explains looks like a true one; the next true one is then a step back.
         prop_assume!(!(before..before + 400).contains(&raw));
         bench.lie = Some((raw, seconds));
         for _ in 0..200 {

@@ -1,4 +1,4 @@
-//! What is said in the log where things change faster than lines may be written.
+//! What is logged when things change faster than the rate limit allows.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -37,7 +37,7 @@ fn status() -> Status {
     Status::of(Controller::new(loaded.config.unwrap().control, Tick(1)).snapshot())
 }
 
-/// Plays ten changes a second for ten seconds, and then an hour in which all stays as it is.
+/// Plays ten changes per second for ten seconds, and then an hour without changes.
 fn play(mut change: impl FnMut(&mut Status, u64)) -> Vec<String> {
     let (mut log, mut status) = (Log::new(), status());
     let mut gists = Gists::default();
@@ -76,7 +76,7 @@ fn the_last_decision_is_never_left_out() {
     assert!(last.starts_with("carport: 0.0 A (off)") && last.ends_with("(69 lines like this were left out)"), "{last}");
 }
 
-/// What a charger does that does not answer, or not as it is told, is not claimed to be known.
+/// The log does not claim to know what a charger does that does not answer or does not follow its setpoint.
 #[test]
 fn a_setpoint_that_is_not_proven_is_not_said_to_be_in_force() {
     for (reason, says) in [

@@ -1,4 +1,4 @@
-//! A day of a household through the recorder: what it costs, and that nothing waits for it.
+//! A household's day through the recorder: how much it writes, and that nothing waits for it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +26,7 @@ fn recorder(journal: Journal) -> Recorder {
     Recorder::new(some_config(), Tick(1), names, Some(journal), Clock::start(2))
 }
 
-/// A house whose sun goes up and down behind clouds, with a car that takes what it is offered; all numbers tremble as real ones do.
+/// A house with sun and clouds, and a car that takes what it is offered; all values fluctuate like real ones.
 struct Day {
     random: fastrand::Rng,
     cloud: f64,
@@ -47,7 +47,7 @@ impl Day {
         self.at(second, second, recorder);
     }
 
-    /// A second of the recorder's life, at this second of the day.
+    /// Plays one second at this second of the day.
     fn at(&mut self, second: u64, of_day: u64, recorder: &mut Recorder) {
         let begins = second * 1_000 + 2;
         let at = begins + self.jitter(8);
@@ -120,7 +120,7 @@ impl Day {
     }
 }
 
-/// Lets the journal's thread catch up: days pass faster here than disks are.
+/// Lets the journal's thread catch up: the test is faster than the disk.
 fn caught_up(recorder: &Recorder) {
     while recorder.tape.as_ref().is_some_and(|tape| !tape.journal.is_idle()) {
         std::thread::yield_now();
@@ -132,7 +132,7 @@ fn written(key: &str) -> u64 {
     io.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().parse().unwrap()
 }
 
-/// The body of the next test, in a process of its own as the kernel counts by process.
+/// The body of the next test, in a separate process because the kernel counts writes per process.
 #[tokio::test]
 #[ignore = "is run by the next test"]
 async fn a_day_is_recorded() {
@@ -143,7 +143,7 @@ async fn a_day_is_recorded() {
         day.second(second, &mut recorder);
         if second % 60 == 59 {
             caught_up(&recorder);
-            // What is written is on the disk before more is, as it is in life: the same page counts each time.
+            // Each write reaches the disk before the next one, as in real operation, so that repeated writes to a page all count.
             for file in std::fs::read_dir(&folder).unwrap() {
                 std::fs::File::open(file.unwrap().path()).unwrap().sync_all().unwrap();
             }
@@ -154,7 +154,7 @@ async fn a_day_is_recorded() {
     println!("calls {calls} pages {pages}");
 }
 
-/// The card of a Raspberry Pi: a day with a report a second and five readings each 30 s.
+/// Writes to the card of a Raspberry Pi on a day with one report per second and five readings every 30 s.
 #[test]
 fn a_day_costs_the_card_a_few_megabytes() {
     let folder = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ fn a_day_costs_the_card_a_few_megabytes() {
     assert!(calls.max(pages) < 5_000_000, "{calls} {pages}");
 }
 
-/// Records the first so many seconds of a day, beginning at this time of it.
+/// Records `seconds` seconds of a day, starting at second `from`.
 pub(crate) async fn record(config: JournalConfig, from: u64, seconds: u64) {
     let mut recorder = recorder(Journal::start(config).unwrap());
     let mut day = Day::new(7);
@@ -188,7 +188,7 @@ pub(crate) async fn record(config: JournalConfig, from: u64, seconds: u64) {
     recorder.close(Duration::from_secs(60)).await;
 }
 
-/// Somebody holds the file: what finds no room is dropped, nothing waits, and then it goes on with a gap.
+/// While another process locks the file, records that do not fit are dropped and nothing waits; then recording continues after a gap.
 #[tokio::test]
 async fn a_disk_that_hangs_holds_up_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
 pub(super) fn state() -> State {
-    // Far in the future: moments that are over are not written.
+    // Far in the future, because moments in the past are not written.
     let far = Moment(i64::MAX / 2);
     let charger = ChargerState {
         mode: Mode::SlowSolar,
@@ -36,7 +36,7 @@ fn at(boot: &str, now: i64) -> Uptime {
     Uptime { boot: Some(boot.to_owned()), now: Moment(now) }
 }
 
-/// What is told after the state was written in one uptime and read in another.
+/// Returns the state after writing it in one uptime and reading it in another.
 fn through(state: &State, written: &Uptime, read: &Uptime) -> State {
     parse(&Form::new(state, written).text().unwrap(), read).unwrap()
 }
@@ -67,7 +67,7 @@ fn within_one_run_of_the_machine_every_second_of_a_restart_passes() {
     assert_eq!(loaded.get("carport").unwrap().stopped, Some(Moment(HOUR)));
 }
 
-/// A Pi without a battery-backed clock cannot tell how long it was off: nothing is older than it is known to be.
+/// A Pi without a battery-backed clock cannot tell how long it was off, so only the time known to have passed counts.
 #[test]
 fn after_a_reboot_of_unknown_length_nothing_is_forgotten_too_early() {
     let loaded = through(&after_two_hours(), &at("a", 2 * HOUR), &at("b", HOUR / 2));
@@ -75,10 +75,10 @@ fn after_a_reboot_of_unknown_length_nothing_is_forgotten_too_early() {
     let left = Millis((DAY - HOUR / 2).unsigned_abs());
     assert_eq!(told.drained, Some(vec![Spent { left, energy: WattHours(200) }]));
     assert_eq!(told.chargers[&CAR].starts, [Millis(0), left]);
-    // One hour before the end of the other run, and half an hour of this one.
+    // One hour before the end of the previous boot, and half an hour of this one.
     let stopped = loaded.get("carport").unwrap().stopped.unwrap();
     assert_eq!(Moment(HOUR / 2).since(stopped), Millis((HOUR + HOUR / 2).unsigned_abs()));
-    // An uptime that went back is another run, whatever its name.
+    // An uptime that went back is another boot, whatever its id.
     let back = through(&after_two_hours(), &at("a", 2 * HOUR), &at("a", HOUR));
     assert_eq!(
         back.carry_over(&ids(), Moment(HOUR), true).chargers[&CAR].starts[1],
@@ -115,7 +115,7 @@ fn room(state: &mut State, names: &[&str], now: i64) {
     state.make_room(names.iter().map(new).collect(), Moment(now));
 }
 
-/// A charger is taken out of the file and put back: what is kept of it is its own, for a day, also across restarts.
+/// A charger removed from the file and put back keeps its own state for a day, also across restarts.
 #[test]
 fn a_charger_that_comes_back_within_a_day_has_forgotten_nothing() {
     let mut state = after_two_hours();
@@ -133,7 +133,7 @@ fn a_charger_that_comes_back_within_a_day_has_forgotten_nothing() {
     assert_eq!(late.get("carport").unwrap().mode, Mode::Solar, "a day is over");
 }
 
-/// Whoever renames chargers again and again fills no file; those that went last are kept.
+/// Renaming chargers repeatedly does not fill the file; those removed last are kept.
 #[test]
 fn of_chargers_that_are_gone_only_so_many_are_kept() {
     let mut state = State::new();
@@ -147,7 +147,7 @@ fn of_chargers_that_are_gone_only_so_many_are_kept() {
     }
 }
 
-/// The file that the last program of version 1 wrote. Do not change it.
+/// The file written by the last program with version 1. Do not change it.
 #[test]
 fn the_golden_file_of_version_1_is_read() {
     let state = parse(include_str!("../../../tests/golden/state-v1.json"), &at("a", 1)).unwrap();
@@ -168,7 +168,7 @@ fn version_1_is_read_for_ever() {
     assert_eq!(parse(empty, &at("a", 1)).unwrap().get("carport").unwrap().meter.total(), None);
 }
 
-/// The file that the last program of version 2 wrote. Do not change it.
+/// The file written by the last program with version 2. Do not change it.
 #[test]
 fn version_2_is_read_for_ever() {
     let uptime = at("5a8f7a0c-5a8f-4c1d-9d0e-0123456789ab", 2 * HOUR);

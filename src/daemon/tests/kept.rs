@@ -5,7 +5,7 @@ use crate::daemon::moment::Moment;
 use crate::daemon::state::{self, Saved, State};
 use crate::model::Names;
 
-/// Nothing was locked, so nothing may look locked; and what could not be stored is stored when the disk is back.
+/// Nothing was locked, so nothing may look locked; and state that could not be stored is stored once the disk works again.
 #[tokio::test]
 async fn a_disk_that_refuses_costs_the_wake_up_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ async fn a_disk_that_refuses_costs_the_wake_up_and_nothing_else() {
     assert_eq!(state::load(&file).0.get("c0").unwrap().mode, control::Mode::Fast);
 }
 
-/// A file that is lost, and one that is damaged: a charger may have been left locked, and each is unlocked once.
+/// After a lost or damaged file, a charger may have been left locked, so each one is unlocked once.
 #[tokio::test]
 async fn what_is_not_known_of_a_charger_is_taken_for_the_worst() {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn charges(charger: ChargerId, at: Tick) -> ChargerReport {
     ChargerReport { vehicle: Vehicle::Charging, setpoint: Some(Milliamps(6_000)), at, ..waits(charger) }
 }
 
-/// As often as it is killed: a start counts, and what may just have been stopped stays stopped.
+/// However often the daemon is killed, a start counts, and a charger that may just have been stopped stays stopped.
 #[tokio::test]
 async fn limits_survive_a_crash() {
     let folder = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ async fn limits_survive_a_crash() {
         assert!(daemon.keeper.state.get("c0").unwrap().running);
         let newest = daemon.keeper.save();
         while daemon.keeper.next().await.unwrap().generation < newest {}
-        // Nothing is told to anybody: it is gone.
+        // Killed: it does not shut anything down.
     }
     let mut daemon = daemon(1, folder.path()).await;
     let now = daemon.clock.now();
@@ -87,7 +87,7 @@ async fn limits_survive_a_crash() {
     assert_eq!((view.setpoint, view.reason.code()), (Milliamps(0), "minimum-off"), "{view:?}");
 }
 
-/// Waits until the file says so, as the next start would read it.
+/// Waits until the file, as the next start would read it, meets the condition.
 async fn until_stored(daemon: &mut Daemon, wish: impl Fn(&State) -> bool) {
     while !wish(&state::load(&daemon.config.state_file).0) {
         let saved = tokio::time::timeout(Duration::from_secs(20), daemon.keeper.next()).await;
@@ -129,7 +129,7 @@ async fn a_wish_and_a_start_are_stored_at_once() {
     daemon.show(now, true);
     until_stored(&mut daemon, |state| state.get("c0").unwrap().mode == control::Mode::Off).await;
 
-    // One who cannot decide wears no card, and is understood in the end.
+    // A user who keeps changing their mind does not wear the card, and the last choice is stored in the end.
     let mut writes = 0;
     for n in 0..20 {
         now = now + Millis(100);
@@ -145,7 +145,7 @@ async fn a_wish_and_a_start_are_stored_at_once() {
     until_stored(&mut daemon, |state| state.get("c0").unwrap().mode == control::Mode::Slow).await;
 }
 
-/// Another reading interval closes the lines and begins the chargers anew, not the day.
+/// A changed polling interval closes the lines and makes the controller forget the chargers, but not what counts towards the day's limits.
 #[tokio::test]
 async fn starts_survive_a_reload() {
     let folder = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ async fn starts_survive_a_reload() {
     assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].starts, 1);
 }
 
-/// Taken out of the file and put back a moment later: nothing that limits it is forgotten, and what the user chose stays.
+/// A charger removed from the file and put back a moment later keeps its limits and the user's choices.
 #[tokio::test]
 async fn a_charger_that_is_taken_out_and_put_back_has_forgotten_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ async fn a_charger_that_is_taken_out_and_put_back_has_forgotten_nothing() {
     assert!(daemon.keeper.state.get("c1").unwrap().stopped.is_some(), "the minimum-off time runs");
 }
 
-/// The counter goes away for a moment: nothing is counted twice, and what is published never jumps.
+/// When the counter disappears for a moment, nothing is counted twice and the published total never jumps.
 #[tokio::test]
 async fn an_energy_counter_that_goes_away_counts_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What the disk and its owner may do to the file.
+//! What the disk and its owner can do to the file.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,14 +22,14 @@ fn config(folder: &Path, batch_s: u64) -> JournalConfig {
     }
 }
 
-/// Begins a run at `from`; its wall clock began with 1970.
+/// Begins a run at `from`, with a wall clock that started in 1970.
 fn begin(journal: &Journal, from: u64) {
     let wall_ms = i64::try_from(from).unwrap() * 1_000;
     let head = Head::new(Tick(from * 1_000), wall_ms, some_config(), [].into());
     assert!(journal.begin(Start::Begin, head));
 }
 
-/// A record a second, waiting for the thread as a day does.
+/// Records once per second, waiting for the thread as happens over a real day.
 fn seconds(journal: &Journal, range: std::ops::Range<u64>) {
     for second in range {
         assert!(journal.note(Tick(second * 1_000), Record::Timeout));
@@ -48,7 +48,7 @@ async fn close(journal: Journal) {
     assert!(journal.close(Duration::from_secs(60)).await);
 }
 
-/// All ticks of a run in seconds, and how each of its batches begins.
+/// Returns all ticks of a run in seconds, and how each of its batches starts.
 fn all(file: &Path, run: i64) -> (Vec<u64>, Vec<Start>) {
     let reader = Reader::open(file).unwrap();
     let batches = reader.batches(run).unwrap().into_iter().map(|id| reader.batch(id).unwrap());
@@ -84,7 +84,7 @@ async fn batches_follow_each_other_and_an_orderly_end_keeps_the_last() {
     assert_eq!(reader.batches_around(601_000).unwrap(), [5, 4, 2]);
 }
 
-/// Runs an ignored test of this file in a process of its own, perhaps through a shell that makes a world for it.
+/// Runs an ignored test of this file in a separate process, optionally through a shell that prepares its environment.
 fn child(name: &str, folder: &Path, shell: Option<&str>) -> Command {
     let test = format!("journal::tests::disk::{name}");
     let program = std::env::current_exe().unwrap();
@@ -114,12 +114,12 @@ fn writes_until_it_is_killed() {
 }
 
 fn kill_9(mut child: Child) {
-    // SIGKILL, as of a power cut: nothing of the process runs any more.
+    // SIGKILL, like a power cut: nothing in the process runs after it.
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-/// Ten times, at moments that have nothing to do with its writing.
+/// Ten times, at moments unrelated to its writes.
 #[test]
 fn kill_9_in_mid_write_loses_the_last_batch_and_corrupts_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,7 +129,7 @@ fn kill_9_in_mid_write_loses_the_last_batch_and_corrupts_nothing() {
     let mut hot = 0;
     for round in 1..=10_i64 {
         let child = child("writes_until_it_is_killed", folder.path(), None).spawn().unwrap();
-        // It has begun, and stored something; where the kill falls then is left to chance.
+        // It has started and stored something; the moment of the kill is then random.
         let stored = || Reader::open(&file).ok().and_then(|reader| Some(reader.batches(round).ok()?.len()));
         while stored().unwrap_or(0) < 3 {
             std::thread::yield_now();
@@ -201,7 +201,7 @@ async fn goes_on_with_a_disk_that_refuses() {
     println!("it went on");
 }
 
-/// On a disk of its own, 256 KB large, which is filled up and made read-only under it.
+/// On a separate disk of 256 KB, which is filled up and made read-only while in use.
 #[test]
 fn a_full_or_read_only_disk_costs_history_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -238,7 +238,7 @@ async fn a_damaged_journal_is_set_aside_and_a_new_one_begun() {
     }
 }
 
-/// While it is open: noticed at the next batch that meets the damage.
+/// Damage while the file is open is noticed at the next batch that meets it.
 #[tokio::test]
 async fn damage_while_it_runs_is_noticed_and_set_aside() {
     let folder = tempfile::tempdir().unwrap();
@@ -273,7 +273,7 @@ async fn the_database_of_another_program_is_left_alone() {
     assert!(error.to_string().ends_with("is no journal of surplusd"), "{error}");
 }
 
-/// Made by somebody else under the marks of ours: views, computed columns and values without end.
+/// Forged files with our marks: views, computed columns and endless values.
 #[test]
 fn what_only_looks_like_a_journal_is_refused() {
     const MARKS: &str = "PRAGMA application_id = 1936879724; PRAGMA user_version = 1;";
@@ -313,7 +313,7 @@ fn what_only_looks_like_a_journal_is_refused() {
     }
 }
 
-/// A few bytes of compressed zeros were bounded; a value that is large by itself is too, before it is read.
+/// Besides compressed zeros, a value that is itself too large is also rejected, before it is read.
 #[tokio::test]
 async fn values_that_are_too_large_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -339,12 +339,12 @@ async fn the_oldest_goes_by_recorded_time_and_by_size() {
     let config = JournalConfig { keep: Millis::from_secs(10_000), ..config(folder.path(), 100) };
     let journal = Journal::start(config.clone()).unwrap();
     begin(&journal, 0);
-    // The wall clock of a board that has none jumps by half a century: no reason to throw anything away.
+    // The clock of a board without a battery jumps by half a century: no reason to delete anything.
     assert!(journal.note(Tick(500), Record::Wall(1_800_000_000_000)));
     seconds(&journal, 1..40_000);
     close(journal).await;
     let (ticks, starts) = all(&config.file, 1);
-    // Up to 32 batches more than that wait for the next look.
+    // Up to 32 more batches wait for the next pruning.
     assert!((10_000..13_400).contains(&ticks.len()), "{}", ticks.len());
     assert_eq!((ticks.last(), starts[0]), (Some(&39_999), Start::Follows));
 
@@ -360,7 +360,7 @@ async fn the_oldest_goes_by_recorded_time_and_by_size() {
     assert_eq!(all(&config.file, 2).0.last(), Some(&39_999));
 }
 
-/// As `why` does it: while the daemon writes, and from a folder that nobody may write to.
+/// As `why` reads it: while the daemon is writing, and from a read-only folder.
 #[tokio::test]
 async fn it_is_read_while_it_is_written() {
     let folder = tempfile::tempdir().unwrap();

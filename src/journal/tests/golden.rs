@@ -1,4 +1,4 @@
-//! Files that older versions have written are read for ever. Neither the files nor what is expected of them may be changed.
+//! Files written by older versions must stay readable. Neither the files nor the expected results may be changed.
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ fn the_journal_of_format_1_is_read_with_all_its_records() {
     assert_eq!(records[1], Record::Action(Action::Order(order)));
 }
 
-/// The tables of a newer version are told from those of an older one.
+/// Tables of a newer version are distinguished from those of an older one.
 #[test]
 fn tables_of_another_version_are_told() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Files that are none, and disks that refuse.
+//! Unusable files and failing disks.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Command;
@@ -34,7 +34,7 @@ fn nothing_there_is_a_first_start_or_a_deleted_file() {
     assert_eq!(load(&folder.path().join("missing/state.json")), (State::new(), Found::Nothing));
 }
 
-/// Whatever it is, it is kept for whoever wants to know, and a good file can be written in its place.
+/// Whatever lies in place of the file is kept for inspection, and a good file can be written there.
 #[test]
 fn what_cannot_be_read_is_set_aside() {
     let blanks = vec![b' '; 3 << 20];
@@ -98,7 +98,7 @@ fn only_so_many_are_set_aside() {
     assert_eq!(fs::read_to_string(aside(&path, 5)).unwrap(), "damage 9", "the newest is kept too");
 }
 
-/// Neither of both stops the program; whoever is root may write anyway.
+/// Neither a failed move nor a failed write stops the program; root can write anyway.
 #[test]
 fn a_folder_that_refuses_costs_the_file_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +154,7 @@ async fn a_disk_that_refuses_is_told() {
     assert_eq!(writer.save(&state()), generation + 1, "it is tried again");
 }
 
-/// `/dev/full` takes nothing: what a disk without room says.
+/// `/dev/full` behaves like a full disk.
 #[test]
 fn a_full_disk_leaves_no_half_file() {
     let folder = tempfile::tempdir().unwrap();
