@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 pub enum NoAnswer {
     /// No process listens on the socket.
     #[error(
-        "surplusd does not run here: nobody listens on {0}. Start it with `sudo systemctl start surplusd`; `journalctl -u surplusd -e` says why it \
+        "surplusd is not running here: nothing listens on {0}. Start it with `sudo systemctl start surplusd`; `journalctl -u surplusd -e` says why it \
          ended"
     )]
     NotRunning(PathBuf),
@@ -28,14 +28,16 @@ pub enum NoAnswer {
     Ended,
     /// This user may not use the socket.
     #[error(
-        "this user may not use {0}: say it with sudo, or join the group surplusd (`sudo usermod -aG surplusd $USER`, then log in again)"
+        "this user may not use {0}: use sudo, or join the group surplusd (`sudo usermod -aG surplusd $USER`, then log in again)"
     )]
     Denied(PathBuf),
     /// The socket is open, but no answer comes.
     #[error("surplusd has {0} open but does not answer: see `journalctl -u surplusd -e`")]
     Silent(PathBuf),
     /// The answer is not one of the daemon's.
-    #[error("what answers on {0} is no surplusd of this version: use the surplusd that belongs to the daemon")]
+    #[error(
+        "the program that answers on {0} is not this version of surplusd: use the surplusd that belongs to the daemon"
+    )]
     Foreign(PathBuf),
     /// Anything else.
     #[error("{file} cannot be used: {error}")]

@@ -38,23 +38,23 @@ pub enum Call {
 pub enum BadCall {
     /// Not a JSON object, or an unknown request.
     #[error(
-        "this is no request ({0}): send one of {{\"v\":1,\"do\":\"status\"}}, \"watch\" and \"set\" with \"key\" and \"value\""
+        "this is not a request ({0}): send one of {{\"v\":1,\"do\":\"status\"}}, \"watch\" and \"set\" with \"key\" and \"value\""
     )]
     Malformed(String),
     /// Of another version.
-    #[error("version {0} is not spoken here: send \"v\":{VERSION}, or use the surplusd that belongs to the daemon")]
+    #[error("version {0} is not supported here: send \"v\":{VERSION}, or use the surplusd that belongs to the daemon")]
     Version(String),
     /// Longer than [`REQUEST_MAX`].
     #[error("the request is longer than {REQUEST_MAX} bytes")]
     TooLong,
     /// A change was requested through the read-only socket.
     #[error(
-        "this socket only shows: to set something use {}, which root and the group of the service may",
+        "this socket is read-only: to change a setting use {}, which is for root and the group of the service",
         super::CONTROL
     )]
     ReadOnly,
     /// The daemon has not completed its first turn yet.
-    #[error("surplusd has just started and knows nothing yet: try again in a second")]
+    #[error("surplusd has just started and has no status yet: try again in a second")]
     Starting,
 }
 

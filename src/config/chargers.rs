@@ -300,7 +300,7 @@ fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfi
         Some(("relay", id)) if relay_link::topic::is_id(id) => Some(LinkConfig::Relay { id: id.to_owned() }),
         Some(("relay", _)) => {
             let remedy = "write it as \"relay://pico-carport\": small letters, digits and -, at most 32";
-            report.error(path, "this is no name of a relay", remedy);
+            report.error(path, "this is not the name of a relay", remedy);
             None
         }
         Some(_) | None => {

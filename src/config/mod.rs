@@ -235,7 +235,7 @@ fn interpret(report: &mut Report, around: &Surroundings) -> Option<Config> {
 fn other_version(report: &mut Report) -> Option<()> {
     let version = report.version().filter(|version| (version - file::VERSION).abs() > f64::EPSILON);
     let Some(version) = version else { return Some(()) };
-    let message = format!("the file is of version {version}, this surplusd reads version {}", file::VERSION);
+    let message = format!("the file has version {version}, this surplusd reads version {}", file::VERSION);
     report.error("version", message, "see CHANGELOG.md for how to convert it, or install the surplusd it is for");
     None
 }

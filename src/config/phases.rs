@@ -86,7 +86,7 @@ fn by_contact(
     around: &Surroundings,
 ) -> Option<PhaseSwitch> {
     if !relay_link::topic::is_id(relay) {
-        let message = format!("\"{}\" is no name of a relay", shortened(relay));
+        let message = format!("\"{}\" is not the name of a relay", shortened(relay));
         report.error(path, message, "use small letters, digits and -, at most 32, as in `surplusd relay list`");
         return None;
     }

@@ -49,7 +49,7 @@ impl<'t> Report<'t> {
         let mut unseen = Vec::new();
         unseen_in(report.root.get_ref(), text, "", &mut unseen);
         for (span, path, c) in unseen {
-            let message = format!("there is {} in this text, which nobody sees", text::named(c));
+            let message = format!("this text contains an invisible character, {}", text::named(c));
             let remedy = format!("delete it; if it is meant, write it as \\u{:04X}", u32::from(c));
             report.push(Severity::Error, span, &path, message, remedy);
         }

@@ -187,7 +187,7 @@ impl Keeper {
         if let Some(Replaced { from, to }) = replaced {
             let name = self.names.get(report.charger);
             info!(
-                "{name}: its energy counter has gone from {from} to {to}, which it cannot have carried; counting goes on from there"
+                "{name}: its energy counter has gone from {from} to {to}, which it cannot have delivered; counting continues from there"
             );
         }
     }

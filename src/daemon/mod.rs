@@ -228,7 +228,8 @@ impl Daemon {
         let _ = tokio::join!(self.keeper.close(STORED_LIMIT), topics, self.controller.close(STORED_LIMIT));
         let wallboxes =
             if all { "the safe current was read back" } else { "the safe current could not be read back everywhere" };
-        let broker = if told { "the broker knows that surplusd is offline" } else { "the broker could not be told" };
+        let broker =
+            if told { "the broker knows that surplusd is offline" } else { "the broker could not be notified" };
         info!(proven = all, offline_acknowledged = told, "ended: {wallboxes}; {broker}");
         all
     }

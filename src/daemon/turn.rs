@@ -209,7 +209,7 @@ impl Daemon {
         for wake in self.keeper.saved(saved) {
             match wake {
                 Wake::Go(charger) => self.tell(charger, BusCommand::Wake(charger)),
-                Wake::Impossible(_) => warn!("not waking the car: the lock cannot be written down first"),
+                Wake::Impossible(_) => warn!("not waking the car: its lock could not be stored first"),
             }
         }
     }

@@ -31,7 +31,7 @@ pub enum ReadError {
     #[error("{0} may not be read: try again with sudo")]
     Permission(PathBuf),
     /// The file is not a journal.
-    #[error("{0} is no journal of surplusd")]
+    #[error("{0} is not a surplusd journal")]
     Foreign(PathBuf),
     /// It was written by a newer surplusd.
     #[error(

@@ -112,7 +112,7 @@ pub enum Refusal {
         got: String,
     },
     /// A later request for the same setting came before this one's turn.
-    #[error("a later request took its place: of requests that come too fast only the last is carried out")]
+    #[error("a later request replaced it: of requests that come too fast, only the last is carried out")]
     Overtaken,
     /// The loop did not answer in time.
     #[error("surplusd has too many requests waiting: try again in some seconds")]

@@ -80,9 +80,9 @@ async fn set_steers_and_says_what_is_in_force() {
         ("control.sock", &["set", "mode", "sideways"][..], 2, "unknown mode \"sideways\": use off, solar"),
         ("control.sock", &["set", "current", "4"], 2, "amperes from 6 to 32"),
         ("control.sock", &["set", "charger", "garage", "mode", "fast"], 2, "use one of carport"),
-        ("status.sock", &["set", "mode", "fast"], 77, "this socket only shows"),
-        ("none.sock", &["set", "mode", "fast"], 69, "surplusd does not run here"),
-        ("none.sock", &["status"], 69, "surplusd does not run here"),
+        ("status.sock", &["set", "mode", "fast"], 77, "this socket is read-only"),
+        ("none.sock", &["set", "mode", "fast"], 69, "surplusd is not running here"),
+        ("none.sock", &["status"], 69, "surplusd is not running here"),
     ] {
         let output = surplusd(&house, socket, arguments).await;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));

@@ -212,7 +212,7 @@ fn what_is_no_journal_is_told() {
     assert!(error(&file).to_string().contains("does not exist"));
     for bytes in [&b"not a database, but a text that is long enough to look like something"[..], b""] {
         std::fs::write(&file, bytes.repeat(20)).unwrap();
-        assert!(error(&file).to_string().ends_with("is no journal of surplusd"));
+        assert!(error(&file).to_string().ends_with("is not a surplusd journal"));
     }
 }
 

@@ -28,7 +28,7 @@ fn a_report_has_what_can_be_read_and_says_what_is_missing() {
     let environment = Environment { state_directory: Some(folder.path().to_owned()), ..Environment::default() };
     assert_eq!(run(&args, &environment, &mut said).unwrap(), exit::OK);
     let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("status.json      missing: surplusd does not run here"), "{said}");
+    assert!(said.contains("status.json      missing: surplusd is not running here"), "{said}");
     let files = files(&output);
     let find = |name: &str| {
         let found = files.iter().find(|(found, _)| found == &format!("surplusd-report/{name}"));

@@ -65,6 +65,6 @@ pub(super) fn line(status: &Status) -> String {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd cannot be told ({error})");
+        warn!(%error, "systemd cannot be notified ({error})");
     }
 }

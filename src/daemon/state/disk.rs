@@ -20,7 +20,8 @@ const SIZE_MAX: u64 = 1 << 20;
 const ASIDE_MAX: u32 = 5;
 
 /// What follows from the loss of the state.
-const LOST: &str = "modes and limits begin anew, and each charger is unlocked once, as it may have been left locked";
+const LOST: &str =
+    "modes and limits start over, and each charger is unlocked once because it may have been left locked";
 
 /// What became of the stored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +61,13 @@ pub(in crate::daemon) fn load(path: &Path) -> (State, Found) {
             let aside = aside.display();
             warn!(
                 path = %path.display(), aside = %aside,
-                "the stored state is of no use ({problem}) and is now at {aside}; {LOST}"
+                "the stored state cannot be used ({problem}) and is now at {aside}; {LOST}"
             );
         }
         Err(error) => {
             warn!(
                 path = %path.display(), %error,
-                "the stored state is of no use ({problem}), and cannot be set aside either ({error}); {LOST}"
+                "the stored state cannot be used ({problem}), and cannot be set aside either ({error}); {LOST}"
             );
         }
     }

@@ -28,7 +28,7 @@ pub(super) enum Unreadable {
     #[error("{0}")]
     Damaged(String),
     /// Written by a later version of this program.
-    #[error("it is of version {0}, and this program knows versions up to {VERSION}")]
+    #[error("it has version {0}, but this program only reads versions up to {VERSION}")]
     Newer(u32),
 }
 

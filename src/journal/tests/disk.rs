@@ -270,7 +270,7 @@ async fn the_database_of_another_program_is_left_alone() {
     assert_eq!(std::fs::read(&config.file).unwrap(), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let error = Reader::open(&config.file).unwrap_err();
-    assert!(error.to_string().ends_with("is no journal of surplusd"), "{error}");
+    assert!(error.to_string().ends_with("is not a surplusd journal"), "{error}");
 }
 
 /// Forged files with our marks: views, computed columns and endless values.
@@ -301,7 +301,7 @@ fn what_only_looks_like_a_journal_is_refused() {
         made(&script);
         let before = std::fs::read(&file).unwrap();
         let error = Reader::open(&file).unwrap_err();
-        assert!(error.to_string().ends_with("is no journal of surplusd"), "{script}: {error}");
+        assert!(error.to_string().ends_with("is not a surplusd journal"), "{script}: {error}");
         let bounds = Bounds { keep: Millis::from_secs(86_400), size: 64_000_000 };
         let error = Store::open(&file, bounds).unwrap_err();
         assert!(matches!(error, Trouble::Foreign), "{script}: {error}");
@@ -309,7 +309,7 @@ fn what_only_looks_like_a_journal_is_refused() {
     }
     for other in ["/dev/zero", "/"] {
         let error = Reader::open(Path::new(other)).unwrap_err();
-        assert!(error.to_string().ends_with("is no journal of surplusd"), "{error}");
+        assert!(error.to_string().ends_with("is not a surplusd journal"), "{error}");
     }
 }
 
