@@ -41,7 +41,7 @@ pub enum BadCall {
         "this is not a request ({0}): send one of {{\"v\":1,\"do\":\"status\"}}, \"watch\" and \"set\" with \"key\" and \"value\""
     )]
     Malformed(String),
-    /// Of another version.
+    /// The request has another version.
     #[error("version {0} is not supported here: send \"v\":{VERSION}, or use the surplusd that belongs to the daemon")]
     Version(String),
     /// Longer than [`REQUEST_MAX`].

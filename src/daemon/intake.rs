@@ -120,7 +120,7 @@ impl Intake {
         self.inputs.warnings(now).into_iter().chain(refresh).chain(broker).collect()
     }
 
-    /// What is known of each source.
+    /// Returns the state of each source.
     pub(super) fn statuses(&self, now: Tick) -> Vec<InputStatus> {
         self.inputs.statuses(now)
     }

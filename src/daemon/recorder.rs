@@ -110,7 +110,7 @@ impl Recorder {
         self.controller.snapshot()
     }
 
-    /// What counts towards limits over 24 hours, at `now`.
+    /// Returns what counts towards limits over 24 hours, at `now`.
     pub(super) fn carry_over(&self, now: Tick) -> CarryOver {
         self.controller.carry_over(now)
     }

@@ -42,7 +42,7 @@ impl Builder {
         self.now.apply(tick, record);
     }
 
-    /// What is in force after the last record.
+    /// Returns what is in force after the last record.
     pub(crate) const fn now(&self) -> &Head {
         &self.now
     }

@@ -33,12 +33,12 @@ pub enum ReadError {
     /// The file is not a journal.
     #[error("{0} is not a surplusd journal")]
     Foreign(PathBuf),
-    /// It was written by a newer surplusd.
+    /// The journal was written by a newer surplusd.
     #[error(
         "the journal was written by a newer surplusd (version {0} of its tables, this one reads {SCHEMA}): use the surplusd that wrote it, or a newer one"
     )]
     Newer(i64),
-    /// It was written by an older surplusd that this one does not know.
+    /// The journal was written by an older surplusd whose tables this one does not know.
     #[error("the journal's tables have version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it")]
     Older(i64),
     /// The daemon was killed while writing; repairing that takes write access, which a reader does not have.
@@ -57,9 +57,9 @@ pub enum ReadError {
     /// A batch is not in the form that this program writes.
     #[error("batch {id} of the journal cannot be read: {source}")]
     Damaged {
-        /// Its number.
+        /// Number of the batch.
         id: i64,
-        /// What is wrong.
+        /// What is wrong with it.
         source: Damaged,
     },
 }
@@ -73,7 +73,7 @@ impl From<rusqlite::Error> for ReadError {
 /// A run of the daemon, from its start to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Its number.
+    /// Number of the run.
     pub id: i64,
     /// Wall clock at the start of the run, in milliseconds since 1970 UTC.
     pub began_ms: i64,

@@ -129,7 +129,7 @@ pub struct InputStatus {
 /// What has been received from a source, ordered from worst to best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InputState {
-    /// Nothing yet.
+    /// No message yet.
     Never,
     /// Messages without usable data.
     Unusable,
