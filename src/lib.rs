@@ -1,9 +1,8 @@
-//! `surplusd` charges an electric car from the sun. In reading order:
-//! `config` (the file), `model` (the words at the doors of the loop), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the loop),
-//! `api` (the local socket), `journal` (what it did, and why),
-//! `relay` (Pico W relays), `sim` (everything simulated), `simulate` (the controller on it in virtual time), `tls` (certificates), `cli` (commands),
-//! `regular` (files that a user names), `rate` (how often something is done or said),
-//! `wording` (what was decided, in words).
+//! `surplusd` charges an electric car from the sun. In reading order: `config` (the configuration file), `model` (types exchanged with the
+//! main loop), `mqtt` (Home Assistant), `charger` (the wallbox), `daemon` (the main loop), `api` (the local socket), `journal` (records
+//! what was done, and why), `relay` (Pico W relays), `sim` (simulated devices and house), `simulate` (the controller on them in virtual
+//! time), `tls` (certificates), `cli` (commands), `regular` (reads files named by the user), `rate` (rate limits), `wording` (decisions in
+//! plain words).
 
 pub mod api;
 pub mod charger;

@@ -25,27 +25,27 @@ struct Arguments {
 enum Command {
     /// Run the daemon.
     Run(run::Args),
-    /// Say what the running daemon does and why, how old its data is, and what is wrong.
+    /// Show what the running daemon does and why, how old its data is, and what is wrong.
     Status(status::Args),
-    /// Set the charging mode or the current of mode `fixed`, and say what is in force then.
+    /// Set the charging mode or the current of mode `fixed`, and show what is in force afterwards.
     Set(set::Args),
     /// Pack what a bug report needs into one file: versions, configuration without secrets, status, log, the last hour of the journal.
     Report(report::Args),
-    /// Say all that is wrong with a configuration file, or what would be done with it.
+    /// Report all problems in a configuration file, or what the daemon would do with it.
     Check(check::Args),
     /// Make, issue and show a household's own certificates.
     Certs(certs::Args),
-    /// Watch it charge a simulated car: no hardware, no broker, no configuration needed.
+    /// Watch surplusd charge a simulated car: no hardware, no broker, no configuration needed.
     Demo(demo::Args),
-    /// Show what the car would have got out of a day, and why.
+    /// Show how much the car would have charged on a day, and why.
     Simulate(simulate::Args),
     /// Read and name every register of a charger. Writes nothing.
     Probe(probe::Args),
-    /// Make a Pico W this household's relay, and speak to it: provision, list, status, identify, poke.
+    /// Make a Pico W this household's relay, and talk to it: provision, list, status, identify, poke.
     Relay(relay::Args),
-    /// Feed what was recorded to a fresh controller: it must decide the same again. Or see what other settings would have done.
+    /// Feed a recorded run to a fresh controller, which must decide the same again; or show what other settings would have done.
     Replay(replay::Args),
-    /// Say in plain words what decided the current at a time, with the numbers that went in.
+    /// Explain in plain words what decided the current at a given time, with the numbers that went in.
     Why(why::Args),
 }
 
@@ -55,13 +55,13 @@ fn main() -> ExitCode {
         Ok(arguments) => run_command(arguments.command, &mut out),
         Err(error) => Ok(usage(&error, &mut out)),
     };
-    // A command that fails because its output cannot be written says less than this does.
+    // If output cannot be written, that is the cause: the command's own error would say less.
     let code = match (out.finish(), result) {
         (Err(error), _) => output::unwritable(&error),
         (Ok(()), Ok(code)) => code,
         (Ok(()), Err(Failed { command, code, error })) => {
             let text = plain::plain(&format!("{error:#}"));
-            // Where even this cannot be said, the exit code still is.
+            // If even this message cannot be written, the exit code still tells.
             let _ = writeln!(io::stderr(), "surplusd {command}: {text}");
             code
         }
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Why a command came to nothing.
+/// Why a command failed.
 struct Failed {
     command: &'static str,
     code: u8,
@@ -115,14 +115,14 @@ fn run_command(command: Command, out: &mut Output<io::Stdout>) -> Result<u8, Fai
     }
 }
 
-/// Shows the help or the version that was asked for, or what is wrong with the command line.
+/// Prints the help or version asked for, or what is wrong with the command line; returns the exit code.
 fn usage(error: &clap::Error, out: &mut dyn Write) -> u8 {
     if error.use_stderr() {
         let _ = error.print(); // the exit code says it as well
         return exit::USAGE;
     }
     let text = error.render();
-    // An error is kept by the output.
+    // `out` keeps the error, if any.
     let _ = if io::stdout().is_terminal() { write!(out, "{}", text.ansi()) } else { write!(out, "{text}") };
     exit::OK
 }

@@ -1,4 +1,4 @@
-//! `surplusd certs`: a household's own certificates, without another guide to `OpenSSL`.
+//! `surplusd certs`: a household's own certificates, without the need for an `OpenSSL` guide.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::tls::authority::{self, AUTHORITY, AuthorityError, Purpose};
 use crate::tls::certificates;
 use crate::tls::inspect::{Inspection, inspect};
 
-/// Earlier than this before its end a certificate is worth a warning.
+/// Warn about a certificate that expires within this many days.
 const WARN_DAYS: i64 = 60;
 
 /// Arguments of `certs`.
@@ -22,33 +22,33 @@ pub struct Args {
     /// The folder with the authority and its certificates
     #[arg(long, global = true, value_name = "FOLDER", default_value = "/etc/surplusd/certs")]
     pub dir: PathBuf,
-    /// What to do
+    /// Action
     #[command(subcommand)]
     pub action: CertsAction,
 }
 
-/// What can be done.
+/// The subcommands of `certs`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
 pub enum CertsAction {
-    /// Make the household's authority, and a certificate for the broker
+    /// Make the household's authority and a certificate for the broker
     Init {
-        /// A name or address by which the broker is reached (may be given several times)
+        /// Host name or address at which the broker is reached (may be given several times)
         #[arg(long, value_name = "HOST", required = true)]
         broker: Vec<String>,
-        /// What the authority is called
+        /// Name of the authority
         #[arg(long, default_value = "Household authority")]
         name: String,
     },
-    /// Issue a certificate for a gateway, a relay or another client; with --host for a server
+    /// Issue a certificate for a gateway, a relay or another client; with --host, for a server
     Issue {
-        /// Its name: 1 to 32 small letters, digits and -
+        /// Name of the certificate: 1 to 32 lower-case letters, digits and -
         #[arg(value_parser = name)]
         name: String,
-        /// It is a server, reached by this name or address (may be given several times)
+        /// Make it a server certificate for this host name or address (may be given several times)
         #[arg(long, value_name = "HOST")]
         host: Vec<String>,
     },
-    /// Show all certificates in the folder, and what is wrong with them
+    /// Show all certificates in the folder and their problems
     Show,
 }
 
@@ -59,15 +59,15 @@ fn name(text: &str) -> Result<String, String> {
     if text == "ca" { Err("ca is the authority itself".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// Does it; returns the exit code: [`exit::DIFFERENT`] where `show` found something wrong.
+/// Carries out the action; returns the exit code: [`exit::DIFFERENT`] if `show` found a problem.
 ///
 /// # Errors
-/// If a file cannot be read or written, or is there already, or `out` cannot be written to.
+/// If a file cannot be read or written, or exists already, or `out` cannot be written to.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     let (dir, now_ms) = (&args.dir, wall_ms());
     match &args.action {
         CertsAction::Init { broker, name } => {
-            // Nothing half made.
+            // Check everything first, so that nothing is left half made.
             authority::check_hosts(broker)?;
             authority::check_free(dir, "broker")?;
             authority::init(dir, name, now_ms)?;
@@ -136,7 +136,7 @@ fn show(dir: &Path, now_ms: i64, out: &mut dyn Write) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// Shows one; returns whether something is wrong with it.
+/// Shows one certificate; returns whether it has a problem.
 fn line(name: &str, certificate: &Inspection, now_s: i64, out: &mut dyn Write) -> std::io::Result<bool> {
     let Inspection { subject, names, authority, usages, until_s, until, signed, key, .. } = certificate;
     let days = days_left(*until_s, now_s);
@@ -165,12 +165,12 @@ const fn days_left(until_s: i64, now_s: i64) -> i64 {
     (until_s - now_s).div_euclid(86_400)
 }
 
-/// All that is wrong with one.
+/// Lists all problems of one certificate.
 fn wrong(name: &str, certificate: &Inspection, now_s: i64) -> Vec<String> {
     let Inspection { authority, signs, usages, from_s, until_s, signed, key, unfit, .. } = certificate;
     let days = days_left(*until_s, now_s);
     let is_ca = name == "ca";
-    // An authority's key may well be kept elsewhere; another's should lie beside it, for its owner alone.
+    // An authority's key may well be kept elsewhere; other keys should lie beside their certificate, readable by their owner only.
     let key_missing = key.is_none() && !authority;
     let key_open = key.is_some_and(|key| key.mode & 0o077 != 0);
     let key_strange = key.is_some_and(|key| key.fits == Some(false));
@@ -234,7 +234,7 @@ mod tests {
         let dir = household();
         let (code, text) = shown(dir.path(), NOW_MS);
         assert_eq!((code, text.matches("signed by ca.crt, key file 0600").count()), (exit::OK, 2), "{text}");
-        // Another authority of the same name, and another key.
+        // Another authority of the same name, with another key.
         let other = household();
         for name in ["gateway.key", "ca.crt"] {
             std::fs::copy(other.path().join(name), dir.path().join(name)).unwrap();

@@ -1,4 +1,4 @@
-//! `surplusd check`: says all that is wrong with a configuration, or what would be done with it. Touches no network and no bus.
+//! `surplusd check`: reports all problems in a configuration, or what the daemon would do with it. Touches no network and no bus.
 
 mod service;
 
@@ -19,16 +19,16 @@ use crate::tls::examine::{About, examine};
 /// Arguments of `check`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The configuration file.
+    /// Configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
     pub config: PathBuf,
-    /// Do not open the passwords, certificates and keys that it names.
+    /// Do not open the passwords, certificates and keys that the configuration names.
     #[arg(long)]
     pub no_files: bool,
 }
 
-/// Checks the file and writes all findings, then what would be done, to `out`; `styled` adds the colours of a terminal.
-/// Returns [`exit::OK`], also with warnings, or [`exit::CONFIGURATION`]; fails where `out` cannot be written to.
+/// Checks the file and writes all findings, then what the daemon would do, to `out`; `styled` adds terminal colours. Returns [`exit::OK`],
+/// also with warnings, or [`exit::CONFIGURATION`]; fails if `out` cannot be written to.
 pub fn run(
     args: &Args,
     environment: &Environment,
@@ -39,7 +39,7 @@ pub fn run(
     run_below(Path::new("/"), args, environment, known_profiles, out, styled)
 }
 
-/// [`run`], with the system's own files below `root`.
+/// [`run`], with the system's files below `root`.
 fn run_below(
     root: &Path,
     args: &Args,
@@ -52,7 +52,7 @@ fn run_below(
     let mut loaded = config::load_with(&args.config, environment, known_profiles, files);
     if files == Files::Read {
         certificates(&mut loaded, &args.config);
-        // As the service itself it has read them.
+        // With this variable set, the check runs as the service itself and has read the files.
         if environment.credentials_directory.is_none() {
             what_the_service_reads(&mut loaded, root, &args.config, environment);
         }
@@ -69,7 +69,7 @@ fn run_below(
     }
 }
 
-/// What the certificate files say, and what only shows when they are put together, as a key that is not the certificate's.
+/// Checks the certificate files, alone and together, such as a key that does not belong to the certificate.
 fn certificates(loaded: &mut Loaded, file: &Path) {
     let Some(tls) = loaded.config.as_ref().and_then(|config| config.mqtt.tls.clone()) else { return };
     for remark in examine(&tls, wall_ms() / 1_000) {
@@ -83,7 +83,7 @@ fn certificates(loaded: &mut Loaded, file: &Path) {
     }
 }
 
-/// What the installed service could not read, although it can be read here.
+/// Warns about files that can be read here but not by the installed service.
 fn what_the_service_reads(loaded: &mut Loaded, root: &Path, file: &Path, environment: &Environment) {
     let named: Vec<service::Named> = config::named_files(&loaded.text, file, environment)
         .into_iter()
@@ -98,7 +98,7 @@ fn what_the_service_reads(loaded: &mut Loaded, root: &Path, file: &Path, environ
     }
 }
 
-/// Writes each finding as one line with the place in the text under it, and how many there are.
+/// Writes each finding as one line with the place in the text below it, then their number.
 pub fn write_findings(loaded: &Loaded, out: &mut dyn Write, styled: bool) -> io::Result<()> {
     for finding in &loaded.findings {
         writeln!(out, "{finding}")?;
@@ -114,7 +114,7 @@ pub fn write_findings(loaded: &Loaded, out: &mut dyn Write, styled: bool) -> io:
     Ok(())
 }
 
-/// What the daemon would do.
+/// Describes what the daemon would do.
 fn summary(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     broker(config, out)?;
     writeln!(out, "inputs:")?;

@@ -1,7 +1,7 @@
-//! `surplusd demo`: the real daemon in a simulated world, with a view of what it does.
+//! `surplusd demo`: the real daemon in a simulated world, with a live view.
 //!
-//! Needs no hardware and no broker: it makes its own, in a private directory that is removed at the end. What it leaves out: the network
-//! (everything is on 127.0.0.1) and a page for a browser.
+//! Needs no hardware and no broker: it creates its own in a private directory, which it removes at the end. Left out: the network
+//! (everything is on 127.0.0.1) and a web page.
 
 mod view;
 
@@ -36,28 +36,28 @@ use crate::sim::weather::Weather;
 /// Runs the daemon in a simulated house: sun, battery, car, wallbox and broker.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// End after so many minutes of real time (without it: on Ctrl-C)
+    /// End after this many minutes of real time (without it: on Ctrl-C)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_080))]
     pub minutes: Option<u32>,
-    /// How many times as fast as life
+    /// Speed relative to real time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub speed: u32,
-    /// Time of day at which the world begins
+    /// Time of day at which the simulation begins
     #[arg(long, default_value = "10:00", value_name = "HH:MM", value_parser = time_of_day)]
     pub start: u32,
-    /// The kind of day: clear, hazy, broken or overcast
+    /// Kind of day: clear, hazy, broken or overcast
     #[arg(long, default_value = "broken", value_parser = weather)]
     pub weather: Weather,
-    /// A house without a home battery
+    /// Simulate a house without a home battery
     #[arg(long)]
     pub no_battery: bool,
-    /// Another seed, another day
+    /// Seed of the random weather and household
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// The charging mode: off, solar, slow, slow+solar, fast or fixed
+    /// Charging mode: off, solar, slow, slow+solar, fast or fixed
     #[arg(long, default_value = "solar", value_parser = mode)]
     pub mode: Mode,
-    /// Where the demo's broker listens: an address of this machine itself, such as 127.0.0.1:8883 (without it: any free port)
+    /// Address of the demo's broker, on this machine only, such as 127.0.0.1:8883 (without it: any free port)
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub listen: Option<SocketAddr>,
     /// Record everything in this file, for `surplusd replay` and `surplusd why`
@@ -65,16 +65,16 @@ pub struct Args {
     pub journal: Option<PathBuf>,
 }
 
-/// What the daemon is given to run on.
+/// What the daemon needs to run in the demo.
 #[derive(Debug)]
 pub struct DemoRun {
-    /// Its configuration, a file like any other.
+    /// The daemon's configuration, a file like any other.
     pub config_file: PathBuf,
     /// The clock that the world runs on.
     pub clock: Clock,
-    /// Where it shows what it has decided.
+    /// Where the daemon publishes its status.
     pub status: StatusSender,
-    /// Becomes `true` when it is to end in an orderly way.
+    /// Becomes `true` when the daemon should shut down.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -89,17 +89,17 @@ pub fn run(args: &Args) -> u8 {
             if let Some(Unwritable(error)) = error.downcast_ref() {
                 return unwritable(error);
             }
-            // Where even this cannot be said, the exit code still is.
+            // If even this message cannot be written, the exit code still tells.
             writeln!(io::stderr(), "surplusd demo: {error:#}").ok();
             exit::BUG
         }
     }
 }
 
-/// Requests that wait for the loop.
+/// Capacity of the request channel to the main loop.
 const REQUESTS: usize = 16;
 
-/// The real daemon, as `surplusd run` has it.
+/// Runs the real daemon, as `surplusd run` does.
 async fn daemon(run: DemoRun) -> anyhow::Result<()> {
     let known = profile::known();
     let loaded = config::load(&run.config_file, &Environment::default(), &known);
@@ -110,7 +110,7 @@ async fn daemon(run: DemoRun) -> anyhow::Result<()> {
     let _server = Server::open(folder, sender.clone(), run.status.subscribe(), run.clock).await?;
     let mut stop = run.stop;
     let stopping = async {
-        // An error means that the demo itself is gone, which is a reason to stop as well.
+        // An error means that the demo itself has ended, which is also a reason to stop.
         stop.wait_for(|stop| *stop).await.ok();
         sender.send(Request { wish: Wish::Stop, origin: Origin::Process, reply: None }).await.ok();
         std::future::pending::<()>().await;
@@ -125,19 +125,19 @@ async fn daemon(run: DemoRun) -> anyhow::Result<()> {
     }
 }
 
-/// Standard output cannot be written to, or nobody reads it any more.
+/// Standard output cannot be written to, or its reader has gone.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output cannot be written to: {0}")]
 struct Unwritable(io::Error);
 
-/// How long the daemon may take to end, in real time.
+/// How long the daemon may take to shut down, in real time.
 const END_MAX: Duration = Duration::from_secs(15);
-/// Up to this speed the wallbox takes the time that a real one takes; above, the machine's own timers are too coarse for it.
+/// Up to this speed the simulated wallbox answers with realistic delays; above it, the machine's timers are too coarse for that.
 const LIFELIKE_SPEED_MAX: u32 = 10;
 
-/// Plays the demo: starts a world, runs `run` in it, and shows both until the time is up, Ctrl-C, or the daemon's own end.
+/// Plays the demo: starts a world, runs `run` in it, and shows both until the time is up, Ctrl-C is pressed, or the daemon ends by itself.
 pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    // Before there is anything to be removed: from here on no signal ends the program as it stands.
+    // Before anything is created that must be removed: from here on no signal kills the program without cleaning up.
     let mut end = EndSignals::listen().context("failed to listen for signals")?;
     let dir = PrivateDir::create().context("failed to make a private directory for the demo")?;
     let clock = Clock::start(args.speed);
@@ -151,7 +151,7 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
     let (status, decided) = watch::channel(None);
     let (stop, stopped) = watch::channel(false);
     let mut view = View::new(io::stdout(), io::stdout().is_terminal(), args.speed);
-    // The one place where the daemon is started.
+    // The only place where the daemon is started.
     let mut daemon = pin!(run(DemoRun { config_file, clock, status, stop: stopped }));
     let mut shown = Ok(());
     let ended = tokio::select! {
@@ -172,7 +172,7 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
     result.context("the daemon failed")
 }
 
-/// The signals that end the demo in an orderly way: Ctrl-C, `SIGTERM`, and `SIGHUP`, which comes when the terminal is closed.
+/// The signals that end the demo in an orderly way: Ctrl-C, `SIGTERM`, and `SIGHUP`, which is sent when the terminal is closed.
 struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -188,7 +188,7 @@ impl EndSignals {
         })
     }
 
-    /// Returns when one has come.
+    /// Returns when one of them has been received.
     async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -216,7 +216,7 @@ fn world_options(args: &Args) -> WorldOptions {
         wallbox: WallboxOptions {
             reply_delay_ms: if lifelike { wallbox.reply_delay_ms } else { 0 },
             line_time: lifelike,
-            // The pieces of a frame arrive in real time.
+            // The pieces of a frame arrive in real time, so in simulated time the gap grows with the speed.
             gap_ms: wallbox.gap_ms * u64::from(args.speed),
             ..wallbox
         },
@@ -225,7 +225,7 @@ fn world_options(args: &Args) -> WorldOptions {
     }
 }
 
-/// What a household would write, for this world.
+/// The configuration that a household would write for this world.
 fn config_text(args: &Args, world: &World, dir: &Path) -> String {
     format!(
         r#"# The demo's configuration: a file like any other, for `surplusd check` as well.
@@ -263,10 +263,10 @@ node-id = "demo"
     )
 }
 
-/// The flight recorder, where it was asked for.
+/// The `[journal]` section of the configuration: enabled only if a file was given.
 fn journal_text(file: Option<&Path>) -> String {
     let Some(file) = file else { return "[journal]\nenabled = false\n".to_owned() };
-    // The state directory is systemd's; here names are meant as the shell means them.
+    // A relative name in the configuration is relative to systemd's state directory; on the command line it is relative to the current one.
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     format!("[journal]\nfile = {}\n", toml::Value::String(file.display().to_string()))
 }
@@ -317,7 +317,7 @@ pub(super) fn weather(text: &str) -> Result<Weather, String> {
     Weather::from_name(text).ok_or_else(|| format!("one of {}", Weather::ALL.map(Weather::name).join(", ")))
 }
 
-/// The demo's broker lets everybody in, so it stays on this machine.
+/// Accepts loopback addresses only: the demo's broker needs no login.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
         text.parse().map_err(|_| "write it as ADDRESS:PORT, for instance 127.0.0.1:8883".to_owned())?;
@@ -331,14 +331,14 @@ fn mode(text: &str) -> Result<Mode, String> {
     Mode::from_name(text).ok_or_else(|| format!("one of {}", Mode::ALL.map(Mode::name).join(", ")))
 }
 
-/// A directory that only we can read; removed with all that is in it.
+/// A directory that only this user can read; removed with its contents when dropped.
 struct PrivateDir(PathBuf);
 
 impl PrivateDir {
     fn create() -> io::Result<Self> {
         let name = format!("surplusd-demo-{:016x}", fastrand::u64(..));
         let path = std::env::temp_dir().join(name);
-        // Fails where it exists already: nobody can have prepared it for us.
+        // Fails if it exists, so nobody can have prepared it.
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
@@ -346,7 +346,7 @@ impl PrivateDir {
 
 impl Drop for PrivateDir {
     fn drop(&mut self) {
-        // What is left is a throw-away key in the temporary directory.
+        // If this fails, only a throw-away key is left in the temporary directory.
         std::fs::remove_dir_all(&self.0).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! Where log lines go: to journald with fields and priorities when it listens, else to standard error.
+//! Where log lines go: to journald with fields and priorities if it listens, otherwise to standard error.
 
 use std::io::IsTerminal;
 
@@ -10,12 +10,12 @@ use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Overrides what is logged: a level (`debug`) or levels by target (`surplusd=debug,rustls=info`).
+/// Overrides what is logged: a level (`debug`), or levels by target (`surplusd=debug,rustls=info`).
 pub const VARIABLE: &str = "SURPLUSD_LOG";
 
-/// Starts logging, for the life of the process. `default` is the level of our own lines where [`VARIABLE`] does not say otherwise.
+/// Starts logging for the lifetime of the process. `default` is the level of surplusd's own lines unless [`VARIABLE`] overrides it.
 ///
-/// Only one caller may do this in a process; a second call changes nothing.
+/// Only the first call in a process has an effect.
 pub fn start(default: Level) {
     let wish = std::env::var(VARIABLE).ok();
     let parsed = wish.as_ref().map(|wish| wish.parse::<Targets>());
@@ -26,7 +26,7 @@ pub fn start(default: Level) {
     if under_journald()
         && let Ok(journal) = tracing_journald::layer()
     {
-        // Levels as syslog means them; tracing-journald itself would file INFO under "notice".
+        // The levels of syslog; tracing-journald itself would map INFO to "notice".
         let journal = journal.with_field_prefix(None).with_syslog_identifier("surplusd".to_owned());
         let journal = journal.with_priority_mappings(PriorityMappings {
             error: Priority::Error,
@@ -38,7 +38,7 @@ pub fn start(default: Level) {
         let _ = tracing_subscriber::registry().with(journal.with_filter(targets)).try_init();
     } else {
         let colours = std::io::stderr().is_terminal();
-        // The sentence says what the fields say; journald keeps both.
+        // The message already contains the values of the fields; journald keeps both.
         let sentence =
             debug_fn(|out, field, value| if field.name() == "message" { write!(out, "{value:?}") } else { Ok(()) });
         let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
@@ -51,7 +51,7 @@ pub fn start(default: Level) {
 }
 
 fn usual(default: Level) -> Targets {
-    // The libraries warn about what this program notices and says better itself.
+    // The libraries warn about things that this program notices too and reports better.
     Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("surplusd", default)
@@ -59,7 +59,7 @@ fn usual(default: Level) -> Targets {
         .with_target("rumqttc", LevelFilter::OFF)
 }
 
-/// systemd sets `JOURNAL_STREAM` to device and inode of the journal's socket; it is only right if standard error is that socket.
+/// systemd sets `JOURNAL_STREAM` to the device and inode of the journal's socket; it is valid only if standard error is that socket.
 fn under_journald() -> bool {
     use std::os::unix::fs::MetadataExt;
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };

@@ -1,4 +1,4 @@
-//! Commands, one file each. Nothing else prints.
+//! The subcommands, one file each. Only these modules print.
 
 pub mod certs;
 pub mod check;

@@ -1,11 +1,11 @@
-//! Standard output of a command that prints and ends: a closed pipe ends it quietly, a full disk is said and has an exit code of its own.
+//! Standard output of a command that prints and exits: a closed pipe ends it quietly; a full disk is reported and has its own exit code.
 
 use std::io::{self, Write};
 
 use super::exit;
 
-/// Standard output. Once the reader of a pipe is gone, everything written is discarded, so that the command goes on to its own exit code.
-/// Any other error is kept for [`Output::finish`].
+/// Standard output. Once the reader of a pipe has gone, all further output is discarded, so that the command still ends with its own exit
+/// code. Any other error is kept for [`Output::finish`].
 #[derive(Debug)]
 pub struct Output<W> {
     inner: W,
@@ -19,12 +19,12 @@ impl<W: Write> Output<W> {
         Self { inner, closed: false, failure: None }
     }
 
-    /// Writes out what is buffered; returns the first error of all that was written, a closed pipe excepted.
+    /// Flushes the buffer; returns the first error of any write so far, except a closed pipe.
     ///
     /// # Errors
     /// If anything could not be written.
     pub fn finish(mut self) -> io::Result<()> {
-        // An error is kept, and returned below.
+        // The error is kept in `self.failure` and returned below.
         let _ = self.flush();
         self.failure.map_or(Ok(()), Err)
     }
@@ -63,20 +63,20 @@ impl<W: Write> Write for Output<W> {
     }
 }
 
-/// The exit code of a command whose standard output cannot be written to, said on standard error unless only the reader of a pipe is gone.
+/// Reports that standard output cannot be written to, unless only the reader of a pipe has gone; returns the exit code.
 pub fn unwritable(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return exit::OK;
     }
-    // Where even this cannot be said, the exit code still is.
+    // If even this message cannot be written, the exit code still tells.
     let _ = writeln!(io::stderr(), "surplusd: standard output cannot be written to: {error}");
     exit::OUTPUT
 }
 
-/// Whether a file could not be written because of the disk and not because of its name.
+/// Whether a write failed because of the disk and not because of the file's name.
 pub fn is_disk_error(error: &io::Error) -> bool {
     use io::ErrorKind as E;
-    // EIO has no kind of its own.
+    // EIO has no `ErrorKind`.
     let input_output = error.raw_os_error() == Some(5);
     input_output || matches!(error.kind(), E::StorageFull | E::QuotaExceeded | E::FileTooLarge | E::WriteZero)
 }
@@ -85,7 +85,7 @@ pub fn is_disk_error(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// Takes `room` bytes, then fails.
+    /// Accepts `room` bytes, then fails.
     struct Cramped {
         room: usize,
         error: io::ErrorKind,

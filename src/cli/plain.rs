@@ -1,11 +1,11 @@
-//! Text from elsewhere (certificates, brokers, files) on its way to a terminal: what would move the cursor, change colours, turn the
-//! direction of the text or not be seen at all is shown as its code.
+//! Makes text from elsewhere (certificates, brokers, files) safe to print on a terminal: characters that would move the cursor, change
+//! colours, reverse the direction of the text or be invisible are shown as their codes.
 
 use std::io::{self, Write};
 
 use crate::config::invisible;
 
-/// The text with everything that is not seen as itself replaced by its code, such as `\u{1b}`. Line ends stay.
+/// Replaces every character that would not be seen as itself by its code, such as `\u{1b}`. Line ends stay.
 pub fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -18,7 +18,7 @@ pub fn plain(text: &str) -> String {
     shown
 }
 
-/// Writes everything through [`plain`]. Only for text: bytes that are not UTF-8 are replaced.
+/// Writes everything through [`plain`]. For text only: bytes that are not UTF-8 are replaced.
 pub struct Plain<'a>(pub &'a mut dyn Write);
 
 impl Write for Plain<'_> {

@@ -1,5 +1,5 @@
-//! `surplusd probe`: reads and names every register that the profile knows, and says in plain words what the box can do.
-//! It only reads. What is not answered is asked for again, and said.
+//! `surplusd probe`: reads and names every register that the profile knows, and sums up in plain words what the wallbox can do. Reads only.
+//! Requests without an answer are repeated, and reported.
 
 mod hints;
 
@@ -20,30 +20,30 @@ use crate::clock::Clock;
 use crate::config::LinkConfig;
 use hints::Clues;
 
-/// Units that the address switch of a box can be set to.
+/// Units that the address switch of a wallbox can be set to.
 const UNITS: std::ops::RangeInclusive<u8> = 1..=15;
-/// How long to wait for each unit while scanning: a box answers within a few tens of milliseconds.
+/// How long to wait for each unit while scanning: a wallbox answers within a few tens of milliseconds.
 const SCAN_REPLY: Millis = Millis(200);
-/// How long to listen for slow ones after that.
+/// How long to listen for late answers after that.
 const SCAN_LATE: Millis = Millis(800);
-/// So often it is asked for what is not answered: one lost answer says nothing of a box.
+/// Attempts for each request: one lost answer says nothing about a wallbox.
 const TRIES: u32 = 3;
-/// After so many in a row that were asked for in vain, the rest is asked for once: the box has gone.
+/// After this many failed requests in a row, each further one is tried only once: the wallbox is gone.
 const VAIN_MAX: u32 = 2;
 
-/// Read and name every register of a wallbox. Reads only; stop the daemon first, as a line has one master.
+/// Read and name every register of a wallbox. Reads only; stop the daemon first, because a line has only one master.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Serial device, or `tcp://HOST[:PORT]` for Modbus TCP.
     #[arg(long, value_parser = parse_port)]
     port: Port,
-    /// Modbus unit: the address switch of the box.
+    /// Modbus unit: the address switch of the wallbox.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=247), conflicts_with = "scan")]
     unit: u8,
-    /// Look for boxes at units 1 to 15.
+    /// Look for wallboxes at units 1 to 15.
     #[arg(long)]
     scan: bool,
-    /// How long to wait for each answer, in milliseconds; otherwise as long as the register map says.
+    /// How long to wait for each answer, in milliseconds (without it: as the register map says).
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u16).range(50..=5000))]
     reply_ms: Option<u16>,
     /// Register map.
@@ -76,15 +76,15 @@ fn parse_port(text: &str) -> Result<Port, String> {
     Ok(Port(LinkConfig::Tcp { host: host.to_owned(), port }))
 }
 
-/// Runs the command and writes what was found to `out`; hints go to standard error. Returns the exit code.
+/// Runs the command and writes the results to `out`; hints go to standard error. Returns the exit code.
 ///
 /// # Errors
-/// If the profile is not known, or `out` cannot be written to.
+/// If the profile is unknown, or `out` cannot be written to.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     run_to(args, out, &mut io::stderr())
 }
 
-/// [`run`], with the hints written to `hints`. Where even they cannot be said, the exit code still is.
+/// [`run`], with the hints written to `hints`. If even they cannot be written, the exit code still tells.
 ///
 /// # Errors
 /// As [`run`].
@@ -168,22 +168,22 @@ async fn probe(args: &Args, profile: &Arc<Profile>) -> Result<Found, OpenError> 
     Ok(found)
 }
 
-/// The raw registers of those that could be read, by name.
+/// The raw registers that could be read, by name.
 type Values = std::collections::BTreeMap<String, Vec<u16>>;
 
-/// Which box is asked and how, and how it went.
+/// The wallbox being asked, the reply time, and statistics of the requests.
 struct Asking {
     unit: u8,
     reply: Millis,
-    /// Requests so far, and those without a right answer.
+    /// Requests so far, and those without a valid answer.
     asked: u32,
     lost: u32,
-    /// In a row asked for in vain, until now.
+    /// Requests in a row that have failed in spite of all attempts.
     vain: u32,
 }
 
 impl Asking {
-    /// Asks, again where there is no right answer.
+    /// Sends a request, repeated if there is no valid answer.
     async fn ask(&mut self, line: &mut OneShot, op: Operation) -> Result<Outcome, OpenError> {
         let request = Request { unit: self.unit, op };
         let mut outcome = self.once(line, request).await?;
@@ -208,7 +208,7 @@ impl Asking {
         if self.vain < VAIN_MAX { TRIES } else { 1 }
     }
 
-    /// Says that answers are lost, if they are.
+    /// Reports lost answers, if any.
     fn say(&self, text: &mut String) {
         if self.lost > 0 {
             let _ = writeln!(
@@ -258,7 +258,7 @@ async fn table(
     Ok(values)
 }
 
-/// Value with unit, meaning, and the raw registers.
+/// Formats value, unit and meaning, then the raw registers.
 fn show(profile: &Profile, register: &Register, words: &[u16]) -> String {
     if matches!(register.kind, Kind::Text(_)) {
         return format!("{:?}", Register::text(words));
@@ -292,10 +292,10 @@ fn thousandths(value: i64) -> String {
     format!("{sign}{}.{}", value / 1_000, value % 1_000 / 100)
 }
 
-/// What follows from a register without which nothing is safe. It may be read the next time.
+/// What follows if a register that safety depends on could not be read. It may be readable next time.
 const UNREAD: &str = "could not be read: surplusd does not let it charge as long as that is so.";
 
-/// The box in plain words.
+/// Sums up the wallbox in plain words.
 fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String) {
     let value = |register: &Register| register.value(values.get(&register.name)?);
     let mut say = |sentence: String| {

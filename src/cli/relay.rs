@@ -1,6 +1,8 @@
-//! `surplusd relay`: plays the gateway for one Pico relay from a shell. Takes the broker from the configuration; leaves no trace there.
+//! `surplusd relay`: acts as the gateway for one Pico relay from a shell. Takes the broker from the configuration and changes nothing
+//! there.
 //!
-//! While the daemon speaks to the same relay, each greets it anew when the other has: that costs the daemon a repetition, nothing else.
+//! If the daemon uses the same relay meanwhile, each of the two greets it again after the other did; that costs the daemon one repeated
+//! request and nothing else.
 
 mod provision;
 
@@ -25,58 +27,58 @@ use crate::relay::{Failure, RelayCall, RelayRequest, RelayResponse, Relays};
 
 pub use provision::Provision;
 
-/// How long the broker and the relay together may take.
+/// How long the broker and the relay may take together.
 const LIMIT: Millis = Millis::from_secs(10);
-/// How long `list` listens: what is stored comes at once.
+/// How long `list` listens: stored messages arrive at once.
 const LISTEN: Duration = Duration::from_secs(2);
-/// For the farewell.
+/// Time for the disconnect at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Arguments of `relay`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The configuration, for the broker
+    /// Configuration file with the broker
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
     pub config: PathBuf,
-    /// What to do
+    /// Action
     #[command(subcommand)]
     pub action: RelayAction,
 }
 
-/// What can be done.
+/// The subcommands of `relay`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
 pub enum RelayAction {
-    /// Write what makes a Pico this household's relay, as a file for its drive
+    /// Write a file that makes a Pico this household's relay
     Provision(Provision),
-    /// Show the relays that the broker knows
+    /// List the relays known to the broker
     List,
-    /// Show how a relay is: uptime, Wi-Fi, contacts, counters
+    /// Show a relay's status: uptime, Wi-Fi, contacts, counters
     Status {
-        /// Its id
+        /// The relay's id
         #[arg(value_parser = id)]
         id: String,
     },
-    /// Let a relay blink, to find it
+    /// Blink a relay's LED to find it
     Identify {
-        /// Its id
+        /// The relay's id
         #[arg(value_parser = id)]
         id: String,
-        /// For so long
+        /// Duration in seconds
         #[arg(long, default_value_t = 10)]
         seconds: u8,
     },
-    /// Close a contact of a relay for some seconds (0 opens it). Not with a car on it!
+    /// Close a contact of a relay for some seconds (0 opens it). Never while a car is connected!
     Poke {
-        /// Its id
+        /// The relay's id
         #[arg(value_parser = id)]
         id: String,
-        /// The contact, 1 or 2
+        /// Contact, 1 or 2
         #[arg(value_parser = clap::value_parser!(u8).range(1..=2))]
         contact: u8,
-        /// For so long; it opens by itself then
+        /// Duration in seconds, after which the contact opens by itself
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=60))]
         seconds: u16,
-        /// Also a contact that switches the phases of a charger in the configuration: surplusd is stopped and no car is on it
+        /// Also allow a contact that switches the phases of a configured charger: only with surplusd stopped and no car connected
         #[arg(long)]
         force: bool,
     },
@@ -86,14 +88,14 @@ fn id(text: &str) -> Result<String, String> {
     if is_id(text) { Ok(text.to_owned()) } else { Err("an id is 1 to 32 small letters, digits and -".to_owned()) }
 }
 
-/// Does it; returns the exit code.
+/// Carries out the action; returns the exit code.
 ///
 /// # Errors
-/// If broker or relay cannot be reached, the relay says no, or `out` cannot be written to.
+/// If the broker or the relay cannot be reached, the relay refuses, or `out` cannot be written to.
 pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
     if let RelayAction::Provision(provision) = &args.action {
         let Err(error) = provision::run(provision, &mut std::io::stdin().lock(), out) else { return Ok(exit::OK) };
-        // No service is missing: what was given does not fit together.
+        // Not "unavailable": the arguments do not fit together.
         writeln!(std::io::stderr(), "surplusd relay provision: {error:#}")?;
         return Ok(exit::USAGE);
     }
@@ -105,7 +107,7 @@ pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyho
     let mqtt = MqttConfig { client_id, ..config.mqtt };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(act(mqtt, &args.action, out));
-    // A look-up of the broker's name may hang for half a minute.
+    // A pending DNS lookup of the broker's name may hang for half a minute.
     runtime.shutdown_background();
     result.map(|()| exit::OK)
 }
@@ -118,7 +120,7 @@ fn configuration(file: &Path, environment: &Environment, out: &mut dyn Write) ->
     Ok(loaded.config)
 }
 
-/// Nobody is to move by hand what surplusd moves.
+/// Refuses a contact that surplusd itself switches.
 fn not_in_use(config: &Config, id: &str, number: u8) -> anyhow::Result<()> {
     let moved = PhaseSwitch::Contact { relay: id.to_owned(), contact: number };
     let charger = config.chargers.values().find(|setup| setup.phase_switch.as_ref() == Some(&moved));
@@ -179,7 +181,7 @@ async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
                 }
                 Event::SubscriptionRefused { .. } => trouble = Some("the broker does not let us subscribe".to_owned()),
                 Event::LeftOut { topics } => trouble = Some(left_out(&topics)),
-                // A guest has no status that could come back.
+                // A guest publishes no status of its own that could be received back.
                 Event::Unheard { .. } => {}
             }
         }
@@ -223,7 +225,7 @@ async fn ask(mqtt: MqttConfig, id: &str, what: RelayRequest) -> anyhow::Result<R
                     relays.message(&topic, &payload, retained, clock.now());
                 }
                 Some(Event::LeftOut { topics }) => trouble = Some(left_out(&topics)),
-                // A guest has no status that could come back.
+                // A guest publishes no status of its own that could be received back.
                 Some(Event::Unheard { .. }) => {}
                 Some(Event::SubscriptionRefused { .. }) => {
                     trouble = Some("the broker's access rules do not let us hear the relay".to_owned());

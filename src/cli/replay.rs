@@ -1,4 +1,4 @@
-//! `surplusd replay`: feeds a recorded run to a fresh controller, which must give the same again; or plays it with other settings.
+//! `surplusd replay`: feeds a recorded run to a fresh controller, which must give the same results; or replays it with other settings.
 
 mod engine;
 mod otherwise;
@@ -18,13 +18,13 @@ use crate::journal::FORMAT;
 use crate::journal::reader::{ReadError, Reader, Run};
 use crate::journal::{Damaged, Decided, Record};
 
-/// Batches that cannot be read are listed up to this number, and counted beyond.
+/// At most this many unreadable batches are listed; the rest are only counted.
 const UNREADABLE_MAX: usize = 5;
 
 /// Arguments of `replay`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The journal, as `file` under `journal` in the configuration names it
+    /// Journal file, as named by `file` under `journal` in the configuration
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Only this run (without it: all)
@@ -33,12 +33,12 @@ pub struct Args {
     /// Only the last run
     #[arg(long)]
     pub last: bool,
-    /// Instead: what would have been with these settings, kWh, starts and reasons
+    /// Show instead what these settings would have done: kWh, starts and reasons
     #[arg(long, value_name = "NEW.toml")]
     pub config: Option<PathBuf>,
 }
 
-/// Replays and says what came of it; returns [`exit::OK`], or [`exit::DIFFERENT`] where something came out differently.
+/// Replays and prints the result; returns [`exit::OK`], or [`exit::DIFFERENT`] if anything differed.
 ///
 /// # Errors
 /// If the journal cannot be read, or `out` cannot be written to.
@@ -57,7 +57,7 @@ pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyho
     Ok(code)
 }
 
-/// The runs that were asked for.
+/// The runs selected by the arguments.
 fn chosen(reader: &Reader, args: &Args) -> anyhow::Result<Vec<Run>> {
     let mut runs = reader.runs()?;
     anyhow::ensure!(!runs.is_empty(), "nothing has been recorded yet: the first batch is stored after some minutes");
@@ -120,7 +120,7 @@ fn one(reader: &Reader, run: &Run, out: &mut dyn Write) -> anyhow::Result<bool> 
     Ok(difference.is_some())
 }
 
-/// What the result does not say.
+/// Prints what limits the result.
 fn caveats(counts: &Counts, out: &mut dyn Write) -> std::io::Result<()> {
     if counts.dropped > 0 {
         writeln!(out, "  {} records are missing, as the disk was too slow, full or broken", counts.dropped)?;
@@ -136,7 +136,7 @@ fn caveats(counts: &Counts, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Says where the journal was written by another version: what is decided may have changed since, which is no fault.
+/// Notes if the journal was written by another version: decisions may have changed since, which is not a fault.
 fn other_version(run: &Run, format: u64, differs: bool, out: &mut dyn Write) -> std::io::Result<()> {
     let here = env!("CARGO_PKG_VERSION");
     if run.version == here && format == FORMAT {
@@ -173,7 +173,7 @@ fn name(charger: ChargerId, names: &BTreeMap<ChargerId, String>) -> String {
     names.get(&charger).cloned().unwrap_or_else(|| format!("charger {}", charger.0))
 }
 
-/// A record in words.
+/// Describes a record in words.
 fn fact(record: &Record, names: &BTreeMap<ChargerId, String>) -> String {
     let whose = |charger: Option<ChargerId>| charger.map_or_else(|| "all chargers".to_owned(), |id| name(id, names));
     match record {

@@ -1,4 +1,4 @@
-//! `surplusd report`: what a bug report needs, in one file. Nothing leaves the machine: the user looks through it and sends it.
+//! `surplusd report`: packs what a bug report needs into one file. Nothing is sent: the user looks through the file and sends it.
 
 mod mask;
 
@@ -24,11 +24,11 @@ use crate::journal::reader::Reader;
 use crate::regular;
 use mask::masked;
 
-/// The longest configuration file that is taken, in bytes.
+/// Largest configuration file accepted, in bytes.
 const CONFIG_MAX: u64 = 256 * 1024;
-/// So much of the journal goes along.
+/// How much of the end of the journal is included.
 const JOURNAL: Millis = Millis::from_secs(3_600);
-/// So many lines of the log go along.
+/// How many lines of the log are included.
 const LOG_LINES: &str = "2000";
 
 /// Packs what a bug report needs into one file: versions, the configuration without secrets, status, log, the last hour of the journal.
@@ -37,10 +37,10 @@ const LOG_LINES: &str = "2000";
     after_help = "Nothing is sent anywhere. Look through the file before you give it to others: it tells when your car charges."
 )]
 pub struct Args {
-    /// The configuration file
+    /// Configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
     pub config: PathBuf,
-    /// The file to write (without it: surplusd-report-DATE.tar.gz in this folder)
+    /// File to write (without it: surplusd-report-DATE.tar.gz in this folder)
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The daemon's socket (without it: that of the installed service)
@@ -48,13 +48,13 @@ pub struct Args {
     pub socket: Option<PathBuf>,
 }
 
-/// A file of the report: its name, and what is in it or why that is missing.
+/// A file of the report: its name, and its content or why that is missing.
 type Part = (&'static str, Result<Vec<u8>, String>);
 
 /// Writes the report; returns the exit code.
 ///
 /// # Errors
-/// If it cannot be written. What cannot be read is missing in it, and said.
+/// If the report cannot be written. A part that cannot be read is left out and listed as missing.
 pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
     let now = clock::wall_ms();
     let date = super::when::local(now).replace([' ', ':'], "-");
@@ -91,7 +91,7 @@ fn parts(args: &Args, environment: &Environment, date: &str) -> Vec<Part> {
     ]
 }
 
-/// What runs on what.
+/// Versions of program, system and kernel, the machine, and the uptime.
 fn versions(date: &str) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|_| "unknown".to_owned());
     let release = read("/etc/os-release");
@@ -134,7 +134,7 @@ fn last_hour(file: &Path) -> Result<Vec<u8>, String> {
     part.ok_or_else(|| "nothing is recorded yet: it is stored every few minutes ([journal] batch-s)".to_owned())
 }
 
-/// Writes a compressed archive that only its owner can read. What exists already is not written over.
+/// Writes a compressed archive that only its owner can read. Never overwrites a file.
 fn write(file: &Path, parts: &[Part], now_ms: i64) -> io::Result<()> {
     let archive = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     let mut archive = tar::Builder::new(GzEncoder::new(archive, Compression::default()));

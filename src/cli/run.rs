@@ -1,4 +1,4 @@
-//! `surplusd run`: the daemon. Reads the configuration, turns signals into messages to the loop, and its end into an exit code.
+//! `surplusd run`: the daemon. Reads the configuration, turns signals into requests to the main loop, and the loop's end into an exit code.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::daemon::{self, Ended, Wiring};
 use crate::model::request::{Origin, Request, Wish};
 use crate::model::status::Status;
 
-/// Requests by signals and through the socket that wait for the loop; beyond it whoever asks waits.
+/// Capacity of the channel for requests from signals and the socket to the main loop; senders wait when it is full.
 const REQUESTS: usize = 16;
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The configuration file.
+    /// Configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/surplusd/surplusd.toml")]
     pub config: PathBuf,
 }
@@ -39,12 +39,12 @@ pub fn run(args: &Args, environment: &Environment) -> u8 {
         }
     };
     let code = runtime.block_on(serve(config, args.config.clone(), environment.clone()));
-    // A look-up of the broker's name may hang for half a minute; nobody waits for its answer any more.
+    // A pending DNS lookup of the broker's name may hang for half a minute; its result is no longer needed.
     runtime.shutdown_background();
     code
 }
 
-/// Reads the file; says what is wrong with it, one log line a finding.
+/// Reads the configuration file and logs each problem in a line of its own.
 fn read(path: &Path, environment: &Environment) -> Option<Config> {
     let known = profile::known();
     let loaded = config::load(path, environment, &known);
@@ -81,7 +81,7 @@ async fn serve(config: Config, path: PathBuf, environment: Environment) -> u8 {
     }
 }
 
-/// The sockets of `surplusd status` and `set`. Charging goes on without them.
+/// Opens the sockets of `surplusd status` and `set`. Charging goes on without them.
 async fn open_sockets(
     environment: &Environment,
     requests: mpsc::Sender<Request>,
@@ -100,7 +100,8 @@ async fn open_sockets(
     opened.map_err(failed).ok()
 }
 
-/// `SIGTERM` and `SIGINT` end, `SIGHUP` reads the configuration again; a bad file keeps the old one. Returns only if signals cannot be had.
+/// `SIGTERM` and `SIGINT` stop the daemon, `SIGHUP` reloads the configuration; an invalid file leaves the old one in force. Returns only if
+/// signals cannot be received.
 async fn follow_signals(sender: mpsc::Sender<Request>, path: PathBuf, environment: Environment) -> std::io::Error {
     let signals =
         || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?));
@@ -124,7 +125,7 @@ async fn follow_signals(sender: mpsc::Sender<Request>, path: PathBuf, environmen
             info!("asked to stop");
         }
         if sender.send(Request { wish, origin: Origin::Process, reply: None }).await.is_err() {
-            // The loop has ended already and returns its result.
+            // The loop has already ended and will return its result.
             std::future::pending::<()>().await;
         }
     }

@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// Ends what is left of a line on a terminal.
+/// Clears the rest of the line.
 const CLEAR_LINE: &str = "\x1b[K";
-/// Ends what is left of the screen below.
+/// Clears the rest of the screen.
 const CLEAR_BELOW: &str = "\x1b[J";
-/// Empties the screen and goes to its first line.
+/// Clears the screen and moves to its first line.
 pub(super) const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
 
 /// The size of a terminal, in characters.
@@ -20,7 +20,7 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// Of standard output; where it does not tell, the usual one.
+    /// The size of the terminal on standard output, or the usual size if unknown.
     pub(super) fn of_stdout() -> Self {
         let told = terminal_size::terminal_size_of(io::stdout());
         let told = told.map(|(width, height)| Self { columns: width.0.into(), rows: height.0.into() });
@@ -28,11 +28,11 @@ impl Size {
     }
 }
 
-/// Draws in place.
+/// Draws lines in place.
 #[derive(Debug)]
 pub(super) struct Screen<W> {
     out: W,
-    /// Lines drawn in place so far, and on what size of a terminal.
+    /// Number of lines drawn in place so far, and the size of the terminal then.
     drawn: usize,
     size: Option<Size>,
 }
@@ -46,10 +46,10 @@ impl<W: Write> Screen<W> {
     pub(super) fn draw(&mut self, lines: &[String], size: Size) -> io::Result<()> {
         let mut text = String::new();
         if self.size.is_some_and(|before| before != size) {
-            // The terminal has wrapped the lines of the last picture anew: nobody knows where it begins.
+            // The resized terminal has re-wrapped the last picture: where that begins is unknown.
             text.push_str(CLEAR_SCREEN);
         } else if self.drawn > 0 {
-            // Up to the first line of the last picture.
+            // Go up to the first line of the last picture.
             write!(text, "\x1b[{}A", self.drawn).map_err(io::Error::other)?;
         }
         for line in lines {
@@ -64,20 +64,20 @@ impl<W: Write> Screen<W> {
         self.out.flush()
     }
 
-    /// Writes a line that stays.
+    /// Writes a line that is not overwritten later.
     pub(super) fn line(&mut self, line: &str) -> io::Result<()> {
         writeln!(self.out, "{line}")?;
         self.out.flush()
     }
 
-    /// Nothing more is drawn in place.
+    /// Ends drawing in place: what is on the screen stays.
     pub(super) fn close(&mut self) -> io::Result<()> {
         self.drawn = 0;
         self.out.flush()
     }
 }
 
-/// A text in lines of at most `width` columns, broken between words; all but the first are indented.
+/// Breaks a text between words into lines of at most `width` columns; all but the first are indented.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -93,7 +93,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A line of at most `width` columns, without spaces at its end.
+/// Cuts a line to at most `width` columns, without trailing spaces.
 pub(super) fn cut(line: &str, width: usize) -> String {
     let line = line.trim_end();
     if line.chars().count() <= width {

@@ -1,4 +1,4 @@
-//! `surplusd set`: changes what the running daemon does, and says what is in force then.
+//! `surplusd set`: changes what the running daemon does, and prints what is in force afterwards.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use super::exit;
 use crate::api::client::Client;
 use crate::api::protocol::{Call, Reply};
 
-/// Sets the charging mode or the current of mode `fixed`, and says what is in force then.
+/// Sets the charging mode or the current of mode `fixed`, and prints what is in force afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(
     after_help = "What is set survives a restart. The exit code is 0 if it is in force, 2 if it cannot be set, 69 if the daemon does not \
                   run or has no time, 77 if this user may not set it."
 )]
 pub struct Args {
-    /// What to set
+    /// Setting to change
     #[command(subcommand)]
     pub what: What,
     /// The daemon's socket (without it: that of the installed service)
@@ -24,44 +24,44 @@ pub struct Args {
     pub socket: Option<PathBuf>,
 }
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum What {
-    /// The charging mode: off, solar, slow, slow+solar, fast or fixed
+    /// Charging mode: off, solar, slow, slow+solar, fast or fixed
     Mode {
         /// The mode
         mode: String,
-        /// For this charger only (without it: for all)
+        /// Only for this charger (without it: for all)
         #[arg(long, value_name = "NAME")]
         charger: Option<String>,
     },
-    /// The current of mode fixed, in amperes from 6 to 32
+    /// Current of mode fixed, in amperes from 6 to 32
     Current {
         /// Amperes, such as 10 or 12.5
         amperes: String,
-        /// For this charger only (without it: for all)
+        /// Only for this charger (without it: for all)
         #[arg(long, value_name = "NAME")]
         charger: Option<String>,
     },
     /// The same for one charger: `surplusd set charger carport mode fast`
     Charger {
-        /// Its name in the configuration file
+        /// Name of the charger in the configuration file
         name: String,
-        /// What to set
+        /// Setting to change
         #[command(subcommand)]
         what: OfCharger,
     },
 }
 
-/// What can be set of one charger.
+/// The settings of one charger.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum OfCharger {
-    /// Its charging mode
+    /// Charging mode of this charger
     Mode {
         /// off, solar, slow, slow+solar, fast or fixed
         mode: String,
     },
-    /// Its current of mode fixed
+    /// Current of this charger in mode fixed
     Current {
         /// Amperes, such as 10 or 12.5
         amperes: String,
@@ -80,7 +80,7 @@ impl What {
     }
 }
 
-/// The daemon does not do it.
+/// The daemon refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 struct Refused {
@@ -88,7 +88,7 @@ struct Refused {
     text: String,
 }
 
-/// Asks the daemon; returns the exit code.
+/// Sends the request to the daemon; returns the exit code.
 ///
 /// # Errors
 /// If the daemon does not answer or refuses, or the output cannot be written to.
@@ -104,7 +104,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     }
 }
 
-/// The exit code of a failure.
+/// The exit code for an error of [`run`].
 pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(Refused { code, .. }) if code == "read-only" => exit::PERMISSION,

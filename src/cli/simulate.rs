@@ -1,4 +1,4 @@
-//! `surplusd simulate`: what the car would have got out of a day, with this configuration in that house. Virtual time; touches nothing.
+//! `surplusd simulate`: how much the car would have charged on a day, with this configuration in that house. Virtual time; touches nothing.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -15,28 +15,28 @@ use crate::config::{self, Environment, Files};
 use crate::sim::weather::{Day, Weather};
 use crate::simulate::{Plot, RowWriter, Setup, Simulation, Totals, Trace, reference};
 
-/// Shows what the car would have got, and why, from a trace of sun and house load.
+/// Shows how much the car would have charged, and why, from a trace of solar production and house load.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 pub struct Args {
-    /// Sun and house load: CSV or gzipped CSV with the columns `t_s`, `pv_w` and `house_w` (or `load_w`)
+    /// Solar production and house load: CSV or gzipped CSV with the columns `t_s`, `pv_w` and `house_w` (or `load_w`)
     #[arg(long, value_name = "FILE", required_unless_present = "weather", conflicts_with = "weather")]
     pub trace: Option<PathBuf>,
-    /// Instead of a trace, a made-up day in May: clear, hazy, broken or overcast
+    /// Simulate a generated day in May instead: clear, hazy, broken or overcast
     #[arg(long, value_name = "KIND", value_parser = super::demo::weather)]
     pub weather: Option<Weather>,
-    /// Another seed, another made-up day
+    /// Seed of the generated day
     #[arg(long, default_value_t = 1, requires = "weather")]
     pub seed: u64,
-    /// The configuration; without it, the defaults and one three-phase charger in mode solar
+    /// Configuration file (without it: the defaults and one three-phase charger in mode solar)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Battery, meters and car: TOML; without it, a Powerwall read every 30 s and a car that is there all day
+    /// Battery, meters and car, as TOML (without it: a Powerwall read every 30 s and a car that is there all day)
     #[arg(long, value_name = "FILE")]
     pub plant: Option<PathBuf>,
-    /// Write every second with the reason of its setpoint, as CSV
+    /// Write every second with the reason for its setpoint, as CSV
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Draw the day with the reasons of its stops, as SVG
+    /// Draw the day with the reasons for its stops, as SVG
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
     /// Print the totals as one JSON object
@@ -44,7 +44,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Why it failed, with the exit code.
+/// An error with its exit code.
 struct Failed(u8, anyhow::Error);
 
 fn wrong_input<E: Into<anyhow::Error>>(error: E) -> Failed {
@@ -97,7 +97,7 @@ fn simulate(args: &Args, environment: &Environment) -> Result<String, Failed> {
     Ok(if args.json { json_text(&totals) } else { text(&totals, &trace) })
 }
 
-/// What the controller is told by a configuration file; passwords and certificates are not opened.
+/// The controller's configuration from a file; passwords and certificates are not opened.
 fn configured(file: &Path, environment: &Environment) -> Result<control::Config, Failed> {
     let known = profile::known();
     let loaded = config::load_with(file, environment, &known, Files::Ignore);
@@ -109,7 +109,7 @@ fn configured(file: &Path, environment: &Environment) -> Result<control::Config,
     Err(wrong_input(anyhow!("the configuration is not accepted\n{}", String::from_utf8_lossy(&findings))))
 }
 
-/// What the picture is called.
+/// The title of the picture.
 fn name(args: &Args) -> String {
     match (&args.trace, args.weather) {
         (Some(file), _) => {
@@ -136,7 +136,7 @@ fn unwritable(file: Option<&Path>, error: io::Error) -> Failed {
 }
 
 fn kwh(watt_hours: f64) -> f64 {
-    // To a tenth of a watt-hour; more digits would promise too much.
+    // Rounded to a tenth of a watt-hour; more digits would claim too much precision.
     (watt_hours * 10.0).round() / 10_000.0
 }
 

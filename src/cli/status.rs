@@ -1,4 +1,4 @@
-//! `surplusd status`: what the running daemon does, and why.
+//! `surplusd status`: shows what the running daemon does, and why.
 
 mod page;
 
@@ -15,7 +15,7 @@ use crate::api::client::{Client, NoAnswer};
 use crate::api::protocol::{Call, Reply};
 use page::page;
 
-/// Says what the running daemon does and why, how old its data is, and what is wrong.
+/// Shows what the running daemon does and why, how old its data is, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(
     after_help = "Without --watch the exit code is 0 if the daemon answers, 69 if it does not run, 77 if this user may not ask it."
@@ -24,7 +24,7 @@ pub struct Args {
     /// Print the JSON document of the MQTT topic `state` (docs/state.md), one line each time
     #[arg(long)]
     pub json: bool,
-    /// Go on: redraw in place on a terminal, else print it again after each change
+    /// Keep running: redraw in place on a terminal, otherwise print again after each change
     #[arg(long)]
     pub watch: bool,
     /// The daemon's socket (without it: that of the installed service)
@@ -32,7 +32,7 @@ pub struct Args {
     pub socket: Option<PathBuf>,
 }
 
-/// Asks the daemon and shows its answer; returns the exit code.
+/// Asks the daemon and prints its answer; returns the exit code.
 ///
 /// # Errors
 /// If the output cannot be written to, or the daemon does not answer.
@@ -61,7 +61,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     }
 }
 
-/// Until the daemon goes, or Ctrl-C.
+/// Redraws the page until the daemon ends or Ctrl-C is pressed.
 fn redraw(client: &mut Client) -> anyhow::Result<u8> {
     let mut screen = Screen::new(io::stdout());
     loop {
@@ -69,7 +69,7 @@ fn redraw(client: &mut Client) -> anyhow::Result<u8> {
         let size = Size::of_stdout();
         let width = size.columns.saturating_sub(1).max(1);
         let mut lines: Vec<_> = page(&document, age_s).iter().map(|line| cut(&plain(line), width)).collect();
-        // What is decided is at the top.
+        // Cut at the bottom: the decision is at the top.
         lines.truncate(size.rows.saturating_sub(1).max(1));
         screen.draw(&lines, size)?;
     }
@@ -85,7 +85,7 @@ fn status(reply: Reply) -> anyhow::Result<(Value, u64)> {
     }
 }
 
-/// The exit code of a failure to ask the daemon.
+/// The exit code for an error of [`run`].
 pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(NoAnswer::Denied(_)) => exit::PERMISSION,

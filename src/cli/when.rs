@@ -1,15 +1,15 @@
-//! Times for people: the local time zone, as the system has it.
+//! Times for people, in the system's local time zone.
 
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 
-/// A point on the wall clock, in milliseconds since 1970 UTC, as local date and time.
+/// Formats a wall-clock time, in milliseconds since 1970 UTC, as local date and time.
 pub(super) fn local(wall_ms: i64) -> String {
     zoned(wall_ms).map_or_else(|| format!("{wall_ms} ms"), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
-/// Only the time of day.
+/// Formats only the time of day.
 pub(super) fn time_of_day(wall_ms: i64) -> String {
     zoned(wall_ms).map_or_else(|| format!("{wall_ms} ms"), |at| at.strftime("%H:%M:%S").to_string())
 }
@@ -26,10 +26,10 @@ fn zoned(wall_ms: i64) -> Option<ZonedDateTime> {
     Some(Timestamp::from_millisecond(wall_ms).ok()?.to_zoned_datetime(TimeZone::system()))
 }
 
-/// What `--at` says.
+/// The value of `--at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// A time of day: the last one that has been.
+    /// A time of day: its latest occurrence.
     Time(Time),
     /// A date and a time.
     DateTime(DateTime),
@@ -49,8 +49,8 @@ impl At {
         text.parse().map(Self::Time).map_err(|_| remedy())
     }
 
-    /// On the wall clock, in milliseconds since 1970 UTC, where it is `now_ms`. Of a time that the change from summer time brings twice
-    /// it is the first; one that is left out in spring is as if the clock had not been put forward yet.
+    /// The wall-clock time, in milliseconds since 1970 UTC, when it is now `now_ms`. A time that occurs twice when summer time ends is
+    /// taken as the first; one that is skipped in spring is taken as if the clock had not been put forward yet.
     pub(super) fn wall_ms(self, now_ms: i64) -> Option<i64> {
         let zone = TimeZone::system();
         let ms = |at: DateTime| at.to_zoned_datetime(zone.clone()).ok().map(|at| at.timestamp().as_millisecond());

@@ -1,5 +1,5 @@
-//! `surplusd why`: what decided the setpoint at a time, in plain words, with the numbers that went in. Reads the journal only, which the
-//! daemon writes in batches: whatever is told is told as the past.
+//! `surplusd why`: explains in plain words what decided the setpoint at a given time, with the numbers that went in. Reads only the
+//! journal, which the daemon writes in batches, so every answer is in the past tense.
 
 mod story;
 
@@ -19,19 +19,19 @@ use crate::journal::reader::Reader;
 use crate::journal::{Decided, Sample};
 use crate::wording::is_out_of_reach;
 
-/// What surplusd decides is stored within this time: `batch-s` is an hour at most, and the batch is closed by the next record.
+/// Decisions are stored within this time: `batch-s` is at most an hour, and the next record closes the batch.
 const BATCH_MAX: Millis = Millis::from_secs(3_600 + 300);
 
 /// Arguments of `why`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// When: 14:05 (the last one) or 2026-11-24T14:05; without it, as late as the journal goes
+    /// Time to explain: 14:05 (the last one) or 2026-11-24T14:05 (without it: the end of the journal)
     #[arg(long, value_name = "TIME", value_parser = At::parse)]
     pub at: Option<At>,
-    /// Only this charger
+    /// Only this charger (without it: all)
     #[arg(long, value_name = "NAME")]
     pub charger: Option<String>,
-    /// The journal; without it, as the configuration names it
+    /// Journal file (without it: the one named in the configuration)
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
     /// The configuration file
@@ -39,10 +39,10 @@ pub struct Args {
     pub config: PathBuf,
 }
 
-/// Tells why, for each charger.
+/// Explains the setpoint of each charger.
 ///
 /// # Errors
-/// If the journal cannot be read or says nothing of that time, or `out` cannot be written to.
+/// If the journal cannot be read or has nothing for that time, or `out` cannot be written to.
 pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyhow::Result<u8> {
     at_time(args, environment, wall_ms(), out)
 }
@@ -80,7 +80,7 @@ fn configured(path: &Path, environment: &Environment) -> anyhow::Result<PathBuf>
     Ok(journal.file)
 }
 
-/// What should be known about the answer: it is not of now, or of another time than asked.
+/// Notes what the reader should know about the answer: that it is not current, or for another time than requested.
 fn write_notes(story: &Story, now_ms: i64, out: &mut dyn Write) -> std::io::Result<()> {
     let told_ms = story.head.wall_ms;
     let told = local(told_ms);
@@ -184,7 +184,7 @@ fn charger_said(report: &ChargerReport, now: Tick) -> String {
     format!("{}; said {} before", parts.join(", "), span(now.since(report.at)))
 }
 
-/// A span of time as people say it.
+/// Formats a duration for people.
 fn span(span: Millis) -> String {
     let seconds = span.0 / 1_000;
     match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {

@@ -1,14 +1,14 @@
-//! Whether the installed service can read what the checked configuration names. `check` mostly runs as root or as a person, the service
-//! as a user of its own, so what `check` could read says nothing about it.
+//! Checks whether the installed service can read the files that the checked configuration names. `check` mostly runs as root or as a
+//! person, but the service runs as a user of its own, so what `check` itself can read proves nothing.
 //!
 //! Reads the unit and its drop-ins as systemd does (systemd.unit(5), systemd.exec(5)), and the user database. Access control lists are
-//! not looked at; that is one reason why all this gives warnings only.
+//! ignored; that is one reason why all findings here are only warnings.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// The unit's folders, the one that counts most first (systemd.unit(5)).
+/// The folders of units, in descending order of precedence (systemd.unit(5)).
 const FOLDERS: [&str; 5] = [
     "etc/systemd/system",
     "run/systemd/system",
@@ -17,21 +17,21 @@ const FOLDERS: [&str; 5] = [
     "lib/systemd/system",
 ];
 const UNIT: &str = "surplusd.service";
-/// Longer files are no units.
+/// Larger files are not units.
 const FILE_MAX: u64 = 256 * 1024;
 
-/// A file that a configuration names.
+/// A file that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
-    /// Its key, such as `mqtt.password-file`.
+    /// The key in the configuration, such as `mqtt.password-file`.
     pub(super) key: &'static str,
-    /// Where it was found.
+    /// The path at which it was found.
     pub(super) file: PathBuf,
-    /// Everybody may read it: it holds no secret.
+    /// Everyone may read it: it holds no secret.
     pub(super) public: bool,
 }
 
-/// What the service could not read, and what to do.
+/// A file that the service cannot read, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unreadable {
     pub(super) key: &'static str,
@@ -42,29 +42,29 @@ pub(super) struct Unreadable {
 /// The installed service, as far as it matters here.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Service {
-    /// The file that decides, or its drop-in.
+    /// The unit file in effect.
     unit: PathBuf,
     /// The command line.
     starts: String,
     user: Option<String>,
     dynamic: bool,
     groups: Vec<String>,
-    /// `ProtectHome=` hides the folders of people.
+    /// `ProtectHome=` hides home directories.
     hides_homes: bool,
-    /// Names of credentials, with the files they come from where they are named by path.
+    /// Names of credentials, with their source files if given as absolute paths.
     credentials: Vec<(String, Option<PathBuf>)>,
 }
 
-/// Who the service is.
+/// The user that the service runs as.
 struct Reader {
     name: String,
-    /// `None`: a number that systemd chooses at each start, which owns nothing.
+    /// `None`: a dynamic user, chosen by systemd at each start, which owns no files.
     uid: Option<u32>,
     gids: Vec<u32>,
 }
 
-/// What the installed service cannot read of the configuration `config` and the files it names. Empty where there is no service, or it
-/// reads another configuration. `root` is `/`.
+/// Lists what the installed service cannot read of the configuration `config` and the files it names. Empty if there is no service, or it
+/// uses another configuration. `root` is `/` except in tests.
 pub(super) fn unreadable(root: &Path, config: &Path, named: &[Named]) -> Vec<Unreadable> {
     let Some(service) = Service::installed(root) else { return Vec::new() };
     if !service.reads(config) {
@@ -87,7 +87,7 @@ pub(super) fn unreadable(root: &Path, config: &Path, named: &[Named]) -> Vec<Unr
     found
 }
 
-/// Credentials whose file does not exist: the service would not start at all.
+/// Credentials whose source file does not exist: the service would not even start.
 fn missing_sources(service: &Service, root: &Path) -> impl Iterator<Item = Unreadable> {
     let missing = service.credentials.iter().filter_map(|(name, source)| {
         let source = source.as_ref()?;
@@ -117,7 +117,7 @@ fn sentence(reader: &Reader, file: &Path, why: &Stopped) -> String {
     }
 }
 
-/// How a file without secrets becomes readable.
+/// How to make a file without secrets readable.
 fn opened(why: &Stopped, file: &Path) -> String {
     match why {
         Stopped::Mode(place) if place == file => format!("`sudo chmod 0644 {}`", file.display()),
@@ -126,7 +126,7 @@ fn opened(why: &Stopped, file: &Path) -> String {
     }
 }
 
-/// How a secret reaches the service: the line, and where it goes.
+/// How to hand a secret to the service: the line to add, and where.
 fn handed_over(service: &Service, root: &Path, name: &str, file: &Path) -> String {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let line = format!("LoadCredential={name}:{}", absolute.display());
@@ -137,7 +137,7 @@ fn handed_over(service: &Service, root: &Path, name: &str, file: &Path) -> Strin
     if prepared && service.unit.starts_with("/etc") {
         format!("remove the # before `{line}` in {unit}, then {then}")
     } else {
-        // The package's own file would be overwritten by its next version.
+        // The next version of the package would overwrite its own unit file.
         format!("`sudo systemctl edit surplusd`, write `[Service]` and below it `{line}`, then {then}")
     }
 }
@@ -145,20 +145,21 @@ fn handed_over(service: &Service, root: &Path, name: &str, file: &Path) -> Strin
 /// Why a file cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 enum Stopped {
-    /// By the permissions of this file or folder.
+    /// The permissions of this file or folder forbid it.
     Mode(PathBuf),
-    /// Its folder is hidden from the service.
+    /// The folder is hidden from the service.
     Hidden,
 }
 
 impl Service {
-    /// The installed unit with its drop-ins; `None` where there is none or it is masked.
+    /// Reads the installed unit with its drop-ins; `None` if there is none or it is masked.
     fn installed(root: &Path) -> Option<Self> {
-        // What masks a unit is a link to /dev/null, or an empty file: it counts, and so nothing below it does.
+        // A unit is masked by a link to /dev/null or an empty file in a folder of higher precedence: that file is found here and hides
+        // those below.
         let folder = FOLDERS.into_iter().find(|folder| fs::symlink_metadata(root.join(folder).join(UNIT)).is_ok())?;
         let mut service = Self { unit: Path::new("/").join(folder).join(UNIT), ..Self::default() };
         service.take(&read(&root.join(folder).join(UNIT)).filter(|text| !text.is_empty())?);
-        // Of drop-ins with the same name the one in the folder that counts most is read; all of them in the order of their names.
+        // Of drop-ins with the same name only the one of highest precedence is read; they are read in the order of their names.
         let mut drop_ins = std::collections::BTreeMap::new();
         for folder in FOLDERS.into_iter().rev() {
             let Ok(entries) = fs::read_dir(root.join(folder).join(format!("{UNIT}.d"))) else { continue };
@@ -174,7 +175,7 @@ impl Service {
         Some(service)
     }
 
-    /// Takes over what a file says; an empty list empties it.
+    /// Applies the settings of one file; an empty list clears earlier entries.
     fn take(&mut self, text: &str) {
         let mut ours = false;
         for line in text.replace("\\\n", " ").lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
@@ -206,12 +207,12 @@ impl Service {
             return;
         }
         let (name, source) = value.split_once(':').unwrap_or((value, ""));
-        // A relative one is looked for among the system's own credentials.
+        // systemd looks for a relative path among the system's own credentials.
         let file = key.starts_with("Load").then(|| PathBuf::from(source)).filter(|file| file.is_absolute());
         self.credentials.push((name.to_owned(), file));
     }
 
-    /// Whether it is started with this configuration.
+    /// Whether the service is started with this configuration.
     fn reads(&self, config: &Path) -> bool {
         let words: Vec<&str> = self.starts.split_whitespace().collect();
         let named = words.iter().enumerate().find_map(|(at, word)| match word.strip_prefix("--config") {
@@ -226,7 +227,7 @@ impl Service {
 }
 
 impl Reader {
-    /// `None` where the service is root, who reads everything.
+    /// `None` if the service runs as root, who can read everything.
     fn of(service: &Service, root: &Path) -> Option<Self> {
         let name = service.user.clone().unwrap_or_else(|| if service.dynamic { "surplusd" } else { "root" }.to_owned());
         let users = read(&root.join("etc/passwd")).unwrap_or_default();
@@ -247,9 +248,9 @@ impl Reader {
         Some(Self { name, uid, gids })
     }
 
-    /// What keeps it from reading a file, if anything does.
+    /// What prevents the service from reading a file, if anything.
     fn stopped(&self, file: &Path, service: &Service) -> Option<Stopped> {
-        // Through links, as opening it goes; what does not exist is somebody else's finding.
+        // Follows links, as opening the file does; a missing file is reported elsewhere.
         let file = &fs::canonicalize(file).ok()?;
         let home = ["/home", "/root", "/run/user"].iter().any(|home| file.starts_with(home));
         if service.hides_homes && home {
@@ -267,7 +268,7 @@ impl Reader {
         None
     }
 
-    /// Whether the permission bits (read 4, enter 1) let it.
+    /// Whether the permission bits allow this user access (read 4, enter 1).
     fn may(&self, metadata: &Metadata, wanted: u32) -> bool {
         let shift = if self.uid == Some(metadata.uid()) {
             6
@@ -280,7 +281,7 @@ impl Reader {
     }
 }
 
-/// The fields of a name's line in passwd(5) or group(5).
+/// The fields of the line for `name` in passwd(5) or group(5).
 fn entry<'a>(text: &'a str, name: &str) -> Option<Vec<&'a str>> {
     text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name))
 }
@@ -289,12 +290,12 @@ fn user_group(users: &str, name: &str) -> Option<u32> {
     entry(users, name)?.get(3)?.parse().ok()
 }
 
-/// An absolute path below another root.
+/// Moves an absolute path below another root.
 fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// A text file of moderate length.
+/// Reads a text file of limited size.
 fn read(path: &Path) -> Option<String> {
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > FILE_MAX {

@@ -1,7 +1,7 @@
-//! What the demo shows: a few lines redrawn in place on a terminal, else one line whenever the decision changes.
+//! What the demo shows: a few lines redrawn in place on a terminal, otherwise one line whenever the decision changes.
 //!
-//! No line is wider than the terminal: one that wraps would take two rows, and the next picture would begin too low. From 60 columns on
-//! nothing is left out; what is wider gets longer bars.
+//! No line is wider than the terminal: one that wraps would take two rows, and the next picture would begin too low. From 60 columns
+//! upwards nothing is left out; wider terminals get longer bars.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -20,18 +20,18 @@ const REDRAW: Duration = Duration::from_millis(250);
 const BAR_W: f64 = 12_000.0;
 /// Shortest and longest bar, in columns.
 const BAR_COLUMNS: (usize, usize) = (4, 60);
-/// Columns of a row beside its bar: name, power, and the widest text behind it.
+/// Columns of a row beside its bar: name, power, and the widest text after it.
 const BESIDE_BAR: usize = 8 + 12 + 35;
-/// The view, on some output.
+/// The view on some output.
 pub(super) struct View<W> {
     screen: Screen<W>,
     terminal: bool,
     speed: u32,
-    /// What the last plain line said.
+    /// Content of the last plain line.
     said: Option<Said>,
 }
 
-/// What a plain line is printed for when it changes.
+/// A plain line is printed when one of these changes.
 type Said = (u32, &'static str, &'static str);
 
 impl<W: Write> View<W> {
@@ -39,7 +39,7 @@ impl<W: Write> View<W> {
         Self { screen: Screen::new(out), terminal, speed, said: None }
     }
 
-    /// Shows both until the world ends.
+    /// Shows world and daemon until the world ends.
     pub(super) async fn show(
         &mut self,
         mut world: watch::Receiver<WorldView>,
@@ -56,13 +56,13 @@ impl<W: Write> View<W> {
                 let (seen, status) = (*world.borrow(), decided.borrow_and_update().clone());
                 self.line(&seen, status.as_deref())?;
             }
-            // The daemon has dropped its end, and will return of its own.
+            // The daemon has dropped its end of the channel and will return by itself.
             while world.changed().await.is_ok() {}
         }
         Ok(())
     }
 
-    /// Nothing more is drawn in place.
+    /// Ends drawing in place: what is on the screen stays.
     pub(super) fn close(&mut self) -> io::Result<()> {
         self.screen.close()
     }
@@ -86,7 +86,7 @@ fn charger(status: Option<&Status>) -> Option<&ChargerView> {
     Some(&status?.chargers.first()?.view)
 }
 
-/// One line for a log.
+/// Formats one line for a log.
 fn plain(world: &WorldView, charger: &ChargerView) -> String {
     let flows = world.flows;
     format!(
@@ -103,7 +103,7 @@ fn plain(world: &WorldView, charger: &ChargerView) -> String {
     )
 }
 
-/// The lines of one picture. None is as wide as the terminal, and there is a row left for the cursor.
+/// The lines of one picture. None is as wide as the terminal, and one row is left for the cursor.
 fn frame(world: &WorldView, status: Option<&Status>, speed: u32, size: Size) -> Vec<String> {
     let flows = world.flows;
     let ledger = world.ledger;
@@ -134,7 +134,7 @@ fn frame(world: &WorldView, status: Option<&Status>, speed: u32, size: Size) -> 
         |charger| format!("setpoint {} in mode {}: {}", charger.setpoint, charger.mode, charger.reason),
     );
     lines.extend(wrapped(&decided, width));
-    // What is decided is at the bottom, and what is most worth seeing.
+    // Cut at the top: the decision is at the bottom and matters most.
     let hidden = lines.len().saturating_sub(size.rows.saturating_sub(1).max(1));
     lines.drain(..hidden);
     lines.into_iter().map(|line| cut(&line, width)).collect()
@@ -149,7 +149,7 @@ fn row(name: &str, watts: f64, bar: usize, rest: &str) -> String {
     format!("{name:<8}{bar} {:>6.0} W   {rest}", tidy(watts))
 }
 
-/// Without "-0".
+/// Avoids "-0".
 fn tidy(watts: f64) -> f64 {
     if watts.abs() < 0.5 { 0.0 } else { watts }
 }
@@ -162,7 +162,7 @@ fn direction(watts: f64, positive: &'static str, negative: &'static str) -> &'st
     }
 }
 
-/// A second of the day as HH:MM:SS.
+/// Formats a second of the day as HH:MM:SS.
 pub(super) fn clock_time(second: u32) -> String {
     format!("{:02}:{:02}:{:02}", second / 3_600 % 24, second / 60 % 60, second % 60)
 }
@@ -309,7 +309,7 @@ mod tests {
         assert!(bar(120) > 2 * bar(80) && bar(80) > 2 * bar(60), "more columns, longer bars");
     }
 
-    /// Smaller ones lose text, not the place of the picture.
+    /// Smaller terminals lose text, not the place of the picture.
     #[test]
     fn a_picture_never_exceeds_the_terminal() {
         let following = status(Reason::Following { surplus: Watts(5_500) }, 6_000);

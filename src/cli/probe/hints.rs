@@ -1,4 +1,4 @@
-//! What it usually is when no wallbox answers, by what came instead. Pure.
+//! The usual causes when no wallbox answers, judged by what came instead. Pure.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ pub(super) struct Clues {
 }
 
 impl Clues {
-    /// A request has failed.
+    /// Records a failed request.
     pub(super) fn failed(&mut self, failure: Failure) {
         match failure {
             Failure::EchoOnly => self.echo = true,
@@ -33,7 +33,7 @@ impl Clues {
         }
     }
 
-    /// Something was noticed.
+    /// Records a remark of the line.
     pub(super) fn noticed(&mut self, remark: Remark) {
         match remark {
             Remark::Echo => self.echo = true,
@@ -42,15 +42,15 @@ impl Clues {
         }
     }
 
-    /// What to do, where nothing has answered. `asked`: the one unit that was asked, if it was one; `wired`: the line is a cable at this
-    /// machine, not behind a gateway.
+    /// What to do if nothing has answered. `asked`: the unit, if only one was asked; `wired`: the line is a cable at this machine, not
+    /// behind a gateway.
     pub(super) fn hints(&self, link: &LinkDefaults, asked: Option<u8>, wired: bool) -> String {
         let mut text = String::new();
         if self.echo {
             text.push_str(ECHO);
         }
         if let Some(after) = self.late {
-            // Half as much again, in hundreds.
+            // Half as much again, rounded up to hundreds.
             let enough = (after.0 * 3 / 2).div_ceil(100) * 100;
             let _ = writeln!(
                 text,

@@ -1,4 +1,4 @@
-//! `surplusd relay provision`: everything that makes a Pico this household's relay, as a file to drop on its drive.
+//! `surplusd relay provision`: writes everything that makes a Pico this household's relay as a file to drop on its drive.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, Read, Write};
@@ -14,7 +14,7 @@ use crate::tls::authority::{self, AUTHORITY};
 use crate::tls::inspect::{KeyFile, inspect};
 use crate::tls::{certificates, private_key};
 
-/// No passphrase is longer, in bytes; what is too long for WPA2 is told later.
+/// Longest passphrase that is read, in bytes; the limit of WPA2 is checked later.
 const PASSPHRASE_MAX: u64 = 1_024;
 
 /// Arguments of `relay provision`.
@@ -23,22 +23,22 @@ pub struct Provision {
     /// The relay's id, for which `surplusd certs issue` has made a certificate
     #[arg(value_parser = super::id)]
     pub id: String,
-    /// The file to be written
+    /// File to write
     #[arg(long, value_name = "FILE.uf2")]
     pub out: PathBuf,
-    /// The folder with ca.crt and the relay's certificate and key
+    /// Folder with ca.crt and the relay's certificate and key
     #[arg(long, value_name = "FOLDER", default_value = "/etc/surplusd/certs")]
     pub dir: PathBuf,
-    /// The name of the Wi-Fi network (2.4 GHz)
+    /// Name of the Wi-Fi network (2.4 GHz)
     #[arg(long)]
     pub ssid: String,
-    /// A file with only the passphrase (without it, the first line of standard input)
+    /// File with only the passphrase (without it: the first line of standard input)
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
-    /// The network has no passphrase
+    /// Use an open network, without a passphrase
     #[arg(long, conflicts_with = "passphrase_file")]
     pub open: bool,
-    /// The broker, as its certificate has it
+    /// The broker's host name or address, as in its certificate
     #[arg(long, value_name = "HOST")]
     pub broker: String,
     /// The broker's port for TLS
@@ -49,7 +49,7 @@ pub struct Provision {
     pub baud: u32,
 }
 
-/// Writes the file.
+/// Writes the settings file.
 pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write) -> anyhow::Result<()> {
     let der = |name: &str| -> anyhow::Result<Vec<u8>> {
         let chain = certificates(&args.dir.join(name))?;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write
     };
     let mut page = [0xFF; PAGE];
     let length = settings.write(&mut page).map_err(|fault| anyhow::anyhow!("{}", remedy(fault)))?;
-    // A whole sector, so that nothing of an earlier page remains.
+    // A whole sector, so that nothing of earlier settings remains.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.out).with_context(|| {
         let there = if args.out.exists() { ": it exists, and nothing is overwritten" } else { "" };
         format!("{} cannot be written{there}", args.out.display())
@@ -93,8 +93,8 @@ pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write
     Ok(())
 }
 
-/// Whether what is in the folder makes a relay that this household's broker takes, and that takes this broker: else it would show only as
-/// a Pico that never comes.
+/// Checks that the relay and this household's broker will accept each other's certificates. A mismatch would otherwise show only as a Pico
+/// that never connects.
 fn fits(args: &Provision, authority: &[u8]) -> anyhow::Result<()> {
     let (id, dir) = (&args.id, args.dir.display());
     authority::check_hosts(std::slice::from_ref(&args.broker)).context("--broker wants a name or an address alone")?;

@@ -1,4 +1,4 @@
-//! A recorded run once more: a fresh controller is told the same, and must answer the same.
+//! Replays a recorded run: a fresh controller gets the same input and must give the same output.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,59 +7,59 @@ use control::{ChargerId, Controller, Input, Millis, Reading, Restore, Tick};
 use crate::journal::FORMAT;
 use crate::journal::{Batch, Damaged, Decided, Head, Record, Start, chargers_decided};
 
-/// Where the beginning is missing, what the controller knew of the last day is as well: starts, what the battery gave, how the weather
-/// was. While it decides otherwise for want of that, within the first such span, the count begins anew: a start of its own is remembered.
+/// If the beginning of a run is missing, so is what the controller knew about the last day: starts, energy from the battery, the weather.
+/// If it decides differently within this time because of that, the time starts again, because each of its own starts is remembered as well.
 pub(super) const WARM_UP: Millis = Millis::from_secs(24 * 3_600);
 
-/// The first answer that is not the recorded one.
+/// The first output that differs from the recorded one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Difference {
     /// Wall clock, in milliseconds since 1970 UTC.
     pub(super) wall_ms: i64,
-    /// What the controller was told.
+    /// The controller's input.
     pub(super) fact: Record,
-    /// What it gave then; `None`: nothing more.
+    /// The output then; `None`: nothing more.
     pub(super) recorded: Option<Record>,
-    /// What it gives now; `None`: nothing more.
+    /// The output now; `None`: nothing more.
     pub(super) now: Option<Record>,
-    /// Setpoint and reason as recorded, and as they are now.
+    /// Setpoint and reason as recorded, and as decided now.
     pub(super) decided: Vec<(Option<Decided>, Option<Decided>)>,
     /// The chargers' names.
     pub(super) names: BTreeMap<ChargerId, String>,
 }
 
-/// What was compared.
+/// Counts of what was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// What the controller was told.
+    /// Inputs of the controller.
     pub(super) facts: u64,
-    /// What it gave, and what was recorded.
+    /// Outputs compared with recorded ones.
     pub(super) answers: u64,
-    /// How often it had to begin without knowing what was before.
+    /// How often the replay had to start without the history.
     pub(super) warm_ups: u32,
-    /// Records that were dropped when they were to be recorded.
+    /// Records that were dropped instead of stored.
     pub(super) dropped: u64,
     /// Recorded time that was not compared.
     pub(super) not_compared: Millis,
 }
 
-/// What the controller was told, and what was recorded of its answer so far.
+/// An input of the controller, the output recorded for it so far, and the output now.
 struct Turn {
     fact: Record,
     expected: Vec<Record>,
     given: Vec<Record>,
 }
 
-/// A controller that is told what was recorded.
+/// A controller that is fed with recorded input.
 pub(super) struct Replay {
     controller: Option<Controller>,
     decided: BTreeMap<ChargerId, Decided>,
     turn: Option<Turn>,
     head: Option<Head>,
     compare_from: Tick,
-    /// Until here it may decide otherwise.
+    /// Until this tick it may decide differently.
     warm_until: Tick,
-    /// The oldest format of a batch so far.
+    /// The oldest format of any batch so far.
     pub(super) format: u64,
     pub(super) counts: Counts,
 }
@@ -78,7 +78,7 @@ impl Replay {
         }
     }
 
-    /// Goes through the next batch of the run.
+    /// Replays the next batch of the run.
     pub(super) fn batch(&mut self, batch: &Batch) -> Result<Option<Difference>, Damaged> {
         self.format = self.format.min(batch.format);
         match batch.start {
@@ -99,13 +99,13 @@ impl Replay {
         Ok(None)
     }
 
-    /// A batch cannot be read: what follows begins anew.
+    /// Skips an unreadable batch: the next one starts without the history.
     pub(super) fn skip(&mut self) {
         self.turn = None;
         self.controller = None;
     }
 
-    /// The run is over.
+    /// Ends the run.
     pub(super) fn end(&mut self) -> Option<Difference> {
         self.close()
     }
@@ -125,7 +125,7 @@ impl Replay {
         self.warm_until = head.tick;
     }
 
-    /// Begins in the middle, with what is known of the time before.
+    /// Starts in the middle of a run with what is known about the time before.
     fn begin_warm(&mut self, head: &Head) {
         let mut controller = Controller::new(head.config.clone(), head.tick);
         for (charger, decided) in &head.decided {
@@ -190,7 +190,7 @@ impl Replay {
         self.turn = Some(Turn { fact, expected: Vec::new(), given });
     }
 
-    /// The answer is complete: is it the recorded one?
+    /// Compares the output, now complete, with the recorded one.
     fn close(&mut self) -> Option<Difference> {
         let Turn { fact, expected, given } = self.turn.take()?;
         let head = self.head.as_ref()?;
@@ -218,7 +218,7 @@ impl Replay {
     }
 }
 
-/// All is decided the same, but for the starts that are remembered.
+/// Whether both decide the same, ignoring the number of remembered starts.
 fn alike(one: &BTreeMap<ChargerId, Decided>, other: &BTreeMap<ChargerId, Decided>) -> bool {
     let without = |decided: &BTreeMap<ChargerId, Decided>| -> Vec<_> {
         decided.values().map(|decided| Decided { starts: 0, ..*decided }).collect()

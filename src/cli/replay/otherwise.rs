@@ -1,7 +1,7 @@
-//! What would have been with other settings: the recorded sun, house, car and user, simulated with the settings of then and with others.
+//! What other settings would have done: the recorded sun, house, car and user, simulated with the original settings and with the new ones.
 //!
-//! Both are simulated, so that they differ in nothing but the settings; what was really measured stands beside them and shows how far the
-//! simulation can be trusted. Left out: why the meters were silent at times, and any charger but the first.
+//! Both are simulated, so that they differ in nothing but the settings; what was really measured is shown beside them and tells how far to
+//! trust the simulation. Left out: why the meters were silent at times, and all chargers but the first.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,20 +18,20 @@ use crate::journal::reader::{Reader, Run};
 use crate::sim::plant::BatteryOptions;
 use crate::simulate::{MetersOptions, Setup, Simulation, Totals};
 
-/// Reasons that are listed; the rest is a matter of minutes.
+/// Number of reasons listed; the rest account for minutes only.
 const REASONS_MAX: usize = 8;
 
-/// One way it could have gone.
+/// The result of one simulation.
 struct Course {
     totals: Totals,
-    /// Seconds by reason, while it charged and while it did not.
+    /// Seconds by reason, separately for charging and not charging.
     reasons: BTreeMap<(bool, &'static str), u32>,
 }
 
-/// Plays the runs with both settings and shows what differs.
+/// Replays the runs with both settings and shows the differences.
 ///
 /// # Errors
-/// If the configuration is not accepted, the journal cannot be read, or nothing in it can be played again.
+/// If the configuration is not accepted, the journal cannot be read, or nothing in it can be replayed.
 pub(super) fn show(
     reader: &Reader,
     runs: &[Run],
@@ -138,7 +138,7 @@ fn reasons(old: &Course, new: &Course, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What the numbers do not say.
+/// Prints what the numbers leave out.
 fn caveats(past: &Past, out: &mut dyn Write) -> io::Result<()> {
     if past.config.sources.contains_key(&Source::Battery) {
         writeln!(out, "  The home battery is taken as one of 13.5 kWh and 5 kW.")?;

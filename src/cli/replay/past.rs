@@ -1,4 +1,5 @@
-//! What a recorded run tells of sun, house, car and user, whatever the controller made of it: enough to play it again with other settings.
+//! What a recorded run reveals about sun, house, car and user, whatever the controller did with it: enough to replay it with other
+//! settings.
 
 use control::{ChargerId, Command, Config, Input, Milliamps, Millis, Tick, Vehicle, Watts};
 
@@ -7,17 +8,17 @@ use crate::journal::reader::{ReadError, Reader, Run};
 use crate::journal::{Decided, Head, Record, Sample};
 use crate::simulate::{Trace, TraceRow};
 
-/// A car draws from here on; less is what a box uses for itself.
+/// The car counts as drawing power from this value upwards; less is the wallbox's own consumption.
 const DRAWS: Watts = Watts(100);
-/// Between two reports that are further apart nothing is known of what the car drew.
+/// Reports further apart than this say nothing about what the car drew in between.
 const REPORT_HOLDS: Millis = Millis::from_secs(60);
 
-/// Something that was done to the charger.
+/// A change at the charger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Happened {
-    /// The car came, or left.
+    /// The car arrived, or left.
     Plugged(bool),
-    /// The user wanted something else.
+    /// The user sent a command.
     Told(Command),
 }
 
@@ -29,31 +30,31 @@ pub(super) struct Measured {
     pub(super) starts: u32,
 }
 
-/// A run as it was.
+/// A recorded run.
 #[derive(Debug)]
 pub(super) struct Past {
-    /// In force at the beginning, with the mode that the user had chosen.
+    /// The configuration in force at the beginning, with the mode that the user had chosen.
     pub(super) config: Config,
     pub(super) charger: ChargerId,
     pub(super) trace: Trace,
-    /// By second, ascending.
+    /// By second, in ascending order.
     pub(super) happened: Vec<(u32, Happened)>,
-    /// The usual time between two samples.
+    /// The usual interval between samples.
     pub(super) period_s: u32,
-    /// The home battery's charge at the first sample, in percent, where there is one.
+    /// The home battery's charge at the first sample, in percent, if there is a battery.
     pub(super) soc: Option<u8>,
-    /// What the car took until it wanted no more, if that was seen.
+    /// How much energy the car took until it was full, if that was recorded.
     pub(super) wants_wh: Option<f64>,
     pub(super) measured: Measured,
-    /// The configuration was changed meanwhile.
+    /// Whether the configuration changed during the run.
     pub(super) reconfigured: bool,
     pub(super) chargers: usize,
-    /// Batches that cannot be read: what they told is missing.
+    /// Number of unreadable batches, whose content is missing.
     pub(super) unreadable: usize,
 }
 
 impl Past {
-    /// Reads a run; `None` where too little is recorded: less than two samples, or no charger.
+    /// Reads a run; `None` if too little is recorded: fewer than two samples, or no charger.
     pub(super) fn read(reader: &Reader, run: &Run) -> Result<Option<Self>, ReadError> {
         let mut collector: Option<Collector> = None;
         let mut unreadable = 0;
@@ -70,7 +71,7 @@ impl Past {
                 collector = Collector::begin(&batch.head);
             }
             let Some(collector) = &mut collector else { return Ok(None) };
-            // What a batch begins with is what was in force, also after a gap.
+            // A batch begins with everything in force, also after a gap.
             collector.head = batch.head.clone();
             for record in batch.records() {
                 let Ok((tick, record)) = record else {
@@ -84,7 +85,7 @@ impl Past {
     }
 }
 
-/// Collects while the records go by.
+/// Collects what is needed as the records go by.
 struct Collector {
     config: Config,
     charger: ChargerId,
@@ -171,7 +172,7 @@ impl Collector {
         self.head.apply(tick, record);
     }
 
-    /// What other chargers draw belongs to the house here.
+    /// The power of other chargers counts as house load here.
     fn sample(&mut self, sample: &Sample) {
         let Some(surplus) = sample.surplus else { return };
         let others = self.head.reports.iter().filter(|(id, _)| **id != self.charger);
@@ -232,7 +233,7 @@ impl Collector {
     }
 }
 
-/// The user's choice outlives a new configuration.
+/// Keeps the user's choice across a new configuration.
 fn choose(config: &mut Config, decided: Option<&Decided>) {
     if let (Some(decided), Some(charger)) = (decided, config.chargers.values_mut().next()) {
         charger.mode = decided.mode;
@@ -240,7 +241,7 @@ fn choose(config: &mut Config, decided: Option<&Decided>) {
     }
 }
 
-/// A command to this charger, or to all, as one to all: the new configuration may count its chargers otherwise.
+/// Turns a command for this charger or for all into one for all: the new configuration may number its chargers differently.
 fn for_all(command: Command, charger: ChargerId) -> Option<Command> {
     let to = |only: Option<ChargerId>| only.is_none_or(|only| only == charger);
     match command {
@@ -251,7 +252,7 @@ fn for_all(command: Command, charger: ChargerId) -> Option<Command> {
     }
 }
 
-/// Whether a car is there, where that can be told.
+/// Whether a car is plugged in, if known.
 const fn plugged(vehicle: Vehicle) -> Option<bool> {
     match vehicle {
         Vehicle::Absent => Some(false),

@@ -1,14 +1,14 @@
-//! Takes secrets out of a configuration file's text, also out of one that is no valid TOML. Everything else stays as it is.
+//! Removes secrets from the text of a configuration file, even one that is not valid TOML. Everything else stays as it is.
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const MASK: &str = "\"(masked)\"";
-/// Parts of keys whose values are secrets. Those of files are names only.
+/// Parts of keys whose values are secrets. Keys that end in `file` hold only names.
 const SECRET: [&str; 5] = ["password", "username", "secret", "token", "passphrase"];
 
-/// The text without secrets.
+/// Returns the text without secrets.
 pub(super) fn masked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    // The end of a secret over several lines that is being left out.
+    // The end of the multi-line secret that is being left out.
     let mut until: Option<&str> = None;
     for line in text.lines() {
         if let Some(end) = until {
@@ -33,14 +33,14 @@ pub(super) fn masked(text: &str) -> String {
     out
 }
 
-/// Whether a key's value is a secret; the key may be commented out, quoted, or stand in an inline table.
+/// Whether a key's value is a secret; the key may be commented out, quoted, or part of an inline table.
 fn is_secret(key: &str) -> bool {
     let last = key.rsplit([',', '{', '.', ' ', '\t', '#']).find(|part| !part.is_empty()).unwrap_or(key);
     let key = last.trim_matches(['"', '\'']).to_ascii_lowercase();
     SECRET.iter().any(|part| key.contains(part)) && !key.ends_with("file")
 }
 
-/// A line without what stands before the `@` of an address.
+/// Returns a line without the login before the `@` of a URL.
 fn without_login(line: &str) -> String {
     let Some((before, address)) = line.split_once("://") else { return line.to_owned() };
     let host_end = address.find(['/', '"', '\'', ' ']).unwrap_or(address.len());

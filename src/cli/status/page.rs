@@ -1,4 +1,4 @@
-//! The status as a page of text. Pure: JSON in, lines out.
+//! Formats the status as a page of text. Pure: JSON in, lines out.
 
 use control::{Millis, Source};
 use serde_json::Value;
@@ -6,12 +6,12 @@ use serde_json::Value;
 #[cfg(test)]
 mod tests;
 
-/// A status that is older than this is worth a word: the loop shows one every few seconds.
+/// The page mentions the age of a status older than this: the loop publishes one every few seconds.
 const OLD_S: u64 = 15;
 /// The width of the first column.
 const NAME: usize = 10;
 
-/// The page of a document of [`crate::model::document`] that is this old.
+/// Formats a document of [`crate::model::document`] that is this old.
 pub(super) fn page(document: &Value, age_s: u64) -> Vec<String> {
     let mut lines = Vec::new();
     if age_s > OLD_S {
@@ -58,7 +58,7 @@ fn charger_rows(name: &str, charger: &Value) -> Vec<String> {
     lines
 }
 
-/// `5.2 kWh in 70 min, 94 % from the sun, 3 starts`.
+/// Formats `5.2 kWh in 70 min, 94 % from the sun, 3 starts`.
 fn tally(tally: &Value, time: &str) -> String {
     let energy = format!("{} kWh{time}", tenths(at(tally, "energy_wh").as_i64().unwrap_or(0)));
     let sun = at(tally, "sun_percent").as_u64().map(|percent| format!("{percent} % from the sun"));
@@ -67,7 +67,7 @@ fn tally(tally: &Value, time: &str) -> String {
     [Some(energy), sun, Some(starts)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Watt-hours as kilowatt-hours with one decimal, rounded down.
+/// Formats watt-hours as kilowatt-hours with one decimal, rounded down.
 fn tenths(watt_hours: i64) -> String {
     format!("{}.{}", watt_hours / 1_000, watt_hours % 1_000 / 100)
 }
@@ -97,7 +97,7 @@ fn site(document: &Value) -> String {
     if known.is_empty() { "nothing is known yet".to_owned() } else { known.join(", ") }
 }
 
-/// How old the values are. Sources that a house need not have are left out until they are heard.
+/// How old the values are. Sources that not every house has are left out until they have sent a value.
 fn inputs(document: &Value) -> String {
     let is_optional = |name: &str| [Source::GridStatus, Source::Heartbeat].iter().any(|source| source.name() == name);
     let one = |(name, input): (&String, &Value)| match (at(input, "state").as_str(), at(input, "age_s").as_u64()) {
@@ -119,7 +119,7 @@ fn broker(broker: &Value) -> String {
     [Some(state), next, why].into_iter().flatten().collect()
 }
 
-/// The value of a key; null where there is none.
+/// The value of a key; null if it is missing.
 fn at<'a>(value: &'a Value, key: &str) -> &'a Value {
     value.get(key).unwrap_or(&Value::Null)
 }

@@ -1,4 +1,4 @@
-//! What the journal tells of one moment, and of what led to it.
+//! What the journal knows about one moment, and what led to it.
 
 use std::collections::BTreeMap;
 
@@ -9,66 +9,66 @@ use crate::journal::reader::{ReadError, Reader};
 use crate::journal::{Batch, Damaged, Decided, Head, Record};
 use crate::wording::{current, is_out_of_reach};
 
-/// Events that are told of each charger, the last ones.
+/// Events shown for each charger, the latest ones.
 const EVENTS: usize = 6;
-/// How many batches are looked through for since when it has been so: some two weeks.
+/// How many batches are searched backwards for when the present state began: some two weeks.
 const BATCHES: usize = 2_000;
-/// The clock was set where it differs by more than this from what it should be, in milliseconds. Less is a clock being slewed.
+/// The clock counts as set if it differs by more than this from what it should be, in milliseconds. Less is a clock being slewed.
 const CLOCK_SET_MS: u64 = 5_000;
 
-/// Everything that is known of a moment.
+/// Everything known about a moment.
 pub(super) struct Story {
-    /// All that was in force.
+    /// Everything in force at that moment.
     pub(super) head: Head,
-    /// What is told of each charger besides.
+    /// History of each charger.
     pub(super) chargers: BTreeMap<ChargerId, Told>,
-    /// How the moment relates to the one that was asked for.
+    /// How the moment relates to the one requested.
     pub(super) place: Place,
 }
 
-/// How a moment that is told relates to the one that was asked for.
+/// How the moment found relates to the one requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// It is the one.
+    /// It is the requested one.
     Exact,
-    /// It is the last that is recorded.
+    /// It is the last one recorded.
     End,
-    /// It is the last before a gap; what was recorded next is of this time on the wall clock, in milliseconds since 1970 UTC.
+    /// It is the last one before a gap; the next record has this wall-clock time, in milliseconds since 1970 UTC.
     Gap(i64),
-    /// It is the last before the clock was set to this, in milliseconds since 1970 UTC.
+    /// It is the last one before the clock was set to this time, in milliseconds since 1970 UTC.
     ClockSet(i64),
 }
 
-/// What led to a charger's setpoint. Times are ticks, as the wall clock may have been set in between.
+/// What led to a charger's setpoint. Times are ticks, because the wall clock may have been set in between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Since when it has charged or not charged for this kind of reason.
+    /// When it began to charge, or not to charge, for this kind of reason.
     pub(super) since: Option<Tick>,
-    /// What happened last, the oldest first.
+    /// The latest events, oldest first.
     pub(super) events: Vec<Event>,
 }
 
-/// Something that changed.
+/// A change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
-    /// When.
+    /// When it happened.
     pub(super) at: Tick,
-    /// What.
+    /// What happened, in words.
     pub(super) text: String,
-    /// Only the setpoint changed, from this: what follows of the kind is told in the same line.
+    /// Set if only the setpoint changed, from this value: further such changes are merged into this event.
     drift_from: Option<Milliamps>,
 }
 
 impl Story {
-    /// The wall clock at an earlier tick, by the clock of the moment that is told.
+    /// The wall-clock time of an earlier tick, by the clock of the moment found.
     pub(super) fn wall_ms(&self, tick: Tick) -> i64 {
         let ago = i64::try_from(self.head.tick.since(tick).0).unwrap_or(i64::MAX);
         self.head.wall_ms.saturating_sub(ago)
     }
 }
 
-/// Looks up what there is of a moment on the wall clock, in milliseconds since 1970 UTC, or of the end of the journal; `None` where the journal
-/// knows nothing of that time or an earlier one.
+/// Looks up a moment on the wall clock, in milliseconds since 1970 UTC, or the end of the journal; `None` if the journal has nothing from
+/// that time or before.
 pub(super) fn tell(reader: &Reader, wanted_ms: Option<i64>) -> Result<Option<Story>, ReadError> {
     let found = match wanted_ms {
         Some(wanted_ms) => find(reader, wanted_ms)?,
@@ -103,8 +103,8 @@ pub(super) fn tell(reader: &Reader, wanted_ms: Option<i64>) -> Result<Option<Sto
     Ok(Some(Story { head, chargers, place }))
 }
 
-/// The batch that tells of a moment on the wall clock, how many of its records go before, and how exact that is. By sequence: of several
-/// times at which the clock said the same, the last one.
+/// Finds the batch that contains a moment on the wall clock, how many of its records precede it, and how exact that is. Searches by
+/// sequence: if the clock showed the same time more than once, the last occurrence counts.
 fn find(reader: &Reader, wanted_ms: i64) -> Result<Option<(i64, Batch, usize, Place)>, ReadError> {
     let mut best: Option<(i64, Batch, Spot)> = None;
     let mut unreadable = None;
@@ -125,7 +125,7 @@ fn find(reader: &Reader, wanted_ms: i64) -> Result<Option<(i64, Batch, usize, Pl
             Err(error) => unreadable = Some(error),
         }
     }
-    // What cannot be read may be what was asked for.
+    // The unreadable batch may be the one requested.
     if let Some(error) = unreadable.filter(|_| best.as_ref().is_none_or(|(_, _, spot)| !spot.exact)) {
         return Err(error);
     }
@@ -140,16 +140,16 @@ fn find(reader: &Reader, wanted_ms: i64) -> Result<Option<(i64, Batch, usize, Pl
     Ok(Some((id, batch, spot.records, place)))
 }
 
-/// A moment in a batch.
+/// A place in a batch.
 #[derive(Debug, Clone, Copy)]
 struct Spot {
-    /// So many records go before.
+    /// Number of records before it.
     records: usize,
-    /// The wall clock at the last of them, in milliseconds since 1970 UTC.
+    /// The wall clock at the last of those records, in milliseconds since 1970 UTC.
     wall_ms: i64,
-    /// The batch goes on past it without the clock being set.
+    /// The batch continues past the requested time without the clock being set.
     exact: bool,
-    /// The clock was set to this next.
+    /// The clock was set to this time next.
     clock_set_to: Option<i64>,
 }
 
@@ -159,7 +159,8 @@ impl Spot {
     }
 }
 
-/// Where a batch tells of a moment on the wall clock, or of the last before: the last such place, as the clock may have been set meanwhile.
+/// Finds where a batch reaches a moment on the wall clock, or comes closest before it: the last such place, as the clock may have been set
+/// meanwhile.
 fn spot(batch: &Batch, wanted_ms: i64) -> Result<Option<Spot>, Damaged> {
     let at = |records: usize, wall_ms: i64| {
         let spot = Spot { records, wall_ms, exact: wall_ms == wanted_ms, clock_set_to: None };
@@ -197,15 +198,15 @@ fn spot(batch: &Batch, wanted_ms: i64) -> Result<Option<Spot>, Damaged> {
     Ok(best)
 }
 
-/// What one batch tells.
+/// The history in one batch.
 struct Scan {
-    /// When it began or ended to charge, or the kind of reason changed, last.
+    /// When each charger last began or stopped charging, or the kind of reason changed.
     changed: BTreeMap<ChargerId, Tick>,
     events: BTreeMap<ChargerId, Vec<Event>>,
 }
 
 impl Scan {
-    /// Goes through the first records of a batch; returns what was in force then.
+    /// Goes through the first `records` records of a batch; returns also what was in force after them.
     fn of(batch: &Batch, records: usize, id: i64) -> Result<(Head, Self), ReadError> {
         let mut head = batch.head.clone();
         let mut scan = Self { changed: BTreeMap::new(), events: BTreeMap::new() };
@@ -288,7 +289,7 @@ impl Scan {
     }
 }
 
-/// It charges or not, as the other, for the same kind of reason.
+/// Whether both charge or both do not, for the same kind of reason.
 fn same(one: &Decided, other: &Decided) -> bool {
     let gist = |of: &Decided| (of.setpoint > Milliamps::ZERO, of.reason.code(), of.mode);
     gist(one) == gist(other)
