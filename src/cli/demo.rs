@@ -164,7 +164,7 @@ pub async fn demo(args: &Args, run: impl AsyncFnOnce(DemoRun) -> anyhow::Result<
         result
     } else {
         stop.send_replace(true);
-        tokio::time::timeout(END_MAX, daemon).await.context("the daemon did not end when it was told to")?
+        tokio::time::timeout(END_MAX, daemon).await.context("the daemon did not shut down in time")?
     };
     let last = world.stop().await;
     shown.and_then(|()| view.close()).map_err(Unwritable)?;

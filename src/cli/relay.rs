@@ -127,7 +127,7 @@ fn not_in_use(config: &Config, id: &str, number: u8) -> anyhow::Result<()> {
     let Some(charger) = charger else { return Ok(()) };
     let name = &charger.name;
     anyhow::bail!(
-        "contact {number} of {id} switches the phases of {name}: stop surplusd, unplug the car, and say --force if you mean it"
+        "contact {number} of {id} switches the phases of {name}: stop surplusd, unplug the car, then repeat with --force"
     )
 }
 
@@ -179,7 +179,9 @@ async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
                         found.insert(id.to_owned(), payload == b"online");
                     }
                 }
-                Event::SubscriptionRefused { .. } => trouble = Some("the broker does not let us subscribe".to_owned()),
+                Event::SubscriptionRefused { .. } => {
+                    trouble = Some("the broker does not let surplusd subscribe".to_owned())
+                }
                 Event::LeftOut { topics } => trouble = Some(left_out(&topics)),
                 // A guest publishes no status of its own that could be received back.
                 Event::Unheard { .. } => {}
@@ -193,7 +195,7 @@ async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     anyhow::ensure!(up, "the broker did not answer within {} s", LISTEN.as_secs());
     if found.is_empty() {
-        writeln!(out, "no relay has ever been at this broker")?;
+        writeln!(out, "no relay has ever connected to this broker")?;
     }
     for (id, online) in found {
         writeln!(out, "{id:<32} {}", if online { "online" } else { "offline" })?;
@@ -228,7 +230,7 @@ async fn ask(mqtt: MqttConfig, id: &str, what: RelayRequest) -> anyhow::Result<R
                 // A guest publishes no status of its own that could be received back.
                 Some(Event::Unheard { .. }) => {}
                 Some(Event::SubscriptionRefused { .. }) => {
-                    trouble = Some("the broker's access rules do not let us hear the relay".to_owned());
+                    trouble = Some("the broker's access rules do not let surplusd subscribe to the relay's topics".to_owned());
                 }
                 None => break Err(Failure::Away),
             },

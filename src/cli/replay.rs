@@ -103,8 +103,8 @@ fn one(reader: &Reader, run: &Run, out: &mut dyn Write) -> anyhow::Result<bool> 
     }
     write!(out, "run {} of surplusd {}, {}{until}: ", run.id, run.version, local(run.began_ms))?;
     match &difference {
-        None => writeln!(out, "told {facts} things, {answers} actions and reasons: all the same")?,
-        Some(_) => writeln!(out, "told {facts} things, {answers} actions and reasons: then something else came")?,
+        None => writeln!(out, "{facts} inputs, {answers} actions and reasons: all the same")?,
+        Some(_) => writeln!(out, "{facts} inputs, {answers} actions and reasons: then a difference")?,
     }
     caveats(&replay.counts, out)?;
     for error in unreadable.iter().take(UNREADABLE_MAX) {
@@ -130,7 +130,7 @@ fn caveats(counts: &Counts, out: &mut dyn Write) -> std::io::Result<()> {
         let minutes = counts.not_compared.0 / 60_000;
         writeln!(
             out,
-            "  it does not begin with the start of the daemon, or has gaps: the {hours} h and more after that are only for getting warm ({minutes} min in all), and are not compared"
+            "  it does not begin with the start of the daemon, or has gaps: the {hours} h and more after that only warm up the controller ({minutes} min in all), and are not compared"
         )?;
     }
     Ok(())
@@ -153,7 +153,7 @@ fn other_version(run: &Run, format: u64, differs: bool, out: &mut dyn Write) -> 
 
 fn show(difference: &Difference, out: &mut dyn Write) -> std::io::Result<()> {
     let names = &difference.names;
-    writeln!(out, "  at {} the controller was told: {}", local(difference.wall_ms), fact(&difference.fact, names))?;
+    writeln!(out, "  at {} the controller's input was: {}", local(difference.wall_ms), fact(&difference.fact, names))?;
     let text = |record: &Option<Record>| record.as_ref().map_or_else(|| "nothing more".to_owned(), |r| fact(r, names));
     writeln!(out, "    recorded: {}", text(&difference.recorded))?;
     writeln!(out, "    now:      {}", text(&difference.now))?;
@@ -195,10 +195,10 @@ fn fact(record: &Record, names: &BTreeMap<ChargerId, String>) -> String {
             format!("fixed current {current} for {}", whose(*charger))
         }
         Record::Input(Input::Restore(restore)) => {
-            format!("what was kept of {}: mode {}", name(restore.charger, names), restore.mode)
+            format!("restored state of {}: mode {}", name(restore.charger, names), restore.mode)
         }
         Record::Input(Input::Reconfigure(_)) => "the configuration".to_owned(),
-        Record::Input(Input::CarryOver(_)) => "what counts of the last 24 hours".to_owned(),
+        Record::Input(Input::CarryOver(_)) => "history of the last 24 hours".to_owned(),
         Record::Action(Action::Order(Order { charger, setpoint, phases, valid_until })) => {
             let setpoint = setpoint.map_or_else(|| "leave it as it is".to_owned(), |setpoint| setpoint.to_string());
             let phases = phases.map(|phases| format!(" on {phases} phase(s)")).unwrap_or_default();

@@ -100,7 +100,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             Ok(exit::OK)
         }
         Reply::Refused { code, text } => Err(Refused { code, text }.into()),
-        Reply::Status { .. } => anyhow::bail!("the daemon answered something else than was asked"),
+        Reply::Status { .. } => anyhow::bail!("the daemon gave an unexpected kind of answer"),
     }
 }
 

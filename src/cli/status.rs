@@ -79,9 +79,7 @@ fn status(reply: Reply) -> anyhow::Result<(Value, u64)> {
     match reply {
         Reply::Status { document, age_s } => Ok((document, age_s)),
         Reply::Refused { text, .. } => anyhow::bail!("{text}"),
-        Reply::Done(text) => {
-            Err(anyhow::anyhow!("{text}")).context("the daemon answered something else than was asked")
-        }
+        Reply::Done(text) => Err(anyhow::anyhow!("{text}")).context("the daemon gave an unexpected kind of answer"),
     }
 }
 

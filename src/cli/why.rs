@@ -128,7 +128,7 @@ fn one(story: &Story, charger: ChargerId, out: &mut dyn Write) -> std::io::Resul
     }
     match head.reports.get(&charger) {
         Some(report) => writeln!(out, "  wallbox   {}", charger_said(report, head.tick))?,
-        None => writeln!(out, "  wallbox   had not said anything yet")?,
+        None => writeln!(out, "  wallbox   had not reported anything yet")?,
     }
     writeln!(out, "  the car   on {} phase(s), {} start(s) in 24 h", decided.phases, decided.starts)?;
     let events = told.map(|told| told.events.as_slice()).unwrap_or_default();
@@ -181,7 +181,7 @@ fn charger_said(report: &ChargerReport, now: Tick) -> String {
     parts.extend(report.power.map(|power| format!("{power} drawn")));
     parts.extend(report.currents.map(|[one, two, three]| format!("{one} / {two} / {three}")));
     parts.extend(report.setpoint.map(|setpoint| format!("setpoint read back {setpoint}")));
-    format!("{}; said {} before", parts.join(", "), span(now.since(report.at)))
+    format!("{}; reported {} before", parts.join(", "), span(now.since(report.at)))
 }
 
 /// Formats a duration for people.

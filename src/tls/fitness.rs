@@ -38,7 +38,7 @@ impl Unfit {
         match self {
             Self::Key(_) | Self::Signature(_) => USABLE,
             Self::Version(_) => {
-                "make it anew as version 3, with the host as subject alternative name (`surplusd certs init` does)"
+                "make a new one as version 3, with the host as subject alternative name (`surplusd certs init` does)"
             }
         }
     }

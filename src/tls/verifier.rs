@@ -193,7 +193,7 @@ fn told(error: &Error, certificate: &X509Certificate<'_>) -> Option<String> {
     if matches!(cause, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) && nameless
     {
         let remedy =
-            "make it anew with the host as subject alternative name (`surplusd certs init --broker HOST` does)";
+            "make a new one with the host as subject alternative name (`surplusd certs init --broker HOST` does)";
         return Some(format!("it names no host as subject alternative name: {remedy}"));
     }
     if let CertificateError::Other(_) = cause
@@ -203,7 +203,7 @@ fn told(error: &Error, certificate: &X509Certificate<'_>) -> Option<String> {
         return Some(format!("it is the certificate of an authority: {remedy}"));
     }
     if matches!(cause, CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }) {
-        let remedy = "make it anew for a server (`surplusd certs issue NAME --host HOST`)";
+        let remedy = "make a new one for a server (`surplusd certs issue NAME --host HOST`)";
         return Some(format!("it is not made for a server (extended key usage): {remedy}"));
     }
     None

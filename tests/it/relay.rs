@@ -257,7 +257,10 @@ async fn the_shell_speaks_to_a_relay() {
             (output.status.code(), text(&output.stdout), text(&output.stderr))
         }
     };
-    assert_eq!(shell(&["list"]).await, (Some(0), "no relay has ever been at this broker\n".to_owned(), String::new()));
+    assert_eq!(
+        shell(&["list"]).await,
+        (Some(0), "no relay has ever connected to this broker\n".to_owned(), String::new())
+    );
     let _relay = Relay::start(&house);
     let mut peer = house.peer().await;
     peer.expect(&format!("surplusd-relay/{ID}/online"), "online").await;

@@ -112,7 +112,7 @@ fn sentence(reader: &Reader, file: &Path, why: &Stopped) -> String {
             format!("the service runs as the user {name}, who may not read {file} ({})", place.display())
         }
         Stopped::Hidden => {
-            format!("the service cannot see {file}: its unit hides the folders of people (ProtectHome=)")
+            format!("the service cannot see {file}: its unit hides home directories (ProtectHome=)")
         }
     }
 }

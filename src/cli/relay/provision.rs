@@ -89,7 +89,7 @@ pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write
         out,
         "Hold BOOTSEL while plugging the Pico in, and copy it to the drive RPI-RP2. The Pico restarts after each file: hold BOOTSEL again for the other one, if it has no firmware yet."
     )?;
-    writeln!(out, "Then delete it: whoever has it can play this relay.")?;
+    writeln!(out, "Then delete it: whoever has it can impersonate this relay.")?;
     Ok(())
 }
 
@@ -97,7 +97,8 @@ pub(super) fn run(args: &Provision, input: &mut dyn BufRead, out: &mut dyn Write
 /// that never connects.
 fn fits(args: &Provision, authority: &[u8]) -> anyhow::Result<()> {
     let (id, dir) = (&args.id, args.dir.display());
-    authority::check_hosts(std::slice::from_ref(&args.broker)).context("--broker wants a name or an address alone")?;
+    authority::check_hosts(std::slice::from_ref(&args.broker))
+        .context("--broker takes only a host name or an address")?;
     ensure!(
         args.dir.join(format!("{id}.crt")).exists(),
         "there is no certificate for {id} in {dir}: issue one first, with surplusd certs issue {id} --dir {dir}"
@@ -135,7 +136,7 @@ fn passphrase(args: &Provision, input: &mut dyn BufRead) -> anyhow::Result<Strin
     let text = text.trim_end_matches(['\r', '\n']);
     ensure!(!text.contains('\n'), "the passphrase has more than one line");
     if text.is_empty() {
-        bail!("there is no passphrase: give it in a file with --passphrase-file or on standard input, or say --open");
+        bail!("there is no passphrase: give it in a file with --passphrase-file or on standard input, or use --open");
     }
     Ok(text.to_owned())
 }
@@ -230,7 +231,7 @@ mod tests {
             (
                 Provision { broker: "mqtts://b:8883".to_owned(), ..good.clone() },
                 "long enough",
-                "a name or an address alone",
+                "only a host name or an address",
             ),
             (
                 Provision { broker: "192.168.1.99".to_owned(), ..good.clone() },

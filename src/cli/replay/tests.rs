@@ -96,7 +96,7 @@ fn a_journal_of_format_1_is_replayed() {
     assert!(text.starts_with("run 1 of surplusd 0.1.0, "), "{text}");
     assert!(text.contains("the journal was written by another version, surplusd 0.1.0 (format 1)"), "{text}");
     if code == exit::OK {
-        assert!(text.contains(": told 4429 things, 2132 actions and reasons: all the same"), "{text}");
+        assert!(text.contains(": 4429 inputs, 2132 actions and reasons: all the same"), "{text}");
     } else {
         assert_eq!(code, exit::DIFFERENT, "{text}");
         assert!(text.contains(", which may decide otherwise: ") && text.contains("    recorded: "), "{text}");

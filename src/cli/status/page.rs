@@ -40,7 +40,7 @@ fn charger_rows(name: &str, charger: &Value) -> Vec<String> {
     let phases = at(charger, "phases_connected").as_u64().map(|count| format!(" on {count} {}", plural(count)));
     let link = format!("; wallbox {} for {}", text("link"), since(at(charger, "link_since_s")));
     let age = at(charger, "report_age_s").as_u64().filter(|age| *age > OLD_S);
-    let age = age.map(|age| format!(", last heard {} ago", span(age)));
+    let age = age.map(|age| format!(", last report {} ago", span(age)));
     let fault = at(charger, "fault").as_str().map(|fault| format!(", fault: {fault}"));
     let next = at(charger, "link_next_try_in_s").as_u64().map(|seconds| format!(", asked again in {}", span(seconds)));
     let parts = [Some(format!("car {}", text("vehicle"))), power, phases, Some(link), age, fault, next];
@@ -105,7 +105,7 @@ fn inputs(document: &Value) -> String {
         (Some("stored"), _) => Some(format!("{name} only stored by the broker")),
         (Some("unusable"), Some(age)) => Some(format!("{name} unusable for {}", span(age))),
         (Some("unusable"), None) => Some(format!("{name} unusable")),
-        (_, _) => (!is_optional(name)).then(|| format!("{name} never heard")),
+        (_, _) => (!is_optional(name)).then(|| format!("{name} never received")),
     };
     let parts: Vec<_> = at(document, "inputs").as_object().into_iter().flatten().filter_map(one).collect();
     if parts.is_empty() { "no source is configured".to_owned() } else { parts.join(", ") }

@@ -54,7 +54,7 @@ async fn the_moment_is_told_with_its_numbers_and_what_led_to_it() {
     for part in [" of sun, ", " for the house without the car, ", " surplus", "; measured ", " (at 61 %), "] {
         assert!(lines[3].contains(part), "{part:?}: {text}");
     }
-    assert!(lines[4].contains(" W drawn, ") && lines[4].contains("; said "), "{text}");
+    assert!(lines[4].contains(" W drawn, ") && lines[4].contains("; reported "), "{text}");
     assert!(lines[5].starts_with("  the car   on 3 phase(s), "), "{text}");
     assert!(lines[6].starts_with("  before    ") && lines.len() >= 8, "{text}");
     assert!(!text.contains("journal goes until"), "{text}");

@@ -32,7 +32,7 @@ fn a_page_says_what_it_does_why_and_how_old_its_data_is() {
             "           today 12.3 kWh, 94 % from the sun, 3 starts",
             "           this car 4.2 kWh in 70 min, 97 % from the sun, 1 start",
             "site       solar 7200 W, house 350 W, grid 20 W export, battery 0 W at 81 %, surplus 6850 W",
-            "data       grid 4 s old, load never heard, solar only stored by the broker",
+            "data       grid 4 s old, load never received, solar only stored by the broker",
             "broker     connected for 2 h 5 min",
         ]
     );
@@ -57,7 +57,7 @@ fn what_is_wrong_comes_first() {
         ]
     );
     assert!(
-        page[4].ends_with("wallbox offline for 2 h 5 min, last heard 40 s ago, fault: error, asked again in 7 s"),
+        page[4].ends_with("wallbox offline for 2 h 5 min, last report 40 s ago, fault: error, asked again in 7 s"),
         "{page:#?}"
     );
     assert_eq!(page[5], "           no answer: is it on?");
