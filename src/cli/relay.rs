@@ -180,7 +180,7 @@ async fn list(mqtt: MqttConfig, out: &mut dyn Write) -> anyhow::Result<()> {
                     }
                 }
                 Event::SubscriptionRefused { .. } => {
-                    trouble = Some("the broker does not let surplusd subscribe".to_owned())
+                    trouble = Some("the broker does not let surplusd subscribe".to_owned());
                 }
                 Event::LeftOut { topics } => trouble = Some(left_out(&topics)),
                 // A guest publishes no status of its own that could be received back.

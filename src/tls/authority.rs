@@ -1,8 +1,8 @@
-//! The household's own certificate authority: makes it, and issues certificates with it.
+//! The household's own certificate authority: creates it, and issues certificates with it.
 //!
-//! ECDSA P-256, X.509 version 3, each certificate with its own subject (one that equals its issuer's looks self-signed to `OpenSSL`), names in
-//! the subject alternative name, and a purpose. An issued certificate says that it is no authority, and the authority that none may stand
-//! below it: who steals a gateway's key cannot play the broker.
+//! ECDSA P-256, X.509 version 3, each certificate with its own subject (one equal to its issuer's looks self-signed to `OpenSSL`), names in
+//! the subject alternative name, and a purpose. An issued certificate states that it is not an authority, and the authority that no other
+//! authority may be below it: someone who steals a gateway's key cannot impersonate the broker.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ use super::fitness::unfit_key;
 use super::is_encrypted;
 use crate::config::{invisible, without_mark};
 
-/// An authority outlives what it signs.
+/// The authority outlives the certificates that it signs.
 const AUTHORITY_DAYS: u64 = 20 * 365;
 const ISSUED_DAYS: u64 = 5 * 365;
 const DAY_S: u64 = 86_400;
@@ -36,27 +36,27 @@ const AUTHORITY_NAME_MAX: usize = 64;
 /// The authority's files.
 pub const AUTHORITY: (&str, &str) = ("ca.crt", "ca.key");
 
-/// What a certificate is for.
+/// The purpose of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// A client that proves who it is: a gateway, a relay.
+    /// Client authentication: a gateway, a relay.
     Client,
-    /// A server, reached by these names and addresses.
+    /// A server, reached at these names and addresses.
     Server(Vec<String>),
 }
 
 /// Why there is no certificate.
 #[derive(Debug, Error)]
 pub enum AuthorityError {
-    /// A file is there already.
+    /// A file exists already.
     #[error("{} exists, and nothing is overwritten: move it away first if it is no longer needed", .0.display())]
     Exists(PathBuf),
     /// A file cannot be written or read.
     #[error("{}: {cause}", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         cause: io::Error,
     },
     /// There is no authority to sign with.
@@ -65,18 +65,18 @@ pub enum AuthorityError {
     /// The authority's files cannot be used.
     #[error("the authority in {} cannot be used: {cause}", path.display())]
     Unusable {
-        /// Its folder.
+        /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         cause: rcgen::Error,
     },
-    /// The two files are of different authorities: what they sign nobody would accept.
+    /// The two files belong to different authorities: nobody would accept what they sign.
     #[error("ca.crt and ca.key in {} do not belong together: put back the key that was made with the certificate", .0.display())]
     Mismatch(PathBuf),
-    /// The certificate is no authority's: what it signs nobody would accept.
+    /// The certificate is not an authority's: nobody would accept what it signs.
     #[error("ca.crt in {} is not the certificate of an authority: put back the one made by `surplusd certs init`", .0.display())]
     NotAuthority(PathBuf),
-    /// The certificate cannot be an authority's, or is none any more: what it signs nobody would accept.
+    /// The certificate cannot be an authority's, or no longer: nobody would accept what it signs.
     #[error("ca.crt in {} {fault}", path.display())]
     Unfit {
         /// The folder.
@@ -84,7 +84,7 @@ pub enum AuthorityError {
         /// What is wrong, and what to do.
         fault: String,
     },
-    /// The authority's key needs a passphrase, or is of a kind or in a format that is not known.
+    /// The authority's key needs a passphrase, or is of an unknown kind or format.
     #[error("ca.key in {} cannot be used: {fault}", path.display())]
     Key {
         /// The folder.
@@ -92,32 +92,32 @@ pub enum AuthorityError {
         /// What is wrong, and what to do.
         fault: String,
     },
-    /// An authority with a name that one of its certificates could have.
+    /// The authority's name could also be the name of one of its certificates.
     #[error(
         "an authority cannot be called \"{0}\", as its certificates can be: give it a name with a capital letter or a space"
     )]
     AuthorityName(String),
-    /// An authority with a name that certificates cannot hold.
+    /// The authority's name cannot be stored in a certificate.
     #[error("this cannot be the name of an authority: use 1 to {AUTHORITY_NAME_MAX} characters that can be seen")]
     AuthorityText,
-    /// A certificate with the subject of its authority.
+    /// The certificate would have the same subject as its authority.
     #[error("\"{0}\" is what the authority is called: each certificate needs its own subject, so choose another name")]
     Subject(String),
-    /// No client could reach a server by this, or accept a certificate with it.
+    /// No client could use this host to reach a server, or would accept a certificate with it.
     #[error("\"{host}\" {fault}")]
     Host {
-        /// As it was given.
+        /// The host as given.
         host: String,
         /// What is wrong with it, and what to do.
         fault: &'static str,
     },
-    /// The library.
+    /// An error of the library.
     #[error("no certificate can be made: {0}")]
     Library(#[from] rcgen::Error),
 }
 
-/// Makes an authority in a folder, which is made if it is not there. `name` is its subject; `now_ms` the wall clock, in milliseconds since
-/// 1970 UTC.
+/// Creates an authority in a folder, which is created too if it does not exist. `name` is its subject; `now_ms` is the wall clock, in
+/// milliseconds since 1970 UTC.
 pub fn init(dir: &Path, name: &str, now_ms: i64) -> Result<(), AuthorityError> {
     if name.chars().count() > AUTHORITY_NAME_MAX || name.trim().is_empty() || name.chars().any(unseen) {
         return Err(AuthorityError::AuthorityText);
@@ -134,16 +134,16 @@ pub fn init(dir: &Path, name: &str, now_ms: i64) -> Result<(), AuthorityError> {
     write_pair(dir, "ca", &key.serialize_pem(), &certificate.pem())
 }
 
-/// Whether names and addresses can stand in a certificate.
+/// Checks that a certificate can hold these names and addresses.
 pub fn check_hosts(hosts: &[String]) -> Result<(), AuthorityError> {
     hosts.iter().try_for_each(|host| alternative(host).map(|_| ()))
 }
 
-/// Whether nothing is there yet that a certificate for `name` would overwrite.
+/// Checks that a certificate for `name` would not overwrite anything.
 pub fn check_free(dir: &Path, name: &str) -> Result<(), AuthorityError> {
     for ending in ["crt", "key"] {
         let path = dir.join(format!("{name}.{ending}"));
-        // A link that leads nowhere is something, too.
+        // A dangling link also counts as existing.
         if std::fs::symlink_metadata(&path).is_ok() {
             return Err(AuthorityError::Exists(path));
         }
@@ -151,12 +151,12 @@ pub fn check_free(dir: &Path, name: &str) -> Result<(), AuthorityError> {
     Ok(())
 }
 
-/// A certificate that was issued.
+/// An issued certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
     /// Last day of its validity.
     pub until: String,
-    /// It ends with its authority, earlier than others.
+    /// Whether it ends with its authority, earlier than others.
     pub shortened: bool,
 }
 
@@ -166,7 +166,7 @@ pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<I
     let mut params = params(name, ISSUED_DAYS, now_ms);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    // Verifiers refuse what an expired authority has signed.
+    // Verifiers reject what an expired authority has signed.
     let shortened = authority_until_s < params.not_after.unix_timestamp();
     if shortened {
         let end = Duration::from_secs(u64::try_from(authority_until_s).unwrap_or(0));
@@ -174,7 +174,7 @@ pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<I
     }
     let until = params.not_after.date().to_string();
     let (names, usage) = match purpose {
-        // Not a host: `123` and `a-` are good names of a relay.
+        // Not checked as a host: `123` and `a-` are valid names of a relay.
         Purpose::Client => (vec![SanType::DnsName(name.try_into()?)], ExtendedKeyUsagePurpose::ClientAuth),
         Purpose::Server(hosts) => {
             let mut names = Vec::new();
@@ -195,7 +195,7 @@ pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<I
     Ok(Issued { until, shortened })
 }
 
-/// The authority of a folder, fit to sign for `name`, and the end of its validity, in seconds since 1970 UTC.
+/// Reads the authority of a folder, fit to sign for `name`; returns also the end of its validity, in seconds since 1970 UTC.
 fn authority(dir: &Path, name: &str, now_ms: i64) -> Result<(Issuer<'static, KeyPair>, i64), AuthorityError> {
     let read = |name: &str| {
         let path = dir.join(name);
@@ -250,7 +250,7 @@ fn authority_fault(authority: &X509Certificate<'_>, now_ms: i64) -> Option<Strin
     }
 }
 
-/// The authority's private key.
+/// Reads the authority's private key.
 fn authority_key(dir: &Path, pem: &str) -> Result<KeyPair, AuthorityError> {
     let failed = |fault: String| AuthorityError::Key { path: dir.to_owned(), fault };
     let convert = format!("`openssl pkey -in {} -out NEW`", dir.join(AUTHORITY.1).display());
@@ -266,7 +266,7 @@ fn params(name: &str, days: u64, now_ms: i64) -> CertificateParams {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
-    // A board without a clock battery may believe that it is years ago.
+    // A board without a battery-backed clock may believe that it is years ago.
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     let today = Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
     params.not_after = rcgen::date_time_ymd(1970, 1, 1) + today + Duration::from_secs(days * DAY_S);
@@ -289,9 +289,9 @@ fn alternative(host: &str) -> Result<SanType, AuthorityError> {
 
 const NEITHER: &str = "is neither a host name nor an IP address";
 
-/// Why a name that is no address cannot be compared with what a client connects to.
+/// Why a name that is not an address cannot be compared with the host that a client connects to.
 fn host_fault(host: &str) -> Option<&'static str> {
-    // Clients compare with names of this form only; `*.` stands for any one label (RFC 6125), and no public or local suffix may follow.
+    // Clients compare only with names of this form; `*.` stands for any single label (RFC 6125), and no public or local suffix may follow.
     let (name, is_wildcard) = host.strip_prefix("*.").map_or((host, false), |name| (name, true));
     let bare = host.trim_start_matches('[');
     if host.is_empty() {
@@ -317,12 +317,12 @@ fn host_fault(host: &str) -> Option<&'static str> {
     }
 }
 
-/// What cannot be seen as itself on a terminal.
+/// Whether a character is not visible as itself on a terminal.
 fn unseen(c: char) -> bool {
     c.is_control() || invisible(c)
 }
 
-/// The key first: a certificate without its key would look finished.
+/// Writes the key first: a certificate without its key would look finished.
 fn write_pair(dir: &Path, name: &str, key: &str, certificate: &str) -> Result<(), AuthorityError> {
     check_free(dir, name)?;
     let key_file = dir.join(format!("{name}.key"));
@@ -340,11 +340,11 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), AuthorityError> {
     };
     // Never readable by others, not even for a moment.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    // Certificates are for everybody, also where root's umask is 077: the broker runs as another user.
+    // Certificates are readable by everyone, even if root's umask is 077: the broker runs as another user.
     let permissions = std::fs::Permissions::from_mode(mode);
     let written = file.set_permissions(permissions).and_then(|()| file.write_all(text.as_bytes()));
     written.and_then(|()| file.sync_all()).map_err(|cause| {
-        // Half a file would keep the next attempt from writing a whole one. It is ours, as it was made above.
+        // An incomplete file would keep the next attempt from writing a complete one. It is ours, created just above.
         let _ = std::fs::remove_file(path);
         failed(cause)
     })

@@ -1,5 +1,5 @@
-//! What can be said about the certificate files of a configuration before anybody connects: kinds of keys that the TLS library does not
-//! know, dates, and certificates that are not what they are named for.
+//! Checks the certificate files of a configuration before any connection: kinds of keys that the TLS library does not support, dates, and
+//! certificates that are not what their setting says.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::fitness::{USABLE, signs_unfit, unfit_key};
 use super::{TlsError, certificates, client, subject};
 use crate::config::TlsConfig;
 
-/// Which file a remark is about.
+/// The file that a remark is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
     /// `ca-file`.
@@ -20,12 +20,12 @@ pub enum About {
     Key,
 }
 
-/// One thing that is wrong with a file.
+/// A problem with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
-    /// Which file.
+    /// The file.
     pub about: About,
-    /// No connection can come of it.
+    /// Whether it prevents every connection.
     pub fatal: bool,
     /// What is wrong: a fragment without a full stop.
     pub message: String,
@@ -33,12 +33,12 @@ pub struct Remark {
     pub remedy: String,
 }
 
-/// All that is wrong with the files; `now_s` is the wall clock, in seconds since 1970 UTC.
+/// Lists all problems of the files; `now_s` is the wall clock, in seconds since 1970 UTC.
 pub fn examine(tls: &TlsConfig, now_s: i64) -> Vec<Remark> {
     let mut remarks = Vec::new();
     authorities(tls, now_s, &mut remarks);
     identity(tls, now_s, &mut remarks);
-    // The files are the same for any host.
+    // Any host will do: the files are the same for all.
     if let Err(error) = client(tls, "localhost")
         && !remarks.iter().any(|remark| remark.fatal)
     {
@@ -49,7 +49,7 @@ pub fn examine(tls: &TlsConfig, now_s: i64) -> Vec<Remark> {
 
 fn authorities(tls: &TlsConfig, now_s: i64, remarks: &mut Vec<Remark>) {
     let Some(file) = &tls.ca_file else { return };
-    // What cannot be read shows when all files are put together.
+    // Unreadable files are reported when all files are used together.
     let Ok(all) = certificates(file) else { return };
     let known: Vec<X509Certificate<'_>> =
         all.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1)).collect();
@@ -122,7 +122,7 @@ fn identity(tls: &TlsConfig, now_s: i64, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// What shows when the files are put together.
+/// Turns an error of using the files together into a remark.
 fn unusable(tls: &TlsConfig, error: &TlsError) -> Remark {
     let of = |path: &PathBuf| {
         if tls.ca_file.as_ref() == Some(path) {

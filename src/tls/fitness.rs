@@ -1,30 +1,30 @@
-//! Which certificates and keys the TLS library can use, and in plain words why it cannot use another.
+//! Which certificates and keys the TLS library can use, and plain-language reasons why it cannot use others.
 //!
-//! The library is rustls with the ring provider (`rustls::crypto::ring`, `SUPPORTED_SIG_ALGS` of 0.23): ECDSA on P-256 and P-384 with SHA-256
-//! and SHA-384, Ed25519, and RSA of 2048 to 8192 bits with SHA-256, SHA-384 and SHA-512. It was chosen because it builds everywhere with
-//! only a C compiler; what it does not know it refuses with errors that name neither the certificate nor the cause.
+//! The library is rustls with the ring provider (`rustls::crypto::ring`, `SUPPORTED_SIG_ALGS` of 0.23): ECDSA on P-256 and P-384 with
+//! SHA-256 and SHA-384, Ed25519, and RSA of 2048 to 8192 bits with SHA-256, SHA-384 and SHA-512. It was chosen because it builds everywhere
+//! with only a C compiler; anything else it rejects with errors that name neither the certificate nor the cause.
 
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
-/// What works, for remedies.
+/// What works; used in remedies.
 pub const USABLE: &str =
     "use a key on P-256 or P-384, Ed25519, or RSA with 2048 bits or more, signed with SHA-256 or SHA-384";
 
-/// Why a certificate cannot be used, to be read after "the certificate of …": a sentence without a full stop.
+/// The part of a certificate that makes it unusable; its text reads on from "the certificate of …", without a full stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfit {
-    /// Its own key.
+    /// The certificate's own key.
     Key(String),
-    /// The signature under it, made by its issuer.
+    /// The signature on it, made by its issuer.
     Signature(String),
-    /// Its format.
+    /// Its X.509 version.
     Version(u32),
 }
 
 impl Unfit {
-    /// The cause, to be read after the name of a certificate.
+    /// The cause, to follow the name of a certificate.
     pub fn cause(&self) -> String {
         match self {
             Self::Key(kind) => format!("has {kind}, which surplusd's TLS library does not accept"),
@@ -44,7 +44,7 @@ impl Unfit {
     }
 }
 
-/// Why a certificate that somebody presents cannot be verified, by itself; `None` where its kind is known.
+/// Why a certificate cannot be verified, judged by itself; `None` if its kind is supported.
 pub fn unfit(der: &[u8]) -> Option<Unfit> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     unfit_key(certificate.public_key())
@@ -56,7 +56,7 @@ pub fn unfit(der: &[u8]) -> Option<Unfit> {
         })
 }
 
-/// The kind of a key that cannot be used.
+/// Names the kind of a key that cannot be used.
 pub fn unfit_key(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     let kind = key.algorithm.algorithm.to_id_string();
     match kind.as_str() {
@@ -82,7 +82,7 @@ pub fn unfit_key(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     }
 }
 
-/// The curve of an ECDSA key that cannot be used, with its article.
+/// Names the curve of an ECDSA key that cannot be used, with its article.
 fn unfit_curve(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
     let named = algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
     let Some(curve) = named.map(|oid| oid.to_id_string()) else {
@@ -103,7 +103,7 @@ fn unfit_curve(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The kind of a signature that cannot be verified.
+/// Names the kind of a signature that cannot be verified.
 fn unfit_signature(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
     let kind = algorithm.algorithm.to_id_string();
     let name = match kind.as_str() {
@@ -132,8 +132,8 @@ fn unfit_signature(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The kind of the signature that an authority made under its own certificate, where it could not be verified: it mostly signs others the
-/// same way.
+/// Names the kind of the signature on an authority's own certificate if it could not be verified: authorities mostly sign other
+/// certificates the same way.
 pub fn signs_unfit(authority: &X509Certificate<'_>) -> Option<String> {
     let own = authority.subject() == authority.issuer();
     own.then(|| unfit_signature(&authority.signature_algorithm)).flatten()

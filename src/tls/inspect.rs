@@ -1,4 +1,4 @@
-//! What a certificate says, and whether its key is kept as it should be. Reads only.
+//! Reads what a certificate contains, and whether its key is stored safely. Changes nothing.
 
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -10,30 +10,30 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use super::fitness::{Unfit, unfit};
 use super::{TlsError, certificates, private_key};
 
-/// What a certificate says.
+/// The content of a certificate, and its key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
     /// Its common name.
     pub subject: String,
     /// DNS names and addresses.
     pub names: Vec<String>,
-    /// May sign others.
+    /// Whether it is an authority's (basic constraints).
     pub authority: bool,
-    /// Its key usage lets it sign others.
+    /// Whether its key usage allows signing certificates.
     pub signs: bool,
-    /// Why the TLS library cannot use it.
+    /// Why the TLS library cannot use it, if so.
     pub unfit: Option<Unfit>,
-    /// `server`, `client`.
+    /// Its extended key usages: `server`, `client`.
     pub usages: Vec<&'static str>,
-    /// Beginning of its validity, in seconds since 1970 UTC.
+    /// Start of its validity, in seconds since 1970 UTC.
     pub from_s: i64,
     /// End of its validity, in seconds since 1970 UTC.
     pub until_s: i64,
-    /// As a date.
+    /// End of its validity as a date.
     pub until: String,
-    /// Signed by the authority beside it; `None` where there is none.
+    /// Whether the authority beside it signed it; `None` if there is no authority.
     pub signed: Option<bool>,
-    /// Its key file, if it is there.
+    /// Its key file, if it exists.
     pub key: Option<KeyFile>,
 }
 
@@ -42,14 +42,14 @@ pub struct Inspection {
 pub struct KeyFile {
     /// Its permission bits.
     pub mode: u32,
-    /// It is this certificate's; `None` where it may not be read.
+    /// Whether the key belongs to the certificate; `None` if it may not be read.
     pub fits: Option<bool>,
 }
 
-/// Reads one of the certificates in a folder, by its name without ending; `authority` is the DER of the folder's.
+/// Reads a certificate in a folder by its name without extension; `authority` is the DER of the folder's authority.
 ///
 /// # Errors
-/// If the file cannot be read, or holds no certificate.
+/// If the file cannot be read, or contains no certificate.
 pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Option<Inspection>, TlsError> {
     let chain = certificates(&dir.join(format!("{name}.crt")))?;
     let Some(der) = chain.first() else { return Ok(None) };

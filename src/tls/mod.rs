@@ -1,4 +1,5 @@
-//! Certificates: what is trusted, and who we are. Files are read anew at each connection, so that renewed ones are picked up.
+//! Certificates: which ones are trusted, and which one we present. Files are read again for each connection, so that renewed ones are
+//! picked up.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,46 +30,46 @@ use verifier::{Asked, Explaining};
 /// Larger files are not certificates.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
-/// Why there is no TLS configuration. All of these need a person.
+/// Why there is no TLS configuration. Each of these needs a person to act.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read {}: {cause}", path.display())]
     Read {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         cause: io::Error,
     },
     /// A file is not PEM, or not the PEM expected.
     #[error("{} holds no {expected} in PEM format ({cause})", path.display())]
     Pem {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What should be in it.
+        /// What the file should contain.
         expected: &'static str,
-        /// Why.
+        /// The cause.
         cause: pem::Error,
     },
-    /// A key needs a passphrase, which nobody is there to type.
+    /// A key needs a passphrase, and nobody is there to type it.
     #[error("{} needs a passphrase: remove it with `openssl pkey -in {} -out NEW`", .0.display(), .0.display())]
     Encrypted(PathBuf),
     /// The authority's certificate cannot be used.
     #[error("{} holds a certificate that cannot be trusted: {cause}", path.display())]
     Root {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         cause: rustls::Error,
     },
-    /// Certificate and key do not fit each other, or the key's kind is not known.
+    /// Certificate and key do not belong together, or the kind of key is unknown.
     #[error("certificate {} and key {} cannot be used together: {}", cert.display(), key.display(), apart(cause))]
     Identity {
         /// Certificate file.
         cert: PathBuf,
         /// Key file.
         key: PathBuf,
-        /// Why.
+        /// The cause.
         cause: rustls::Error,
     },
     /// No certificate can be for this host.
@@ -77,15 +78,15 @@ pub enum TlsError {
     /// The system has no trusted roots.
     #[error("this system has no trusted root certificates: install ca-certificates or set ca-file")]
     NoSystemRoots,
-    /// The TLS library itself.
+    /// An error of the TLS library itself.
     #[error("TLS cannot be set up: {0}")]
     Library(rustls::Error),
 }
 
-/// What a client needs to connect, with a memory of the handshake.
+/// A client's TLS configuration, and whether the broker asked for a certificate.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// For the TLS library.
+    /// The configuration for the TLS library.
     pub config: Arc<ClientConfig>,
     asked: Arc<AtomicBool>,
 }
@@ -97,8 +98,8 @@ impl Client {
     }
 }
 
-/// What a client needs to connect to a host of this name or address, at whichever of its addresses. Reads files: not for a task that must
-/// not block.
+/// Builds the TLS configuration for connections to a host name or address, whichever of its addresses is used. Reads files, so it must not
+/// run in a task that must not block.
 pub fn client(tls: &TlsConfig, host: &str) -> Result<Client, TlsError> {
     let host = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Host(host.to_owned()))?;
     let authorities = tls.ca_file.as_deref().map_or_else(|| Ok(Vec::new()), certificates)?;
@@ -114,7 +115,7 @@ pub fn client(tls: &TlsConfig, host: &str) -> Result<Client, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Library)?
         .dangerous()
-        // Decides nothing by itself: see there.
+        // Makes no decision of its own: see `Explaining`.
         .with_custom_certificate_verifier(Arc::new(Explaining::new(verifier, host, authorities)));
     let mut config = match &tls.client_auth {
         None => builder.with_no_client_auth(),
@@ -134,19 +135,19 @@ pub fn client(tls: &TlsConfig, host: &str) -> Result<Client, TlsError> {
     Ok(Client { config: Arc::new(config), asked })
 }
 
-/// Why a certificate and a key are not used together.
+/// Explains why a certificate and a key cannot be used together.
 fn apart(cause: &rustls::Error) -> String {
     if matches!(cause, rustls::Error::InconsistentKeys(_)) {
         "the key is another certificate's".to_owned()
     } else if let rustls::Error::General(text) = cause {
-        // Of the key's kind, which is not known or not fit.
+        // The kind of the key is unknown or not accepted.
         format!("{text}; {}", fitness::USABLE)
     } else {
         cause.to_string()
     }
 }
 
-/// The certificates in a PEM file, at least one, in the order of the file.
+/// Reads the certificates in a PEM file, at least one, in the order of the file.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let wrong = |cause| TlsError::Pem { path: path.to_owned(), expected: "certificate", cause };
     let text = read(path)?;
@@ -154,7 +155,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     if chain.is_empty() { Err(wrong(pem::Error::NoItemsFound)) } else { Ok(chain) }
 }
 
-/// The first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted.
+/// Reads the first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(path)?;
     if is_encrypted(&String::from_utf8_lossy(&text)) {
@@ -172,7 +173,7 @@ fn is_encrypted(pem: &str) -> bool {
     pem.contains("Proc-Type: 4,ENCRYPTED") || pem.contains("BEGIN ENCRYPTED PRIVATE KEY")
 }
 
-/// The common name, or whatever else the subject says.
+/// The common name, or otherwise the whole subject.
 fn subject(certificate: &X509Certificate<'_>) -> String {
     let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     name.map_or_else(|| certificate.subject().to_string(), ToOwned::to_owned)
@@ -186,7 +187,7 @@ fn private_roots(path: &Path, authorities: &[CertificateDer<'static>]) -> Result
     Ok(roots)
 }
 
-/// The system's roots; single ones that cannot be read or used are left out.
+/// Reads the system's roots; single ones that cannot be read or used are left out.
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -71,7 +71,7 @@ fn each_bad_file_is_named_with_its_cause() {
     );
 }
 
-/// What a client of a broker with this name thinks of the certificate for `test`, when it connects to an address instead of the name.
+/// What a client that connects to an address of a broker with this name thinks of the certificate for `test`.
 fn by_address(host: &str) -> Option<rustls::Error> {
     let folder = tempfile::tempdir().expect("scratch");
     let (certificate, key) = pair();

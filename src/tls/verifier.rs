@@ -1,7 +1,8 @@
-//! Says why a broker's certificate is refused. Whether it is refused is the TLS library's decision alone: the verifier here asks the
-//! library's own, and only replaces its error by a better one.
+//! Explains why a broker's certificate is rejected. Whether it is rejected is decided by the TLS library alone: this verifier calls the
+//! library's own and only replaces its error by a better one.
 //!
-//! The handshake also offers kinds of signature that the library cannot verify (P-521, Ed448, Brainpool), after the ones that it can. Without
+//! The handshake also offers signature schemes that the library cannot verify (P-521, Ed448, Brainpool), after those that it can. Otherwise
+//! a broker with such a key would end the handshake before it sends its certificate, and the cause could not be determined.
 //! them a broker with such a key ends the handshake before it shows its certificate, and nobody could say what is wrong with it.
 
 use std::fmt;
@@ -20,7 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::fitness::{Unfit, unfit, unfit_key};
 use super::subject;
 
-/// Kinds of signature that are offered to see the certificate, and never accepted: P-521, Ed448, RSA-PSS keys (RFC 8446, section 4.2.3) and
+/// Signature schemes offered only to see the certificate, and never accepted: P-521, Ed448, RSA-PSS keys (RFC 8446, section 4.2.3) and
 /// Brainpool (RFC 8734).
 const SHOWN_ONLY: [SignatureScheme; 8] = [
     SignatureScheme::ECDSA_NISTP521_SHA512,
@@ -33,7 +34,7 @@ const SHOWN_ONLY: [SignatureScheme; 8] = [
     SignatureScheme::Unknown(0x081c),
 ];
 
-/// Why the broker's certificate ("it") is refused: cause and remedy, for people.
+/// Why the broker's certificate ("it") is rejected: cause and remedy, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(String);
 
@@ -45,17 +46,17 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The explanation that an error carries, if the verifier here could give one.
+/// The explanation carried by an error, if this verifier could give one.
 pub fn refused(error: &Error) -> Option<&Refused> {
     let Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else { return None };
     cause.downcast_ref()
 }
 
-/// The library's verifier, with explanations, for one name.
+/// The library's verifier for one host name, with explanations.
 #[derive(Debug)]
 pub(super) struct Explaining {
     inner: Arc<dyn ServerCertVerifier>,
-    /// Whom the certificate must be for, whichever of its addresses is connected to.
+    /// The host that the certificate must be for, whichever of its addresses is used.
     host: ServerName<'static>,
     /// The trusted certificates of a private authority, to find the one that signed.
     authorities: Vec<CertificateDer<'static>>,
@@ -70,7 +71,7 @@ impl Explaining {
         Self { inner, host, authorities }
     }
 
-    /// The better error, where the chain shows one.
+    /// Replaces the error by a better one if the chain shows the cause.
     fn explained(&self, error: Error, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Error {
         match explanation(&error, leaf, others, &self.authorities) {
             Some(text) => Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(text))))),
@@ -122,7 +123,7 @@ impl ServerCertVerifier for Explaining {
     }
 }
 
-/// What the chain shows of the cause of an error: cause and remedy in one sentence.
+/// What the chain shows about the cause of an error: cause and remedy in one sentence.
 fn explanation(
     error: &Error,
     leaf: &CertificateDer<'_>,
@@ -130,12 +131,12 @@ fn explanation(
     authorities: &[CertificateDer<'_>],
 ) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    // The library got as far as dates and names: no certificate that it needed is of a kind that it does not know.
+    // If the library got as far as dates and names, every certificate that it needed is of a supported kind.
     let unfit = if is_plain(error) { None } else { unfit_in(leaf, &certificate, others, authorities) };
     unfit.or_else(|| told(error, &certificate))
 }
 
-/// Whether an error is a cause by itself.
+/// Whether an error already states its cause.
 const fn is_plain(error: &Error) -> bool {
     matches!(
         error,
@@ -152,7 +153,7 @@ const fn is_plain(error: &Error) -> bool {
     )
 }
 
-/// Which certificate of the chain is of a kind that the library does not know.
+/// Finds a certificate in the chain that is of a kind the library does not support.
 fn unfit_in(
     leaf: &CertificateDer<'_>,
     certificate: &X509Certificate<'_>,
@@ -165,7 +166,7 @@ fn unfit_in(
     }
     for der in others {
         let Ok((_, other)) = X509Certificate::from_der(der) else { continue };
-        // Nobody verifies what an authority signed for itself.
+        // An authority's signature on its own certificate is never verified.
         let counts = |unfit: &Unfit| !matches!(unfit, Unfit::Signature(_)) || other.subject() != other.issuer();
         if let Some(unfit) = unfit(der).filter(counts) {
             let whose = format!("the certificate \"{}\" that the broker sends with its own", subject(&other));
@@ -183,7 +184,7 @@ fn unfit_in(
     None
 }
 
-/// The library's own errors that need words, without their like among the kinds of trouble.
+/// Explains errors of the library that have no counterpart among the kinds of trouble.
 fn told(error: &Error, certificate: &X509Certificate<'_>) -> Option<String> {
     let Error::InvalidCertificate(cause) = error else {
         let unknown = matches!(error, Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon));
@@ -250,7 +251,7 @@ mod tests {
         CertificateDer::from_pem_file(&file).unwrap()
     }
 
-    /// The broker also sends its root, which signed itself with SHA-1: nobody looks at that signature, and the causes are others.
+    /// The broker also sends its root, which signed itself with SHA-1: that signature is never verified, and the cause is another.
     #[test]
     fn an_old_root_beside_another_cause_is_not_blamed() {
         let leaf = made("-sha256 -addext subjectAltName=DNS:broker.lan");
