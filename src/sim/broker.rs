@@ -1,8 +1,8 @@
 //! A small MQTT 3.1.1 broker with or without TLS, for the demo and for fault tests.
 //!
-//! Retained messages, wills, wildcards, `QoS` 0 and 1, take-over of a client identifier. Left out: sessions that outlive their connection (each
-//! greeting is answered with "no session present"), redelivery (a `QoS` 1 message is sent once), `QoS` 2 (a client that sends one is
-//! disconnected, a subscription to it is granted `QoS` 1), and access rules beyond one user name and password.
+//! Supports retained messages, wills, wildcards, `QoS` 0 and 1, and take-over of a client identifier. Left out: sessions that outlive their
+//! connection (each CONNECT is answered with "no session present"), redelivery (a `QoS` 1 message is sent once), `QoS` 2 (a client that
+//! sends one is disconnected, a subscription to it is granted `QoS` 1), and access rules beyond one user name and password.
 
 mod connection;
 mod state;
@@ -24,65 +24,65 @@ use tokio_rustls::TlsAcceptor;
 use self::connection::Connection;
 use self::state::State;
 
-/// Messages kept for a subscriber within the program that does not fetch them; more are lost.
+/// Messages queued for a subscriber within the program; when the queue is full, new ones are lost.
 const LOCAL_MAX: usize = 1_024;
 
-/// How the broker is reached.
+/// How the broker can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerOptions {
-    /// Where it listens; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// `None`: plain MQTT.
     pub tls: Option<BrokerTls>,
-    /// User name and password that every client must give; `None`: anybody.
+    /// User name and password that every client must present; `None`: no login.
     pub login: Option<(String, String)>,
 }
 
 impl BrokerOptions {
-    /// Plain, on a free port of 127.0.0.1, for anybody.
+    /// Plain MQTT on a free port of 127.0.0.1, without login.
     pub fn plain() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), tls: None, login: None }
     }
 
-    /// TLS with this certificate, on a free port of 127.0.0.1, for anybody.
+    /// TLS with this certificate on a free port of 127.0.0.1, without login.
     pub fn tls(cert_file: PathBuf, key_file: PathBuf) -> Self {
         Self { tls: Some(BrokerTls { cert_file, key_file, client_ca_file: None }), ..Self::plain() }
     }
 }
 
-/// Certificates of the broker.
+/// The broker's certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerTls {
-    /// PEM.
+    /// The broker's certificate, PEM.
     pub cert_file: PathBuf,
-    /// PEM.
+    /// The broker's private key, PEM.
     pub key_file: PathBuf,
-    /// Clients must show a certificate of this authority; `None`: they need none.
+    /// Clients must present a certificate of this authority; `None`: none needed.
     pub client_ca_file: Option<PathBuf>,
 }
 
-/// A message as a subscriber within the program sees it.
+/// A message as seen by a subscriber within the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where.
+    /// Topic.
     pub topic: String,
-    /// What.
+    /// Payload.
     pub payload: Vec<u8>,
-    /// As it was published (not as it is handed on to clients, which see it only on messages stored before they subscribed).
+    /// The flag as published (not as forwarded to clients, which see it only on messages stored before they subscribed).
     pub retain: bool,
 }
 
-/// A running broker. Dropping it closes everything, without wills.
+/// A running broker. Dropping it closes all connections without sending wills.
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     deaf: watch::Sender<bool>,
-    /// The one task that accepts; the connections are its own.
+    /// The one task that accepts connections; it owns their tasks.
     _accept: JoinSet<()>,
 }
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Debug, Clone)]
 struct Shared {
     state: Arc<Mutex<State>>,
@@ -91,7 +91,7 @@ struct Shared {
 }
 
 impl Broker {
-    /// Starts listening. Fails where the address is taken or a certificate cannot be used.
+    /// Starts listening. Fails if the address is in use or a certificate cannot be used.
     pub async fn start(options: BrokerOptions) -> io::Result<Self> {
         let acceptor = options.tls.as_ref().map(acceptor).transpose()?;
         let listener = TcpListener::bind(options.listen).await?;
@@ -104,7 +104,7 @@ impl Broker {
         Ok(Self { address, state, deaf, _accept: task })
     }
 
-    /// Where it listens.
+    /// The address that the broker listens on.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -114,12 +114,12 @@ impl Broker {
         self.address.port()
     }
 
-    /// Publishes from within the program.
+    /// Publishes a message from within the program.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, retain: bool) {
         self.state().publish(&Message { topic: topic.to_owned(), payload: payload.into(), retain });
     }
 
-    /// Everything that is published from now on and matches the filter, by whomever. At 1024 unread messages new ones are lost.
+    /// Receives all messages published from now on that match the filter, whoever sends them. With 1024 unread messages, new ones are lost.
     pub fn listen(&self, filter: &str) -> mpsc::Receiver<Message> {
         let (sender, receiver) = mpsc::channel(LOCAL_MAX);
         self.state().listen(filter.to_owned(), sender);
@@ -131,22 +131,22 @@ impl Broker {
         self.state().retained(topic)
     }
 
-    /// Identifiers of the clients that are connected.
+    /// Identifiers of the connected clients.
     pub fn clients(&self) -> Vec<String> {
         self.state().clients()
     }
 
-    /// What a client has subscribed to, in alphabetical order; nothing where it is not connected.
+    /// The subscriptions of a client, in alphabetical order; empty if it is not connected.
     pub fn subscriptions(&self, client: &str) -> Vec<String> {
         self.state().subscriptions(client)
     }
 
-    /// Cuts all connections, without a word; wills are sent. Clients may come back at once.
+    /// Cuts all connections without DISCONNECT; wills are sent. Clients may reconnect at once.
     pub fn cut_all(&self) {
         self.state().cut_all();
     }
 
-    /// Neither reads nor writes nor greets while deaf; connections stay open.
+    /// While deaf, the broker neither reads, writes nor accepts logins; connections stay open.
     pub fn set_deaf(&self, deaf: bool) {
         self.deaf.send_replace(deaf);
     }
@@ -160,7 +160,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Connections that may be open at once; more are closed as they come.
+/// Maximum number of open connections; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 256;
 
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Shared) {
@@ -181,7 +181,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Sh
                         }
                     });
                 }
-                // Too many, or gone before it was taken.
+                // Too many, or gone before it was accepted.
                 Ok(_) => {}
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
             },

@@ -1,6 +1,6 @@
-//! A world to run the daemon in: plant, wallbox on a pseudo-terminal, broker with TLS and Home Assistant, all on one clock.
+//! A world to run the daemon in: plant, wallbox on a pseudo-terminal, broker with TLS, and Home Assistant, all on one clock.
 //!
-//! Everything it needs of the machine lies in one directory that the caller owns. Left out: the view (that is the command's) and the daemon.
+//! All its files are in one directory owned by the caller. Left out: the view (that belongs to the command) and the daemon.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,16 +20,16 @@ use super::wallbox::{Wallbox, WallboxOptions};
 use super::weather::{DAY_S, Day, Weather};
 use crate::clock::Clock;
 
-/// What the world is like.
+/// Options of the world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorldOptions {
-    /// Of weather and household.
+    /// Seed of weather and household.
     pub seed: u64,
     /// The kind of day.
     pub weather: Weather,
-    /// Second of the day at which it begins.
+    /// Second of the day at which the world starts.
     pub start_s: u32,
-    /// The home battery with its state of charge; `None` without one.
+    /// The home battery with its state of charge; `None`: no battery.
     pub battery: Option<BatteryOptions>,
     /// The car. Its timetable counts from the start of the world.
     pub car: CarOptions,
@@ -37,14 +37,14 @@ pub struct WorldOptions {
     pub wallbox: WallboxOptions,
     /// Home Assistant.
     pub home_assistant: HomeAssistantOptions,
-    /// Where refresh requests are expected: the daemon's base topic and `/refresh`.
+    /// Topic on which refresh requests are expected: the daemon's base topic and `/refresh`.
     pub refresh_topic: String,
-    /// Where the broker listens; port 0 takes a free one.
+    /// Address for the broker to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
 }
 
 impl Default for WorldOptions {
-    /// Broken clouds from 10:00, a Powerwall at half charge, a car that wants all it can get.
+    /// Broken clouds from 10:00, a half-charged Powerwall, a car that takes all it can get.
     fn default() -> Self {
         Self {
             seed: 1,
@@ -60,16 +60,16 @@ impl Default for WorldOptions {
     }
 }
 
-/// The world at a moment.
+/// A snapshot of the world.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WorldView {
     /// Second of the day, 0 … 86 399.
     pub time_of_day_s: u32,
-    /// Powers in watts, and the charge of the battery.
+    /// Powers in watts, and the battery's state of charge.
     pub flows: Flows,
     /// Energies since the start.
     pub ledger: Ledger,
-    /// What the wallbox offers to the car, in tenths of an ampere per phase.
+    /// Current offered to the car by the wallbox, in tenths of an ampere per phase.
     pub offer_deciamps: u32,
     /// Register 5 of the wallbox.
     pub wallbox_state: u16,
@@ -86,7 +86,7 @@ pub struct World {
     task: JoinSet<()>,
 }
 
-/// What steps every second.
+/// Everything that is stepped once a second.
 #[derive(Debug)]
 struct Heart {
     plant: Plant,
@@ -94,7 +94,8 @@ struct Heart {
 }
 
 impl World {
-    /// Starts it. Certificates and the link to the serial port go into `dir`, which exists, is the caller's alone, and holds none of them yet.
+    /// Starts the world. Certificates and the link to the serial port go into `dir`, which must exist, belong to the caller alone, and not
+    /// contain them yet.
     pub async fn start(options: WorldOptions, dir: &Path, clock: Clock) -> io::Result<Self> {
         let pki = Pki::create(dir)?;
         let tls = BrokerOptions::tls(pki.server_cert_file.clone(), pki.server_key_file.clone());
@@ -127,7 +128,7 @@ impl World {
         Ok(Self { broker, pki, port, heart, view, task })
     }
 
-    /// Where the broker listens.
+    /// The address that the broker listens on.
     pub fn broker_address(&self) -> SocketAddr {
         self.broker.address()
     }
@@ -137,7 +138,7 @@ impl World {
         self.broker.port()
     }
 
-    /// Certificate of the authority that signed the broker's.
+    /// Certificate of the authority that signed the broker's certificate.
     pub fn ca_file(&self) -> &Path {
         &self.pki.ca_file
     }
@@ -147,27 +148,27 @@ impl World {
         &self.pki
     }
 
-    /// The serial port at whose end the wallbox is.
+    /// Path of the serial port that the wallbox is connected to.
     pub fn serial_path(&self) -> PathBuf {
         self.port.path().to_owned()
     }
 
-    /// The world as it is, every simulated second.
+    /// Snapshots of the world, one for every simulated second.
     pub fn view(&self) -> watch::Receiver<WorldView> {
         self.view.clone()
     }
 
-    /// The broker, for faults.
+    /// The broker, for injecting faults.
     pub fn broker(&self) -> &Broker {
         &self.broker
     }
 
-    /// The wallbox, for faults and observation.
+    /// The wallbox, for injecting faults and for observation.
     pub fn wallbox(&self) -> MutexGuard<'_, Wallbox> {
         self.port.wallbox()
     }
 
-    /// The serial port, to be unplugged.
+    /// The serial port, for unplugging.
     pub const fn port(&mut self) -> &mut WallboxPort {
         &mut self.port
     }
@@ -182,7 +183,7 @@ impl World {
         lock(&self.heart).home_assistant.set_available(available);
     }
 
-    /// Ends it, and says how it was at the end.
+    /// Ends the world and returns its last snapshot.
     pub async fn stop(mut self) -> WorldView {
         self.task.shutdown().await;
         self.port.unplug();
@@ -194,7 +195,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The task that makes a second pass.
+/// The task that steps the world every second.
 struct Life {
     day: Day,
     time_of_day_s: u32,
@@ -207,10 +208,10 @@ struct Life {
 }
 
 impl Life {
-    /// A machine that is too slow makes up for it second by second: the plant must not skip any.
+    /// A machine that is too slow catches up second by second: the plant must not skip any.
     async fn run(mut self) {
         let mut next = self.clock.now();
-        // The clock waits for the second that is due, also while one passes: another thread may look at it meanwhile.
+        // The clock waits for the next due second even while one is being processed: another thread may look at it meanwhile.
         let mut due = self.clock.waiting(next);
         loop {
             self.second(next.0);
@@ -277,7 +278,7 @@ mod tests {
     use super::*;
     use crate::sim::frames::seal;
 
-    /// A master that sets 16 A and keeps the watchdog fed; the car must follow, and the meters must show it.
+    /// The master sets 16 A and keeps the watchdog fed; the car must follow, and the meters must show it.
     #[tokio::test(flavor = "multi_thread")]
     async fn an_order_over_the_serial_line_becomes_a_load_on_the_meters() {
         let dir = tempfile::tempdir().unwrap();

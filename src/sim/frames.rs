@@ -1,9 +1,10 @@
-//! Modbus RTU requests as a slave sees them: bytes in, frames out (Modbus over serial line V1.02, section 2.5.1).
+//! Modbus RTU requests as seen by a slave: bytes in, frames out (Modbus over serial line V1.02, section 2.5.1).
 //!
-//! A slave of its own, with its own CRC: no code is shared with the master it is there to judge. Only the functions that the
-//! Heidelberg Energy Control knows (03, 04, 06, 16) are cut into frames by length; anything else is taken as a whole when the line falls silent.
+//! Written independently, with its own CRC: it shares no code with the master that it is there to judge. Only the functions known to the
+//! Heidelberg Energy Control (03, 04, 06, 16) are split into frames by length; anything else is taken as a whole when the line falls
+//! silent.
 
-/// CRC-16 of Modbus, in the order of transmission (low byte first).
+/// Modbus CRC-16 in the order of transmission (low byte first).
 pub fn crc(bytes: &[u8]) -> [u8; 2] {
     let mut crc = 0xFFFF_u16;
     for byte in bytes {
@@ -19,14 +20,14 @@ pub fn crc(bytes: &[u8]) -> [u8; 2] {
     crc.to_le_bytes()
 }
 
-/// The bytes with their CRC behind them.
+/// Appends the CRC to the bytes.
 pub fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let crc = crc(&bytes);
     bytes.extend(crc);
     bytes
 }
 
-/// What a master asks for.
+/// The content of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
     /// Function 03 or 04.
@@ -35,7 +36,7 @@ pub enum Ask {
         function: u8,
         /// First register.
         start: u16,
-        /// How many, as asked (not checked).
+        /// Number of registers, as requested (not checked).
         count: u16,
     },
     /// Function 06 or 16.
@@ -47,28 +48,29 @@ pub enum Ask {
         /// The values; `None` where the byte count contradicts the quantity.
         values: Option<Vec<u16>>,
     },
-    /// A function that the box does not know.
+    /// A function that the wallbox does not support.
     Other {
         /// The function code.
         function: u8,
     },
 }
 
-/// A request with a good CRC.
+/// A request with a valid CRC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The unit it is for.
+    /// The unit addressed.
     pub unit: u8,
-    /// What it asks for.
+    /// The content.
     pub ask: Ask,
-    /// The frame as it came, CRC included.
+    /// The frame as received, including the CRC.
     pub frame: Vec<u8>,
 }
 
 /// Longest frame of Modbus RTU.
 const FRAME_MAX: usize = 256;
 
-/// Cuts a stream of bytes into requests. Silence on the line ends a frame; a frame with a wrong CRC spoils all that follows it without a pause.
+/// Splits a stream of bytes into requests. Silence on the line ends a frame; a frame with a wrong CRC spoils everything that follows it
+/// without a pause.
 #[derive(Debug, Clone)]
 pub struct Parser {
     gap_ms: u64,
@@ -80,17 +82,17 @@ pub struct Parser {
 
 impl Parser {
     /// A parser for which `gap_ms` of silence ends a frame. On a real line that is 3.5 characters, 2 ms at 19200 baud; behind a
-    /// pseudo-terminal the scheduling of two programs needs more.
+    /// pseudo-terminal, the scheduling of two programs needs more.
     pub const fn new(gap_ms: u64) -> Self {
         Self { gap_ms, buffer: Vec::new(), last_ms: 0, spoilt: false, bad_frames: 0 }
     }
 
-    /// Frames thrown away so far: wrong CRC, too long, or cut short.
+    /// Frames discarded so far: wrong CRC, too long, or incomplete.
     pub const fn bad_frames(&self) -> u64 {
         self.bad_frames
     }
 
-    /// Takes what arrived at `now_ms`; gives the requests that are complete with it.
+    /// Takes the bytes received at `now_ms`; returns the requests that they complete.
     pub fn push(&mut self, now_ms: u64, bytes: &[u8]) -> Vec<Request> {
         if now_ms.saturating_sub(self.last_ms) > self.gap_ms {
             self.silence();
@@ -117,7 +119,7 @@ impl Parser {
         requests
     }
 
-    /// Forgets what has come in (power cut, or nothing more for too long).
+    /// Discards what has been received (power cut, or the rest did not come in time).
     pub fn silence(&mut self) {
         if !self.buffer.is_empty() {
             self.bad_frames += 1;
@@ -132,12 +134,12 @@ impl Parser {
         self.spoilt = true;
     }
 
-    /// The length of the frame at the start of the buffer, if all of it is there.
+    /// The length of the frame at the start of the buffer, if it is complete.
     fn complete(&self) -> Option<usize> {
         let length = match self.buffer.get(1)? {
             0x03 | 0x04 | 0x06 => 8,
             0x10 => 9 + usize::from(*self.buffer.get(6)?),
-            // An unknown function has no known length: a slave waits for silence. Here the CRC says that it is whole.
+            // An unknown function has no known length: a slave waits for silence. Here a matching CRC shows that the frame is complete.
             _ => match self.buffer.split_last_chunk::<2>() {
                 Some((body, tail)) if body.len() >= 2 && crc(body) == *tail => self.buffer.len(),
                 Some(_) | None => return None,
@@ -173,7 +175,7 @@ fn decode(frame: Vec<u8>) -> Option<Request> {
     Some(Request { unit, ask, frame })
 }
 
-/// The answer to a read.
+/// The reply to a read.
 pub fn read_reply(unit: u8, function: u8, values: &[u16]) -> Vec<u8> {
     let bytes = u8::try_from(values.len() * 2).unwrap_or(u8::MAX);
     let mut reply = vec![unit, function, bytes];
@@ -181,17 +183,17 @@ pub fn read_reply(unit: u8, function: u8, values: &[u16]) -> Vec<u8> {
     seal(reply)
 }
 
-/// The answer to a write: function 06 repeats the request, function 16 its first six bytes.
+/// The reply to a write: function 06 repeats the request, function 16 its first six bytes.
 pub fn write_reply(request: &Request) -> Vec<u8> {
     seal(request.frame.iter().take(6).copied().collect())
 }
 
-/// An exception.
+/// An exception reply.
 pub fn exception_reply(unit: u8, function: u8, code: u8) -> Vec<u8> {
     seal(vec![unit, function | 0x80, code])
 }
 
-/// How long `bytes` take on the line at 19200 baud 8E1 (11 bits a character), in milliseconds, rounded up.
+/// Transmission time of `bytes` at 19200 baud 8E1 (11 bits per character), in milliseconds, rounded up.
 pub const fn line_time_ms(bytes: usize) -> u64 {
     (bytes as u64 * 11 * 1_000).div_ceil(19_200)
 }

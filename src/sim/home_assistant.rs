@@ -1,46 +1,46 @@
 //! Home Assistant as far as `surplusd` sees it: the Powerwall integration behind `mqtt_statestream` (Home Assistant 2026.11, measured).
 //!
 //! Every 30 s all entities are read together; only those whose state has changed are published, retained, as the bare text of the state.
-//! Power in kW with three decimals at most, charge in percent as it comes, both as Python prints floats. Pure: it says what to publish.
+//! Power is in kW with at most three decimals, charge in percent as read, both as Python prints floats. Pure: it returns what to publish.
 //! Left out: attributes, time stamps, the birth message and everything else of Home Assistant.
 
 use std::collections::BTreeMap;
 
-/// What the meters show at one moment.
+/// The meter values at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Meters {
-    /// Watts, + import.
+    /// Grid power in watts, + import.
     pub grid_w: i32,
-    /// Watts, ≥ 0.
+    /// Solar power in watts, ≥ 0.
     pub solar_w: i32,
-    /// Watts including the charger, ≥ 0.
+    /// Load in watts including the charger, ≥ 0.
     pub load_w: i32,
-    /// Watts (+ discharging) and percent; `None` without a battery, and then its entities do not exist.
+    /// Battery power in watts (+ discharging) and charge in percent; `None` without a battery, whose entities then do not exist.
     pub battery: Option<(i32, f64)>,
 }
 
-/// How it behaves.
+/// Options of Home Assistant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HomeAssistantOptions {
-    /// Time between two readings, in milliseconds.
+    /// Interval between readings, in milliseconds.
     pub period_ms: u64,
     /// Whether an automation answers refresh requests.
     pub answers_refresh: bool,
 }
 
 impl Default for HomeAssistantOptions {
-    /// Every 30 s, with the automation.
+    /// A reading every 30 s, with the automation.
     fn default() -> Self {
         Self { period_ms: 30_000, answers_refresh: true }
     }
 }
 
-/// From a refresh request to the new reading.
+/// Time from a refresh request to the new reading.
 const REFRESH_TAKES_MS: u64 = 2_000;
-/// Shortest time between two readings that were asked for.
+/// Shortest interval between requested readings.
 const REFRESH_EVERY_MS: u64 = 5_000;
 
-/// The entities and what was last published of them.
+/// The entities and their last published values.
 #[derive(Debug, Clone)]
 pub struct HomeAssistant {
     options: HomeAssistantOptions,
@@ -52,12 +52,12 @@ pub struct HomeAssistant {
 }
 
 impl HomeAssistant {
-    /// It reads for the first time when it is first polled.
+    /// Takes the first reading when first polled.
     pub const fn new(options: HomeAssistantOptions) -> Self {
         Self { options, published: BTreeMap::new(), next_ms: 0, last_ms: None, refresh_ms: None, available: true }
     }
 
-    /// Somebody asked for a fresh reading.
+    /// Requests a fresh reading.
     pub fn refresh(&mut self, now_ms: u64) {
         if self.options.answers_refresh && self.refresh_ms.is_none() {
             let earliest = self.last_ms.map_or(0, |last| last + REFRESH_EVERY_MS);
@@ -65,19 +65,19 @@ impl HomeAssistant {
         }
     }
 
-    /// Whether the gateway can be read. While it cannot, every state is the text `unavailable`.
+    /// Sets whether the gateway can be read. While it cannot, every state is the text `unavailable`.
     pub const fn set_available(&mut self, available: bool) {
         self.available = available;
-        // It is noticed at once: by an error of the next request in life, without waiting for it here.
+        // Noticed at once: in reality by an error of the next request, which is not waited for here.
         self.next_ms = 0;
     }
 
-    /// Topics and payloads to be published now, retained.
+    /// Topics and payloads to publish now, retained.
     pub fn poll(&mut self, now_ms: u64, meters: &Meters) -> Vec<(&'static str, String)> {
         if now_ms < self.next_ms && self.refresh_ms.is_none_or(|at| now_ms < at) {
             return Vec::new();
         }
-        // A refresh starts the period anew, as Home Assistant's coordinator does.
+        // A refresh restarts the period, as in Home Assistant's coordinator.
         self.refresh_ms = None;
         self.next_ms = now_ms + self.options.period_ms;
         self.last_ms = Some(now_ms);
@@ -101,13 +101,13 @@ impl HomeAssistant {
     }
 }
 
-/// Watts as kW.
+/// Formats watts as kW.
 fn kilowatts(watts: i32) -> String {
     python(f64::from(watts) / 1_000.0)
 }
 
-/// A float as Python prints it: the shortest text that reads back the same, always with a point. For the sizes that occur
-/// here Rust's debug format is the same.
+/// Formats a float as Python does: the shortest text that reads back the same, always with a point. For the values that occur here, Rust's
+/// debug format is the same.
 fn python(value: f64) -> String {
     format!("{value:?}")
 }

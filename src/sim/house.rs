@@ -1,19 +1,19 @@
-//! What a household draws through the day without its car: base load, fridge, kettle, oven and heat pump, from a seed.
+//! The load of a household through the day without its car: base load, fridge, kettle, oven and heat pump, from a seed.
 //!
-//! Left out: lighting by season, and people who are away.
+//! Left out: seasonal lighting, and absence.
 
-/// A household on one day, asked second by second in ascending order.
+/// A household on one day, queried second by second in ascending order.
 #[derive(Debug)]
 pub struct House {
     random: fastrand::Rng,
     fridge: Cycle,
     heat_pump: Cycle,
-    /// Appliances that run at set times: from second, for seconds, watts, and how their thermostat cycles.
+    /// Appliances that run at set times.
     meals: Vec<Meal>,
     noise_w: i32,
 }
 
-/// Something that switches itself on and off.
+/// A device that switches itself on and off.
 #[derive(Debug)]
 struct Cycle {
     watts: i32,
@@ -23,7 +23,7 @@ struct Cycle {
     off_s: std::ops::Range<u32>,
 }
 
-/// An appliance used at a time of the day.
+/// An appliance used at a certain time of day.
 #[derive(Debug, Clone, Copy)]
 struct Meal {
     from_s: u32,
@@ -34,7 +34,7 @@ struct Meal {
 }
 
 impl House {
-    /// A household; what it does depends on `random` alone.
+    /// A household that depends on `random` alone.
     pub fn new(mut random: fastrand::Rng) -> Self {
         let mut meals = Vec::new();
         // The kettle: for breakfast, in the morning, for tea.
@@ -42,7 +42,7 @@ impl House {
             let from_s = around_s + random.u32(0..1_500);
             meals.push(Meal { from_s, for_s: random.u32(120..220), watts: 2_100, thermostat: (1, 1) });
         }
-        // The oven heats up, then holds: for lunch, and for supper.
+        // The oven heats up, then holds its temperature: for lunch and for supper.
         for around_s in [11 * 3_600 + 1_800, 18 * 3_600] {
             let from_s = around_s + random.u32(0..2_400);
             let for_s = random.u32(1_800..3_300);

@@ -1,8 +1,8 @@
-//! Everything simulated: a day of weather, a house, a home battery, a car, a wallbox down to its bytes, a broker and Home Assistant.
+//! Simulated surroundings: a day of weather, a house, a home battery, a car, a wallbox at byte level, a broker and Home Assistant.
 //!
-//! The demo and the fault tests drive the real daemon against this. It judges the rest of the program, so it shares none of its code:
-//! only the units of `control` and the clock are imported. What it leaves out: the dynamics of electricity faster than a second,
-//! and every feature of the imitated devices that `surplusd` has no use for.
+//! The demo and the fault tests run the real daemon against them. Because they judge the rest of the program, they share none of its code:
+//! only the units of `control` and the clock are imported. Left out: electrical dynamics faster than a second, and every feature of the
+//! imitated devices that `surplusd` does not use.
 
 pub mod broker;
 pub mod demo;

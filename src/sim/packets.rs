@@ -1,9 +1,9 @@
-//! The packets of MQTT 3.1.1 (OASIS standard, 2014) that a broker reads and writes, `QoS` 0 and 1 only.
+//! The MQTT 3.1.1 packets (OASIS standard, 2014) that a broker reads and writes, `QoS` 0 and 1 only.
 //!
-//! Written by hand rather than with the client's library: what the broker judges must not be what it is made of, and the library's
-//! functions want a buffer type of a crate that is not ours. Left out: `QoS` 2, MQTT 5.
+//! Written by hand rather than with the client's library: the broker must not be built from the code that it judges, and the library's
+//! functions need a buffer type of a crate that is not a dependency. Left out: `QoS` 2, MQTT 5.
 
-/// Longest packet taken from a client; longer ends its connection.
+/// Largest packet accepted from a client; a larger one ends its connection.
 const PACKET_MAX: usize = 1 << 20;
 
 /// A message.
@@ -16,21 +16,21 @@ pub(super) struct Publish {
     pub(super) id: Option<u16>,
 }
 
-/// A client's greeting.
+/// A client's CONNECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Connect {
-    /// 4 is MQTT 3.1.1; anything else is refused.
+    /// Protocol level: 4 is MQTT 3.1.1; anything else is refused.
     pub(super) level: u8,
     pub(super) clean: bool,
     pub(super) keep_alive_s: u16,
     pub(super) client_id: String,
-    /// The last will. Its `QoS` does not matter here: it is handed on like any message.
+    /// The last will. Its `QoS` does not matter here: it is forwarded like any message.
     pub(super) will: Option<Publish>,
     pub(super) username: Option<String>,
     pub(super) password: Option<Vec<u8>>,
 }
 
-/// What clients send.
+/// The packets that clients send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Packet {
     Connect(Connect),
@@ -42,11 +42,11 @@ pub(super) enum Packet {
     Disconnect,
 }
 
-/// Bytes that are no packet of MQTT 3.1.1, or of a kind this broker does not take.
+/// The bytes are not an MQTT 3.1.1 packet, or of a kind that this broker does not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Takes the first whole packet off the buffer; `None` where more bytes are needed.
+/// Takes the first complete packet from the buffer; `None` if more bytes are needed.
 pub(super) fn take(buffer: &mut Vec<u8>) -> Result<Option<Packet>, Malformed> {
     let Some((&head, rest)) = buffer.split_first() else { return Ok(None) };
     let mut length = 0_usize;
@@ -120,7 +120,7 @@ fn connect(mut body: Body<'_>) -> Option<Connect> {
     let flags = body.byte()?;
     let keep_alive_s = body.word()?;
     if level != 4 {
-        // What follows is laid out differently; the greeting is refused anyway.
+        // The rest has a different layout; the connection is refused anyway.
         return Some(Connect {
             level,
             clean: true,
@@ -144,7 +144,7 @@ fn connect(mut body: Body<'_>) -> Option<Connect> {
     Some(Connect { level, clean: flags & 0x02 != 0, keep_alive_s, client_id, will, username, password })
 }
 
-/// What is left of a packet.
+/// The unread rest of a packet.
 struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {
@@ -172,7 +172,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// CONNACK: 0 accepted, 1 wrong protocol version, 4 wrong user name or password. No session is ever present.
+/// CONNACK: 0 accepted, 1 wrong protocol version, 4 wrong user name or password. A session is never present.
 pub(super) fn connack(code: u8) -> Vec<u8> {
     vec![0x20, 2, 0, code]
 }
@@ -229,7 +229,7 @@ fn packet(head: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Whether a filter is well formed (section 4.7.1).
+/// Whether a filter is well-formed (section 4.7.1).
 pub(super) fn valid_filter(filter: &str) -> bool {
     let levels: Vec<&str> = filter.split('/').collect();
     let last = levels.len() - 1;
@@ -241,7 +241,7 @@ pub(super) fn valid_filter(filter: &str) -> bool {
         })
 }
 
-/// Whether a topic matches a filter (section 4.7); wildcards at the start do not see topics that begin with `$`.
+/// Whether a topic matches a filter (section 4.7); wildcards at the start do not match topics that begin with `$`.
 pub(super) fn matches(topic: &str, filter: &str) -> bool {
     if topic.starts_with('$') && !filter.starts_with('$') {
         return false;

@@ -1,6 +1,6 @@
-//! A throw-away certificate authority for the demo's broker and for tests. Its key is forgotten as soon as the certificates are signed.
+//! A throw-away certificate authority for the demo's broker and for tests. Its key is discarded once the certificates are signed.
 //!
-//! Left out: everything a household needs of an authority that lives longer than one run.
+//! Left out: everything that a household's authority needs because it outlives a single run.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -13,23 +13,23 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-/// Where the files are. All are PEM; keys can be read by their owner alone.
+/// Paths of the files. All are PEM; keys are readable by their owner only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pki {
     /// The authority's certificate.
     pub ca_file: PathBuf,
     /// Certificate of the broker, for `localhost`, `127.0.0.1` and `::1`.
     pub server_cert_file: PathBuf,
-    /// Its key.
+    /// Private key of the broker.
     pub server_key_file: PathBuf,
     /// Certificate of a client named `gateway`.
     pub client_cert_file: PathBuf,
-    /// Its key.
+    /// Private key of that client.
     pub client_key_file: PathBuf,
 }
 
 impl Pki {
-    /// Makes an authority, and one certificate each for broker and client, in an existing directory.
+    /// Creates an authority and one certificate each for broker and client in an existing directory.
     pub fn create(dir: &Path) -> io::Result<Self> {
         let pki = Self {
             ca_file: dir.join("ca.crt"),
@@ -75,7 +75,7 @@ fn params(name: &str) -> CertificateParams {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
-    // Fixed dates: a board without a clock battery may believe that it is years ago.
+    // Fixed dates: a board without a battery-backed clock may believe that it is years ago.
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     params.not_after = rcgen::date_time_ymd(2049, 12, 31);
     params

@@ -1,36 +1,36 @@
-//! Car, home battery and grid in steps of one second: the plant that everything is measured on. Pure arithmetic, no randomness.
+//! Car, home battery and grid in steps of one second: the plant that all measurements use. Pure arithmetic, no randomness.
 //!
-//! Floats are fine here: nothing is decided with them, and the energies must balance to a milliwatt-hour a step.
-//! Left out: reactive power, and everything faster than a second.
+//! Floats are fine here: nothing is decided with them, and the energies must balance to a milliwatt-hour per step. Left out: reactive
+//! power, and everything faster than a second.
 
-/// Phase-to-neutral voltage that turns currents into power.
+/// Phase-to-neutral voltage for converting currents to power.
 pub const VOLTS: f64 = 230.0;
 
-/// From the moment a car is offered 6 A until current flows: it flows in the eighth step that sees the offer.
+/// Delay from offering 6 A until current flows: it flows in the eighth step that sees the offer.
 const DEAD_TIME_S: u32 = 8;
 /// The current at which a charge begins, in amperes.
 const FIRST_AMPS: f64 = 5.9;
 /// How fast a car follows the pilot upwards, in amperes per second.
 const UP: f64 = 2.0;
-/// How fast it follows downwards.
+/// How fast it follows downwards, in amperes per second.
 const DOWN: f64 = 4.0;
-/// The lowest current of IEC 61851-1.
+/// The lowest current of IEC 61851-1, in amperes.
 const PILOT_MIN: f64 = 6.0;
 
-/// What the car is like.
+/// Options of the car.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CarOptions {
-    /// Phases it charges on, 1 … 3.
+    /// Number of phases it charges on, 1 … 3.
     pub phases: u8,
-    /// Second of the simulation at which it is plugged in; `None`: it is there from the start.
+    /// Second of the simulation at which it is plugged in; `None`: plugged in from the start.
     pub arrives_s: Option<u32>,
     /// Second at which it leaves; `None`: it stays.
     pub leaves_s: Option<u32>,
-    /// Energy until it is full, in watt-hours; `None`: it is never full.
+    /// Energy until it is full, in watt-hours; `None`: never full.
     pub wants_wh: Option<f64>,
-    /// It does not ask for current until it has seen the pilot in state F and out of it again.
+    /// Whether it asks for current only after the pilot has gone to state F and back.
     pub sleepy: bool,
-    /// The most it draws, in amperes per phase.
+    /// Maximum current, in amperes per phase.
     pub max_amps: f64,
 }
 
@@ -40,46 +40,46 @@ impl CarOptions {
         Self { phases: 3, arrives_s: None, leaves_s: None, wants_wh: None, sleepy: false, max_amps: 16.0 };
 }
 
-/// What the home battery is like.
+/// Options of the home battery.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatteryOptions {
-    /// Watt-hours.
+    /// Capacity in watt-hours.
     pub capacity_wh: f64,
-    /// Watts, in both directions.
+    /// Maximum power in watts, in both directions.
     pub max_w: f64,
-    /// Of charging and of discharging, each 0 … 1.
+    /// Efficiency of charging and of discharging, each 0 … 1.
     pub efficiency: f64,
-    /// Not discharged below this share, 0 … 1.
+    /// State of charge below which it does not discharge, 0 … 1.
     pub reserve: f64,
-    /// Share at the start, 0 … 1.
+    /// State of charge at the start, 0 … 1.
     pub soc: f64,
 }
 
 impl BatteryOptions {
-    /// A Powerwall at half charge.
+    /// A half-charged Powerwall.
     pub const POWERWALL: Self =
         Self { capacity_wh: 13_500.0, max_w: 5_000.0, efficiency: 0.95, reserve: 0.20, soc: 0.50 };
 }
 
-/// What the wallbox shows to the car.
+/// What the wallbox signals to the car.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pilot {
     /// Offered current per phase in tenths of an ampere; below 60 nothing is offered.
     pub offer_deciamps: u32,
     /// State F (−12 V): not available.
     pub state_f: bool,
-    /// Phases that the wallbox connects, 1 … 3.
+    /// Number of phases that the wallbox connects, 1 … 3.
     pub phases: u8,
 }
 
-/// What the car shows to the wallbox.
+/// What the car signals to the wallbox.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CarSignal {
-    /// It is plugged in.
+    /// Whether it is plugged in.
     pub plugged: bool,
-    /// It asks for current.
+    /// Whether it asks for current.
     pub asks: bool,
-    /// What it draws on L1, L2, L3, in amperes.
+    /// Currents drawn on L1, L2, L3, in amperes.
     pub amps: [f64; 3],
 }
 
@@ -92,36 +92,36 @@ pub struct Ledger {
     pub grid_to_car_wh: f64,
     /// From the home battery into the car.
     pub battery_to_car_wh: f64,
-    /// Into the car, from anywhere.
+    /// Into the car from all sources.
     pub car_wh: f64,
-    /// Produced.
+    /// Solar production.
     pub solar_wh: f64,
     /// Used by the house without the car.
     pub house_wh: f64,
-    /// Bought.
+    /// Imported from the grid.
     pub import_wh: f64,
-    /// Sold.
+    /// Exported to the grid.
     pub export_wh: f64,
-    /// Net out of the battery at its terminals.
+    /// Net energy out of the battery at its terminals.
     pub battery_out_wh: f64,
-    /// Changes of the car's current from zero to more.
+    /// How often the car's current rose from zero.
     pub starts: u32,
 }
 
-/// Powers of the step just made, in watts.
+/// Powers in the last step, in watts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Flows {
-    /// ≥ 0.
+    /// Solar power, ≥ 0.
     pub solar_w: f64,
-    /// Without the car, ≥ 0.
+    /// House load without the car, ≥ 0.
     pub house_w: f64,
-    /// ≥ 0.
+    /// Power of the car, ≥ 0.
     pub car_w: f64,
-    /// + discharging.
+    /// Battery power, + discharging.
     pub battery_w: f64,
-    /// + import.
+    /// Grid power, + import.
     pub grid_w: f64,
-    /// Of the battery, 0 … 100; `None` without one.
+    /// State of charge of the battery, 0 … 100; `None` without one.
     pub soc_pct: Option<f64>,
 }
 
@@ -140,7 +140,7 @@ pub struct Plant {
     elapsed_s: u32,
     waited_s: u32,
     amps: f64,
-    /// Seen in state F; a sleepy car asks once the pilot is back.
+    /// Whether the pilot was seen in state F: a sleepy car asks once the pilot is back.
     startled: bool,
     awake: bool,
     flows: Flows,
@@ -165,7 +165,7 @@ impl Plant {
         }
     }
 
-    /// One second passes, with this much sun and house load, and this pilot.
+    /// Advances by one second with this much sun and house load, and this pilot.
     pub fn step(&mut self, solar_w: f64, house_w: f64, pilot: Pilot) -> Flows {
         let was_charging = self.amps > 0.0;
         self.step_car(pilot);
@@ -180,7 +180,7 @@ impl Plant {
         self.flows
     }
 
-    /// What the wallbox sees of the car.
+    /// The car's signal as seen by the wallbox.
     pub fn signal(&self, pilot: Pilot) -> CarSignal {
         let mut amps = [0.0; 3];
         for phase in amps.iter_mut().take(usize::from(self.phases(pilot))) {
@@ -199,7 +199,7 @@ impl Plant {
         self.ledger
     }
 
-    /// Drives the car in or away, whatever its timetable said.
+    /// Plugs the car in or drives it away, whatever its timetable says.
     pub const fn set_plugged(&mut self, plugged: bool) {
         self.car.arrives_s = if plugged { None } else { Some(u32::MAX) };
         self.car.leaves_s = None;
@@ -242,7 +242,7 @@ impl Plant {
         self.amps = if self.amps < target {
             if self.amps > 0.0 { (self.amps + UP).min(target) } else { FIRST_AMPS.min(target) }
         } else {
-            // Told to stop it ramps down as it always does, and lets go below the lowest current.
+            // On a stop command the current ramps down as usual, and is cut below the lowest current.
             let lower = self.amps - DOWN;
             if target > 0.0 || lower >= PILOT_MIN { lower.max(target) } else { 0.0 }
         };
@@ -272,7 +272,7 @@ impl Battery {
         self.stored_wh / self.options.capacity_wh * 100.0
     }
 
-    /// It tries to hold the grid at zero, with a time constant of two seconds.
+    /// Tries to keep the grid power at zero, with a time constant of two seconds.
     fn step(&mut self, residual_w: f64) -> f64 {
         let BatteryOptions { capacity_wh, max_w, efficiency, reserve, .. } = self.options;
         let empty = self.stored_wh <= capacity_wh * reserve;

@@ -1,9 +1,9 @@
-//! Puts a [`Wallbox`] behind a real pseudo-terminal, so that the daemon opens it like an RS-485 adapter.
+//! Puts a [`Wallbox`] behind a real pseudo-terminal, so that the daemon can open it like an RS-485 adapter.
 //!
-//! The port does not hold the slave end itself, so it sees when the daemon closes it. Linux leaves the exclusive mark (TIOCEXCL) on a
-//! pseudo-terminal even after the last close, as long as its master lives, and then nobody but root could ever open it again. So where the
-//! mark is left behind, a new pseudo-terminal takes the place of the old one behind the link. Left out: baud rate and parity, which a
-//! pseudo-terminal does not have.
+//! The port does not hold the slave end itself, so that it notices when the daemon closes it. Linux keeps the exclusive flag (TIOCEXCL) on
+//! a pseudo-terminal even after the last close, as long as its master is open, and then only root could ever open it again. So if the flag
+//! is left behind, a new pseudo-terminal replaces the old one behind the link. Left out: baud rate and parity, which a pseudo-terminal does
+//! not have.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
@@ -19,25 +19,25 @@ use serialport::{SerialPort, TTYPort};
 use super::wallbox::Wallbox;
 use crate::clock::Clock;
 
-/// How often it is looked for somebody at the other end while nobody is, in real time.
+/// How often to check whether the other end has been opened, in real time.
 const LOOK: Duration = Duration::from_millis(10);
-/// The longest wait for bytes or for room, in real time: then it is looked whether the adapter was pulled out.
+/// Longest wait for bytes or for room, in real time: after that the thread checks whether the adapter was unplugged.
 const WAIT_MAX: Duration = Duration::from_millis(20);
-/// A thread that did not get to look at its port for this long, in real time, was kept from it by the machine …
+/// If the thread could not check its port for this long, in real time, the machine was too busy.
 const KEPT: Duration = Duration::from_millis(60);
-/// … and what comes within this time after it may be requests that the master has given up meanwhile.
+/// For this long after that, incoming bytes may be requests that the master has given up meanwhile.
 const AFTERMATH: Duration = Duration::from_secs(1);
-/// `O_NOCTTY | O_NONBLOCK` as Linux has them on every machine but the oldest families.
+/// `O_NOCTTY | O_NONBLOCK` with the values of Linux on all but the oldest architectures.
 const OPEN_FLAGS: i32 = 0o400 | 0o4_000;
 
-/// A wallbox at the end of a pseudo-terminal. Dropping it is pulling out the adapter for good.
+/// A wallbox at the end of a pseudo-terminal. Dropping it unplugs the adapter for good.
 #[derive(Debug)]
 pub struct WallboxPort {
     wallbox: Arc<Mutex<Wallbox>>,
     clock: Clock,
     link: Option<PathBuf>,
     device: PathBuf,
-    /// One thread while plugged in, none while not.
+    /// The thread that moves bytes: one while plugged in, none otherwise.
     pump: Option<Running>,
 }
 
@@ -48,33 +48,33 @@ struct Running {
 }
 
 impl WallboxPort {
-    /// Opens a pseudo-terminal, and points `link` at it where one is wanted: the link stays the same through [`WallboxPort::unplug`] and
-    /// [`WallboxPort::replug`], the device behind it does not.
+    /// Opens a pseudo-terminal and, if `link` is given, points that link at it. [`WallboxPort::unplug`] and [`WallboxPort::replug`] keep
+    /// the link's name but change the device behind it.
     pub fn open(wallbox: Wallbox, clock: Clock, link: Option<PathBuf>) -> io::Result<Self> {
         let mut port = Self { wallbox: Arc::new(Mutex::new(wallbox)), clock, link, device: PathBuf::new(), pump: None };
         port.plug()?;
         Ok(port)
     }
 
-    /// What the daemon opens: the link, or the device where there is none.
+    /// The path that the daemon opens: the link, or the device if there is no link.
     pub fn path(&self) -> &Path {
         self.link.as_deref().unwrap_or(&self.device)
     }
 
-    /// The box itself, for faults and observation. Do not hold it across an `await`.
+    /// The wallbox itself, for injecting faults and for observation. Do not hold it across an `await`.
     pub fn wallbox(&self) -> MutexGuard<'_, Wallbox> {
         lock(&self.wallbox)
     }
 
-    /// Another handle to the box.
+    /// Another handle to the wallbox.
     pub fn share(&self) -> Arc<Mutex<Wallbox>> {
         Arc::clone(&self.wallbox)
     }
 
-    /// Pulls out the adapter: open devices fail, the link is gone. The box lives on. Waits until the device is closed.
+    /// Unplugs the adapter: open devices fail, and the link is removed. The wallbox keeps running. Waits until the device is closed.
     pub fn unplug(&mut self) {
         if let Some(link) = &self.link {
-            // Missing is what is wanted.
+            // It may be missing already.
             std::fs::remove_file(link).ok();
         }
         if let Some(running) = self.pump.take() {
@@ -83,7 +83,7 @@ impl WallboxPort {
         }
     }
 
-    /// Puts it back: a new device, the same link. Pulls it out first where it is in.
+    /// Plugs the adapter in again: a new device behind the same link. Unplugs it first if necessary.
     pub fn replug(&mut self) -> io::Result<()> {
         self.unplug();
         self.plug()
@@ -118,14 +118,14 @@ impl Drop for WallboxPort {
 }
 
 fn lock(wallbox: &Mutex<Wallbox>) -> MutexGuard<'_, Wallbox> {
-    // A test that failed while it held the box says so itself.
+    // A test that failed while it held the lock reports that itself.
     wallbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A new pseudo-terminal, with the link pointing at it.
+/// Opens a new pseudo-terminal and points the link at it.
 fn terminal(link: Option<&Path>) -> io::Result<(TTYPort, PathBuf)> {
     let (master, slave) = TTYPort::pair()?;
-    // A clone is not inherited by programs that are started meanwhile; the original would be, and outlive the unplugging in them.
+    // The clone is not inherited by programs started meanwhile; the original would be, and would stay open there after the unplugging.
     let master = master.try_clone_native()?;
     let device = slave.name().map(PathBuf::from);
     let device = device.ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
@@ -136,20 +136,20 @@ fn terminal(link: Option<&Path>) -> io::Result<(TTYPort, PathBuf)> {
     Ok((master, device))
 }
 
-/// Moves bytes between the box and its device.
+/// Moves bytes between the wallbox and its device.
 struct Pump {
     wallbox: Arc<Mutex<Wallbox>>,
     clock: Clock,
     link: Option<PathBuf>,
     master: TTYPort,
     device: PathBuf,
-    /// Whether somebody has the device open, as far as is known.
+    /// Whether the device is open at the other end, as far as is known.
     anybody: bool,
-    /// The adapter has been pulled out.
+    /// Set when the adapter has been unplugged.
     pulled: Arc<AtomicBool>,
-    /// When it was last looked for bytes.
+    /// When the thread last checked for bytes.
     looked: Tick,
-    /// When this thread was last kept from looking.
+    /// When the thread last came too late to check.
     kept: Option<Tick>,
 }
 
@@ -159,7 +159,7 @@ impl Pump {
         while !self.pulled.load(Ordering::Relaxed) {
             let due = self.send_due();
             let wait = due.map_or(WAIT_MAX, |tick| self.clock.real(tick.since(self.clock.now())).min(WAIT_MAX));
-            // A wait of 0 would be for ever.
+            // A timeout of 0 would mean no timeout.
             self.master.set_timeout(wait.max(Duration::from_millis(1))).ok();
             let look = self.clock.now() + Millis(u64::from(self.clock.speed()) * 20);
             let waiting = self.anybody.then(|| self.clock.waiting(look));
@@ -175,7 +175,7 @@ impl Pump {
                     if late { wallbox.late_bytes(now_ms, bytes) } else { wallbox.bytes(now_ms, bytes) }
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-                // EIO: nobody has it open.
+                // EIO: the other end is not open.
                 Ok(_) | Err(_) => {
                     self.anybody = false;
                     self.clear_mark();
@@ -185,7 +185,7 @@ impl Pump {
         }
     }
 
-    /// Whether bytes may have lain in the pseudo-terminal for longer than the master waits for an answer.
+    /// Whether bytes may have been in the pseudo-terminal for longer than the master waits for a reply.
     fn is_late(&mut self) -> bool {
         let now = self.clock.now();
         if self.clock.real(now.since(self.looked)) > KEPT {
@@ -195,7 +195,7 @@ impl Pump {
         self.kept.is_some_and(|kept| self.clock.real(now.since(kept)) < AFTERMATH)
     }
 
-    /// Puts a new pseudo-terminal behind the link where the old one bears the mark of somebody who is gone.
+    /// Puts a new pseudo-terminal behind the link if the old one still has the exclusive flag of a process that has closed it.
     fn clear_mark(&mut self) {
         let Some(link) = &self.link else { return };
         let open = std::fs::OpenOptions::new().read(true).write(true).custom_flags(OPEN_FLAGS).open(&self.device);
@@ -207,7 +207,7 @@ impl Pump {
         }
     }
 
-    /// Sends what is due; says when the next reply will be.
+    /// Sends all replies that are due; returns when the next one is.
     fn send_due(&mut self) -> Option<Tick> {
         loop {
             let now_ms = self.clock.now().0;
@@ -218,7 +218,7 @@ impl Pump {
                     None => return wallbox.next_reply_ms().map(Tick),
                 }
             };
-            // With nobody listening it is lost, as on a real line; it must not wait for the next to open the device.
+            // If nobody listens, the reply is lost, as on a real line; it must not wait for whoever opens the device next.
             if self.anybody {
                 self.master.set_timeout(WAIT_MAX).ok();
                 self.master.write_all(&reply).ok();
@@ -274,7 +274,7 @@ mod tests {
         assert!(!stable.exists());
     }
 
-    /// Shows its point where the tests do not run as root, whom the mark does not stop.
+    /// Proves something only if the tests do not run as root, whom the flag does not stop.
     #[tokio::test]
     async fn a_mark_left_behind_does_not_lock_the_port_for_ever() {
         let dir = tempfile::tempdir().unwrap();
@@ -282,7 +282,7 @@ mod tests {
         let wallbox = Wallbox::new(WallboxOptions::default());
         let port = WallboxPort::open(wallbox, Clock::start(1), Some(stable.clone())).unwrap();
         for _ in 0..3 {
-            // As a daemon does that finds its device busy: it tries again.
+            // As a daemon that finds its device busy: it retries.
             let mut line = loop {
                 match open(port.path()) {
                     Ok(line) => break line,

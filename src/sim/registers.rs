@@ -1,7 +1,8 @@
-//! The registers of a Heidelberg Energy Control by layout version: which exist, which can be read and written, and what values they take.
+//! The registers of a Heidelberg Energy Control by layout version: which ones exist, which can be read and written, and which values they
+//! take.
 //!
-//! Source: Heidelberg Modbus register table, 2020-10-20 (column "since"); the rule that registers survive from 1.0.8 is the 2021 edition's. Of the
-//! connect series: what the programs have in common that drive it (`OpenEMS`, evcc, two integrations for Home Assistant).
+//! Source: Heidelberg Modbus register table, 2020-10-20 (column "since"); that registers survive from 1.0.8 on is from the 2021 edition.
+//! For the connect series: what is common to the programs that drive it (`OpenEMS`, evcc, two integrations for Home Assistant).
 
 /// Layout version of the register table (register 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +22,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// What register 4 says.
+    /// The value of register 4.
     pub const fn code(self) -> u16 {
         match self {
             Self::V1_0_0 => 0x0100,
@@ -33,12 +34,12 @@ impl Layout {
         }
     }
 
-    /// Whether it has registers 261 and 262.
+    /// Whether registers 261 and 262 exist.
     pub fn takes_orders(self) -> bool {
         self >= Self::V1_0_7
     }
 
-    /// Whether it has a watchdog at all.
+    /// Whether the layout has a watchdog.
     pub fn has_watchdog(self) -> bool {
         self >= Self::V1_0_3
     }
@@ -52,22 +53,22 @@ impl Layout {
         self == Self::Connect2_0_4
     }
 
-    /// Whether function 04 can read it.
+    /// Whether function 04 can read the register.
     pub fn has_input(self, register: u16) -> bool {
         match register {
             4..=13 | 100 | 101 => true,
             14..=16 | 102..=133 | 300..=318 => self >= Self::V1_0_4,
-            // 203 is there since 1.0.5.
+            // 203 exists since 1.0.5.
             17 | 18 | 203 => self >= Self::V1_0_7,
             19 | 20 | 1_000..=1_017 | 5_001 => self.is_connect(),
             200 => self >= Self::V1_0_3,
-            // Error memory; the connect series has other things there.
+            // Error memory; the connect series uses these registers for other things.
             500..=819 => self >= Self::V1_0_4 && !self.is_connect(),
             _ => false,
         }
     }
 
-    /// Whether function 03 can read it.
+    /// Whether function 03 can read the register.
     pub fn can_read_holding(self, register: u16) -> bool {
         match register {
             // 258 and 259 are write-only before 1.0.8.
@@ -78,7 +79,7 @@ impl Layout {
         }
     }
 
-    /// Whether functions 06 and 16 can write it.
+    /// Whether functions 06 and 16 can write the register.
     pub fn can_write(self, register: u16) -> bool {
         match register {
             // Since 1.0.1.
@@ -92,7 +93,7 @@ impl Layout {
     }
 }
 
-/// What a master can set.
+/// The registers that a master can set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// 257: watchdog in milliseconds, 0 = off.
@@ -110,12 +111,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// As the table has them, with the given default of 261.
+    /// Defaults of the table, with the given default for 261.
     pub const fn defaults(setpoint: u16) -> Self {
         Self { watchdog_ms: 15_000, standby: 0, remote_lock: 1, setpoint, fail_safe: 0, phases: 3 }
     }
 
-    /// The value of a register that [`Layout::can_write`] knows.
+    /// The value of a register that some [`Layout`] can write; `None` for others.
     pub const fn get(&self, register: u16) -> Option<u16> {
         match register {
             257 => Some(self.watchdog_ms),
@@ -128,7 +129,7 @@ impl Settings {
         }
     }
 
-    /// Sets a register; `false` where the box refuses the value.
+    /// Sets a register; returns `false` if the wallbox rejects the value.
     pub fn set(&mut self, register: u16, value: u16) -> bool {
         let (place, fits) = match register {
             257 => (&mut self.watchdog_ms, true),
@@ -146,7 +147,7 @@ impl Settings {
     }
 }
 
-/// Tenths of an ampere as the box acts on them: 1 … 59 are none.
+/// The current on which the wallbox acts, in tenths of an ampere: commands of 1 … 59 count as 0.
 pub const fn effective_deciamps(command: u16) -> u16 {
     if command < 60 { 0 } else { command }
 }

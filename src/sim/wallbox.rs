@@ -1,7 +1,7 @@
-//! A Heidelberg Energy Control at the level of its bytes: registers, watchdog, standby, locks, counters and faults. Pure: the time comes with each call.
+//! A Heidelberg Energy Control at byte level: registers, watchdog, standby, locks, counters and faults. Pure: each call passes the time.
 //!
-//! Sources: Heidelberg Modbus register table (2020-10-20) for registers and states; behaviour that the table leaves open (recovery of
-//! 9 … 10 s, standby after 13 minutes, counters that are saved only on entering standby) is as owners report it.
+//! Sources: Heidelberg Modbus register table (2020-10-20) for registers and states; behaviour that the table leaves open (recovery in 9 …
+//! 10 s, standby after 13 minutes, counters saved only on entering standby) follows reports of owners.
 //!
 //! ```text
 //!            mains on            3 s                no car for 13 min, 258 = 0, unlocked
@@ -9,7 +9,7 @@
 //!   ▲                      ▲                                                             │
 //!   └── mains off ─────────┼────────────────── a car is plugged in ──────────────────────┘
 //! ```
-//! Left out: several boxes on one line that share current, and the lights.
+//! Left out: several wallboxes on one line that share current, and the lights.
 
 mod line;
 mod switch;
@@ -23,12 +23,12 @@ pub use self::switch::SwitchFault;
 use super::plant::{CarSignal, Pilot};
 use super::registers::{Layout, Settings, effective_deciamps};
 
-/// From mains or plug to the first answer.
+/// Time from mains or plug to the first reply.
 const BOOT_MS: u64 = 3_000;
-/// From the first valid frame after a bus loss until state F ends.
+/// Time from the first valid frame after a bus loss to the end of state F.
 const RECOVERY_MS: u64 = 9_500;
 
-/// What a box is like.
+/// Options of the wallbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WallboxOptions {
     /// Modbus unit, 1 … 15 (switch S4).
@@ -39,30 +39,30 @@ pub struct WallboxOptions {
     pub hardware_max_a: u16,
     /// Register 101 in amperes (switch S3).
     pub hardware_min_a: u16,
-    /// Register 261 after power-up and standby in tenths of an ampere. The table says the hardware maximum, the field says 0.
+    /// Register 261 after power-up and standby, in tenths of an ampere. The table says the hardware maximum, real wallboxes say 0.
     pub setpoint_default: u16,
-    /// L1, L2, L3 to neutral in volts; some 8 V where nothing is connected.
+    /// Voltages of L1, L2, L3 to neutral; some 8 V where nothing is connected.
     pub voltages: [u16; 3],
     /// Registers 17/18 at the start, in volt-ampere hours.
     pub installed_vah: u32,
-    /// Time to think before a reply, in milliseconds.
+    /// Processing time before a reply, in milliseconds.
     pub reply_delay_ms: u64,
-    /// Whether request and reply take their time on the line (19200 baud, 8E1).
+    /// Whether to simulate the transmission time of request and reply (19200 baud, 8E1).
     pub line_time: bool,
     /// Silence that ends a frame, in milliseconds.
     pub gap_ms: u64,
-    /// Time without a car until it sleeps, in milliseconds.
+    /// Time without a car until standby, in milliseconds.
     pub standby_after_ms: u64,
-    /// How long the contactor is open while the connect series changes its phases, in seconds (register 503).
+    /// How long the contactor stays open while the connect series switches phases, in seconds (register 503).
     pub switch_s: u16,
-    /// Registers that this box declines although its layout has them.
+    /// Registers that this wallbox rejects although its layout has them.
     pub missing: Vec<u16>,
-    /// Registers 102 … 133, at most 64 ASCII characters; of the connect series 1000 … 1017 as well.
+    /// Registers 102 … 133, at most 64 ASCII characters; on the connect series 1000 … 1017 as well.
     pub logistic: String,
 }
 
 impl Default for WallboxOptions {
-    /// A box with layout 1.0.8 on three phases at 16 A, which answers within some 40 ms.
+    /// A wallbox with layout 1.0.8 on three phases at 16 A, which replies within some 40 ms.
     fn default() -> Self {
         Self {
             unit: 1,
@@ -83,23 +83,23 @@ impl Default for WallboxOptions {
     }
 }
 
-/// Whether the box is up.
+/// Power state of the wallbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
     /// No mains.
     Off,
-    /// Starting; answers nothing.
+    /// Starting; sends no replies.
     Booting {
-        /// Up from here.
+        /// When it will be up.
         until_ms: u64,
     },
     /// Up.
     On,
-    /// Asleep; answers nothing until a car is plugged in.
+    /// In standby; sends no replies until a car is plugged in.
     Standby,
 }
 
-/// What the box says is wrong with itself.
+/// An error that the wallbox reports about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BoxError {
     /// State 9 (E).
@@ -113,7 +113,7 @@ pub enum BoxError {
 struct Counters {
     since_power_on: u64,
     since_installation: u64,
-    /// What a power cut falls back to.
+    /// The value restored after a power cut.
     stored: u64,
     session: u64,
 }
@@ -139,7 +139,7 @@ pub struct Wallbox {
 }
 
 impl Wallbox {
-    /// A box that is up; its time begins with the first call.
+    /// A wallbox that is up; its time begins with the first call.
     pub fn new(options: WallboxOptions) -> Self {
         let stored = u64::from(options.installed_vah) * VAMS_PER_VAH;
         Self {
@@ -161,7 +161,7 @@ impl Wallbox {
         }
     }
 
-    /// Time passes, and the car shows itself.
+    /// Advances the time and sets the car's signal.
     pub fn tick(&mut self, now_ms: u64, car: CarSignal) {
         self.advance(now_ms);
         if car.plugged && !self.car.plugged {
@@ -181,7 +181,7 @@ impl Wallbox {
         }
     }
 
-    /// What the box shows to the car.
+    /// The signal to the car.
     pub fn pilot(&self) -> Pilot {
         Pilot {
             offer_deciamps: u32::from(self.allowed_deciamps()),
@@ -190,7 +190,7 @@ impl Wallbox {
         }
     }
 
-    /// What it offers to the car in tenths of an ampere per phase, whether or not a car is there.
+    /// The current offered to the car in tenths of an ampere per phase, whether or not a car is plugged in.
     pub fn allowed_deciamps(&self) -> u16 {
         if self.power != Power::On || self.error.is_some() || self.in_state_f() || self.switch.open() {
             return 0;
@@ -204,7 +204,7 @@ impl Wallbox {
         effective_deciamps(order.min(limit).min(self.derated.unwrap_or(limit)))
     }
 
-    /// Register 5.
+    /// The value of register 5.
     pub fn state(&self) -> u16 {
         let offers = self.allowed_deciamps() > 0;
         match self.error {
@@ -229,28 +229,28 @@ impl Wallbox {
         }
     }
 
-    /// What masters have set.
+    /// The registers as set by masters.
     pub const fn registers(&self) -> Settings {
         self.settings
     }
 
-    /// Whether it is up.
+    /// The power state.
     pub const fn power(&self) -> Power {
         self.power
     }
 
-    /// Whether its watchdog has run out and it has not recovered yet.
+    /// Whether the watchdog has expired and the wallbox has not recovered yet.
     pub const fn bus_lost(&self) -> bool {
         self.bus_lost
     }
 
-    /// Accepted writes by register.
+    /// Number of accepted writes by register.
     pub const fn writes(&self) -> &BTreeMap<u16, u32> {
         self.line.writes()
     }
 
-    /// The last write that no master may ever make: 1 … 59 or more than 160 to 261 or 262, or more than the hardware allows to 261,
-    /// or a change of phases under load.
+    /// The last write that no master may ever make: 1 … 59 or more than 160 to 261 or 262, more than the hardware maximum to 261, or a
+    /// phase switch under load.
     pub const fn last_forbidden(&self) -> Option<ForbiddenWrite> {
         self.line.last_forbidden()
     }
@@ -260,34 +260,34 @@ impl Wallbox {
         self.line.log()
     }
 
-    /// Requests that came while an answer to an earlier one was still due.
+    /// Number of requests that arrived while the reply to an earlier one was still pending.
     pub const fn overlaps(&self) -> u64 {
         self.line.overlaps()
     }
 
-    /// Frames thrown away: wrong CRC, cut short, too long.
+    /// Frames discarded: wrong CRC, incomplete, too long.
     pub const fn bad_frames(&self) -> u64 {
         self.line.bad_frames()
     }
 
     // Faults.
 
-    /// From now on requests meet this fault: so many of them, or all until [`Wallbox::heal`].
+    /// Applies a fault to this many of the following requests, or to all until [`Wallbox::heal`].
     pub fn fault(&mut self, fault: Fault, requests: Option<u32>) {
         self.line.set_fault(fault, requests);
     }
 
-    /// Ends the fault of the line.
+    /// Ends the current line fault.
     pub fn heal(&mut self) {
         self.line.clear_fault();
     }
 
-    /// Bytes on the line that nobody asked for.
+    /// Sends unsolicited bytes.
     pub fn garbage(&mut self, now_ms: u64, bytes: Vec<u8>) {
         self.line.send(now_ms, bytes);
     }
 
-    /// Mains off or on.
+    /// Switches the mains on or off.
     pub fn mains(&mut self, now_ms: u64, on: bool) {
         self.advance(now_ms);
         match (on, self.power) {
@@ -303,23 +303,23 @@ impl Wallbox {
         }
     }
 
-    /// Mains off and on again at once.
+    /// Switches the mains off and on again at once.
     pub fn power_cycle(&mut self, now_ms: u64) {
         self.mains(now_ms, false);
         self.mains(now_ms, true);
     }
 
-    /// The key switch at the external input (register 13).
+    /// Sets the key switch at the external input (register 13).
     pub const fn set_external_lock(&mut self, locked: bool) {
         self.externally_locked = locked;
     }
 
-    /// Reduced to this many tenths of an ampere by its temperature (state 8), or not.
+    /// Limits the current to this many tenths of an ampere because of temperature (state 8), or ends that.
     pub const fn set_derating(&mut self, deciamps: Option<u16>) {
         self.derated = deciamps;
     }
 
-    /// An error of its own, or its end.
+    /// Sets or clears an error of the wallbox itself.
     pub const fn set_error(&mut self, error: Option<BoxError>) {
         self.error = error;
     }
@@ -339,7 +339,7 @@ impl Wallbox {
         self.power = Power::Booting { until_ms: now_ms + BOOT_MS };
     }
 
-    /// Brings everything that goes by time up to `now_ms`.
+    /// Carries out everything that depends on time, up to `now_ms`.
     fn advance(&mut self, now_ms: u64) {
         let Some(before_ms) = self.now_ms.replace(now_ms) else {
             self.fed_ms = now_ms;
@@ -380,16 +380,16 @@ impl Wallbox {
 
     fn fall_asleep(&mut self, now_ms: u64) {
         let long_ago = now_ms.saturating_sub(self.no_car_since_ms) >= self.options.standby_after_ms;
-        // A locked box does not sleep.
+        // A locked wallbox does not enter standby.
         if !self.car.plugged && long_ago && self.settings.standby == 0 && self.settings.remote_lock == 1 {
             self.power = Power::Standby;
             self.line.cut();
-            // The only moment at which the counter of the installation is saved.
+            // The only moment at which the total counter is saved.
             self.counters.stored = self.counters.since_installation;
         }
     }
 
-    /// A valid frame for this box has come.
+    /// Handles the arrival of a valid frame for this wallbox.
     fn feed(&mut self, now_ms: u64) {
         self.fed_ms = now_ms;
         if !self.bus_lost {
@@ -433,7 +433,7 @@ impl Wallbox {
         u16::from_be_bytes([letter(at), letter(at + 1)])
     }
 
-    /// An input register that the layout has.
+    /// Returns an input register of the layout.
     fn input(&self, register: u16) -> u16 {
         let [i1, i2, i3] = self.deciamps();
         let [u1, u2, u3] = self.options.voltages;
@@ -447,7 +447,7 @@ impl Wallbox {
             6 => i1,
             7 => i2,
             8 => i3,
-            // 25.1 °C at rest, some degrees more under load; 0.1 °C.
+            // 25.1 °C when idle, some degrees more under load; in 0.1 °C.
             9 => 251 + i1 / 4,
             10 => u1,
             11 => u2,
@@ -467,9 +467,9 @@ impl Wallbox {
     }
 }
 
-/// Milliseconds in an hour.
+/// Milliseconds per hour.
 const VAMS_PER_VAH: u64 = 3_600_000;
-/// Below this a phase is not connected.
+/// Below this voltage a phase is not connected.
 const WIRED_V: u16 = 100;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! A day of sun on a 10 kWp roof, one value a second, from a seed. Pure; the same seed gives the same day.
+//! A day of sun on a 10 kWp roof, one value per second, from a seed. Pure; the same seed gives the same day.
 //!
-//! The clear sky is the curve of Haurwitz (1945) on a roof that faces south with 30° of tilt at 48° north; clouds are a
-//! shade that moves with the ramp rates seen on roofs of this size (1 … 7 kW a minute). Left out: temperature, snow, and weather that changes its kind
+//! The clear sky follows the curve of Haurwitz (1945) on a roof facing south with 30° of tilt at 48° north; clouds are a shade that moves
+//! with the ramp rates seen on roofs of this size (1 … 7 kW per minute). Left out: temperature, snow, and weather that changes its kind
 //! within the day.
 
 use std::f64::consts::PI;
@@ -18,9 +18,9 @@ pub enum Weather {
     Clear,
     /// Veiled: three quarters of the sun, changing slowly.
     Hazy,
-    /// Sun and clouds in turn, with steep ramps.
+    /// Alternating sun and clouds, with steep ramps.
     Broken,
-    /// Grey.
+    /// Overcast sky.
     Overcast,
 }
 
@@ -28,7 +28,7 @@ impl Weather {
     /// All kinds, brightest first.
     pub const ALL: [Self; 4] = [Self::Clear, Self::Hazy, Self::Broken, Self::Overcast];
 
-    /// The name used on the command line.
+    /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Clear => "clear",
@@ -38,29 +38,29 @@ impl Weather {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// Sun and house load of one day. After the last second it begins again.
+/// Sun and house load of one day. After the last second it starts again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
     pv_w: Vec<i32>,
     house_w: Vec<i32>,
 }
 
-/// A sunny time of year, when the sun is worth a car: the middle of May.
+/// The middle of May, when solar charging is worthwhile.
 const DAY_OF_YEAR: u16 = 135;
 
 impl Day {
-    /// A day in the middle of May.
+    /// Generates a day in the middle of May.
     pub fn generate(seed: u64, kind: Weather) -> Self {
         Self::generate_on(seed, kind, DAY_OF_YEAR)
     }
 
-    /// A day of the year (1 … 366) at 48° north. The sun stands highest at 13:00 in this program's time.
+    /// Generates a day of the year (1 … 366) at 48° north. The sun is highest at 13:00 in this program's time.
     pub fn generate_on(seed: u64, kind: Weather, day_of_year: u16) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut sky = Sky::new(kind, random.fork());
@@ -75,7 +75,7 @@ impl Day {
         at(&self.pv_w, t_s)
     }
 
-    /// Load of the house without the car at second `t_s` of the day, in watts, ≥ 0.
+    /// House load without the car at second `t_s` of the day, in watts, ≥ 0.
     pub fn house_w(&self, t_s: u32) -> i32 {
         at(&self.house_w, t_s)
     }
@@ -85,17 +85,17 @@ fn at(values: &[i32], t_s: u32) -> i32 {
     values.get((t_s % DAY_S) as usize).copied().unwrap_or(0)
 }
 
-/// What the roof gives under a blue sky, in watts.
+/// Power of the roof under a clear sky, in watts.
 fn clear_sky_w(t_s: u32, day_of_year: u16) -> f64 {
     const LATITUDE: f64 = 48.0 * PI / 180.0;
     const TILT: f64 = 30.0 * PI / 180.0;
     const NOON_S: f64 = 13.0 * 3_600.0;
     const PEAK_W: f64 = 10_000.0;
-    /// Inverter, wiring, heat and dirt.
+    /// Losses of inverter, wiring, heat and dirt.
     const YIELD: f64 = 0.85;
     let declination = 0.409 * (2.0 * PI * (f64::from(day_of_year) - 81.0) / 365.0).sin();
     let hour_angle = 2.0 * PI * (f64::from(t_s) - NOON_S) / f64::from(DAY_S);
-    // Height of the sun, and its angle to a roof that faces south: that is its height at a latitude smaller by the tilt.
+    // Height of the sun, and its angle to a roof facing south: that equals the sun's height at a latitude smaller by the tilt.
     let height =
         |latitude: f64| latitude.sin() * declination.sin() + latitude.cos() * declination.cos() * hour_angle.cos();
     let up = height(LATITUDE);
@@ -105,7 +105,7 @@ fn clear_sky_w(t_s: u32, day_of_year: u16) -> f64 {
     let global = 1_098.0 * up * (-0.057 / up).exp();
     let diffuse = global * 0.15;
     let direct = (global - diffuse) / up * height(LATITUDE - TILT).max(0.0);
-    // Close to the horizon the division by a small height must not make more than the sun has.
+    // Close to the horizon, dividing by a small height must not give more than full sunshine.
     PEAK_W * YIELD * (diffuse + direct.min(1_000.0)) / 1_000.0
 }
 
@@ -113,10 +113,10 @@ fn clear_sky_w(t_s: u32, day_of_year: u16) -> f64 {
 struct Sky {
     kind: Weather,
     random: fastrand::Rng,
-    /// Share of the clear sky that comes through now, and where it is going.
+    /// Share of the clear-sky power that gets through now, and the share it moves to.
     share: f64,
     target: f64,
-    /// Change of the share in a second.
+    /// Change of the share per second.
     slope: f64,
     left_s: u32,
 }
@@ -137,17 +137,17 @@ impl Sky {
         watts.max(0)
     }
 
-    /// The next cloud, gap or drift.
+    /// Chooses the next cloud, gap or drift.
     fn turn(&mut self) {
         let random = &mut self.random;
         let mut between = |low: f64, high: f64| low + (high - low) * random.f64();
-        // A ramp of 1 … 7 kW a minute on 10 kW, as a share in a second.
+        // A ramp of 1 … 7 kW per minute on 10 kW, as a share per second.
         let steep = 0.1 / 60.0;
         (self.target, self.slope) = match self.kind {
             Weather::Clear => (between(0.99, 1.0), 0.000_1),
             Weather::Hazy => (between(0.66, 0.84), 0.000_2),
             Weather::Overcast => (between(0.10, 0.28), 0.000_2),
-            // At the edge of a cloud a little more than the clear sky is seen.
+            // The edge of a cloud adds a little to the clear-sky power.
             Weather::Broken if self.target < 0.7 => (between(0.93, 1.06), steep * between(1.0, 7.0)),
             Weather::Broken => (between(0.18, 0.62), steep * between(1.0, 7.0)),
         };

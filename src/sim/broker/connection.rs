@@ -12,21 +12,21 @@ use crate::sim::packets::{
     Connect, Packet, Publish, connack, pingresp, puback, publish, suback, take, unsuback, valid_filter,
 };
 
-/// A client that does not take what it is sent for this long is gone.
+/// A client that does not accept data for this long is considered gone.
 const WRITE_MAX: Duration = Duration::from_secs(10);
-/// How long a new connection may take to greet.
+/// How long a new connection may take to send CONNECT.
 const GREETING_MAX: Duration = Duration::from_secs(10);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// By DISCONNECT: the will is dropped.
+    /// By DISCONNECT: the will is discarded.
     Clean,
-    /// By anything else: the will is sent.
+    /// In any other way: the will is sent.
     Unclean,
 }
 
-/// A connection, from greeting to end.
+/// A connection from CONNECT to its end.
 pub(super) struct Connection<S> {
     stream: S,
     shared: Shared,
@@ -37,7 +37,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Serves a client until its end. Errors of the line are such an end.
+    /// Serves a client until its connection ends. I/O errors end it too.
     pub(super) async fn serve(stream: S, shared: Shared) {
         let mut connection =
             Self { stream, shared, buffer: Vec::new(), client_id: String::new(), serial: 0, next_id: 0 };
@@ -47,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if connection.send(&connack(0)).await.is_err() {
             return;
         }
-        // Both ends of one and a half times the keep-alive time, in real time: the client does not know of another.
+        // One and a half times the keep-alive time on both sides, in real time: the client knows no other.
         let silence_max =
             (connect.keep_alive_s > 0).then(|| Duration::from_millis(1_500) * connect.keep_alive_s.into());
         let end = connection.run(&mut inbox, silence_max).await.unwrap_or(End::Unclean);
@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The client's greeting, if it is one that is accepted.
+    /// Reads the client's CONNECT; `None` if it is refused.
     async fn greeting(&mut self) -> io::Result<Option<Connect>> {
         let connect = loop {
             match take(&mut self.buffer) {
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut deaf = self.shared.deaf.clone();
         let mut silence = Box::pin(silence_of(silence_max));
         loop {
-            // While deaf, nothing at all happens but the end of the broker, and being cut off.
+            // While deaf, react only to the end of the broker and to being cut off.
             while *deaf.borrow_and_update() {
                 tokio::select! {
                     changed = deaf.changed() => changed.map_err(io::Error::other)?,
@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Completes when the client has been silent for too long; what it is sent does not count.
+/// Completes when the client has been silent for too long; data sent to it does not count.
 async fn silence_of(span: Option<Duration>) {
     match span {
         Some(span) => tokio::time::sleep(span).await,

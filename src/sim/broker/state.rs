@@ -1,4 +1,4 @@
-//! Who is connected, who wants what, and what is retained.
+//! Connected clients, their subscriptions, and retained messages.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use tokio::sync::mpsc;
 use super::Message;
 use crate::sim::packets::{Publish, matches};
 
-/// Messages waiting for one client; a client that is further behind is cut off.
+/// Messages queued for one client; a client that falls further behind is cut off.
 const CLIENT_MAX: usize = 1_024;
-/// Topics with a retained message; further ones are not kept.
+/// Topics with a retained message; further ones are not retained.
 const RETAINED_MAX: usize = 10_000;
 
-/// A message for a client: `retain` is set on stored messages alone; `id` is chosen by the connection.
+/// A message for a client: `retain` is set only on stored messages; `id` is assigned by the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Delivery {
     pub(super) publish: Publish,
@@ -27,7 +27,7 @@ struct Client {
     subscriptions: BTreeMap<String, u8>,
 }
 
-/// The broker's memory.
+/// The broker's state.
 #[derive(Debug, Default)]
 pub(super) struct State {
     clients: BTreeMap<String, Client>,
@@ -37,7 +37,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Lets a client in; one of the same name is cut off. Gives its serial number, and where its messages come out.
+    /// Adds a client and cuts off any other of the same name. Returns its serial number and the receiver of its messages.
     pub(super) fn join(&mut self, client_id: &str) -> (u64, mpsc::Receiver<Delivery>) {
         self.serial += 1;
         let (outbox, inbox) = mpsc::channel(CLIENT_MAX);
@@ -46,20 +46,20 @@ impl State {
         (self.serial, inbox)
     }
 
-    /// Forgets a client, unless another of the same name has taken over.
+    /// Removes a client, unless another of the same name has taken over.
     pub(super) fn leave(&mut self, client_id: &str, serial: u64) {
         if self.clients.get(client_id).is_some_and(|client| client.serial == serial) {
             self.clients.remove(client_id);
         }
     }
 
-    /// Subscribes, and hands out what is retained.
+    /// Adds a subscription and sends matching retained messages.
     pub(super) fn subscribe(&mut self, client_id: &str, serial: u64, filter: &str, qos: u8) {
         let Some(client) = self.clients.get_mut(client_id).filter(|client| client.serial == serial) else { return };
         client.subscriptions.insert(filter.to_owned(), qos);
         for (topic, payload) in self.retained.iter().filter(|(topic, _)| matches(topic, filter)) {
             let publish = Publish { topic: topic.clone(), payload: payload.clone(), retain: true, id: None };
-            // A client that cannot take all that is retained is cut off by the next message.
+            // A client that cannot take all retained messages is cut off by the next message.
             client.outbox.try_send(Delivery { publish, qos }).ok();
         }
     }

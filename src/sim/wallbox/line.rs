@@ -1,32 +1,32 @@
-//! The wallbox's end of the line: requests in, replies out when they are due, faults in between, and a record of it all.
+//! The wallbox's end of the line: receives requests, sends replies when they are due, injects faults, and records everything.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::frames::{Ask, Parser, Request, exception_reply, line_time_ms, read_reply, write_reply};
 use super::{Power, Wallbox};
 
-/// What is wrong with the line or the box.
+/// A fault of the line or the wallbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The request does not arrive: nothing is done, the watchdog is not fed.
     Deaf,
-    /// The request is carried out, but its answer is lost.
+    /// The request is carried out, but its reply is lost.
     Silent,
-    /// The answer comes this many milliseconds later than it should.
+    /// The reply comes this many milliseconds late.
     Delay(u64),
-    /// The answer is held back, and comes right before the answer to the next request.
+    /// The reply is held back and comes right before the reply to the next request.
     Late,
-    /// The answer has a wrong CRC.
+    /// The reply has a wrong CRC.
     WrongCrc,
-    /// The answer ends after so many bytes.
+    /// The reply ends after this many bytes.
     Truncated(usize),
-    /// These bytes come instead of the answer.
+    /// These bytes come instead of the reply.
     Garbage(Vec<u8>),
-    /// The request comes back before the answer, as from an adapter that hears itself.
+    /// The request comes back before the reply, as with an adapter that receives its own transmission.
     Echo,
-    /// The answer names another unit (its CRC is right).
+    /// The reply names another unit (its CRC is correct).
     OtherUnit(u8),
-    /// The box answers with this exception and does nothing.
+    /// The wallbox replies with this exception and does nothing.
     Exception(u8),
     /// Writes are acknowledged but not kept.
     Forgets,
@@ -35,31 +35,31 @@ pub enum Fault {
 /// A write that no master may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForbiddenWrite {
-    /// When.
+    /// Time of the write.
     pub at_ms: u64,
     /// 261 or 262; 501 under load.
     pub register: u16,
-    /// What was written.
+    /// The value written.
     pub value: u16,
 }
 
-/// Which way a frame went.
+/// Direction of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogKind {
-    /// To this box.
+    /// To this wallbox.
     Request,
     /// To another unit.
     OtherUnit,
-    /// From this box.
+    /// From this wallbox.
     Reply,
 }
 
 /// A frame on the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
-    /// When its last byte came, or its first byte left.
+    /// When its last byte arrived, or its first byte was sent.
     pub at_ms: u64,
-    /// Which way it went.
+    /// Its direction.
     pub kind: LogKind,
     /// Its bytes.
     pub frame: Vec<u8>,
@@ -72,11 +72,11 @@ const QUEUE_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) struct Line {
     parser: Parser,
-    /// Replies and when they are due, in the order of sending. At the bound the oldest is lost.
+    /// Replies and when they are due, in the order of sending. At the limit the oldest is lost.
     queue: VecDeque<(u64, Vec<u8>)>,
     held: Option<Vec<u8>>,
     fault: Option<(Fault, Option<u32>)>,
-    /// At the bound the oldest entry is dropped.
+    /// At the limit the oldest entry is dropped.
     log: VecDeque<LogEntry>,
     writes: BTreeMap<u16, u32>,
     forbidden: Option<ForbiddenWrite>,
@@ -130,7 +130,7 @@ impl Line {
         self.held = None;
     }
 
-    /// The box has lost its power: what it meant to say is gone.
+    /// Handles a loss of power: everything not yet sent is lost.
     pub(super) fn cut(&mut self) {
         self.parser.silence();
         self.queue.clear();
@@ -152,7 +152,7 @@ impl Line {
         self.log.push_back(LogEntry { at_ms, kind, frame });
     }
 
-    /// The fault that the request at hand meets.
+    /// The fault that applies to the current request.
     fn next_fault(&mut self) -> Option<Fault> {
         let (fault, left) = self.fault.take()?;
         let left = left.map(|count| count.saturating_sub(1));
@@ -164,7 +164,7 @@ impl Line {
 }
 
 impl Wallbox {
-    /// Bytes arrive from the master.
+    /// Receives bytes from the master.
     pub fn bytes(&mut self, now_ms: u64, bytes: &[u8]) {
         self.advance(now_ms);
         if self.power != Power::On {
@@ -180,20 +180,20 @@ impl Wallbox {
         }
     }
 
-    /// Bytes that have lain in the line, as whoever carries them was held up: the master may have given up one request before it sent
-    /// the next, so none of them counts as an overlap.
+    /// Receives bytes that were held up on their way: the master may have given up one request before it sent the next, so none of them
+    /// counts as an overlap.
     pub fn late_bytes(&mut self, now_ms: u64, bytes: &[u8]) {
         let overlaps = self.line.overlaps;
         self.bytes(now_ms, bytes);
         self.line.overlaps = overlaps;
     }
 
-    /// When the next reply is due, if one is.
+    /// When the next reply is due, if any.
     pub fn next_reply_ms(&self) -> Option<u64> {
         self.line.queue.front().map(|(due_ms, _)| *due_ms)
     }
 
-    /// The next reply, once it is due.
+    /// Returns the next reply once it is due.
     pub fn poll_reply(&mut self, now_ms: u64) -> Option<Vec<u8>> {
         self.advance(now_ms);
         self.next_reply_ms().filter(|due_ms| *due_ms <= now_ms)?;
@@ -218,7 +218,7 @@ impl Wallbox {
         };
         let mut due_ms = now_ms + self.options.reply_delay_ms;
         if self.options.line_time {
-            // The request is handed over at once by a pseudo-terminal, and the reply as well: both take their time here.
+            // A pseudo-terminal delivers request and reply at once, so the transmission time of both is added here.
             due_ms += line_time_ms(request.frame.len()) + line_time_ms(reply.len());
         }
         if let Some(held) = self.line.held.take() {
@@ -282,7 +282,7 @@ impl Wallbox {
             .collect()
     }
 
-    /// All or nothing.
+    /// Writes all values or none.
     fn write(&mut self, now_ms: u64, start: u16, values: Option<&[u16]>) -> Result<(), u8> {
         let values = values.ok_or(ILLEGAL_VALUE)?;
         let registers = || (start..=u16::MAX).zip(values.iter().copied());

@@ -1,30 +1,30 @@
-//! The phase switch of the connect series: register 501 commands, register 5001 shows what is connected, 0 while it changes.
+//! The phase switch of the connect series: register 501 commands, register 5001 reports the connected phases, 0 during a change.
 //!
-//! Source: the vendor's table as shown in evcc issue 20063, and the values that evcc and two integrations for Home Assistant write.
-//! The contactor is open while it changes. What a real box does when it is told to switch under load is not known; this one declines
-//! and remembers it, as no master may rely on that.
+//! Source: the vendor's table as shown in evcc issue 20063, and the values written by evcc and two integrations for Home Assistant. The
+//! contactor is open during a change. How a real wallbox reacts to a switch command under load is unknown; this one rejects and records it,
+//! because no master may rely on that.
 
 use super::Wallbox;
 
 /// Modbus exception: busy.
 const BUSY: u8 = 6;
-/// From here on a phase is under load, in amperes.
+/// A phase counts as loaded from this current upwards, in amperes.
 const LOAD_A: f64 = 1.0;
 
-/// How the switch behaves.
+/// A fault of the phase switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwitchFault {
-    /// The command is kept, and nothing happens.
+    /// The command is stored, and nothing happens.
     Ignores,
-    /// It begins and never ends: no contactor is closed.
+    /// The change begins and never ends: no contactor is closed.
     Hangs,
 }
 
-/// What is connected.
+/// State of the phase switch.
 #[derive(Debug)]
 pub(super) struct Switch {
     phases: u8,
-    /// No contactor is closed before this.
+    /// No contactor is closed before this time.
     until_ms: Option<u64>,
     to: u8,
     pub(super) fault: Option<SwitchFault>,
@@ -43,7 +43,7 @@ impl Switch {
         self.phases
     }
 
-    /// Register 5001.
+    /// The value of register 5001.
     pub(super) fn state(&self) -> u16 {
         if self.open() { 0 } else { u16::from(self.phases) }
     }
@@ -55,7 +55,7 @@ impl Switch {
         }
     }
 
-    /// Switched on with this command in register 501.
+    /// Power-up with this command in register 501.
     pub(super) const fn start(&mut self, command: u16) {
         self.phases = if command == 1 { 1 } else { 3 };
         self.to = self.phases;
@@ -75,12 +75,12 @@ impl Switch {
 }
 
 impl Wallbox {
-    /// From now on the switch behaves like this, or works again.
+    /// Applies a fault to the switch, or clears it.
     pub const fn set_switch_fault(&mut self, fault: Option<SwitchFault>) {
         self.switch.fault = fault;
     }
 
-    /// Register 501 is written: declined while the box offers current or the car draws some.
+    /// Handles a write to register 501: rejected while the wallbox offers current or the car draws any.
     pub(super) fn switch_phases(&mut self, now_ms: u64, command: u16) -> Result<(), u8> {
         let load = self.settings.setpoint > 0 || self.car.amps.iter().any(|amps| *amps >= LOAD_A);
         if load && u16::from(self.switch.to) != command {

@@ -12,7 +12,7 @@ fn hex(text: &str) -> Vec<u8> {
     text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
-/// What the box answers to a frame sent at `now_ms` after silence.
+/// The wallbox's reply to a frame sent at `now_ms` after silence.
 fn ask(wallbox: &mut Wallbox, now_ms: u64, frame: &[u8]) -> Option<Vec<u8>> {
     wallbox.bytes(now_ms, frame);
     wallbox.poll_reply(now_ms)
@@ -40,7 +40,7 @@ fn write(wallbox: &mut Wallbox, now_ms: u64, register: u16, value: u16) -> Resul
     Ok(())
 }
 
-/// Golden frames captured from real boxes (units 1 and 2) and computed ones.
+/// Golden frames captured from real wallboxes (units 1 and 2), and computed ones.
 #[test]
 fn golden_frames_byte_for_byte() {
     let layout = Layout::V1_0_7;
@@ -352,7 +352,7 @@ fn connect() -> Wallbox {
     wallbox
 }
 
-/// Lets time pass with a request every 10 s, as its watchdog wants.
+/// Lets time pass with a request every 10 s, which feeds the watchdog.
 fn feed(wallbox: &mut Wallbox, from_ms: u64, until_ms: u64) {
     for now_ms in (from_ms..=until_ms).step_by(10_000) {
         read(wallbox, now_ms, 4, 5, 1).unwrap();
@@ -391,7 +391,7 @@ fn switching_phases_under_load_is_declined_and_remembered() {
     assert_eq!(write(&mut wallbox, 200, 501, 1), Err(6));
     assert!(wallbox.last_forbidden().is_some());
     assert_eq!(read(&mut wallbox, 300, 4, 5_001, 1), Ok(vec![3]));
-    // What is commanded already changes nothing.
+    // A repeated command changes nothing.
     let mut wallbox = connect();
     write(&mut wallbox, 100, 261, 60).unwrap();
     write(&mut wallbox, 200, 501, 3).unwrap();
