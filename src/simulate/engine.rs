@@ -1,4 +1,4 @@
-//! One second after the other: plant, meters, controller, orders.
+//! Steps through the seconds: plant, meters, controller, orders.
 
 use control::{
     Action, ChargerId, ChargerReport, Command, Config, Controller, Doubt, Input, Milliamps, Order, Reachability,
@@ -10,71 +10,71 @@ use super::setup::Setup;
 use super::trace::{Trace, TraceRow};
 use crate::sim::plant::{Flows, Ledger, Pilot, Plant};
 
-/// After phases were changed, the box reads them back only so many seconds later.
+/// Delay after a phase switch until the wallbox reports the new phases, in seconds.
 const PHASES_READ_BACK_S: u32 = 2;
-/// Seconds that the charger's meter can lag, and one.
+/// The greatest lag of the charger's meter in seconds, plus one.
 const CHARGER_MEMORY: usize = 4;
-/// Highest and lowest current of the simulated box.
+/// Highest and lowest current of the simulated wallbox.
 const BOX: (Milliamps, Milliamps) = (Milliamps(16_000), Milliamps(6_000));
 
-/// What came of it.
+/// The result of a simulation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Totals {
-    /// Energies, and changes of the car's current from zero to more.
+    /// Energies, and the number of starts of the car's current.
     pub ledger: Ledger,
     /// Seconds in which the car drew current.
     pub charging_s: u32,
-    /// Changes of the ordered setpoint.
+    /// Number of changes of the ordered setpoint.
     pub setpoint_writes: u32,
-    /// Changes of the number of connected phases.
+    /// Number of changes of the connected phases.
     pub phase_switches: u32,
-    /// Requests for fresh samples.
+    /// Number of requests for fresh samples.
     pub refresh_requests: u32,
 }
 
 impl Totals {
-    /// What a charge from the sun is worth, in kilowatt-hours: sun in the car, less three times what came from elsewhere, less a tenth for
-    /// each start.
+    /// The value of the charged energy in kilowatt-hours: solar energy into the car, minus three times the energy from other sources, minus
+    /// a tenth for each start.
     pub fn value_kwh(&self) -> f64 {
         let Ledger { solar_to_car_wh, grid_to_car_wh, battery_to_car_wh, starts, .. } = self.ledger;
         (solar_to_car_wh - 3.0 * (grid_to_car_wh + battery_to_car_wh)) / 1_000.0 - 0.1 * f64::from(starts)
     }
 }
 
-/// One second that has passed.
+/// A simulated second.
 #[derive(Debug)]
 pub struct Second<'a> {
-    /// From midnight of the first day.
+    /// Seconds since midnight of the first day.
     pub t_s: u32,
-    /// What flowed.
+    /// Powers during this second.
     pub flows: Flows,
-    /// What is ordered at its end.
+    /// Setpoint ordered at its end.
     pub setpoint: Milliamps,
     controller: &'a Controller,
     charger: ChargerId,
 }
 
 impl Second<'_> {
-    /// Why the setpoint is what it is. Costs a snapshot of the controller.
+    /// The reason for the setpoint. Costs a snapshot of the controller.
     pub fn reason(&self) -> Reason {
         self.controller.snapshot().chargers.get(&self.charger).map_or(Reason::Starting, |view| view.reason)
     }
 
-    /// What the controller doubts of the meters.
+    /// The controller's doubt about the meters, if any.
     pub fn doubt(&self) -> Option<Doubt> {
         self.controller.doubt()
     }
 }
 
-/// Sees every second.
+/// Is shown every second.
 pub trait Observer {
-    /// What an observer may fail with.
+    /// The error of the observer.
     type Error;
-    /// A second has passed.
+    /// Called after every second.
     fn second(&mut self, second: &Second<'_>) -> Result<(), Self::Error>;
 }
 
-/// Nobody looks.
+/// An observer that ignores everything.
 #[derive(Debug, Clone, Copy)]
 pub struct Nobody;
 
@@ -85,7 +85,7 @@ impl Observer for Nobody {
     }
 }
 
-/// Two look.
+/// Forwards each second to both observers.
 impl<A: Observer, B: Observer<Error = A::Error>> Observer for (A, B) {
     type Error = A::Error;
     fn second(&mut self, second: &Second<'_>) -> Result<(), Self::Error> {
@@ -94,7 +94,7 @@ impl<A: Observer, B: Observer<Error = A::Error>> Observer for (A, B) {
     }
 }
 
-/// Somebody may look.
+/// Forwards each second to the observer, if any.
 impl<A: Observer> Observer for Option<A> {
     type Error = A::Error;
     fn second(&mut self, second: &Second<'_>) -> Result<(), Self::Error> {
@@ -102,12 +102,12 @@ impl<A: Observer> Observer for Option<A> {
     }
 }
 
-/// The controller on the plant.
+/// The controller connected to the plant.
 #[derive(Debug, Clone)]
 pub struct Simulation {
     controller: Controller,
     charger: ChargerId,
-    /// Whether the box can tell how many phases it connects.
+    /// Whether the wallbox can report the number of connected phases.
     switches: bool,
     plant: Plant,
     meters: Meters,
@@ -115,7 +115,7 @@ pub struct Simulation {
     setpoint: Milliamps,
     valid_until: Tick,
     phases_changed_s: Option<u32>,
-    /// What the car drew, by second modulo [`CHARGER_MEMORY`].
+    /// Power and currents of the car, by second modulo [`CHARGER_MEMORY`].
     drew: [(f64, [f64; 3]); CHARGER_MEMORY],
     began_s: u32,
     charging_s: u32,
@@ -125,7 +125,7 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Begins at second `began_s` from midnight. Only the first of the configured chargers is simulated, the others are taken out.
+    /// Starts at second `began_s` after midnight. Only the first of the configured chargers is simulated; the others are removed.
     pub fn new(config: &Config, setup: &Setup, began_s: u32) -> Self {
         let mut config = config.clone();
         let first = config.chargers.pop_first();
@@ -151,7 +151,7 @@ impl Simulation {
         }
     }
 
-    /// Runs a whole trace. Fails only where the observer does.
+    /// Runs a whole trace. Fails only if the observer does.
     pub fn run<O: Observer>(
         config: &Config,
         setup: &Setup,
@@ -165,12 +165,12 @@ impl Simulation {
         Ok(simulation.totals())
     }
 
-    /// One second passes: the plant follows what was ordered up to now, the meters speak, the controller decides.
+    /// Simulates one second: the plant follows the orders so far, the meters publish, the controller decides.
     pub fn step(&mut self, row: TraceRow) -> Second<'_> {
         let t_s = row.from_s;
         let now = tick(t_s);
         if now >= self.valid_until {
-            // Not renewed: the driver would write the safe current. Never seen here, as orders come every second.
+            // Without a renewed order the driver would write the safe current. Never reached here, because orders come every second.
             self.pilot.offer_deciamps = 0;
         }
         let flows = self.plant.step(f64::from(row.solar_w), f64::from(row.house_w), self.pilot);
@@ -188,17 +188,17 @@ impl Simulation {
         Second { t_s, flows, setpoint: self.setpoint, controller: &self.controller, charger: self.charger }
     }
 
-    /// Drives the car in or away.
+    /// Plugs the car in, or drives it away.
     pub const fn plug(&mut self, plugged: bool) {
         self.plant.set_plugged(plugged);
     }
 
-    /// The user wants something else at second `t_s`, before it passes.
+    /// Passes on a command of the user at second `t_s`, before that second is simulated.
     pub fn command(&mut self, command: Command, t_s: u32) {
         self.tell(Input::Command(command), t_s, tick(t_s));
     }
 
-    /// What came of it up to now.
+    /// The result up to now.
     pub const fn totals(&self) -> Totals {
         Totals {
             ledger: self.plant.ledger(),
@@ -209,7 +209,7 @@ impl Simulation {
         }
     }
 
-    /// The controller, to look into.
+    /// The controller, for inspection.
     pub const fn controller(&self) -> &Controller {
         &self.controller
     }
@@ -231,7 +231,7 @@ impl Simulation {
         while let Some(action) = self.controller.poll_action() {
             match action {
                 Action::Order(order) => self.obey(&order, t_s, now),
-                // Cars on this plant do not sleep.
+                // Cars on this plant never need waking.
                 Action::Wake(_) => {}
                 Action::Refresh => {
                     self.refresh_requests += 1;
@@ -262,7 +262,7 @@ impl Simulation {
         }
     }
 
-    /// What the box says. Its meter shows what was drawn when it was read.
+    /// The wallbox's report. Its meter lags: it shows what was drawn when it was read.
     fn report(&mut self, t_s: u32, now: Tick, car_w: f64) -> ChargerReport {
         let signal = self.plant.signal(self.pilot);
         let place = t_s as usize % CHARGER_MEMORY;
@@ -294,7 +294,7 @@ impl Simulation {
     }
 }
 
-/// The second as the controller's clock has it.
+/// Converts a second to the controller's clock.
 fn tick(t_s: u32) -> Tick {
     Tick(u64::from(t_s) * 1_000)
 }

@@ -1,7 +1,7 @@
-//! What the controller gets to see of the plant: late, coarse, held between samples, and not all of one moment.
+//! What the controller sees of the plant: late, coarse, held between samples, and not all from the same moment.
 //!
-//! Ideal meters are sampled together and speak at once in whole watts. `realistic` ones are 1 … 5 s late, up to 0.5 % off, noisy, and
-//! silent where the value did not change, as statestream is.
+//! Ideal meters are sampled together and publish at once in whole watts. `realistic` ones are 1 … 5 s late, up to 0.5 % off, noisy, and
+//! silent if the value did not change, as statestream is.
 
 use std::collections::VecDeque;
 
@@ -9,36 +9,36 @@ use control::Source;
 
 use crate::sim::plant::Flows;
 
-/// The sources that the simulated site has, in the order of a [`Burst`].
+/// The sources of the simulated site, in the order of a [`Burst`].
 pub(super) const METERED: [Source; 5] =
     [Source::Grid, Source::Solar, Source::Battery, Source::Load, Source::BatterySoc];
 const SOURCES: usize = METERED.len();
-/// Samples are taken this many seconds before a multiple of the period: nothing happens at full minutes only.
+/// Samples are taken this many seconds before a multiple of the period, so that not everything happens at full minutes.
 const PHASE_S: u32 = 7;
-/// Seconds of the past that skewed meters can show.
+/// How many seconds of the past skewed meters can show.
 const MEMORY: usize = 64;
 /// Largest gain error of a realistic meter.
 const GAIN: f64 = 0.005;
-/// Its noise, in watts (one standard deviation).
+/// Noise of a realistic meter, in watts (one standard deviation).
 const NOISE_W: f64 = 20.0;
-/// Longest delay or skew.
+/// Longest delay or skew, in seconds.
 pub(super) const LATE_MAX_S: u32 = 60;
 
-/// One value of each source, in `METERED`'s order; `None` is not published.
+/// One value of each source, in the order of `METERED`; `None` is not published.
 pub type Burst = [Option<i32>; SOURCES];
 
-/// How the meters are.
+/// Properties of the meters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetersOptions {
-    /// Seconds between two samples; 0: every second.
+    /// Seconds between samples; 0: every second.
     pub period_s: u32,
-    /// Late, off, noisy, and silent without news.
+    /// Late, inaccurate, noisy, and silent without a new value.
     pub realistic: bool,
-    /// Every sample arrives so many seconds late, besides what `realistic` adds; at most 60.
+    /// Every sample arrives this many seconds late, in addition to what `realistic` adds; at most 60.
     pub delay_s: u32,
-    /// Each meter shows what was up to so many seconds before the others (fixed for the run, by the seed); at most 60.
+    /// Each meter may lag the others by up to this many seconds (fixed for the run by the seed); at most 60.
     pub skew_s: u32,
-    /// A request for fresh samples is answered with one taken so many seconds later; `None`: it is not.
+    /// A request for fresh samples is answered with one taken this many seconds later; `None`: not answered.
     pub refresh_delay_s: Option<u32>,
 }
 
@@ -49,18 +49,18 @@ pub struct Meters {
     random: fastrand::Rng,
     gains: [f64; SOURCES],
     skews_s: [u32; SOURCES],
-    /// What was, by second modulo [`MEMORY`].
+    /// Past values, by second modulo [`MEMORY`].
     past: [[f64; SOURCES]; MEMORY],
     began_s: u32,
     has_battery: bool,
     refresh_at_s: Option<u32>,
-    /// Samples under way, with the second of their arrival.
+    /// Samples on their way, with the second of arrival.
     under_way: VecDeque<(u32, Burst)>,
     published: Burst,
 }
 
 impl Meters {
-    /// Meters that begin at second `began_s`.
+    /// Meters that start at second `began_s`.
     pub fn new(options: MetersOptions, has_battery: bool, seed: u64, began_s: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let gains =
@@ -80,7 +80,7 @@ impl Meters {
         }
     }
 
-    /// A second has passed with these flows; a sample may be taken.
+    /// Records the flows of a second that has passed; a sample may be taken.
     pub fn pass(&mut self, t_s: u32, flows: &Flows) {
         let load_w = flows.house_w + flows.car_w;
         // In the order of `METERED`.
@@ -98,10 +98,10 @@ impl Meters {
         }
     }
 
-    /// Fresh samples are asked for. While one request is being answered, others are the same.
+    /// Requests fresh samples. Further requests are ignored while one is being answered.
     pub const fn refresh(&mut self, t_s: u32) {
         if let (None, Some(delay_s)) = (self.refresh_at_s, self.options.refresh_delay_s) {
-            // Asked after the second's sample, so that none is due before the next second.
+            // Requested after this second's sample, so the earliest is due in the next second.
             self.refresh_at_s = Some(t_s.saturating_add(if delay_s == 0 { 1 } else { delay_s }));
         }
     }
@@ -115,7 +115,7 @@ impl Meters {
         Some(if self.options.realistic { self.news(burst) } else { burst })
     }
 
-    /// How old the charger's own meter is at this poll, in seconds.
+    /// The age of the charger's own meter reading at this poll, in seconds.
     pub fn charger_age_s(&mut self) -> usize {
         if self.options.realistic { self.random.usize(1..=2) } else { 0 }
     }
@@ -133,7 +133,7 @@ impl Meters {
             }
         }
         let late_s = self.options.delay_s + if self.options.realistic { self.random.u32(1..=5) } else { 0 };
-        // One connection: no sample overtakes another.
+        // All samples use one connection: none overtakes another.
         let arrives_s = t_s.saturating_add(late_s).max(self.under_way.back().map_or(0, |(at_s, _)| *at_s));
         self.under_way.push_back((arrives_s, burst));
     }
@@ -149,7 +149,7 @@ impl Meters {
         was * self.gains.get(at).copied().unwrap_or(1.0) + noise_w
     }
 
-    /// What differs from what was published before.
+    /// Keeps only the values that differ from those published before.
     fn news(&mut self, burst: Burst) -> Burst {
         let mut news = burst;
         for (value, published) in news.iter_mut().zip(&mut self.published) {
@@ -163,7 +163,7 @@ impl Meters {
     }
 }
 
-/// Standard normal (Box and Muller, 1958).
+/// A standard normal random number (Box and Muller, 1958).
 fn gaussian(random: &mut fastrand::Rng) -> f64 {
     // In (0, 1], so that the logarithm is finite.
     let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();

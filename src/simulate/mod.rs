@@ -1,12 +1,12 @@
-//! The real controller in virtual time: days of sun and house in, what the car would have got out.
+//! Runs the real controller in virtual time: takes days of sun and house load, returns what the car would have charged.
 //!
 //! ```text
 //! Trace ──second by second──▶ sim::plant::Plant ──flows──▶ Meters ──readings──▶ control::Controller
 //!                                    ▲                  charger's report ──────▶        │
 //!                                    └───────────────── pilot ◀───────── orders ────────┘
 //! ```
-//! Pure but for reading traces: no clock, no network, and randomness from the setup's seed only, so two runs give the same bytes. It knows
-//! the controller and the plant, which do not know each other. Left out: MQTT and Modbus; the charger here obeys at once.
+//! Pure except for reading traces: no clock, no network, and randomness only from the setup's seed, so two runs give the same bytes. It
+//! knows the controller and the plant, which do not know each other. Left out: MQTT and Modbus; the charger here obeys at once.
 
 mod engine;
 mod meters;

@@ -1,7 +1,7 @@
-//! A day as a picture (SVG): above, house and car stacked before the sun; below, what battery and grid give and take; stops are shaded,
-//! numbered, and explained under the picture.
+//! A day as a picture (SVG): at the top, house and car stacked in front of the sun; at the bottom, battery and grid power; stops are
+//! shaded, numbered, and explained below the picture.
 //!
-//! Left out: anything interactive. The same run gives the same bytes.
+//! Left out: interactivity. The same run gives the same bytes.
 
 mod draw;
 
@@ -12,7 +12,7 @@ use control::{Milliamps, Reason};
 use super::engine::{Observer, Second, Totals};
 use super::trace::Trace;
 
-/// Points across the picture.
+/// Number of points across the picture.
 const POINTS: u32 = 1_100;
 
 /// Averages over some seconds, in watts.
@@ -26,21 +26,21 @@ struct Point {
     seconds: f64,
 }
 
-/// A while without an order to charge.
+/// A period without an order to charge.
 #[derive(Debug, Clone)]
 struct Stop {
     from_s: u32,
     until_s: u32,
-    /// What it began with; `None` until there is data.
+    /// The first reason; `None` until there is data.
     first: Option<Reason>,
-    /// What else kept it from charging.
+    /// Another reason that later kept it from charging.
     then: Option<Reason>,
-    /// Before the first charge: it did not stop anything.
+    /// Whether it lies before the first charge, so that it did not stop anything.
     morning: bool,
 }
 
 impl Stop {
-    /// Why it does not charge. Numbers of the moment belong to what stopped a charge.
+    /// Why the car does not charge. Momentary numbers are shown only for what stopped a charge.
     fn words(&self) -> String {
         let word = |reason: Reason| reason.code().replace('-', " ");
         match (self.first, self.then) {
@@ -52,22 +52,22 @@ impl Stop {
     }
 }
 
-/// Collects what is drawn.
+/// Collects the data of the picture.
 #[derive(Debug)]
 pub struct Plot {
     first_s: u32,
     end_s: u32,
-    /// Seconds of a point.
+    /// Seconds per point.
     every_s: u32,
     points: Vec<Point>,
     stops: Vec<Stop>,
-    /// Whether the car was to charge in the last second, and whether it ever was.
+    /// Whether charging was ordered in the last second, and whether it ever was.
     on: bool,
     ever_on: bool,
 }
 
 impl Plot {
-    /// For the whole of a trace.
+    /// Prepares a plot of a whole trace.
     pub fn new(trace: &Trace) -> Self {
         let (first_s, end_s) = (trace.first_s(), trace.end_s());
         let every_s = (end_s - first_s).div_ceil(POINTS).max(1);
@@ -75,7 +75,7 @@ impl Plot {
         Self { first_s, end_s, every_s, points, stops: Vec::new(), on: true, ever_on: false }
     }
 
-    /// The picture.
+    /// Draws the picture.
     pub fn svg(&self, name: &str, totals: &Totals) -> String {
         draw::svg(self, name, totals)
     }
@@ -97,7 +97,7 @@ impl Plot {
     }
 }
 
-/// Whether a reason adds to what a stop began with. Too little sun is what every stop goes on with.
+/// Whether a later reason adds to the first one. Too little sun does not: every stop goes on with it.
 const fn lasts(reason: Reason) -> bool {
     !matches!(
         reason,
@@ -133,7 +133,7 @@ impl Observer for Plot {
             if let Some(stop) = self.stops.last_mut() {
                 stop.until_s = second.t_s + 1;
                 match stop.first {
-                    // What is said before the first sample explains nothing.
+                    // Reasons before the first sample explain nothing.
                     None if matches!(reason, Reason::NoData { .. } | Reason::Starting) => {}
                     None => stop.first = Some(reason),
                     Some(first) if lasts(reason) && discriminant(&first) != discriminant(&reason) => {

@@ -6,7 +6,7 @@ use control::Milliamps;
 
 use super::engine::{Observer, Second};
 
-/// Writes rows; powers to a tenth of a watt. Without a battery its columns are `0.0` and empty.
+/// Writes the rows; powers to a tenth of a watt. Without a battery its columns are `0.0` and empty.
 #[derive(Debug)]
 pub struct RowWriter<W> {
     out: W,
@@ -19,12 +19,12 @@ impl<W: Write> RowWriter<W> {
         Ok(Self { out })
     }
 
-    /// What was written to.
+    /// Returns the underlying writer.
     pub fn into_inner(self) -> W {
         self.out
     }
 
-    /// Writes what is still held back.
+    /// Flushes the buffer.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush()
     }
@@ -46,7 +46,7 @@ impl<W: Write> Observer for RowWriter<W> {
     }
 }
 
-/// `-0.0` reads like a mistake.
+/// Avoids `-0.0`, which looks like a mistake.
 fn unsigned_zero(watts: f64) -> f64 {
     if watts.abs() < 0.05 { 0.0 } else { watts }
 }

@@ -5,26 +5,26 @@ use control::{Config, Millis, PhaseSwitching, Source};
 use super::meters::MetersOptions;
 use super::setup::{Setup, SetupError, reference};
 
-/// What measures, and what the charger can do.
+/// Meters, battery and charger of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
     /// A Powerwall, read every 30 s as Home Assistant's integration does.
     Powerwall30s,
-    /// The same, read every 10 s.
+    /// A Powerwall, read every 10 s.
     Powerwall10s,
     /// No home battery, meters every 30 s.
     NoBattery30s,
     /// No home battery, meters every second.
     NoBatteryLive,
-    /// A Powerwall every 30 s with late, noisy, silent meters.
+    /// A Powerwall, with late, noisy, silent meters every 30 s.
     Realistic,
-    /// A Powerwall every 30 s that answers requests for fresh samples after 2 s.
+    /// A Powerwall, read every 30 s; requests for fresh samples are answered after 2 s.
     PowerwallRefresh,
-    /// No home battery, meters every 30 s, a charger that can change between one and three phases.
+    /// No home battery, meters every 30 s, a charger that can switch between one and three phases.
     Phases13,
-    /// A Powerwall, meters every second: its battery follows a moment after the meters show it.
+    /// A Powerwall, meters every second: the battery reacts a moment after the meters show a change.
     PowerwallLive,
-    /// No home battery, and nothing but the meter at the grid, every 30 s.
+    /// No home battery, and only a grid meter, every 30 s.
     GridOnly,
 }
 
@@ -42,7 +42,7 @@ impl Scenario {
         Self::GridOnly,
     ];
 
-    /// The name used on the command line and in tables.
+    /// The name on the command line and in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Powerwall30s => "powerwall-30s",
@@ -57,12 +57,12 @@ impl Scenario {
         }
     }
 
-    /// The scenario of that name.
+    /// The scenario with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scenario| scenario.name() == name)
     }
 
-    /// The plant.
+    /// The plant of this scenario.
     pub fn setup(self) -> Setup {
         let default = Setup::default();
         let meters = |change: MetersOptions| Setup { meters: change, ..default };
@@ -77,7 +77,7 @@ impl Scenario {
         }
     }
 
-    /// What the controller is told: the reference configuration.
+    /// The controller's configuration, based on the reference configuration.
     pub fn config(self) -> Result<Config, SetupError> {
         let mut config = reference(self.setup().battery.is_some())?;
         if self == Self::Phases13 {

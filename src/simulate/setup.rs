@@ -1,4 +1,4 @@
-//! The plant as a file says it, and the configuration the controller gets where there is none.
+//! Reads the plant's description from a file, and supplies the controller's configuration if there is none.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::config::{self, Environment, Files, KnownProfile};
 use crate::regular;
 use crate::sim::plant::{BatteryOptions, CarOptions};
 
-/// The longest file, in bytes.
+/// The largest file, in bytes.
 const FILE_MAX: u64 = 64 * 1024;
 
-/// Everything around the controller but the weather. Its default is the scenario `powerwall-30s`.
+/// Everything around the controller except the weather. The default is the scenario `powerwall-30s`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Setup {
     /// `None`: no home battery.
@@ -22,7 +22,7 @@ pub struct Setup {
     pub car: CarOptions,
     /// The meters.
     pub meters: MetersOptions,
-    /// Of all that is random.
+    /// Seed of all random values.
     pub seed: u64,
 }
 
@@ -37,35 +37,35 @@ impl Default for Setup {
     }
 }
 
-/// Why there is no setup. Says what to do.
+/// Why there is no setup, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The file cannot be read.
     #[error("{}: it cannot be read: {what}; name a TOML file", file.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         what: String,
     },
-    /// It is not as it should be.
+    /// A line of the file is wrong.
     #[error("{}:{line}: {what}; {remedy}", file.display())]
     Line {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
         /// What is wrong.
         what: String,
         /// What to do.
         remedy: String,
     },
-    /// The built-in configuration is not accepted: a bug.
+    /// The built-in configuration is rejected: a bug.
     #[error("the built-in configuration is not accepted: {0}")]
     Reference(String),
 }
 
-/// The file.
+/// The format of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
@@ -95,7 +95,7 @@ impl Setup {
         Self::parse(&text, file)
     }
 
-    /// Reads TOML; `file` names it in errors.
+    /// Parses TOML; `file` names it in errors.
     pub fn parse(text: &str, file: &Path) -> Result<Self, SetupError> {
         let at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
         let wrong = |offset: usize, what: String, remedy: &str| SetupError::Line {
@@ -146,14 +146,14 @@ impl Setup {
         })
     }
 
-    /// The car, its timetable counted from the second at which the simulation begins.
+    /// The car with its timetable counted from the second at which the simulation starts.
     pub fn car_from(&self, began_s: u32) -> CarOptions {
         let from = |at_s: u32| at_s.saturating_sub(began_s);
         CarOptions { arrives_s: self.car.arrives_s.map(from), leaves_s: self.car.leaves_s.map(from), ..self.car }
     }
 }
 
-/// Ranges, with the place of what lies outside.
+/// Checks ranges and reports the place of a value outside.
 struct Check<'a> {
     wrong: &'a dyn Fn(usize, String, &str) -> SetupError,
 }
@@ -184,10 +184,10 @@ impl Check<'_> {
     }
 }
 
-/// What the reference configuration says for one three-phase charger in mode `solar`, in a house with or without a battery.
+/// The reference configuration: one three-phase charger in mode `solar`, in a house with or without a battery.
 pub fn reference(battery: bool) -> Result<control::Config, SetupError> {
     const PROFILE: &str = "heidelberg-energy-control";
-    // Broker and line are needed by the format and not used.
+    // Broker and line are required by the format but not used.
     let text = format!(
         "version = 1\n[mqtt]\nurl = \"mqtts://localhost\"\n[battery]\npresent = {battery}\n\
          [[charger]]\nname = \"car\"\nprofile = \"{PROFILE}\"\nlink = \"serial:///dev/null\"\n"

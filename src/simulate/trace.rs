@@ -1,7 +1,7 @@
-//! Sun and house load over time: from a file, from the seeded generator, or from rows that were recorded.
+//! Solar production and house load over time: from a file, from the seeded generator, or from recorded rows.
 //!
-//! The file is CSV, plain or gzipped, with a header; columns are found by name, values are held between rows. Fields are separated by
-//! commas, semicolons or tabs, as the header has it; numbers may have a decimal comma where the comma does not separate.
+//! The file is CSV, plain or gzipped, with a header; columns are found by name, and values hold until the next row. The separator is a
+//! comma, semicolon or tab, as used in the header; numbers may have a decimal comma if the comma is not the separator.
 
 mod lines;
 
@@ -14,63 +14,63 @@ use self::lines::{Lines, wrong};
 use crate::regular;
 use crate::sim::weather::{DAY_S, Day};
 
-/// The longest trace: ten years.
+/// Longest duration of a trace, in seconds: ten years.
 const END_MAX_S: u32 = 10 * 366 * DAY_S;
-/// The most rows: a third of a year of seconds, or ten years of half minutes. They take 12 bytes each.
+/// Maximum number of rows: a third of a year in seconds, or ten years in half minutes. They take 12 bytes each.
 const ROWS_MAX: usize = 10_000_000;
-/// What never exceeds this, in watts, is more likely kilowatts: a house that stands empty uses more, and a roof gives more at noon.
+/// Values that never exceed this, in watts, are more likely kilowatts: even an empty house uses more, and a roof gives more at noon.
 const HARDLY_W: f32 = 50.0;
-/// What exceeds this, in watts, is hardly a house: its main fuse would have 145 A.
+/// A value above this, in watts, is hardly a house: its main fuse would have 145 A.
 const KILOWATTS_MAX: f32 = 100_000.0;
 
-/// Values that hold from a second on.
+/// Values that hold from a certain second on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceRow {
-    /// Seconds from midnight of the first day.
+    /// Seconds since midnight of the first day.
     pub from_s: u32,
-    /// Production, in watts. Inverters at night may draw a little, so it may be negative.
+    /// Solar production, in watts. Inverters may draw a little at night, so it may be negative.
     pub solar_w: f32,
-    /// Load without the car, in watts.
+    /// House load without the car, in watts.
     pub house_w: f32,
 }
 
-/// Sun and house load over time.
+/// Solar production and house load over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     rows: Vec<TraceRow>,
     end_s: u32,
 }
 
-/// Why there is no trace. Says what to do.
+/// Why there is no trace, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file cannot be read.
     #[error("{}: it cannot be read: {cause}; name a CSV file, plain or gzipped", file.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         cause: io::Error,
     },
     /// A line is wrong.
     #[error("{}:{line}: {what}; {remedy}", file.display())]
     Line {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: u64,
         /// What is wrong.
         what: String,
         /// What to do.
         remedy: &'static str,
     },
-    /// Rows given by the program itself do not ascend, or there are none.
+    /// Rows from the program itself are empty or not in ascending order.
     #[error("the rows of a trace must ascend in time, and there must be one at least")]
     Rows,
 }
 
 impl Trace {
-    /// From rows with ascending times; the last one holds until `end_s`, or for a second where that is no later.
+    /// Creates a trace from rows with ascending times; the last row holds until `end_s`, or for one second if that is not later.
     pub fn from_rows(rows: Vec<TraceRow>, end_s: u32) -> Result<Self, TraceError> {
         let ascending = rows.iter().zip(rows.iter().skip(1)).all(|(row, next)| row.from_s < next.from_s);
         let last = rows.last().filter(|last| ascending && last.from_s < END_MAX_S).ok_or(TraceError::Rows)?;
@@ -78,7 +78,7 @@ impl Trace {
         Ok(Self { rows, end_s })
     }
 
-    /// A day of the generator.
+    /// Creates a trace from a generated day.
     pub fn from_day(day: &Day) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "some ten thousand watts are exact")]
         let row = |from_s| TraceRow { from_s, solar_w: day.pv_w(from_s) as f32, house_w: day.house_w(from_s) as f32 };
@@ -88,7 +88,7 @@ impl Trace {
     /// Reads a regular file: CSV, or gzipped CSV whatever its name.
     ///
     /// # Errors
-    /// If it cannot be read, a line is wrong, or it passes one of the bounds: 1 MiB a row, 1 GiB unpacked, ten million seconds with a row.
+    /// If the file cannot be read, a line is wrong, or a limit is exceeded: 1 MiB per row, 1 GiB unpacked, ten million seconds with a row.
     pub fn read(file: &Path) -> Result<Self, TraceError> {
         let unreadable = |cause| TraceError::Unreadable { file: file.to_owned(), cause };
         let mut bytes = BufReader::with_capacity(1 << 16, regular::open(file).map_err(unreadable)?);
@@ -96,9 +96,10 @@ impl Trace {
         if zipped { Self::parse(MultiGzDecoder::new(bytes), file) } else { Self::parse(bytes, file) }
     }
 
-    /// Reads CSV; `file` names it in errors.
+    /// Parses CSV; `file` names it in errors.
     ///
-    /// A row holds from its time to that of the next. The simulation goes by whole seconds: of several rows up to one, the last counts.
+    /// A row holds from its time to that of the next. The simulation uses whole seconds: of several rows up to the same second, the last
+    /// one counts.
     ///
     /// # Errors
     /// As [`Trace::read`].
@@ -128,7 +129,7 @@ impl Trace {
             let what = "there are no rows below the header".to_owned();
             return wrong(file, 1, what, "is this the file you meant?");
         };
-        // The last row holds as long as the shortest of the others, and not into the next day.
+        // The last row holds for the shortest interval between the others, but not into the next day.
         let spacings = rows.iter().zip(rows.iter().skip(1)).map(|(row, next)| next.from_s - row.from_s);
         let held_s = spacings.min().unwrap_or(DAY_S);
         let midnight_s = (last.from_s / DAY_S + 1) * DAY_S;
@@ -136,7 +137,7 @@ impl Trace {
         Ok(Self { end_s: (last.from_s + held_s).min(midnight_s), rows })
     }
 
-    /// What is odd about the values: most likely they are not watts, or have the other sign. Nothing is the matter with most traces.
+    /// Lists odd values: most likely they are not in watts, or have the opposite sign. Most traces give none.
     pub fn doubts(&self) -> Vec<String> {
         let range = |of: fn(&TraceRow) -> f32| {
             self.rows

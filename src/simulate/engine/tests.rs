@@ -101,7 +101,7 @@ fn two_runs_give_the_same_bytes() {
     );
 }
 
-/// Sees that every second balances.
+/// Checks that every second balances.
 struct Balance(Ledger);
 
 fn supplied(ledger: &Ledger) -> f64 {

@@ -3,7 +3,7 @@ use super::*;
 const IDEAL: MetersOptions =
     MetersOptions { period_s: 30, realistic: false, delay_s: 0, skew_s: 0, refresh_delay_s: None };
 
-/// Flows of which each names its second.
+/// Flows whose values equal their second.
 fn flows(t_s: u32) -> Flows {
     let value = f64::from(t_s);
     Flows {
@@ -16,7 +16,7 @@ fn flows(t_s: u32) -> Flows {
     }
 }
 
-/// All that arrives in so many seconds, with the second of its arrival.
+/// Everything that arrives in this many seconds, with the second of arrival.
 fn watch(meters: &mut Meters, until_s: u32) -> Vec<(u32, Burst)> {
     let mut seen = Vec::new();
     for t_s in 0..until_s {

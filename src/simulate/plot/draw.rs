@@ -1,4 +1,4 @@
-//! From what was collected to SVG. Coordinates are pixels, rounded to tenths.
+//! Draws the collected data as SVG. Coordinates are pixels, rounded to tenths.
 
 use std::fmt::Write;
 
@@ -8,13 +8,13 @@ use crate::simulate::Totals;
 const WIDTH: f64 = 1_200.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 1_172.0;
-/// The two panels, top and bottom.
+/// The upper and lower panel: top and bottom edges.
 const UPPER: (f64, f64) = (104.0, 404.0);
 const LOWER: (f64, f64) = (428.0, 588.0);
-/// Where the explanations begin, and how far apart they are.
+/// Top of the explanations, and their line spacing.
 const NOTES: f64 = 640.0;
 const NOTE: f64 = 19.0;
-/// Explanations shown; of more stops the longest.
+/// Number of explanations shown; if there are more stops, the longest are chosen.
 const NOTES_MAX: usize = 24;
 /// A stop narrower than this gets no number in the picture.
 const NUMBER_MIN: f64 = 7.0;
@@ -75,7 +75,7 @@ pub(super) fn svg(plot: &Plot, name: &str, totals: &Totals) -> String {
     area(&upper, &|_| 0.0, &|point| point.solar, &filled(SOLAR, 0.45));
     area(&upper, &|_| 0.0, &|point| point.house, &filled(HOUSE, 0.9));
     area(&upper, &|point| point.house, &|point| point.house + point.car, &filled(CAR, 0.75));
-    // The sun's outline once more, in front: what rises above it is not from the sun.
+    // The sun's outline once more, in front: whatever rises above it is not solar.
     area(&upper, &|point| point.solar, &|point| point.solar, &format!("fill=\"none\" stroke=\"{SOLAR}\""));
     area(&lower, &|_| 0.0, &|point| point.battery, &filled(BATTERY, 0.6));
     area(&lower, &beyond, &|point| beyond(point) + point.grid, &filled(GRID, 0.6));
@@ -85,7 +85,7 @@ pub(super) fn svg(plot: &Plot, name: &str, totals: &Totals) -> String {
     out
 }
 
-/// Where the grid's area begins: beyond the battery's, where both give or both take.
+/// Base of the grid's area: stacked on the battery's if both give or both take.
 fn beyond(point: &Point) -> f64 {
     if point.battery * point.grid > 0.0 { point.battery } else { 0.0 }
 }
@@ -97,7 +97,7 @@ impl Plot {
     }
 }
 
-/// Title with the totals, and the legend.
+/// Draws the title with the totals, and the legend.
 fn head(out: &mut String, name: &str, totals: &Totals) {
     let ledger = &totals.ledger;
     let kwh = |watt_hours: f64| watt_hours / 1_000.0;
@@ -188,12 +188,12 @@ fn axes(out: &mut String, plot: &Plot, upper: &Scale, lower: &Scale) {
     );
 }
 
-/// Hours and minutes; midnight at the end of a day is 24:00.
+/// Formats hours and minutes; midnight at the end of a day is 24:00.
 fn clock(t_s: u32, end: bool) -> String {
     if t_s == 0 && end { "24:00".to_owned() } else { format!("{:02}:{:02}", t_s / 3_600, t_s % 3_600 / 60) }
 }
 
-/// The stops that are explained, by time: the longest of too many.
+/// The stops to explain, in order of time: the longest if there are too many.
 fn shown(stops: &[Stop]) -> Vec<&Stop> {
     let mut shown: Vec<&Stop> = stops.iter().collect();
     shown.sort_by_key(|stop| std::cmp::Reverse(stop.until_s - stop.from_s));
@@ -202,7 +202,7 @@ fn shown(stops: &[Stop]) -> Vec<&Stop> {
     shown
 }
 
-/// Shades, and their numbers where there is room.
+/// Draws the shades of the stops, with numbers where there is room.
 fn stops(out: &mut String, plot: &Plot, notes: &[&Stop]) {
     for stop in &plot.stops {
         let (from, until) = (plot.x(stop.from_s), plot.x(stop.until_s));
@@ -227,7 +227,7 @@ fn stops(out: &mut String, plot: &Plot, notes: &[&Stop]) {
     }
 }
 
-/// The reasons in words, in two columns.
+/// Draws the reasons in words, in two columns.
 fn explanations(out: &mut String, plot: &Plot, notes: &[&Stop]) {
     let half = notes.len().div_ceil(2);
     for (at, stop) in notes.iter().enumerate() {
@@ -249,7 +249,7 @@ fn explanations(out: &mut String, plot: &Plot, notes: &[&Stop]) {
     }
 }
 
-/// Time of day, with the day where there are several.
+/// Formats the time of day, with the day if there are several.
 fn moment(t_s: u32) -> String {
     let day = t_s / 86_400;
     let prefix = if day > 0 { format!("day {} ", day + 1) } else { String::new() };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::simulate::{Scenario, Simulation, TraceRow};
 
-/// The picture of a trace with these rows (second, sun in watts).
+/// Draws a trace with these rows (second, solar watts).
 fn picture(rows: &[(u32, f32)], end_s: u32, change: impl Fn(&mut control::Config)) -> String {
     let rows = rows.iter().map(|(from_s, solar_w)| TraceRow { from_s: *from_s, solar_w: *solar_w, house_w: 300.0 });
     let trace = Trace::from_rows(rows.collect(), end_s).unwrap();
@@ -36,7 +36,7 @@ fn any_length_can_be_drawn() {
         let text = picture(&[(0, 5_000.0)], end_s, |_| {});
         assert!(text.starts_with("<svg") && text.ends_with("</svg>\n") && !text.contains("NaN"), "{end_s}");
     }
-    // A year is drawn by the same steps; simulating it would take too long here.
+    // A year is drawn in the same steps; simulating it would take too long here.
     let row = TraceRow { from_s: 0, solar_w: 0.0, house_w: 0.0 };
     let plot = Plot::new(&Trace::from_rows(vec![row], 365 * 86_400).unwrap());
     assert!(plot.points.len() <= 1_100 && plot.means().len() == plot.points.len());

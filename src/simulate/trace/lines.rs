@@ -1,4 +1,4 @@
-//! The rows of a CSV file, one after the other, within bounds of length.
+//! Reads the rows of a CSV file one by one, within length limits.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,22 +9,22 @@ use csv::{ByteRecord, ReaderBuilder};
 
 use super::{END_MAX_S, TraceError, TraceRow};
 
-/// The longest row, in bytes; one that is longer has a quote that is never closed, or is no CSV.
+/// Largest row, in bytes; a larger one has an unclosed quote, or is not CSV.
 const ROW_MAX: usize = 1 << 20;
-/// The longest text, in bytes, unpacked.
+/// Largest text, in bytes, unpacked.
 const TEXT_MAX: u64 = 1 << 30;
-/// What is read at once, in bytes.
+/// Number of bytes read at once.
 const BUFFER: usize = 1 << 16;
-/// No house has more, in watts.
+/// Highest accepted power in watts: no house has more.
 const WATTS_MAX: f32 = 1e6;
-/// The separators that are known. The header tells which it is.
+/// Accepted separators. The header tells which one is used.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
 
-/// An input that refuses to be longer than a text, or a row, may be.
+/// An input that fails once the text or a row exceeds its limit.
 struct Bounded<R> {
     input: R,
     text_left: u64,
-    /// Set anew after each row.
+    /// Reset after each row.
     row_left: Rc<Cell<usize>>,
 }
 
@@ -64,7 +64,7 @@ impl<'a, R: Read> Lines<'a, R> {
         }
         let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let count = |separator: u8| header.split(|byte| *byte == separator).count();
-        // The first of those that are there most often.
+        // The most frequent separator; the first one if several are equally frequent.
         let separator = SEPARATORS.into_iter().rev().max_by_key(|separator| count(*separator)).unwrap_or(b',');
         let mut reader = ReaderBuilder::new().delimiter(separator).buffer_capacity(BUFFER).from_reader(input);
         let header = reader.byte_headers().map_err(|error| broken(file, &error))?.clone();
@@ -83,7 +83,7 @@ impl<'a, R: Read> Lines<'a, R> {
         Ok(Self { reader, row_left, record, file, decimal_comma: separator != b',', time, solar, house })
     }
 
-    /// The next row with its line and its exact time, in seconds.
+    /// Returns the next row with its line number and its exact time, in seconds.
     pub(super) fn next(&mut self) -> Result<Option<(u64, f64, TraceRow)>, TraceError> {
         if !self.reader.read_byte_record(&mut self.record).map_err(|error| broken(self.file, &error))? {
             return Ok(None);
@@ -105,10 +105,10 @@ impl<'a, R: Read> Lines<'a, R> {
         if comma { text.replace(',', ".").parse().ok() } else { text.parse().ok() }
     }
 
-    /// The time as it is given, and the whole second by which it has come.
+    /// The time as given, and the whole second by which it has been reached.
     fn seconds(&self, line: u64) -> Result<(f64, u32), TraceError> {
         let text = self.field(self.time);
-        // What is rounded up may be the end itself.
+        // A time that is rounded up may become the limit itself.
         let last_s = f64::from(END_MAX_S - 1);
         if let Some(at_s) = self.number(text).filter(|at_s| (0.0..=last_s).contains(at_s)) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
@@ -137,19 +137,19 @@ impl<'a, R: Read> Lines<'a, R> {
     }
 }
 
-/// A field as it can be shown: what is long is cut off, what cannot be seen is escaped.
+/// Makes a field printable: cuts long text, escapes invisible characters.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 40;
     let cut: String = text.chars().take(LONGEST).collect();
     if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
 }
 
-/// A mistake in a line.
+/// An error in a line.
 pub(super) fn wrong<T>(file: &Path, line: u64, what: String, remedy: &'static str) -> Result<T, TraceError> {
     Err(TraceError::Line { file: file.to_owned(), line, what, remedy })
 }
 
-/// What the CSV reader or the file below it complains of.
+/// Turns an error of the CSV reader or of the file below it into ours.
 fn broken(file: &Path, error: &csv::Error) -> TraceError {
     let line = error.position().map_or(1, csv::Position::line);
     let (what, remedy) = if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {

@@ -77,7 +77,7 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
     }
 }
 
-/// A logger of ten rows a second, or of 0.7: the simulation sees the last one up to each whole second.
+/// A logger of ten rows per second, or of 0.7: the simulation uses the last row up to each whole second.
 #[test]
 fn of_several_rows_within_a_second_the_last_counts() {
     let trace = parse("t_s,pv_w,house_w\n0.2,100,1\n0.6,200,2\n1.0,300,3\n1.4,400,4\n3.7,500,5\n").unwrap();
@@ -87,7 +87,7 @@ fn of_several_rows_within_a_second_the_last_counts() {
     assert_eq!(seconds(&trace)[0], (1, 200.0, 2.0));
 }
 
-/// What spreadsheets and loggers make of it.
+/// Formats that spreadsheets and loggers produce.
 #[test]
 fn other_spellings_are_read() {
     let plain = parse("t_s,pv_w,house_w\n0,100.5,1\n86460,200,2\n").unwrap();
@@ -122,7 +122,7 @@ fn values_that_are_hardly_watts_are_doubted() {
     assert_eq!(doubts("0,900000,300\n"), ["pv_w reaches 900000: more than a house has; is it in milliwatts?"]);
 }
 
-/// An input that goes on for ever, as a small zipped file may.
+/// An input without end, which a small compressed file can produce.
 struct Endless {
     begin: &'static [u8],
     then: fn(u64) -> Vec<u8>,
