@@ -1,5 +1,5 @@
-//! What stands around the program while it is measured: a Mosquitto with TLS and client certificates, somebody who publishes as Home
-//! Assistant does, and the program itself with what the kernel says of it.
+//! The surroundings of the program while it is measured: a Mosquitto with TLS and client certificates, a publisher that acts as Home
+//! Assistant, and the program itself with what the kernel reports about it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use surplusd::sim::pki::Pki;
 
-/// How long anything may take to start or to end.
+/// How long anything may take to start or to stop.
 const SOON: Duration = Duration::from_secs(15);
 
 /// A child process; killed when dropped.
@@ -25,7 +25,7 @@ impl Drop for Process {
     }
 }
 
-/// A broker that lets in whoever has a certificate of its authority, and whoever comes through the plain door.
+/// A broker that admits clients with a certificate of its authority, and any client on its plain listener.
 pub(crate) struct Broker {
     pub(crate) pki: Pki,
     pub(crate) tls_port: u16,
@@ -62,7 +62,7 @@ fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 pub(crate) fn until(what: &str, mut so: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let began = Instant::now();
     while !so()? {
@@ -72,7 +72,7 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> anyhow::Result<bool>) ->
     Ok(())
 }
 
-/// Publishes as Home Assistant's `mqtt_statestream` does: `QoS` 1, retained, each entity by itself. By hand, so that nothing lies
+/// Publishes as Home Assistant's `mqtt_statestream` does: `QoS` 1, retained, each entity separately. Written by hand, so that nothing lies
 /// between the stopwatch and the socket.
 pub(crate) struct HomeAssistant {
     socket: TcpStream,
@@ -96,7 +96,8 @@ impl HomeAssistant {
         Ok(Self { socket, packet: 0 })
     }
 
-    /// One burst of all meters with this surplus and no car drawing; returns when the last of grid and battery was about to be sent.
+    /// Publishes one burst of all meters with this surplus and no car drawing; returns the moment just before the last of grid and battery
+    /// was sent.
     pub(crate) fn sample(&mut self, surplus: i32) -> anyhow::Result<Instant> {
         self.publish("solar", surplus + 400)?;
         self.publish("load", 400)?;
@@ -122,7 +123,7 @@ impl HomeAssistant {
     }
 }
 
-/// The program under measurement, with the default configuration but for names of files and ports.
+/// The program under measurement, with the default configuration except for file names and ports.
 pub(crate) struct Daemon {
     process: Process,
     log: PathBuf,
@@ -140,18 +141,18 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What the kernel has counted up to now.
+    /// The kernel's counters up to now.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let folder = PathBuf::from(format!("/proc/{}", self.process.0.id()));
         let stat = fs::read_to_string(folder.join("stat"))?;
-        // The name in parentheses may contain anything; utime and stime are the fields 14 and 15 of proc(5).
+        // The name in parentheses may contain anything; utime and stime are fields 14 and 15 of proc(5).
         let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
         let mut ticks = || fields.next().and_then(|field| field.parse::<u32>().ok()).context("no times in stat");
         let cpu = Duration::from_millis(10) * (ticks()? + ticks()?);
         let status = fs::read_to_string(folder.join("status"))?;
         let mut waits = 0;
         for task in fs::read_dir(folder.join("task"))? {
-            // A thread may end meanwhile.
+            // A thread may have ended meanwhile.
             let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
             waits += number(&status, "voluntary_ctxt_switches:").unwrap_or(0);
         }
@@ -159,7 +160,7 @@ impl Daemon {
         Ok(Usage { at: Instant::now(), cpu, waits, rss_kib: kib("VmRSS:")?, peak_kib: kib("VmHWM:")? })
     }
 
-    /// Ends it as systemd does.
+    /// Stops it as systemd does.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let told = Command::new("kill").arg("-TERM").arg(self.process.0.id().to_string()).status()?;
         ensure!(told.success(), "surplusd is not there any more");
@@ -183,21 +184,21 @@ fn number(text: &str, key: &str) -> Option<u64> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) at: Instant,
-    /// In steps of 10 ms (`USER_HZ` is 100 on every Linux).
+    /// CPU time, in steps of 10 ms (`USER_HZ` is 100 on every Linux).
     pub(crate) cpu: Duration,
-    /// How often any of its threads gave up the processor to wait for something: each is followed by a wake-up.
+    /// How often any of its threads gave up the processor to wait for something: each wait is followed by a wake-up.
     pub(crate) waits: u64,
     pub(crate) rss_kib: u64,
     pub(crate) peak_kib: u64,
 }
 
 impl Usage {
-    /// Share of one core since then, in percent.
+    /// Average CPU use since `since`, in percent of one core.
     pub(crate) fn cpu_percent(&self, since: &Self) -> f64 {
         (self.cpu.saturating_sub(since.cpu)).as_secs_f64() / self.at.duration_since(since.at).as_secs_f64() * 100.0
     }
 
-    /// Wake-ups a second since then.
+    /// Wake-ups per second since `since`.
     pub(crate) fn wakes(&self, since: &Self) -> f64 {
         let count = u32::try_from(self.waits.saturating_sub(since.waits)).unwrap_or(u32::MAX);
         f64::from(count) / self.at.duration_since(since.at).as_secs_f64()

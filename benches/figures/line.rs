@@ -1,4 +1,4 @@
-//! The simulated wallbox at the master end of a pseudo-terminal, with a stopwatch: when the last byte of each setpoint frame was
+//! The simulated wallbox at the master end of a pseudo-terminal, with a stopwatch: it notes when the last byte of each setpoint frame was
 //! read, and when the bus was free for it.
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use surplusd::sim::frames::{Ask, Parser};
 use surplusd::sim::plant::CarSignal;
 use surplusd::sim::wallbox::{Wallbox, WallboxOptions};
 
-/// Pause between an answer and the next request (`gap-ms` of the register map).
+/// Pause between a reply and the next request (`gap-ms` of the register map).
 pub(crate) const GAP: Duration = Duration::from_millis(100);
 /// The register that sets the current.
 const SETPOINT: u16 = 261;
@@ -28,15 +28,15 @@ const WAIT_MAX: Duration = Duration::from_millis(20);
 /// A write of the setpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written {
-    /// When its last byte had been read.
+    /// When its last byte was read.
     pub(crate) at: Instant,
-    /// From when on the rules of the bus allowed it: the last answer before it, plus [`GAP`].
+    /// The earliest time that the rules of the bus allowed: the end of the last reply before it, plus [`GAP`].
     pub(crate) free_from: Instant,
-    /// In tenths of an ampere.
+    /// The setpoint, in tenths of an ampere.
     pub(crate) deciamps: u16,
 }
 
-/// The box. It goes when dropped.
+/// The wallbox. Ends when dropped.
 pub(crate) struct Line {
     pub(crate) written: Receiver<Written>,
     stop: Arc<AtomicBool>,
@@ -44,11 +44,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// A box with a car that asks for current and draws none, so that the surplus is what the meters say; the device is at `link`.
+    /// A wallbox with a car that asks for current but draws none, so that the surplus is what the meters show; the device is at `link`.
     pub(crate) fn open(link: &Path) -> anyhow::Result<Self> {
         let (master, slave) = TTYPort::pair()?;
         symlink(slave.name().context("a pseudo-terminal without a name")?, link)?;
-        // The daemon must be the only one to have it open.
+        // The daemon must be the only one that has it open.
         drop(slave);
         let (sender, written) = channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -93,12 +93,12 @@ impl Pump {
             self.wallbox.tick(now.0, CarSignal { plugged: true, asks: true, amps: [0.0; 3] });
             self.answer(now);
             let due = self.wallbox.next_reply_ms().map_or(WAIT_MAX, |at| self.clock.real(Tick(at).since(now)));
-            // A wait of 0 would be for ever.
+            // A timeout of 0 would mean no timeout.
             let _ = self.master.set_timeout(due.clamp(Duration::from_millis(1), WAIT_MAX));
             match self.master.read(&mut buffer) {
                 Ok(count) => self.hear(buffer.get(..count).unwrap_or(&[]), Instant::now()),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-                // Nobody has the other end open.
+                // The other end is not open.
                 Err(_) => thread::sleep(WAIT_MAX),
             }
         }

@@ -1,7 +1,7 @@
-//! Prints the table of figures: latency, memory, CPU, size, speed of the controller. Asserts nothing: the figures are those of the
-//! machine it runs on. It takes about five minutes.
+//! Prints the table of figures: latency, memory, CPU, size, speed of the controller. Asserts nothing: the figures depend on the machine.
+//! Takes about five minutes.
 //!
-//! `SURPLUSD` names the program to measure; without it, it is the one that cargo built along with this.
+//! `SURPLUSD` names the program to measure; without it, the one that cargo built together with this benchmark is used.
 #![expect(clippy::disallowed_methods, reason = "real time is what is measured")]
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 
@@ -28,26 +28,26 @@ use surplusd::sim::frames::line_time_ms;
 use house::{Broker, Daemon, HomeAssistant, Usage, until};
 use line::{GAP, Line};
 
-/// Publishes whose latency is taken.
+/// Number of publishes whose latency is measured.
 const PUBLISHES: u16 = 210;
-/// Time between two of them, in microseconds: after each write follow its read-back and a poll within half a second, and from then on
-/// one poll each 1.05 s, so that this range meets every phase of the polling equally often.
+/// Pause between publishes, in microseconds: each write is followed by its read-back and a poll within half a second, and then by one poll
+/// every 1.05 s, so that this range meets every phase of the polling equally often.
 const PAUSE_US: Range<u64> = 500_000..1_550_000;
 /// Highest and lowest current of the falling staircase, in tenths of an ampere.
 const TOP: u16 = 160;
 const BOTTOM: u16 = 60;
-/// Watts that a tenth of an ampere takes on three phases at 230 V.
+/// Power of a tenth of an ampere on three phases at 230 V, in watts.
 const WATTS: i32 = 69;
-/// Rises of the current wait for 5 s where samples come quickly, falls never do: only falls are timed.
+/// Increases of the current wait for 5 s if samples come quickly, decreases never do: only decreases are timed.
 const RISE_PAUSE: Duration = Duration::from_millis(5_500);
 /// Longest wait for a setpoint.
 const LATE: Duration = Duration::from_secs(5);
-/// How long memory, CPU and wake-ups are watched.
+/// How long memory, CPU and wake-ups are observed, in seconds.
 const MINUTE: u32 = 60;
 const QUIET: Duration = Duration::from_secs(10);
 
 fn main() -> anyhow::Result<()> {
-    // Cargo says `--bench`; other words are for filters, and there is only one table.
+    // Cargo passes `--bench`; other words are filters, but there is only one table.
     let program = env::var_os("SURPLUSD").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_surplusd")), PathBuf::from);
     let folder = tempfile::tempdir()?;
     let broker = Broker::start(folder.path())?;
@@ -62,12 +62,12 @@ fn main() -> anyhow::Result<()> {
     print(&program, &Figures { begin, end, idle, waits, speed })
 }
 
-/// Everything measured.
+/// All measured figures.
 struct Figures {
-    /// Before and after the minute at one update a second.
+    /// Before and after the minute with one update per second.
     begin: Usage,
     end: Usage,
-    /// Before and after a while without updates.
+    /// Before and after a period without updates.
     idle: (Usage, Usage),
     waits: Vec<Wait>,
     speed: f64,
@@ -80,7 +80,7 @@ fn measure(daemon: &Daemon, line: &Line, home: &mut HomeAssistant) -> anyhow::Re
     let begin = daemon.usage()?;
     for second in 1..=MINUTE {
         let due = begin.at + Duration::from_secs(1) * second;
-        // A cloudy day: the setpoint changes with nearly every update.
+        // As on a cloudy day: the setpoint changes with nearly every update.
         home.sample(WATTS * i32::from(fastrand::u16(80..TOP)))?;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
@@ -126,7 +126,7 @@ fn read(file: &Path) -> anyhow::Result<Config> {
     Ok(config::load(file, &environment, &known).config.context("the configuration is not accepted")?.control)
 }
 
-/// Sun is published until the charger has been given some.
+/// Publishes surplus until the charger has been allowed to charge.
 fn start_charging(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<()> {
     until("the first setpoint", || {
         home.sample(watts_for(BOTTOM))?;
@@ -135,12 +135,12 @@ fn start_charging(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<()> {
     })
 }
 
-/// Surplus that just gives this current.
+/// The surplus that is just enough for this current.
 fn watts_for(deciamps: u16) -> i32 {
     WATTS * i32::from(deciamps) + 10
 }
 
-/// How long one setpoint took.
+/// Latency of one setpoint.
 #[derive(Debug, Clone, Copy)]
 struct Wait {
     /// From the publish to the last byte of the frame.
@@ -153,7 +153,7 @@ struct Wait {
     late: Duration,
 }
 
-/// Falls by a tenth of an ampere at times that have nothing to do with the polling.
+/// Lowers the setpoint by a tenth of an ampere at times that are independent of the polling.
 fn latencies(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<Vec<Wait>> {
     let mut waits = Vec::new();
     let mut deciamps = BOTTOM;
@@ -173,7 +173,7 @@ fn latencies(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<Vec<Wait>>
 }
 
 fn time(line: &Line, home: &mut HomeAssistant, deciamps: u16) -> anyhow::Result<Wait> {
-    // What is left over from earlier samples.
+    // Discard writes caused by earlier samples.
     while line.written.try_recv().is_ok() {}
     let published = home.sample(watts_for(deciamps))?;
     loop {
@@ -195,8 +195,8 @@ fn time(line: &Line, home: &mut HomeAssistant, deciamps: u16) -> anyhow::Result<
     }
 }
 
-/// Simulated seconds that the controller takes in one real one: each has a sample, a report of the charger, the passing of time, and
-/// what was decided is taken out and shown.
+/// Simulated seconds that the controller handles in one real second: each has a sample, a charger report and the passing of time, and what
+/// was decided is taken out and formatted.
 fn controller_speed(config: &Config) -> f64 {
     let charger = ChargerId(0);
     let mut controller = Controller::new(config.clone(), Tick(1_000));
@@ -232,7 +232,7 @@ fn controller_speed(config: &Config) -> f64 {
     f64::from(steps) / began.elapsed().as_secs_f64()
 }
 
-/// Median, 99th percentile and maximum in milliseconds.
+/// Median, 99th percentile and maximum, in milliseconds.
 fn spread(times: impl Iterator<Item = Duration>) -> Option<[f64; 3]> {
     let mut sorted: Vec<Duration> = times.collect();
     sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! The days to measure on: traces in folders, or days of the seeded generator; and what the rival made of them.
+//! The days to measure: traces in folders, or days of the seeded generator; and the rival's results on them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,16 +10,16 @@ use surplusd::simulate::{Scenario, Trace};
 
 use crate::bound;
 
-/// Days of the year of the generated days, one round of the four kinds of weather each.
+/// Days of the year for generated days, each with all four kinds of weather.
 const SEASONS: [u16; 4] = [80, 135, 172, 250];
 
-/// A day.
+/// A day to measure.
 pub(crate) struct Measured {
     pub(crate) name: String,
     pub(crate) trace: Trace,
-    /// U* on three phases, in kWh.
+    /// The bound U* on three phases, in kWh.
     three: f64,
-    /// U* on one or three.
+    /// The bound U* on one or three phases, in kWh.
     either: f64,
 }
 
@@ -35,14 +35,14 @@ impl Measured {
     }
 }
 
-/// Where a day comes from.
+/// The source of a day.
 pub(crate) enum Origin {
     File(PathBuf),
     Generated { seed: u64, kind: Weather, day_of_year: u16 },
 }
 
 impl Origin {
-    /// All traces in the folders, or sixteen generated days where no folder is named.
+    /// All traces in the folders, or sixteen generated days if no folder is given.
     pub(crate) fn all(folders: &[PathBuf]) -> anyhow::Result<Vec<Self>> {
         if folders.is_empty() {
             let rounds = (1_u64..).zip(SEASONS);
@@ -69,7 +69,7 @@ impl Origin {
     }
 }
 
-/// The name without its endings.
+/// The name without its extensions.
 fn stem(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.trim_end_matches(".gz").trim_end_matches(".csv").to_owned()
@@ -96,10 +96,10 @@ fn is_trace(file: &Path) -> anyhow::Result<bool> {
         && (header.contains(&"load_w") || header.contains(&"house_w")))
 }
 
-/// What the rival reached, by day and its scenario, in kWh of value.
+/// The rival's value by day and scenario, in kWh.
 pub(crate) type Rival = BTreeMap<(String, String), f64>;
 
-/// Reads `baseline-open.csv` in the folders or up to two levels above them; empty without one.
+/// Reads `baseline-open.csv` in the folders or up to two levels above them; empty if there is none.
 pub(crate) fn rival(folders: &[PathBuf]) -> anyhow::Result<Rival> {
     let mut rival = Rival::new();
     let places = folders.iter().flat_map(|folder| {
@@ -118,7 +118,7 @@ pub(crate) fn rival(folders: &[PathBuf]) -> anyhow::Result<Rival> {
     Ok(rival)
 }
 
-/// The rival's scenario that comes nearest: it was measured with meters every 30 s, and live without a battery.
+/// The most similar scenario of the rival: it was measured with meters every 30 s, and live without a battery.
 pub(crate) const fn rival_scenario(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Powerwall30s

@@ -1,4 +1,4 @@
-//! What the user's two dials give and cost: one curve for each, as a picture (SVG). The same days give the same bytes.
+//! The benefit and cost of the user's two settings: one curve for each, as a picture (SVG). The same days give the same bytes.
 
 use std::fmt::Write;
 
@@ -17,17 +17,17 @@ const PANEL: (f64, f64) = (84.0, 424.0);
 const LEFT: [f64; 2] = [70.0, 650.0];
 const WIDTH: f64 = 480.0;
 
-/// A setting, as averages of a day.
+/// The result of one setting, as averages per day.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
-    /// What the dial says.
+    /// The value of the setting.
     dial: f64,
     solar_kwh: f64,
     other_kwh: f64,
     starts: f64,
 }
 
-/// Both curves on these days.
+/// Measures both curves on these days.
 pub(crate) fn measure(days: &[Measured], scenario: Scenario) -> anyhow::Result<[Vec<Point>; 2]> {
     let config = scenario.config()?;
     let shares = SHARES.map(|share| {
@@ -61,7 +61,7 @@ fn average(days: &[Measured], scenario: Scenario, config: &Config, dial: f64) ->
     }
 }
 
-/// A table for a person.
+/// Formats the curves as a table for people.
 pub(crate) fn text(curves: &[Vec<Point>; 2]) -> String {
     let mut text = format!("{:<16}{:>8}{:>12}{:>12}{:>9}\n", "dial", "", "sun kWh", "other kWh", "starts");
     for (name, curve) in ["min-share", "start-cost-wh"].iter().zip(curves) {
@@ -81,7 +81,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// Covers the values with four to ten round steps.
+    /// An axis that covers the values with four to ten round steps.
     fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
         let (low, high) = (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
         let step =
@@ -102,7 +102,7 @@ impl Axis {
     }
 }
 
-/// The picture. `defaults` are what the dials say where nobody touched them.
+/// Draws the picture. `defaults` are the default values of the two settings.
 pub(crate) fn svg(curves: &[Vec<Point>; 2], defaults: [f64; 2], what: &str) -> String {
     let mut out = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1180 490\" width=\"1180\" height=\"490\" \
@@ -126,7 +126,7 @@ pub(crate) fn svg(curves: &[Vec<Point>; 2], defaults: [f64; 2], what: &str) -> S
     out + "</svg>\n"
 }
 
-/// A curve: its points on the page of the two axes, with what the dial says at each.
+/// A curve: its points in the coordinates of the two axes, with the setting's value at each.
 struct Curve<'a> {
     dial: &'a str,
     default: f64,
@@ -199,7 +199,7 @@ fn panel(out: &mut String, left: f64, curve: &Curve<'_>, across_title: &str, up_
     );
 }
 
-/// Without needless zeros.
+/// Formats a number without trailing zeros.
 fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

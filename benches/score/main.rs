@@ -1,4 +1,4 @@
-//! How much of what was possible the controller gets into the car: value, bound and score of each day, in every scenario, beside the rival's.
+//! How much of the possible value the controller achieves: value, bound and score of each day, in every scenario, beside the rival's.
 //!
 //! The value of a day is `U = solar − 3·(grid + battery) − 0.1·starts` in kWh into the car; the score is `ΣU / ΣU*` with the clairvoyant
 //! bound `U*`. Asserts nothing.
@@ -27,30 +27,30 @@ use days::{Measured, Origin, Rival};
 #[derive(Debug, Parser)]
 #[command(name = "scripts/score")]
 struct Args {
-    /// Folders of traces, with those below them; none: sixteen days of the seeded generator
+    /// Folders of traces, searched recursively (without them: sixteen days of the seeded generator)
     folders: Vec<PathBuf>,
     /// Only this scenario (may be given several times)
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     scenario: Vec<Scenario>,
-    /// Instead of the default of `solar.start-cost-wh`
+    /// Replaces the default of `solar.start-cost-wh`
     #[arg(long, value_name = "WH")]
     start_cost_wh: Option<u16>,
-    /// Instead of the default of `solar.min-share`
+    /// Replaces the default of `solar.min-share`
     #[arg(long, value_name = "SHARE", value_parser = clap::value_parser!(f64))]
     min_share: Option<f64>,
-    /// Instead of the default of `solar.starts-per-day-max`
+    /// Replaces the default of `solar.starts-per-day-max`
     #[arg(long, value_name = "N")]
     starts_per_day: Option<u16>,
-    /// Leave out the rows of the days
+    /// Leave out the rows of single days
     #[arg(long)]
     summary: bool,
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
-    /// Draw what the two dials of `[solar]` give and cost, as SVG, instead of the scores
+    /// Draw the benefit and cost of the two main settings of `[solar]`, as SVG, instead of the scores
     #[arg(long, value_name = "FILE")]
     frontier: Option<PathBuf>,
-    /// Cargo says so
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -62,17 +62,17 @@ fn scenario(name: &str) -> Result<Scenario, String> {
     })
 }
 
-/// A day in a scenario.
+/// The result of a day in a scenario.
 struct Row {
     day: String,
     totals: Totals,
     doubts: Doubts,
     bound: f64,
-    /// What the rival reached, where known.
+    /// The rival's value, if known.
     rival: Option<f64>,
 }
 
-/// What was doubted of the meters, though all of them are right: how often each doubt began, and for how many seconds there was one.
+/// Doubts about the meters, although all of them are right: how often each doubt began, and for how many seconds there was one.
 #[derive(Debug, Default)]
 struct Doubts {
     now: Option<&'static str>,
@@ -94,7 +94,7 @@ impl Observer for Doubts {
     }
 }
 
-/// All days in a scenario.
+/// The results of all days in a scenario.
 struct Table {
     scenario: Scenario,
     rows: Vec<Row>,
@@ -157,7 +157,7 @@ fn score(scenario: Scenario, days: &[Measured], rival: &Rival, args: &Args) -> a
     Ok(Table { scenario, rows })
 }
 
-/// Does `work` for every item on all cores; results in the order of the items.
+/// Does `work` for every item, on all cores; returns results in the order of the items.
 fn side_by_side<I: Sync, R: Send>(items: &[I], work: impl Fn(&I) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(items.len()));

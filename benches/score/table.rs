@@ -1,4 +1,4 @@
-//! What was measured, for a person and for a program.
+//! Formats the results for people and for programs.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use surplusd::simulate::Totals;
 use crate::days::rival_scenario;
 use crate::{Row, Table};
 
-/// Columns besides the name, summed over the days.
+/// The columns other than the name, summed over the days.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     days: f64,
@@ -21,7 +21,7 @@ struct Sum {
     writes: u32,
     switches: u32,
     requests: u32,
-    /// The rival's value, and ours on the days where it is known.
+    /// The rival's value, and ours on the same days.
     rival: Option<(f64, f64)>,
 }
 
@@ -47,12 +47,12 @@ impl Sum {
         })
     }
 
-    /// On a dark day there is nothing to be had.
+    /// `None` on a dark day, when there is nothing to gain.
     fn score(&self) -> Option<f64> {
         (self.bound > 0.0).then(|| self.value / self.bound)
     }
 
-    /// The line of a table: energies and counts as averages of a day, but value and bound as sums.
+    /// Formats a row of the table: energies and counts as averages per day, value and bound as sums.
     fn line(&self, name: &str) -> String {
         let mean = |sum: f64| sum / self.days.max(1.0);
         let count = |sum: u32| mean(f64::from(sum));
@@ -83,13 +83,13 @@ fn head(first: &str) -> String {
     )
 }
 
-/// The day on which the rival is ahead most, or we are ahead least.
+/// The day on which the rival leads most, or we lead least.
 fn worst(table: &Table) -> Option<(&str, f64)> {
     let ahead = table.rows.iter().filter_map(|row| Some((row.day.as_str(), row.totals.value_kwh() - row.rival?)));
     ahead.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
-/// What was doubted of meters that are right, in a line.
+/// Formats the doubts about meters that are right, in one line.
 fn doubted(table: &Table) -> String {
     let mut began = std::collections::BTreeMap::<_, u32>::new();
     for (code, times) in table.rows.iter().flat_map(|row| &row.doubts.began) {
@@ -101,7 +101,7 @@ fn doubted(table: &Table) -> String {
     format!("{:<18} doubted of right meters: {list}; {seconds} s in all\n", table.scenario.name())
 }
 
-/// Tables of the days, if wanted, and one of the scenarios.
+/// Formats the tables of days, if wanted, and one of the scenarios.
 pub(crate) fn text(tables: &[Table], days: bool) -> String {
     let mut text = String::new();
     if days {
@@ -137,7 +137,7 @@ pub(crate) fn text(tables: &[Table], days: bool) -> String {
     text
 }
 
-/// Everything as one object.
+/// Formats all results as one JSON object.
 pub(crate) fn json(tables: &[Table]) -> Value {
     let scenarios: Vec<Value> = tables
         .iter()

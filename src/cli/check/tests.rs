@@ -86,10 +86,10 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let machine = Self { root: tempfile::tempdir().expect("scratch folder") };
-        // As /etc is; scratch folders are private.
+        // Like /etc; scratch folders are private.
         machine.mode("", 0o755);
         let unit = include_str!("../../../systemd/surplusd.service");
-        // `check` is given the configuration where it lies here.
+        // `check` is given the configuration at its path in the scratch folder.
         let config = machine.path("etc/surplusd/surplusd.toml").display().to_string();
         let unit = unit.replace("--config /etc/surplusd/surplusd.toml", &format!("--config {config}"));
         machine.write("lib/systemd/system/surplusd.service", 0o644, &unit);
@@ -116,7 +116,7 @@ impl Machine {
         self.mode(name, mode);
     }
 
-    /// What `check` says as root.
+    /// The output of `check` when run as root.
     fn check(&self) -> (u8, String) {
         let args = Args { config: self.path("etc/surplusd/surplusd.toml"), no_files: false };
         let mut out = Vec::new();
@@ -127,7 +127,7 @@ impl Machine {
     }
 }
 
-/// root reads everything, the service's user does not.
+/// root can read everything, the service's user cannot.
 #[test]
 fn a_password_that_the_service_could_not_read_is_warned_about() {
     let machine = Machine::new();
@@ -191,10 +191,10 @@ fn what_else_keeps_the_service_from_starting() {
     let (_, out) = machine.check();
     assert!(out.contains("`sudo chmod 0755"), "{out}");
     machine.mode("etc/surplusd", 0o755);
-    // A later drop-in that empties the list.
+    // A later drop-in that clears the list.
     machine.write("run/systemd/system/surplusd.service.d/20.conf", 0o644, "[Service]\nLoadCredential=\n");
     assert!(machine.check().1.contains("may not read"));
-    // Another configuration than the service's is nobody's business.
+    // A configuration other than the service's is not checked.
     let elsewhere = machine.path("etc/surplusd/other.toml");
     fs::copy(machine.path("etc/surplusd/surplusd.toml"), &elsewhere).expect("a copy");
     let args = Args { config: elsewhere, no_files: false };
@@ -253,7 +253,7 @@ fn a_bad_file_is_shown_with_its_places() {
     assert!(out.contains("26 | stop-after-s = 50\n"), "{out}");
     assert!(out.ends_with("errors: 1, warnings: 1\n"), "{out}");
     assert!(!out.contains("broker:"));
-    // Without the flag the password file is missed as well.
+    // Without the flag, the missing password file is reported too.
     let (_, out) = check(&file, &[]);
     assert!(out.contains("mqtt-password does not exist"), "{out}");
 }

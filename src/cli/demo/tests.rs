@@ -32,7 +32,7 @@ fn arguments_have_defaults_and_limits() {
     }
 }
 
-/// The daemon's part is played by one that reads its configuration, decides nothing, and ends when it is told to.
+/// A stand-in for the daemon reads its configuration, decides nothing, and ends when asked to.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_gets_a_world_that_is_gone_afterwards() {
     let args = parse(&["--speed", "60"]).unwrap();
@@ -65,7 +65,7 @@ async fn the_daemon_is_told_when_the_time_is_up() {
     })
     .await
     .unwrap();
-    // The machine may be held up in the middle; it is never told early.
+    // The machine may be delayed in the middle; the daemon is never stopped early.
     assert!((3_600_000..3_900_000).contains(&lasted), "{lasted}");
 }
 

@@ -1,4 +1,4 @@
-//! What was recorded is given again; what was not is found.
+//! What was recorded is reproduced; differences are found.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ fn replay(file: &Path, number: Option<i64>) -> (u8, String) {
 
 type Tamper = fn(&Record) -> Change;
 
-/// What is done to a record of a journal.
+/// A change to a record of a journal.
 enum Change {
     None,
     LeaveOut,
@@ -40,7 +40,7 @@ fn left_out(it: bool) -> Change {
     if it { Change::LeaveOut } else { Change::None }
 }
 
-/// Changes the first record of a journal for which `change` says so.
+/// Changes the first record of a journal that `change` selects.
 fn tamper(file: &Path, change: Tamper) {
     let connection = rusqlite::Connection::open(file).unwrap();
     let ids: Vec<i64> = Reader::open(file).unwrap().batches(1).unwrap();
@@ -88,7 +88,7 @@ async fn the_same_facts_give_the_same_again() {
     assert_eq!(error.to_string(), "there is no run 3; the journal has 1, 2");
 }
 
-/// A journal of 0.1.0 is replayed by every later version, which may decide otherwise, and then says so.
+/// A journal of 0.1.0 can be replayed by every later version, which may decide differently and then says so.
 #[test]
 fn a_journal_of_format_1_is_replayed() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-v1.sqlite");
@@ -103,7 +103,7 @@ fn a_journal_of_format_1_is_replayed() {
     }
 }
 
-/// Changed on purpose: the difference is shown together with what may be its cause.
+/// Changed on purpose: the difference is shown together with its possible cause.
 #[test]
 fn a_difference_to_another_version_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ fn a_difference_to_another_version_is_told_as_such() {
     assert!(text.contains("    recorded: ") && text.contains("    now: "), "{text}");
 }
 
-/// Nothing is said to be the same where nothing could be read.
+/// Nothing is reported as the same if nothing could be read.
 #[test]
 fn what_cannot_be_read_is_not_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ async fn an_order_that_would_be_another_is_the_first_difference() {
     assert!(text.contains("carport then: 7.") && text.contains("of surplus, "), "{text}");
 }
 
-/// Every kind of hole: an answer left out, a fact left out, a reason that is another.
+/// Every kind of change: an output left out, an input left out, another reason.
 #[tokio::test]
 async fn whatever_is_missing_or_changed_is_found() {
     let folder = tempfile::tempdir().unwrap();
@@ -183,7 +183,7 @@ async fn whatever_is_missing_or_changed_is_found() {
     }
 }
 
-/// The beginning of a run was deleted as too old: a day of warming up, then the same again.
+/// The beginning of a run was deleted because of its age: after a day of warm-up the rest is compared.
 #[tokio::test]
 async fn a_run_without_its_beginning_is_compared_after_a_day() {
     let folder = tempfile::tempdir().unwrap();
@@ -195,7 +195,7 @@ async fn a_run_without_its_beginning_is_compared_after_a_day() {
     assert_eq!(code, exit::OK, "{text}");
     assert!(!text.contains(" 0 actions"), "{text}");
     assert!(text.contains("min in all), and are not compared"), "{text}");
-    // And a batch in the middle that nobody can read.
+    // And an unreadable batch in the middle.
     connection.execute("UPDATE batch SET data = x'00' WHERE id = 20", []).unwrap();
     let (code, text) = replay(&config.file, None);
     assert_eq!((code, text.contains(" 0 actions")), (exit::OK, false), "{text}");
@@ -216,7 +216,7 @@ fn what_is_no_journal_is_told() {
     }
 }
 
-/// The numbers of a line of the table: measured, with the settings of then, with the new ones.
+/// The numbers in a row of the table: measured, with the original settings, with the new ones.
 fn line(text: &str, name: &str) -> Vec<f64> {
     let line =
         text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
@@ -241,7 +241,7 @@ async fn other_settings_are_tried_on_the_recorded_day() {
     let (code, text) = with("");
     assert_eq!(code.unwrap(), exit::OK);
     let [measured, then, now] = line(&text, "into the car")[..] else { panic!("{text}") };
-    // The recorded box trembles and needs no time to start; the simulated car is the plant's.
+    // The recorded wallbox fluctuates and needs no time to start; the simulated car is the plant's.
     assert!((measured - then).abs() < 0.1 * measured && then > 5.0, "{text}");
     let [.., same_then, same_now] = line(&text, "starts")[..] else { panic!("{text}") };
     assert_eq!((then, same_then), (now, same_now), "the same settings: {text}");

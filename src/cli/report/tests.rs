@@ -37,7 +37,7 @@ fn a_report_has_what_can_be_read_and_says_what_is_missing() {
     assert!(find("versions.txt").unwrap().contains("surplusd 0."), "{files:?}");
     assert_eq!(find("surplusd.toml").unwrap(), text.replace("\"ann\"", "\"(masked)\""));
     assert!(find("journal.sqlite.missing").is_some() && find("status.json.missing").is_some(), "{said}");
-    // What is there is not written over.
+    // An existing file is not overwritten.
     assert!(run(&args, &environment, &mut Vec::new()).is_err());
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&output).unwrap().permissions()) & 0o777,
@@ -45,7 +45,7 @@ fn a_report_has_what_can_be_read_and_says_what_is_missing() {
     );
 }
 
-/// Three hours are recorded; the last one goes along, and what is decided in it can be replayed.
+/// Three hours are recorded; the last one is included, and its decisions can be replayed.
 #[tokio::test]
 async fn the_last_hour_of_the_journal_replays() {
     let folder = tempfile::tempdir().unwrap();

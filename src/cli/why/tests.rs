@@ -1,4 +1,4 @@
-//! What is told of a moment, and in which time zone.
+//! Explanations of a moment, and time zones.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn why(file: &Path, more: &[&str], now_ms: i64) -> anyhow::Result<String> {
     Ok(String::from_utf8(out)?)
 }
 
-/// Three hours of a morning; returns the wall clock at the beginning.
+/// Records three hours of a morning; returns the wall clock at the beginning.
 async fn recorded(folder: &Path) -> (PathBuf, i64) {
     let file = folder.join("journal.sqlite");
     let config = JournalConfig {
@@ -60,7 +60,7 @@ async fn the_moment_is_told_with_its_numbers_and_what_led_to_it() {
     assert!(!text.contains("journal goes until"), "{text}");
 }
 
-/// The journal is written in batches: its end is minutes old, and is told as that.
+/// The journal is written in batches: its end is minutes old, and is described as such.
 #[tokio::test]
 async fn the_end_of_the_journal_is_told_with_its_age() {
     let folder = tempfile::tempdir().unwrap();
@@ -82,13 +82,13 @@ async fn the_end_of_the_journal_is_told_with_its_age() {
     assert!(text.lines().next().unwrap().ends_with(", by a clock that was ahead of this one:"), "{text}");
 }
 
-/// So many minutes, then the wall clock is set.
+/// A number of minutes, after which the wall clock may be set.
 type Part = (u64, Option<i64>);
 /// The wall clock at its beginning, and its parts.
 type MadeRun<'a> = (i64, &'a [Part]);
 
-/// Runs of one decision a minute: each begins at a time of the wall clock and lasts some minutes, after which the clock may be set.
-/// The current tells the minute: 6.0 A at the beginning of the first run, a tenth more each minute of any run.
+/// Records runs with one decision per minute: each begins at a given wall-clock time and lasts some minutes, after which the clock may be
+/// set. The current identifies the minute: 6.0 A at the beginning of the first run, a tenth more for each minute of any run.
 async fn minutes(folder: &Path, runs: &[MadeRun<'_>]) -> PathBuf {
     let file = folder.join("journal.sqlite");
     let mut minute = 0;
@@ -129,7 +129,7 @@ async fn minutes(folder: &Path, runs: &[MadeRun<'_>]) -> PathBuf {
     file
 }
 
-/// A charger that does not answer was not allowed anything that is known.
+/// A charger that does not answer is not known to have been allowed anything.
 #[tokio::test]
 async fn what_was_not_proven_is_told_as_wanted() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ fn assert_told(file: &Path, minute: i64, expected: &str) {
     assert!(rest.starts_with(expected), "minute {minute}, {expected}: {text}");
 }
 
-/// The clock was in 1986 for a run, and in 2035 for another.
+/// The clock was in 1986 for one run, and in 2035 for another.
 #[tokio::test]
 async fn a_clock_that_was_wrong_for_a_run_does_not_hide_the_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -251,7 +251,7 @@ async fn a_clock_that_was_set_within_a_batch_is_followed() {
         text.starts_with(&format!("Nothing is recorded between {} and {}: ", local(at(40)), local(at(60)))),
         "{text}"
     );
-    // It has charged for this reason for 41 minutes, whatever the clock said meanwhile.
+    // It has charged for this reason for 41 minutes, whatever the clock showed meanwhile.
     let text = why(&file, &["--at", &local(at(39)).replace(' ', "T")], at(600)).unwrap();
     assert!(text.contains("the clock was set from 1986-") && !text.contains("h 0 min)"), "{text}");
     let error = why(&file, &["--at", "1980-01-01T00:00"], at(600)).unwrap_err();
@@ -274,7 +274,7 @@ async fn times_outside_of_the_journal_are_told_as_such() {
     }
 }
 
-/// A hole in the record, as of a daemon that did not run.
+/// A gap in the record, as when the daemon did not run.
 #[tokio::test]
 async fn a_hole_is_told_with_its_edges() {
     let folder = tempfile::tempdir().unwrap();
@@ -288,7 +288,7 @@ async fn a_hole_is_told_with_its_edges() {
     assert!(text.starts_with("Nothing is recorded between "), "{text}");
 }
 
-/// What cannot be read is not taken for the end of the journal.
+/// An unreadable batch is not mistaken for the end of the journal.
 #[tokio::test]
 async fn a_batch_that_cannot_be_read_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -304,7 +304,7 @@ async fn a_batch_that_cannot_be_read_is_told() {
     }
 }
 
-/// The same instant in three zones. A process has one zone, so each is asked in a process of its own.
+/// The same instant in three time zones. A process has only one, so each is queried in its own process.
 #[test]
 fn times_are_local() {
     let program = std::env::current_exe().unwrap();
@@ -324,7 +324,7 @@ fn times_are_local() {
 #[test]
 #[ignore = "is run by the test above with TZ set"]
 fn in_a_zone() {
-    // Half past midnight UTC: in Berlin this night has the hour from two to three twice.
+    // Half past midnight UTC: in Berlin, the hour from two to three occurs twice this night.
     let now_ms = 1_792_888_200_000;
     let at = |text: &str| At::parse(text).unwrap().wall_ms(now_ms + 86_400_000).unwrap();
     println!("zone: {} {} {}", local(now_ms), at("2026-10-25T02:30"), at("2026-10-25T00:30:00"));

@@ -74,7 +74,7 @@ fn no_subject_is_its_issuers() {
     }
 }
 
-/// What RFC 5280 and the verifiers of `OpenSSL`, rustls and mbedTLS look at.
+/// Everything that RFC 5280 and the verifiers of `OpenSSL`, rustls and mbedTLS check.
 #[test]
 fn certificates_say_what_they_may_do_and_for_how_long() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ fn certificates_say_what_they_may_do_and_for_how_long() {
     }
 }
 
-/// Writes an authority that this program would not make, and returns its folder.
+/// Writes an authority that this program would not create, and returns its folder.
 fn strange(change: impl FnOnce(&mut CertificateParams)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut strange = params("Strange", AUTHORITY_DAYS, NOW_MS);

@@ -64,7 +64,7 @@ fn what_is_wrong_comes_first() {
     assert_eq!(page[10], "broker     disconnected for 30 s, next attempt in 8 s: refused");
 }
 
-/// Of a daemon that has just started, or one of another version.
+/// From a daemon that has just started, or one of another version.
 #[test]
 fn what_is_missing_is_unknown() {
     for document in [json!({}), json!({ "chargers": { "carport": {} }, "inputs": { "grid": {} } }), json!(7)] {
