@@ -143,13 +143,13 @@ fn watts_for(deciamps: u16) -> i32 {
 /// Latency of one setpoint.
 #[derive(Debug, Clone, Copy)]
 struct Wait {
-    /// From the publish to the last byte of the frame.
+    /// Time from the publish to the last byte of the frame.
     all: Duration,
-    /// An answer, or the pause after it, was under way when it could have been sent.
+    /// Whether a reply, or the pause after it, was in progress when the frame could have been sent.
     held: bool,
-    /// Of `all`, what was not demanded by the bus.
+    /// The part of `all` that the bus did not require.
     ours: Duration,
-    /// How late the harness itself was woken just before: what this machine does to everybody who waits.
+    /// How late the harness itself was woken just before: what this machine does to every waiting program.
     late: Duration,
 }
 

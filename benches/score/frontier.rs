@@ -1,4 +1,4 @@
-//! The benefit and cost of the user's two settings: one curve for each, as a picture (SVG). The same days give the same bytes.
+//! The benefit and cost of the user's two dials: one curve for each, as a picture (SVG). The same days give the same bytes.
 
 use std::fmt::Write;
 
@@ -20,7 +20,7 @@ const WIDTH: f64 = 480.0;
 /// The result of one setting, as averages per day.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
-    /// The value of the setting.
+    /// The value of the dial.
     dial: f64,
     solar_kwh: f64,
     other_kwh: f64,
@@ -102,7 +102,7 @@ impl Axis {
     }
 }
 
-/// Draws the picture. `defaults` are the default values of the two settings.
+/// Draws the picture. `defaults` are the default values of the two dials.
 pub(crate) fn svg(curves: &[Vec<Point>; 2], defaults: [f64; 2], what: &str) -> String {
     let mut out = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1180 490\" width=\"1180\" height=\"490\" \
@@ -126,7 +126,7 @@ pub(crate) fn svg(curves: &[Vec<Point>; 2], defaults: [f64; 2], what: &str) -> S
     out + "</svg>\n"
 }
 
-/// A curve: its points in the coordinates of the two axes, with the setting's value at each.
+/// A curve: its points in the coordinates of the two axes, with the dial's value at each.
 struct Curve<'a> {
     dial: &'a str,
     default: f64,

@@ -32,13 +32,13 @@ struct Args {
     /// Only this scenario (may be given several times)
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     scenario: Vec<Scenario>,
-    /// Replaces the default of `solar.start-cost-wh`
+    /// Use this instead of the default of `solar.start-cost-wh`
     #[arg(long, value_name = "WH")]
     start_cost_wh: Option<u16>,
-    /// Replaces the default of `solar.min-share`
+    /// Use this instead of the default of `solar.min-share`
     #[arg(long, value_name = "SHARE", value_parser = clap::value_parser!(f64))]
     min_share: Option<f64>,
-    /// Replaces the default of `solar.starts-per-day-max`
+    /// Use this instead of the default of `solar.starts-per-day-max`
     #[arg(long, value_name = "N")]
     starts_per_day: Option<u16>,
     /// Leave out the rows of single days
@@ -47,7 +47,7 @@ struct Args {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
-    /// Draw the benefit and cost of the two main settings of `[solar]`, as SVG, instead of the scores
+    /// Draw the benefit and cost of the two dials of `[solar]`, as SVG, instead of the scores
     #[arg(long, value_name = "FILE")]
     frontier: Option<PathBuf>,
     /// Passed by cargo

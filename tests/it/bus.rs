@@ -1,4 +1,4 @@
-//! The real bus on a pseudo-terminal: the test plays the box, byte for byte.
+//! The real bus on a pseudo-terminal: the test plays the wallbox, byte for byte.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -19,16 +19,16 @@ use tokio::time::timeout;
 use tokio_serial::{SerialPort, SerialStream};
 
 const ID: ChargerId = ChargerId(0);
-/// Nothing here takes that long.
+/// Upper limit: nothing here takes that long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 const FOREVER: Millis = Millis::from_secs(3_600);
-/// Faster than life, so that nobody waits.
+/// Faster than real time, to shorten the tests.
 pub(crate) const SPEED: u32 = 4;
-/// For an answer that comes: a busy machine may take its time, here 10 s of it.
+/// Timeout for a reply that comes: a busy machine may take long, here 10 s in real time.
 pub(crate) const PATIENT: Millis = Millis(10_000 * SPEED as u64);
-/// For one that does not come, or not whole.
+/// Timeout for a reply that does not come, or is incomplete.
 pub(crate) const SHORT: Millis = Millis(500);
-/// For an answer that is wrong: as long as the player may need, and no longer, as it is waited for to the end.
+/// Timeout for a wrong reply: as long as the player may need, but no longer, because it is always waited for to the end.
 pub(crate) const LATER: Millis = Millis(2_000);
 
 /// CRC-16 of Modbus, appended low byte first.
@@ -51,14 +51,14 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
 /// The other end of the line.
 pub(crate) struct Player {
     pub(crate) master: SerialStream,
-    /// Held open: reading the master fails while nobody has the slave.
+    /// Held open: reading the master fails while the slave is closed.
     pub(crate) slave: SerialStream,
     pub(crate) log: Vec<Vec<u8>>,
     input: BTreeMap<u16, u16>,
     holding: BTreeMap<u16, u16>,
-    /// Sent instead of the honest answer, one per request.
+    /// Sent instead of the correct replies, one per request.
     replies: Vec<Vec<u8>>,
-    /// Requests for these addresses go without an answer so many times.
+    /// How many requests for an address go without a reply.
     pub(crate) lost: BTreeMap<u16, u32>,
 }
 
@@ -76,7 +76,7 @@ impl Player {
         self.slave.name().unwrap().into()
     }
 
-    /// The next request; all of ours have 8 bytes.
+    /// Receives the next request; all of ours have 8 bytes.
     pub(crate) async fn request(&mut self) -> Vec<u8> {
         let mut request = vec![0; 8];
         self.master.read_exact(&mut request).await.unwrap();
@@ -118,7 +118,7 @@ impl Player {
         self.send(&reply).await;
     }
 
-    /// Answers until the bus says what is waited for; returns that.
+    /// Replies until the bus reports the wanted event; returns what `wanted` made of it.
     async fn until<T>(&mut self, events: &mut mpsc::Receiver<BusEvent>, wanted: impl Fn(&BusEvent) -> Option<T>) -> T {
         timeout(LIMIT, async {
             loop {
@@ -208,7 +208,7 @@ fn is(wanted: BusEvent) -> impl Fn(&BusEvent) -> Option<()> {
 #[tokio::test]
 async fn the_whole_life_of_a_charger_in_golden_frames() {
     let mut player = Player::new();
-    // At the speed of life, as an end is given four seconds.
+    // In real time, because a shutdown has four seconds.
     let mut rig = Rig::at(1, &player.path(), Millis(1_000), 64, true);
     rig.order(6);
     player.until(&mut rig.events, report(Reachability::Online, Some(6))).await;
@@ -240,7 +240,7 @@ async fn the_whole_life_of_a_charger_in_golden_frames() {
     for frame in golden {
         assert!(log.any(|seen| *seen == hex(frame)), "{frame} is missing, or came too early");
     }
-    // Layout 1.0.7 answers reads of 258 and 259 with an exception: they are not asked.
+    // Layout 1.0.7 answers reads of 258 and 259 with an exception, so they must not be read.
     assert!(!player.log.iter().any(|frame| frame[1] == 3 && matches!(frame[3], 2 | 3)));
 }
 
@@ -248,13 +248,13 @@ async fn the_whole_life_of_a_charger_in_golden_frames() {
 async fn an_answer_that_comes_late_is_never_taken_for_the_next() {
     let mut player = Player::new();
     let defaults = profile::load("heidelberg-energy-control").unwrap().link;
-    // An answer is waited for 2 s, and then nothing may come for 4 s.
+    // A reply may take 2 s, and after that the line must be quiet for 4 s.
     let times = LinkDefaults { reply: Millis(2_000), quiet: Millis(4_000), ..defaults };
     let mut rig = Rig::with(Clock::start(SPEED), times, &player.path(), Millis(1_000), 64, false);
     rig.order(10);
     player.until(&mut rig.events, report(Reachability::Online, Some(10))).await;
-    // The next request gets no answer in time. What comes instead, while the line is being watched, is a well-formed answer
-    // of the right unit, function and length for a setpoint, with another value in it.
+    // The next request gets no reply in time. Instead, while the line is being watched, a well-formed reply with the right unit, function
+    // and length for a setpoint comes, but with another value.
     timeout(LIMIT, player.request()).await.unwrap();
     let late = async {
         rig.clock.sleep(Millis(3_000)).await;
@@ -283,7 +283,7 @@ async fn an_order_is_on_the_wire_at_once_however_long_the_poll_is() {
     let idle = rig.clock.now();
     rig.order(6);
     let request = timeout(LIMIT, player.request()).await.expect("at once");
-    // A third of the watchdog's 15 s is when it would have asked again anyway.
+    // After a third of the watchdog's 15 s it would have asked again anyway.
     let waited = rig.clock.now().since(idle);
     assert!(waited < Millis(4_000), "{waited}");
     assert_eq!(request, hex("01 06 01 05 00 3c 98 26"));

@@ -8,12 +8,12 @@ use tokio::time::timeout;
 use crate::house::{BASE, House, sample};
 use crate::mosquitto::SOON;
 
-/// The daemon is up and the box is set up; then 6.9 kW of sun.
+/// Starts a house whose daemon and wallbox are ready, then gives it 6.9 kW of sun.
 async fn charging() -> (House, crate::mosquitto::Peer) {
     charging_in(House::build(WallboxOptions::default()).await).await
 }
 
-/// Data is old after 5 s; what was decided while the machine was held up is decided again.
+/// Data expires after 5 s; a decision delayed by a busy machine is made again.
 async fn charging_on_data_that_ages(stop_after_s: u32) -> (House, crate::mosquitto::Peer) {
     let mut house = House::build(WallboxOptions::default()).await;
     house.stale_after_s = 5;
@@ -39,7 +39,7 @@ async fn sun_in_current_out_and_a_clean_end() {
     peer.expect(&format!("{BASE}/state/mode"), "solar").await;
     peer.expect(&format!("{BASE}/reason"), "following 6900 W of surplus").await;
     peer.expect(&format!("{BASE}/state/vehicle"), "charging").await;
-    // A machine that is held up makes an end longer, never shorter: the best of some counts.
+    // A busy machine makes the stop longer, never shorter: the best of several attempts counts.
     for left in (0..5).rev() {
         let asked = house.now_ms();
         house.signal("TERM");
@@ -101,7 +101,7 @@ async fn kill_9_while_charging_lets_the_box_fail_safe() {
     house.assert_well_behaved();
 }
 
-/// When exactly the charge ended after `kill -9` is not known: the minimum-off time counts from when it is known to have ended.
+/// It is unknown when exactly the charge ended after `kill -9`: the minimum-off time counts from when it is known to have ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_charge_waits_the_minimum_off_time() {
     let (mut house, peer) = charging().await;
@@ -141,7 +141,7 @@ async fn a_killed_daemon_has_used_its_starts() {
     assert!(timeout(SOON * 2, used).await.is_ok(), "{}", house.log());
 }
 
-/// Waits until the stored state says this.
+/// Waits until the stored state contains this text.
 async fn stored(house: &House, text: &str) {
     let file = house.folder.path().join("state.json");
     let said = async {
@@ -217,7 +217,7 @@ async fn a_reload_takes_a_good_file_and_keeps_out_a_bad_one() {
     house.assert_well_behaved();
 }
 
-/// A changed line is closed with its safe current: that is a stop like any other.
+/// A line that is changed is closed with its safe current: that counts as a stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_closes_the_line_keeps_the_minimum_off_time() {
     let (house, peer) = charging().await;
@@ -225,7 +225,7 @@ async fn a_reload_that_closes_the_line_keeps_the_minimum_off_time() {
     house.setpoint(160).await;
     let text = std::fs::read_to_string(house.config_file()).unwrap();
     std::fs::write(house.config_file(), text.replace("poll-s = 0.3", "poll-s = 0.4")).unwrap();
-    // The stop comes after this: a machine that is held up makes the pause longer, never shorter.
+    // The stop comes after this moment: a busy machine makes the pause longer, never shorter.
     let before = house.now_ms();
     house.signal("HUP");
     house.setpoint(0).await;
@@ -235,10 +235,10 @@ async fn a_reload_that_closes_the_line_keeps_the_minimum_off_time() {
     house.assert_well_behaved();
 }
 
-/// Chargers are told apart by their names, wherever they stand in the file.
+/// Chargers are identified by their names, wherever they are in the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_adds_a_charger_in_front_mixes_up_nothing() {
-    // It is never heard, so its share of the 25 A stays reserved: 9 A.
+    // This charger never answers, so its share of the 25 A stays reserved: 9 A.
     const GARAGE: &str = "[[charger]]\nname = \"garage\"\nprofile = \"heidelberg-energy-control\"\n\
                           link = \"tcp://127.0.0.1:1\"\nmax-current-a = 9\n";
     let (house, peer) = charging().await;

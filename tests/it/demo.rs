@@ -1,11 +1,11 @@
-//! `surplusd demo` and its end: whatever ends it, no throw-away key is left behind.
+//! `surplusd demo` and its end: however it ends, no throw-away key is left behind.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Ends it, where a test fails.
+/// Kills the demo if a test fails.
 struct Demo(Child);
 
 impl Drop for Demo {
@@ -27,12 +27,12 @@ fn a_signal_or_a_closed_terminal_leaves_nothing_behind() {
         command.args(["demo", "--speed", "60"]).env("TMPDIR", folder.path());
         let mut demo = Demo(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
         let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines();
-        // The world is there, with its keys, and the daemon decides.
+        // The world exists, with its keys, and the daemon has decided.
         while !lines.next().unwrap().unwrap().contains("  solar  ") {}
         assert_eq!(entries(folder.path()), 1);
         let killed = Command::new("kill").args([format!("-{name}"), demo.0.id().to_string()]).status().unwrap();
         assert!(killed.success());
-        // A minute at most.
+        // Wait for a minute at most.
         let status = (0..3_000).find_map(|_| {
             std::thread::sleep(Duration::from_millis(20));
             demo.0.try_wait().unwrap()

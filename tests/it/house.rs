@@ -1,5 +1,5 @@
-//! A whole household for the tests: the built program, a real Mosquitto with TLS and client certificates, and a simulated wallbox on a
-//! pseudo-terminal with a car that takes what it is offered.
+//! A whole household for tests: the built program, a real Mosquitto with TLS and client certificates, and a simulated wallbox on a
+//! pseudo-terminal with a car that draws what it is offered.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ use tokio::time::timeout;
 use crate::mosquitto::{Broker, Peer, Pki, SOON, Validity};
 
 pub(crate) const BASE: &str = "surplusd/surplusd";
-/// Time enough for the box's recovery and the minimum-off time after it.
+/// Enough time for the wallbox's recovery and the minimum-off time after it.
 const LONG: Duration = Duration::from_secs(240);
-/// How often the simulated box and car move on.
+/// How often the simulated wallbox and car are stepped.
 const STEP: Duration = Duration::from_millis(20);
 
 /// What the car does.
@@ -30,13 +30,13 @@ const STEP: Duration = Duration::from_millis(20);
 pub(crate) enum Car {
     /// Not plugged in.
     Away,
-    /// Plugged in, and asks for nothing.
+    /// Plugged in, but does not ask for current.
     Asleep,
-    /// Plugged in, and takes what it is offered.
+    /// Plugged in, and draws what it is offered.
     Awake,
 }
 
-/// Everything around the daemon, and the daemon.
+/// The daemon and everything around it.
 pub(crate) struct House {
     pub(crate) broker: Broker,
     pub(crate) pki: Pki,
@@ -44,16 +44,16 @@ pub(crate) struct House {
     pub(crate) folder: TempDir,
     pub(crate) daemon: Option<Child>,
     car: tokio::sync::watch::Sender<Car>,
-    /// A contactor in L2 and L3 before the box.
+    /// A contactor in L2 and L3 upstream of the wallbox.
     pub(crate) contactor: Arc<AtomicBool>,
     clock: Clock,
     /// The charger's link, if not the pseudo-terminal.
     pub(crate) link: Option<String>,
-    /// More keys for the charger's table.
+    /// Additional keys for the charger's table.
     pub(crate) extra: String,
-    /// `fail-safe.stale-after-s`: far off, unless a test waits for it.
+    /// `fail-safe.stale-after-s`: far away unless a test waits for it.
     pub(crate) stale_after_s: u32,
-    /// `fail-safe.charger-watchdog-s`: long, unless a test waits for it.
+    /// `fail-safe.charger-watchdog-s`: long unless a test waits for it.
     pub(crate) watchdog_s: u16,
     /// `fail-safe.stop-after-s`.
     pub(crate) stop_after_s: u32,
@@ -63,7 +63,7 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A house with this box at 230 V and a car plugged in; the daemon is not started yet.
+    /// A house with this wallbox at 230 V and a car plugged in; the daemon is not started yet.
     pub(crate) async fn build(options: WallboxOptions) -> Self {
         let options = WallboxOptions { voltages: [230; 3], ..options };
         let folder = tempfile::tempdir().expect("scratch folder");
@@ -191,19 +191,19 @@ max-current-a = {max}
         self.daemon.as_ref().and_then(Child::id).expect("running")
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let done = std::process::Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(done.expect("kill is there").success());
     }
 
-    /// Waits for the daemon's end.
+    /// Waits for the daemon to exit.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut daemon = self.daemon.take().expect("running");
         timeout(SOON, daemon.wait()).await.expect("it ends").expect("our child")
     }
 
-    /// Kills it as a power cut does.
+    /// Kills the daemon, as a power cut does.
     pub(crate) async fn kill_9(&mut self) {
         self.signal("KILL");
         assert_eq!(self.ended().await.signal(), Some(9));
@@ -217,7 +217,7 @@ max-current-a = {max}
         self.clock.now().0
     }
 
-    /// Waits until the box is as wished; what it is instead is shown with the daemon's log.
+    /// Waits until the wallbox is in the wanted state; otherwise fails with its state and the daemon's log.
     pub(crate) async fn until(&self, what: &str, wish: impl Fn(&Wallbox) -> bool) {
         let reached = async {
             while !wish(&self.port.wallbox()) {
@@ -230,13 +230,13 @@ max-current-a = {max}
         assert!(reached, "{what}: {registers:?}, state {state}\n{}", self.log());
     }
 
-    /// Waits until register 261 is so many tenths of an ampere.
+    /// Waits until register 261 has this value, in tenths of an ampere.
     pub(crate) async fn setpoint(&self, deciamps: u16) {
         self.until(&format!("setpoint {deciamps}"), |wallbox| wallbox.registers().setpoint == deciamps).await;
     }
 
-    /// Publishes this much surplus while the car draws `car` watts, and waits until the setpoint follows. A sample that has become old
-    /// before anything came of it is followed by another.
+    /// Publishes this much surplus while the car draws `car` watts, and waits until the setpoint follows. If a sample expires before it had
+    /// an effect, another one is sent.
     pub(crate) async fn follows(&self, peer: &Peer, surplus: i32, car: i32, deciamps: u16) {
         let again = Duration::from_secs(u64::from(self.stale_after_s)) * 2 / 3;
         let publishing = async {
@@ -265,7 +265,7 @@ max-current-a = {max}
         Peer::watch(self.broker.door).await
     }
 
-    /// Nothing was ever written that no master may write, and no request came while an answer was due.
+    /// Asserts that no forbidden write was made, and that no request came while a reply was pending.
     pub(crate) fn assert_well_behaved(&self) {
         let wallbox = self.port.wallbox();
         assert_eq!(wallbox.last_forbidden(), None, "{}", self.log());
@@ -273,7 +273,7 @@ max-current-a = {max}
     }
 }
 
-/// Publishes the house as Home Assistant does: this much surplus while the car draws `car` watts.
+/// Publishes the house's values as Home Assistant does: this much surplus while the car draws `car` watts.
 pub(crate) fn sample(peer: &Peer, surplus: i32, car: i32) {
     let kilowatts =
         |watts: i32| format!("{}{}.{:03}", if watts < 0 { "-" } else { "" }, watts.abs() / 1000, watts.abs() % 1000);

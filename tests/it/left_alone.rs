@@ -1,4 +1,4 @@
-//! A wallbox that cannot be controlled, on a real pseudo-terminal: the frames are counted and the current measured at the wallbox.
+//! A wallbox that cannot be controlled, on a real pseudo-terminal: frames are counted and the current is measured at the wallbox.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use tokio::time::timeout;
 
 const ID: ChargerId = ChargerId(0);
 const WATCHDOG: Millis = Millis(15_000);
-/// Nothing here takes that long, also on a machine that has much else to do.
+/// Upper limit: nothing here takes that long, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What the wallbox allows, and how many requests it has heard; the car goes on asking.
+/// The current that the wallbox allows, and the number of requests it has received; the car keeps asking.
 fn look(port: &WallboxPort, clock: Clock) -> (u16, usize) {
     let mut wallbox = port.wallbox();
     let amps = f64::from(wallbox.pilot().offer_deciamps) / 10.0;
@@ -29,7 +29,7 @@ fn look(port: &WallboxPort, clock: Clock) -> (u16, usize) {
 }
 
 async fn is_left_alone(fault: Fault) {
-    // Faster than life, so that nobody waits; slow enough for a loaded machine.
+    // Faster than real time, to shorten the test; slow enough for a busy machine.
     let clock = Clock::start(4);
     let options = WallboxOptions { setpoint_default: 160, ..WallboxOptions::default() };
     let port = WallboxPort::open(Wallbox::new(options), clock, None).unwrap();
@@ -75,11 +75,11 @@ async fn is_left_alone(fault: Fault) {
         while !left(&events.recv().await.expect("an event before the end")) {
             look(&port, clock);
         }
-        // Off by what it was told, or by its own watchdog.
+        // Switched off by a command, or by its own watchdog.
         while look(&port, clock).0 > 0 || !port.wallbox().bus_lost() {
             clock.sleep(Millis(200)).await;
         }
-        // The next try comes, and silence again.
+        // The next attempt comes, followed by silence again.
         let (_, before) = look(&port, clock);
         while look(&port, clock).1 == before {
             clock.sleep(Millis(200)).await;

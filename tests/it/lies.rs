@@ -1,4 +1,4 @@
-//! The link against brokers that lie, are something else, or hold huge messages.
+//! The link against brokers that lie, servers that are not brokers, and huge messages.
 
 use std::process::{Command, Stdio};
 
@@ -47,7 +47,7 @@ async fn down(events: &mut Receiver<Event>) -> (DownKind, String) {
     }
 }
 
-/// A listener that answers each connection as told.
+/// A listener that answers each connection as `answer` says.
 async fn answering(answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> (u16, JoinSet<()>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = socket.local_addr().expect("bound").port();
@@ -63,8 +63,8 @@ async fn answering(answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> (u16, 
     (port, task)
 }
 
-/// A retained message that is larger than any that is taken, below the same prefix as what is read, neither ends the connection nor
-/// hides the others: only exact topics are subscribed.
+/// A retained message above the size limit, below the same prefix as topics that are read, neither ends the connection nor hides the
+/// others: only exact topics are subscribed to.
 #[tokio::test]
 async fn a_huge_stored_message_costs_nothing() {
     let broker = Broker::plain().await;
@@ -88,7 +88,7 @@ async fn a_huge_stored_message_costs_nothing() {
     assert!(link.shutdown(SOON).await);
 }
 
-/// The same on a topic that is read: it is found and left out, and the others are read.
+/// The same on a topic that is read: it is detected and skipped, and the others are read.
 #[tokio::test]
 async fn a_huge_stored_message_costs_only_its_own_topic() {
     let broker = Broker::plain().await;
@@ -129,7 +129,7 @@ async fn a_huge_stored_message_costs_only_its_own_topic() {
     assert!(link.shutdown(SOON).await);
 }
 
-/// The user may read and write nothing: MQTT 3.1.1 acknowledges it all the same.
+/// The user may neither read nor write: MQTT 3.1.1 acknowledges everything nevertheless.
 #[tokio::test]
 async fn an_access_list_that_lets_nothing_through_is_said() {
     let folder = tempfile::tempdir().expect("scratch folder");
@@ -154,7 +154,7 @@ async fn an_access_list_that_lets_nothing_through_is_said() {
     }
     assert!(!link.shutdown(SOON).await, "nobody has heard the farewell");
 
-    // With a list that lets it through the status comes back, and that is said too.
+    // With a list that allows it, the status comes back, and that is reported too.
     std::fs::write(&list, "user surplusd\ntopic readwrite home/#\n").expect("file");
     broker.restart().await;
     loop {
@@ -169,7 +169,7 @@ async fn an_access_list_that_lets_nothing_through_is_said() {
     assert!(patient.shutdown(SOON).await);
 }
 
-/// The access list that comes with the examples lets the users of the examples through.
+/// The access list in the examples permits the users of the examples.
 #[tokio::test]
 async fn the_documented_access_list_fits_the_documented_users() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
@@ -206,11 +206,11 @@ async fn the_documented_access_list_fits_the_documented_users() {
     }
 }
 
-/// Web servers answer at once, after a blank line, or not at all.
+/// Web servers that answer at once, after a blank line, or not at all.
 #[tokio::test]
 async fn a_web_server_on_the_port_is_called_one() {
     let at_once = answering(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
-    // The first connection, with MQTT or TLS on it, is left without an answer.
+    // The first connection, with MQTT or TLS on it, gets no answer.
     let patient = |count: usize| if count == 0 { Vec::new() } else { b"HTTP/1.1 200 OK\r\n\r\n".to_vec() };
     let late = answering(patient).await;
     let late_tls = answering(patient).await;
@@ -223,7 +223,7 @@ async fn a_web_server_on_the_port_is_called_one() {
     }
 }
 
-/// Other servers that complain, or speak first, with and without TLS on our side.
+/// Other servers that complain, or that speak first, with and without TLS on our side.
 #[tokio::test]
 async fn what_is_no_broker_is_not_called_one() {
     let answers: [(&[u8], &str); 4] = [
@@ -243,7 +243,7 @@ async fn what_is_no_broker_is_not_called_one() {
     }
 }
 
-/// Answers and closes, as small servers do; and a broker of another version.
+/// Servers that answer and close, as small ones do; and a broker with another protocol version.
 #[tokio::test]
 async fn a_short_answer_before_the_end_is_no_fault_of_the_network() {
     for (answer, want) in [
@@ -287,7 +287,7 @@ async fn something_that_never_answers_is_not_called_a_network_fault() {
     assert_eq!(kind, DownKind::NoGreeting, "{why}");
 }
 
-/// Ten thousand answers to one subscription, all refusing.
+/// Ten thousand refusals of one subscription.
 #[tokio::test]
 async fn a_broker_that_refuses_ten_thousand_times_is_told_once() {
     let mut answer = vec![0x20, 2, 0, 0];
@@ -296,18 +296,18 @@ async fn a_broker_that_refuses_ten_thousand_times_is_told_once() {
     }
     let (port, _task) = answering(move |_| answer.clone()).await;
     let mut setup = setup(port, None, &["in/a"]);
-    // No ping falls due before the acknowledgement does.
+    // No ping becomes due before the acknowledgement.
     setup.0.mqtt.keep_alive_s = 60;
     let (_link, mut events) = start(setup);
     assert_eq!(next(&mut events).await, Event::Up);
     let topics = vec!["in/a".to_owned()];
     assert_eq!(next(&mut events).await, Event::SubscriptionRefused { topics });
-    // Then nothing until the broker is given up for not acknowledging anything.
+    // Nothing follows until the broker is given up because it acknowledges nothing.
     let (kind, _) = down(&mut events).await;
     assert_eq!(kind, DownKind::NoAck);
 }
 
-/// The key of the broker is too short for the TLS library: the authority is not to blame.
+/// The broker's key is too short for the TLS library: the authority must not be blamed.
 #[tokio::test]
 async fn a_short_key_is_called_short() {
     let folder = tempfile::tempdir().expect("scratch folder");

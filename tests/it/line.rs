@@ -1,5 +1,5 @@
-//! Lines as they are: adapters that echo, stray bytes, slow answers, gateways that close, one device with two names. The test plays the
-//! wallbox and what is between, byte for byte, on a real pseudo-terminal or a real socket.
+//! Realistic lines: adapters that echo, stray bytes, slow replies, gateways that close, one device with two names. The test plays the
+//! wallbox and everything in between, byte for byte, on a real pseudo-terminal or a real socket.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_serial::{SerialPort, SerialStream};
 
 const ID: ChargerId = ChargerId(0);
-/// Nothing here takes that long.
+/// Upper limit: nothing here takes that long.
 const LIMIT: Duration = Duration::from_secs(60);
 const LAYOUT: Operation = Operation::ReadInput { addr: 4, count: 1 };
 
@@ -32,24 +32,24 @@ pub(crate) fn framed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// How the line and the wallbox are.
+/// Behaviour of the line and the wallbox.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Manners {
     /// The adapter returns each request.
     pub(crate) echoes: bool,
-    /// Before each answer.
+    /// Sent before each reply.
     pub(crate) stray: Vec<u8>,
-    /// After each answer.
+    /// Sent after each reply.
     pub(crate) trailing: Vec<u8>,
-    /// Nothing is answered.
+    /// No replies.
     pub(crate) mute: bool,
-    /// Instead of each answer.
+    /// Sent instead of each reply.
     pub(crate) instead: Option<Vec<u8>>,
-    /// So long after the request.
+    /// Delay of the reply after the request.
     pub(crate) delay: Duration,
 }
 
-/// What is at the other end of the line; it lives in a task of its own.
+/// The other end of the line; it lives in a task of its own.
 #[derive(Debug, Default)]
 struct Wallbox {
     manners: Manners,
@@ -66,7 +66,7 @@ impl Wallbox {
         Self { manners, input, holding: [(257, 30_000), (261, 0), (262, 60)].into(), requests: vec![] }
     }
 
-    /// Unit, function and data of an answer, without a checksum.
+    /// Unit, function and data of a reply, without a checksum.
     fn answer(&mut self, request: &[u8]) -> Vec<u8> {
         let word = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
         let (unit, function, addr, second) = (request[0], request[1], word(2), word(4));
@@ -91,7 +91,7 @@ impl Wallbox {
 pub(crate) struct Cable {
     wallbox: Arc<Mutex<Wallbox>>,
     pub(crate) path: PathBuf,
-    /// Held: without it nobody would have the slave between two openings, and the task would end.
+    /// Held open: otherwise the slave would be closed between two openings, and the task would end.
     _slave: SerialStream,
     _task: JoinSet<()>,
 }
@@ -131,7 +131,7 @@ impl Cable {
         let defaults = profile::load("heidelberg-energy-control").unwrap().link;
         let opened = async {
             loop {
-                // Another test starts a program, or has just ended: until that is over, it holds a pseudo-terminal of this number.
+                // Another test is starting a program, or has just ended: for that moment it holds a pseudo-terminal of this number.
                 match OneShot::open(self.link(), defaults, Clock::start(4)).await {
                     Err(OpenError::Busy | OpenError::Ours) => tokio::time::sleep(Duration::from_millis(20)).await,
                     other => return other.unwrap(),
@@ -157,7 +157,7 @@ async fn ask(line: &mut OneShot, op: Operation) -> Outcome {
 async fn ask_within(line: &mut OneShot, op: Operation, reply: Millis) -> Outcome {
     let asking = async {
         loop {
-            // A line that must be opened anew may be held for a moment, as above.
+            // A line that must be reopened may be held for a moment, as above.
             match line.ask(Request { unit: 1, op }, reply).await {
                 Err(OpenError::Busy | OpenError::Ours) => tokio::time::sleep(Duration::from_millis(20)).await,
                 other => return other.unwrap(),
@@ -167,7 +167,7 @@ async fn ask_within(line: &mut OneShot, op: Operation, reply: Millis) -> Outcome
     timeout(LIMIT, asking).await.expect("an end")
 }
 
-/// The wallbox on `link`, and whether the last run left it `locked`.
+/// The wallbox on `link`; `unlock_first` tells whether the last run left it locked.
 fn wallbox(link: LinkConfig, reply: Option<Millis>, unlock_first: bool) -> (ChargerSetup, Arc<Profile>, bus::Before) {
     let profile = profile::load("heidelberg-energy-control").unwrap();
     let setup = ChargerSetup {
@@ -244,7 +244,7 @@ async fn an_adapter_that_echoes_is_used_and_said() {
     assert_eq!((cable.holding(261), cable.holding(257), cable.holding(262)), (160, 15_000, 0));
 }
 
-/// The copy that the adapter returns is, byte for byte, what a wallbox would acknowledge a write with.
+/// The copy that the adapter returns is, byte for byte, the acknowledgement of a write.
 #[tokio::test]
 async fn a_silent_wallbox_behind_an_echo_has_acknowledged_nothing() {
     let cable = Cable::new(Manners { echoes: true, ..Manners::default() });
@@ -267,7 +267,7 @@ async fn a_silent_wallbox_behind_an_echo_has_acknowledged_nothing() {
     assert_eq!(rig.until(failure).await, Failure::EchoOnly);
 }
 
-/// A lock left over from a crash is taken back first of all, by a write: of that alone echo could not be told from acknowledgement.
+/// A lock left over from a crash is cleared first, by a write: from that alone, an echo could not be told from an acknowledgement.
 #[tokio::test]
 async fn nothing_is_written_before_something_was_read() {
     for echoes in [false, true] {
@@ -320,7 +320,7 @@ async fn what_came_instead_of_an_answer_is_said() {
         (framed(vec![2, 4, 2, 1, 7]), Failure::Malformed(Flaw::Unit(2))),
         (framed(vec![1, 4, 4, 1, 7, 1, 7]), Failure::Malformed(Flaw::Length)),
         (framed(vec![1, 3, 2, 1, 7]), Failure::Malformed(Flaw::Function)),
-        // One of the two belongs to an earlier request: which, nobody can say.
+        // One of the two belongs to an earlier request; which one is unknown.
         (late, Failure::Malformed(Flaw::Twice)),
     ] {
         cable.manners(|manners| manners.instead = Some(instead.clone()));
@@ -332,13 +332,13 @@ async fn what_came_instead_of_an_answer_is_said() {
 
 #[tokio::test]
 async fn slow_answers_are_measured_and_waited_for_where_that_is_configured() {
-    // Four times as fast: 600 ms are 2.4 s, and no wait for an answer is shorter than 250 ms.
+    // Four times real time: 600 ms are 2.4 s, and no wait for a reply is shorter than 250 ms.
     let cable = Cable::new(Manners { delay: Duration::from_millis(600), ..Manners::default() });
     let mut line = cable.one_shot().await;
     let asking = async {
         loop {
             let outcome = ask_within(&mut line, LAYOUT, Millis(500)).await;
-            // A machine that stood still sees the answer before it sees that the time is over.
+            // A machine that stood still sees the reply before it sees that the time is over.
             if !matches!(outcome, Outcome::Registers(_)) {
                 return outcome;
             }
@@ -380,7 +380,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// It closes each connection after so many answers.
+    /// It closes each connection after this many replies.
     async fn closing_after(answers: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let link = LinkConfig::Tcp { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
@@ -458,7 +458,7 @@ async fn a_gateway_that_closes_without_an_answer_is_tried_with_growing_pauses() 
     let gateway = Gateway::closing_after(0).await;
     let mut rig = Rig::start(gateway.link.clone(), None);
     rig.order(10);
-    // Four times as fast: 30 s. Pauses of 1, 2, 4, 8 and 16 s.
+    // Four times real time: 30 s. Pauses of 1, 2, 4, 8 and 16 s.
     tokio::time::sleep(Duration::from_millis(7_500)).await;
     let connections = *gateway.connections.lock().unwrap();
     assert!((2..=8).contains(&connections), "{connections}");

@@ -1,4 +1,4 @@
-//! Integration tests in one binary: the parts and the built program against real counterparts on the loopback interface.
+//! Integration tests in one binary: single parts and the built program against real counterparts on the loopback interface.
 
 #[cfg(test)]
 mod api;

@@ -1,5 +1,5 @@
-//! A wallbox at the end of a relay: the built program, a real Mosquitto, and a simulated relay that shares with the firmware what decides
-//! there, between broker and the pseudo-terminal of the simulated box.
+//! A wallbox behind a relay: the built program, a real Mosquitto, and a simulated relay, which shares its decision code with the firmware,
+//! between the broker and the pseudo-terminal of the simulated wallbox.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ struct Contactor {
     clock: Clock,
     contacts: Mutex<Contacts>,
     closed: Arc<AtomicBool>,
-    /// How it went, and what the box offered then.
+    /// Each movement (closed or not), with the wallbox's offer at that time.
     moved: Mutex<Vec<(bool, u16)>>,
 }
 
@@ -70,7 +70,7 @@ impl Contactor {
     }
 }
 
-/// The relay's hands: a serial line, if one is wired, and contacts.
+/// The relay's hardware: a serial line, if one is wired, and contacts.
 struct Hands {
     line: Option<SerialStream>,
     exchanges: u32,
@@ -132,7 +132,7 @@ impl RelayHandler for Hands {
     }
 }
 
-/// A relay at work; dropped, its last will speaks.
+/// A running relay; when dropped, its last will is sent.
 struct Relay(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
 
 impl Relay {
@@ -212,7 +212,7 @@ async fn a_relay_that_dies_lets_the_box_fail_safe_and_is_taken_back() {
     house.assert_well_behaved();
 }
 
-/// The safe sequence with everything real but mains and Pico: from rest to three phases, and when the relay is lost, the charge ends
+/// The safe sequence with everything real except mains and Pico: from rest to three phases; and when the relay is lost, the charge ends
 /// before the lease does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contact_switches_the_phases_and_never_under_load() {
@@ -276,7 +276,7 @@ async fn the_shell_speaks_to_a_relay() {
     let (_, out, _) = shell(&["poke", ID, "2", "--seconds", "5"]).await;
     assert_eq!(out, format!("contact 2 of {ID}: closed for 5.0 s more, not yet followed by the contactor\n"));
 
-    // What the gateway moves is not moved by hand.
+    // A contact that the gateway switches cannot be switched by hand.
     let mut house = house;
     house.extra = format!("phase-switch = {{ relay = \"{ID}\", contact = 2 }}\n");
     house.configure(16);

@@ -1,13 +1,13 @@
-//! No two files import each other, directly or by way of others: each can be understood once those below it are.
+//! No two files import each other, directly or through others: each can be understood once those below it are.
 //!
-//! A module and the modules below it are one family: a part may name its whole and the whole its parts. Tests do not count.
+//! A module and the modules below it form one family: a part may name its whole and the whole its parts. Tests are exempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{read, tree};
 
-/// Where a crate begins. Between crates Cargo allows no circle.
+/// The root file of each crate. Cargo already forbids cycles between crates.
 const ROOTS: [(&str, &str); 4] = [
     ("crates/control/src", "lib.rs"),
     ("crates/relay-link/src", "lib.rs"),
@@ -48,7 +48,7 @@ fn a_circle_is_found() {
     assert_eq!(circles(&below), [[&module("a"), &module("b"), &module("c")]]);
 }
 
-/// The modules of a crate, with what they say outside of comments and tests.
+/// The modules of a crate, with their code outside of comments and tests.
 fn modules(root: &str, top: &str) -> BTreeMap<Module, String> {
     let mut modules = BTreeMap::new();
     for file in tree() {
@@ -70,7 +70,7 @@ fn modules(root: &str, top: &str) -> BTreeMap<Module, String> {
     modules
 }
 
-/// The text without comments and without what is only compiled for tests.
+/// Returns the text without comments and without anything compiled only for tests.
 fn product_code(text: &str) -> String {
     let plain: String =
         text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
@@ -82,7 +82,7 @@ fn product_code(text: &str) -> String {
     code
 }
 
-/// What follows the first item of a text.
+/// Returns the rest of a text after its first item.
 fn after_item(text: &str) -> &str {
     let mut depth = 0_usize;
     for (at, character) in text.char_indices() {
@@ -98,7 +98,7 @@ fn after_item(text: &str) -> &str {
     ""
 }
 
-/// The modules that one names, but its own family.
+/// The modules that a module names, except its own family.
 fn imports<'a>(at: &Module, modules: &'a BTreeMap<Module, String>) -> BTreeSet<&'a Module> {
     let mut paths = Vec::new();
     for start in ["crate::", "super::"] {
@@ -112,7 +112,7 @@ fn imports<'a>(at: &Module, modules: &'a BTreeMap<Module, String>) -> BTreeSet<&
     named.filter(|named| !named.starts_with(at) && !at.starts_with(named)).collect()
 }
 
-/// All paths that a path with braces stands for; returns what follows it.
+/// Expands a path with braces into all its paths; returns the text after it.
 fn expand<'t>(before: &[&'t str], text: &'t str, paths: &mut Vec<Vec<&'t str>>) -> &'t str {
     let text = text.trim_start();
     let length = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
@@ -137,7 +137,7 @@ fn expand<'t>(before: &[&'t str], text: &'t str, paths: &mut Vec<Vec<&'t str>>) 
     rest
 }
 
-/// The file that a path leads to.
+/// Finds the module that a path leads to.
 fn resolve<'a>(at: &Module, path: &[&str], modules: &'a BTreeMap<Module, String>) -> Option<&'a Module> {
     let mut module = at.clone();
     for name in path {
@@ -157,7 +157,7 @@ fn resolve<'a>(at: &Module, path: &[&str], modules: &'a BTreeMap<Module, String>
     modules.get_key_value(&module).map(|(module, _)| module)
 }
 
-/// The groups of modules of which each leads to each.
+/// The groups of modules that all lead to each other.
 fn circles<'a>(below: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> Vec<Vec<&'a Module>> {
     let reached: BTreeMap<&Module, BTreeSet<&Module>> =
         below.keys().map(|from| (*from, reached(from, below))).collect();

@@ -1,4 +1,4 @@
-//! House rules that no compiler checks: who may import what, sizes, secrets, reasons for dependencies, links in documents.
+//! House rules that no compiler checks: allowed imports, sizes, secrets, reasons for dependencies, links in documents.
 #![expect(clippy::expect_used, reason = "a rule that cannot be checked must fail loudly")]
 
 mod circles;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// A part of the tree, and what its product code must not name.
+/// Parts of the tree, and what their product code must not name.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("crates/control/src", &["std::", "tokio", "serde", "tracing", "surplusd"]),
     ("crates/relay-link/src", &["std::", "tokio", "serde", "tracing", "surplusd::", "control::", "extern crate alloc"]),
@@ -43,7 +43,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "src/api",
         &["crate::mqtt", "crate::charger", "crate::daemon", "crate::sim", "crate::cli", "Controller", "rumqttc"],
     ),
-    // Who speaks to the loop and who listens is no matter of its turn.
+    // A turn does not depend on who sends to the loop or who listens to it.
     ("src/daemon/turn", &["topic", "Relay", "relay", "BTreeMap", "base_topic", "payload"]),
     ("src/daemon/output", &["crate::daemon::turn", "Recorder", "Keeper", "crate::charger"]),
     ("src/daemon", &["clap", "crate::sim", "crate::simulate", "crate::cli", "rumqttc", "tokio_modbus", "tokio_serial"]),
@@ -53,7 +53,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All files of the tree but build products, with paths relative to the root, in order.
+/// All files of the tree except build products, in order, with paths relative to the root.
 fn tree() -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![root().to_owned()];
@@ -61,7 +61,7 @@ fn tree() -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).expect("readable") {
             let path = entry.expect("readable").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            // In a worktree `.git` is a file, with a path of the machine in it.
+            // In a worktree, `.git` is a file that contains a path of the machine.
             if matches!(name.as_str(), ".git" | "target" | ".cache" | "node_modules" | "proptest-regressions") {
                 continue;
             }
@@ -90,7 +90,7 @@ fn is_test(file: &str) -> bool {
     file.contains("tests") || file.contains("testing") || file.contains("fake_box") || file.starts_with("benches/")
 }
 
-/// The product part of a file: up to its tests, without comments.
+/// The product part of a file: everything before its tests, without comments.
 fn product(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |sum, line| sum + line + "\n")
@@ -119,7 +119,7 @@ fn the_controller_is_no_std_and_without_dependencies() {
 #[test]
 fn files_stay_small() {
     let long = rust().map(|(file, text)| (text.lines().count(), file)).filter(|(count, file)| {
-        // Tables of cases grow; what they test does not.
+        // Tables of cases grow; the code that they test does not.
         *count > if is_test(file) { FILE_LINES_MAX * 2 } else { FILE_LINES_MAX }
     });
     let long: Vec<_> = long.collect();
@@ -200,7 +200,7 @@ fn links_in_documents_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// A setting that nobody reads is a promise that is not kept. That each key reaches its setting is `config::tests::reference`'s.
+/// A setting without a use is a broken promise. `config::tests::reference` tests that each key reaches its setting.
 #[test]
 fn every_setting_is_used() {
     let definitions: [(&str, &str, &[&str]); 2] = [
@@ -227,12 +227,12 @@ fn every_setting_is_used() {
     assert!(unused.is_empty(), "settings without effect: {unused:?}");
 }
 
-/// The table of docs/safety.md names tests; they must exist.
+/// The table in docs/safety.md names tests; they must exist.
 #[test]
 fn the_safety_ladder_names_real_tests() {
     let safety = read(Path::new("docs/safety.md"));
     let sources: BTreeMap<String, String> = rust().collect();
-    // The ladder; below the next heading is what no test can hold.
+    // The table; below the next heading is what no test can cover.
     let ladder = safety.split("\n## ").next().unwrap_or_default();
     let last_column = ladder.lines().filter(|line| line.starts_with('|')).filter_map(|line| line.rsplit('|').nth(1));
     let named: Vec<&str> = last_column.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
