@@ -94,7 +94,7 @@ async fn set_steers_and_says_what_is_in_force() {
     house.assert_well_behaved();
 }
 
-/// Each change is shown until the daemon goes, which is said.
+/// Each change is shown until the daemon ends, which is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_shows_each_change() {
     let mut house = charging().await;

@@ -1,4 +1,4 @@
-//! A household's own certificates, made by the built program, between a real Mosquitto and its clients, and as `OpenSSL` sees them.
+//! A household's own certificates, made by the built program, used between a real Mosquitto and its clients, and checked by `OpenSSL`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -22,11 +22,11 @@ fn household() -> tempfile::TempDir {
     dir
 }
 
-/// A Mosquitto that wants a certificate of this household from everybody.
+/// A Mosquitto that requires a certificate of this household from every client.
 async fn broker(dir: &Path) -> Broker {
     let file = |name: &str| dir.join(name).display().to_string();
     let (ca, certificate, key) = (file("ca.crt"), file("broker.crt"), file("broker.key"));
-    // Mosquitto may run as another user, who must not be able to read keys elsewhere.
+    // Mosquitto may run as another user, who must not be able to read other keys.
     let listener =
         format!("cafile {ca}\ncertfile {certificate}\nkeyfile {key}\nrequire_certificate true\nallow_anonymous true\n");
     Broker::start(&listener).await
@@ -59,7 +59,7 @@ async fn mosquitto_and_its_clients_accept_them_and_no_others() {
     assert!(!publish(&others.path().join("ca.crt"), gateway), "a broker of another household");
 }
 
-/// Who steals a gateway's key must not be able to play the broker.
+/// Someone who steals a gateway's key must not be able to impersonate the broker.
 #[test]
 fn an_issued_certificate_signs_nothing() {
     let (dir, openssl) = (household(), |arguments: &[&str]| Command::new("openssl").args(arguments).output().unwrap());
@@ -140,7 +140,7 @@ fn what_is_wrong_is_shown() {
     }
 }
 
-/// Whatever the umask: keys for their owner alone, certificates for everybody.
+/// Whatever the umask: keys are readable by their owner only, certificates by everyone.
 #[test]
 fn file_modes_do_not_depend_on_the_umask() {
     use std::os::unix::fs::PermissionsExt;

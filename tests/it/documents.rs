@@ -1,5 +1,5 @@
-//! What the documents tell a household to copy, run together: Mosquitto's listeners and access list, the example configuration, and
-//! Home Assistant's side. Only ports, paths and the broker's name are replaced.
+//! Everything that the documents tell a household to copy, run together: Mosquitto's listeners and access list, the example configuration,
+//! and Home Assistant's side. Only ports, paths and the broker's name are replaced.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -23,7 +23,7 @@ const STATESTREAM: &str = include_str!("../../docs/home-assistant/statestream.ya
 const BLUEPRINT: &str = include_str!("../../docs/home-assistant/refresh-blueprint.yaml");
 const README: &str = include_str!("../../README.md");
 
-/// Replaces what must be there.
+/// Replaces `old`, which must be there.
 fn with(text: &str, old: &str, new: &str) -> String {
     assert!(text.contains(old), "{old:?} is not in:\n{text}");
     text.replace(old, new)
@@ -84,7 +84,7 @@ impl Site {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// A client of Mosquitto as that user: with the password, or where there is a certificate of that name, with it.
+    /// A Mosquitto client as that user: with the password or, if there is a certificate of that name, with it.
     fn client(&self, program: &str, user: &str) -> Command {
         let mut command = Command::new(program);
         command.args(["-h", "127.0.0.1", "-q", "1", "--cafile", &self.file("ca.crt")]);
@@ -107,7 +107,7 @@ fn password(user: &str) -> String {
     format!("the secret of {user}")
 }
 
-/// What one user of the broker sees.
+/// The messages that one user of the broker sees.
 struct Observer {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -122,7 +122,7 @@ impl Observer {
         Self { _child: child, lines, seen: Vec::new() }
     }
 
-    /// Waits until a message begins so (topic, blank, payload), unless it was seen already.
+    /// Waits until a message starts like this (topic, blank, payload), unless it was seen already.
     async fn sees(&mut self, start: &str) {
         let wanted = |line: &String| line.starts_with(start);
         if self.seen.iter().any(wanted) {
@@ -184,7 +184,7 @@ async fn the_documented_files_charge_a_car_together() {
     for what in ["status online", "reason following", "state/mode solar", "state/vehicle charging", "state {"] {
         observer.sees(&format!("{BASE}/{what}")).await;
     }
-    // Home Assistant falls silent: it is asked for fresh samples.
+    // Home Assistant falls silent, so fresh samples are requested.
     drop(publishing);
     observer.sees(&format!("{BASE}/refresh ")).await;
     let topic = format!("{BASE}/set/mode");
@@ -257,7 +257,7 @@ async fn the_documented_access_list_keeps_others_out() {
     assert!(!stranger.args(["-P", "guessed", "-t", "t", "-m", "1"]).status().unwrap().success());
 }
 
-/// README's automation, the blueprint and the example name what the block for Home Assistant publishes.
+/// README's automation, the blueprint and the example use the names that the block for Home Assistant publishes.
 #[test]
 fn entities_and_topics_are_the_same_in_all_documents() {
     let topics = published();

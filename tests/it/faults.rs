@@ -5,12 +5,12 @@ use surplusd::sim::wallbox::{BoxError, Fault, WallboxOptions};
 use crate::house::{BASE, Car, House};
 use crate::mosquitto::Peer;
 
-/// Charging at 16 A in `fast`, with a box whose 261 falls to `default` when it loses power.
+/// Charging at 16 A in `fast`, with a wallbox whose register 261 falls to `default` on a power loss.
 async fn fast(default: u16) -> (House, Peer) {
     fast_in(House::build(WallboxOptions { setpoint_default: default, ..WallboxOptions::default() }).await).await
 }
 
-/// The same with a wallbox that falls back after 4 s.
+/// The same with a watchdog of 4 s.
 async fn fast_and_soon_lost() -> (House, Peer) {
     let mut house = House::build(WallboxOptions::default()).await;
     house.watchdog_s = 4;
@@ -26,7 +26,7 @@ async fn fast_in(mut house: House) -> (House, Peer) {
     (house, peer)
 }
 
-/// Whatever went wrong is over: a new order must arrive, and nothing forbidden may have been written.
+/// After any fault: a new order must arrive, and nothing forbidden may have been written.
 async fn works_again(house: &House, peer: &Peer) {
     peer.publish(&format!("{BASE}/set/current"), "9", false);
     peer.publish(&format!("{BASE}/set/mode"), "fixed", false);
@@ -77,7 +77,7 @@ async fn a_power_cut_of_the_box_costs_it_nothing_but_time() {
         house.setpoint(70).await;
         let now = house.now_ms();
         {
-            // Looked at before anybody can have written it anew.
+            // Checked before anyone can have written it again.
             let mut wallbox = house.port.wallbox();
             wallbox.power_cycle(now);
             assert_eq!(wallbox.registers().setpoint, default, "it has forgotten");
@@ -156,7 +156,7 @@ async fn a_sleeping_car_is_woken_and_never_left_locked() {
     .await;
 }
 
-/// A stored state that is damaged or gone says nothing of a lock: there may be one.
+/// A damaged or missing state file says nothing about a lock: there may be one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_state_leaves_no_charger_locked() {
     left_locked(|file| std::fs::write(file, "{").unwrap()).await;
@@ -167,7 +167,7 @@ async fn a_deleted_state_leaves_no_charger_locked() {
     left_locked(|file| std::fs::remove_file(file).unwrap()).await;
 }
 
-/// The daemon is killed while a wake-up pulse holds the box locked, and something happens to its stored state before it starts again.
+/// Kills the daemon while a wake-up pulse holds the wallbox locked, and changes its stored state before it starts again.
 async fn left_locked(happens: impl FnOnce(&std::path::Path)) {
     let mut house = House::build(WallboxOptions::default()).await;
     let file = house.folder.path().join("state.json");

@@ -1,4 +1,4 @@
-//! The built program and the broker's memory: floods from outside, and topics of what is gone.
+//! The built program and the broker's memory: floods from outside, and topics of removed chargers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::house::{BASE, House, sample};
 use crate::mosquitto::{Peer, SOON};
 
-/// The topics that lie at the broker below ours, with their payloads.
+/// The topics retained by the broker below ours, with their payloads.
 async fn stored(house: &House) -> Vec<(String, String)> {
     house.peer().await.stored().await.into_iter().filter(|(topic, _)| topic.starts_with("surplusd/")).collect()
 }
@@ -39,7 +39,7 @@ fn shows(stored: &[(String, String)], part: &str) -> bool {
     stored.iter().any(|(topic, _)| topic.contains(part))
 }
 
-/// Two chargers, then one: what the broker holds of the other is deleted, after a restart as well as after a reload.
+/// Two chargers, then one: the topics of the other are deleted from the broker, after a restart as well as after a reload.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_topics_of_a_charger_that_is_gone_are_deleted() {
     for restart in [true, false] {
@@ -80,7 +80,7 @@ async fn the_topics_of_an_earlier_base_are_deleted() {
     until_stored(&house, "only the new base", moved).await;
 }
 
-/// Three thousand messages of each kind as fast as they go: the log and the stored state stay small, and the program goes on.
+/// Three thousand messages of each kind as fast as possible: the log and the stored state stay small, and the program keeps running.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_from_outside_fills_neither_log_nor_card() {
     let mut house = House::build(WallboxOptions::default()).await;
@@ -114,7 +114,7 @@ async fn a_flood_from_outside_fills_neither_log_nor_card() {
     let seconds = (house.now_ms() - began) / 1_000;
     let lines = house.log().lines().count() - lines;
     assert!(lines as u64 <= 150 + seconds, "{lines} lines in {seconds} s\n{}", house.log());
-    // Five that are urgent, and then one every 5 s.
+    // Five urgent ones, and then one every 5 s.
     assert!(writes as u64 <= 2 + 5 + seconds / 5, "{writes} writes in {seconds} s");
     house.assert_well_behaved();
 }

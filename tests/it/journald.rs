@@ -1,4 +1,4 @@
-//! What journald gets: the real protocol on a socket of the test's own, put in journald's place in a mount namespace.
+//! What journald receives: the real protocol on a socket of the test's own, put in journald's place in a mount namespace.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -50,7 +50,7 @@ async fn journald_gets_fields_and_priorities() {
 
     let mut entries = String::new();
     let heard = async {
-        // Which of the two comes first is open, and so is whether the line has already said that it cannot be used.
+        // The order of the two is undefined, and so is whether the line has already reported that it cannot be used.
         let both = ["no connection to the broker", "SETPOINT_MA"];
         while !both.iter().all(|text| entries.contains(text)) {
             let mut buffer = vec![0; 65_536];

@@ -24,7 +24,7 @@ async fn modbus_tcp_reads_and_notices_a_closed_connection() {
         reply.extend([0, 0, 0, 5, 1, 4, 2, 1, 7]);
         stream.write_all(&reply).await.unwrap();
         stream.read_exact(&mut request).await.unwrap();
-        // The connection is closed, and there is no new one to be had.
+        // The connection is closed, and no new one is possible.
         drop(listener);
     };
     let client = async {

@@ -1,4 +1,4 @@
-//! A real Mosquitto on a free loopback port, certificates for it, and a plain client to watch it with.
+//! A real Mosquitto on a free loopback port, certificates for it, and a plain client for observing it.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -19,13 +19,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// More than anything on the loopback interface needs, even on a busy machine.
+/// Upper limit: nothing on the loopback interface takes that long, even on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A broker; killed when dropped.
 pub(crate) struct Broker {
     pub(crate) port: u16,
-    /// A plain listener for the tests themselves, whatever the other one demands.
+    /// Port of a plain listener for the tests themselves, whatever the other listener requires.
     pub(crate) door: u16,
     folder: TempDir,
     child: Option<Child>,
@@ -37,7 +37,7 @@ impl Broker {
         Self::configured(|port, door| configuration(port, door, listener)).await
     }
 
-    /// A broker with the configuration file that is made for two free ports: [`Broker::port`] and [`Broker::door`].
+    /// A broker with a configuration file made for two free ports: [`Broker::port`] and [`Broker::door`].
     pub(crate) async fn configured(file: impl Fn(u16, u16) -> String) -> Self {
         for _ in 0..10 {
             let folder = tempfile::tempdir().expect("scratch folder");
@@ -50,12 +50,12 @@ impl Broker {
         panic!("mosquitto does not start: is /usr/sbin/mosquitto there?");
     }
 
-    /// A broker that lets everybody in.
+    /// A broker without login.
     pub(crate) async fn plain() -> Self {
         Self::start("allow_anonymous true\n").await
     }
 
-    /// Other lines for each listener, from the next start on.
+    /// Sets other lines for each listener, from the next start on.
     pub(crate) fn configure(&self, listener: &str) {
         self.write(&configuration(self.port, self.door, listener));
     }
@@ -64,7 +64,7 @@ impl Broker {
         std::fs::write(self.folder.path().join("mosquitto.conf"), configuration).expect("configuration");
     }
 
-    /// Ends it at once, as a power cut does.
+    /// Kills the broker, as a power cut does.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("our own child");
@@ -72,7 +72,7 @@ impl Broker {
         }
     }
 
-    /// Starts it again on the same port, with nothing remembered.
+    /// Starts it again on the same port, without its memory.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         assert!(self.launch().await, "mosquitto does not start again: {}", self.log());
@@ -136,13 +136,13 @@ pub(crate) fn has_ipv6() -> bool {
     TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// A certificate authority with a folder for what it issues.
+/// A certificate authority with a folder for the certificates it issues.
 pub(crate) struct Pki {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// When a certificate is valid.
+/// The validity of a certificate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Validity {
     Now,
@@ -187,7 +187,7 @@ impl Pki {
         )
     }
 
-    /// `client.crt` and `client.key`.
+    /// Writes `client.crt` and `client.key`.
     pub(crate) fn issue_client(&self) {
         self.issue("client", Vec::new(), ExtendedKeyUsagePurpose::ClientAuth, Validity::Now);
     }
@@ -212,11 +212,11 @@ impl Pki {
     }
 }
 
-/// A client of its own, to see and say what others do.
+/// A separate client for observing and publishing what others do.
 pub(crate) struct Peer {
     client: AsyncClient,
     messages: mpsc::UnboundedReceiver<Publish>,
-    /// Seen, not expected yet.
+    /// Received but not expected yet.
     seen: Vec<Publish>,
     _task: JoinSet<()>,
 }
@@ -224,7 +224,7 @@ pub(crate) struct Peer {
 static PEERS: AtomicU32 = AtomicU32::new(0);
 
 impl Peer {
-    /// Connected and subscribed to everything.
+    /// A client that is connected and subscribed to everything.
     pub(crate) async fn watch(port: u16) -> Self {
         Self::named(port, &format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed))).await
     }
@@ -233,7 +233,7 @@ impl Peer {
         Self::named_with(port, id, 4 << 20).await
     }
 
-    /// One that takes and sends packets of up to this many bytes.
+    /// A client that receives and sends packets of up to this many bytes.
     pub(crate) async fn named_with(port: u16, id: &str, largest: usize) -> Self {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
         options.set_max_packet_size(largest, largest);
@@ -268,7 +268,7 @@ impl Peer {
         self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).expect("room");
     }
 
-    /// All that is retained at the broker, of a watcher that has expected nothing yet.
+    /// All messages retained by the broker, for a client that has expected nothing yet.
     pub(crate) async fn stored(mut self) -> Vec<(String, String)> {
         self.passed().await;
         let text = |message: &Publish| String::from_utf8_lossy(&message.payload).into_owned();
@@ -279,7 +279,7 @@ impl Peer {
             .collect()
     }
 
-    /// Waits until all that was published has been at the broker, and forgets what was seen.
+    /// Waits until everything published has passed the broker, and forgets what was received.
     pub(crate) async fn drained(&mut self) {
         self.passed().await;
         self.seen.clear();
@@ -292,7 +292,7 @@ impl Peer {
         self.expect("test/mark", &mark).await;
     }
 
-    /// Waits until this payload is seen on this topic, or takes it from what was seen; says whether it was a retained one.
+    /// Waits for this payload on this topic, or takes it from the messages already received; returns whether it was retained.
     pub(crate) async fn expect(&mut self, topic: &str, payload: &str) -> bool {
         let wanted = |message: &Publish| message.topic == topic && message.payload == payload.as_bytes();
         if let Some(at) = self.seen.iter().position(wanted) {
@@ -311,7 +311,7 @@ impl Peer {
     }
 }
 
-/// A line that can go silent: bytes vanish in both directions, connections stay.
+/// A line that can go silent: bytes vanish in both directions, connections stay open.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     silent: tokio::sync::watch::Sender<bool>,

@@ -52,7 +52,7 @@ async fn up(events: &mut Receiver<Event>) {
     assert_eq!(event, Event::Up);
 }
 
-/// Waits for trouble of this kind, whatever else comes first, and returns what is said of it.
+/// Waits for trouble of this kind, whatever else comes first, and returns its description.
 async fn down(events: &mut Receiver<Event>, want: DownKind) -> (String, u64) {
     let mut seen = Vec::new();
     let found = async {
@@ -74,7 +74,7 @@ async fn down(events: &mut Receiver<Event>, want: DownKind) -> (String, u64) {
     found.unwrap_or_else(|| panic!("no {want:?}, but {seen:?}"))
 }
 
-/// Waits for a message of this topic.
+/// Waits for a message on this topic.
 async fn message(events: &mut Receiver<Event>, want: &str) -> (Vec<u8>, bool) {
     loop {
         if let Event::Message { topic, payload, retained } = next(events).await
@@ -310,7 +310,7 @@ async fn a_silent_line_is_noticed_and_left() {
     up(&mut events).await;
     peer.expect(STATUS, "online").await;
     peer.publish("in/x", "1", false);
-    message(&mut events, "in/x").await; // by now nothing waits for an acknowledgement
+    message(&mut events, "in/x").await; // by now no acknowledgement is pending
     proxy.silence(true);
     down(&mut events, DownKind::KeepAlive).await;
     link.set_state("home/state", "after").expect("fits");
@@ -417,7 +417,7 @@ async fn a_link_that_lives_has_not_ended() {
     let (link, mut events) = start(plain(broker.port));
     up(&mut events).await;
     for payload in ["1", "2"] {
-        // What comes through shows that it lives.
+        // The message that gets through proves that the link is alive.
         peer.publish("in/x", payload, false);
         assert_eq!(message(&mut events, "in/x").await.0, payload.as_bytes());
         assert_eq!(link.ended().now_or_never(), None);

@@ -20,7 +20,7 @@ async fn one_shot(player: &Player) -> OneShot {
     let defaults = profile::load("heidelberg-energy-control").unwrap().link;
     loop {
         match OneShot::open(LinkConfig::Serial { path: player.path() }, defaults, Clock::start(SPEED)).await {
-            // Another test starts a program: until that has begun, it holds whatever this process has open.
+            // Another test is starting a program, which until then holds everything that this process has open.
             Err(OpenError::Busy | OpenError::Ours) => tokio::time::sleep(Duration::from_millis(10)).await,
             opened => return opened.unwrap(),
         }
@@ -55,7 +55,7 @@ async fn ask_within(
                 outcome = line.ask(Request { unit: hex(frame)[0], op }, limit) => outcome,
                 () = play => unreachable!("it plays on"),
             };
-            // A machine that is held up may take longer than a short limit to carry the request.
+            // A busy machine may take longer than a short limit to deliver the request.
             if arrived
                 || !matches!(outcome, Ok(Outcome::Failed(Failure::Timeout)) | Err(OpenError::Busy | OpenError::Ours))
             {
@@ -78,7 +78,7 @@ const fn holding(addr: u16) -> Operation {
 async fn captured_answers_are_understood_also_in_pieces() {
     let mut player = Player::new();
     let mut line = one_shot(&player).await;
-    // Captured from real boxes; see the register table for the meaning.
+    // Captured from real wallboxes; see the register table for the meaning.
     let cases: [(Operation, &str, &[&str], &[u16]); 9] = [
         (holding(257), "01 03 01 01 00 01 d4 36", &["01 03 02 3a 98 ab 4e"], &[15_000]),
         (input(5, 1), "02 04 00 05 00 01 21 f8", &["02 04 02 00 02 7c f1"], &[2]),
@@ -130,7 +130,7 @@ async fn two_masters_cannot_have_one_port() {
     let _first = one_shot(&player).await;
     let defaults = profile::load("heidelberg-energy-control").unwrap().link;
     let open = |path: PathBuf| OneShot::open(LinkConfig::Serial { path }, defaults, Clock::start(SPEED));
-    // The player has it open as well; of another program it would be `Busy`.
+    // The player has it open as well; if another program had, it would be `Busy`.
     assert_eq!(open(player.path()).await.err(), Some(OpenError::Ours));
     assert_eq!(open("/dev/surplusd-no-such-port".into()).await.err(), Some(OpenError::Missing));
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -151,7 +151,7 @@ async fn what_nobody_asked_for_is_thrown_away() {
 #[tokio::test]
 async fn a_line_that_is_never_quiet_belongs_to_somebody_else() {
     let mut player = Player::new();
-    // As fast as the line takes it: it is full whenever anybody listens.
+    // As fast as the line allows: it is full whenever anyone listens.
     let babble = async {
         loop {
             player.master.write_all(&[0x55; 64]).await.unwrap();

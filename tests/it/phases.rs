@@ -1,5 +1,5 @@
-//! From three phases to one and back over the real bus and a pseudo-terminal, with a car that charges: what the line carries, and in
-//! which order.
+//! From three phases to one and back over the real bus and a pseudo-terminal, with a charging car: what is sent on the line, and in which
+//! order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const ID: ChargerId = ChargerId(0);
-/// A change takes three minutes at most, five times as fast as life.
+/// Upper limit: a change takes three minutes at most, at five times real time.
 const LIMIT: Duration = Duration::from_secs(180);
 const SPEED: u32 = 5;
-/// The car goes on drawing for so long after it was told to stop.
+/// How long the car keeps drawing after a stop command, in milliseconds.
 const STOPS_AFTER_MS: u64 = 3_000;
 
 // Requests of unit 1.
@@ -39,7 +39,7 @@ struct Rig {
     events: mpsc::Receiver<BusEvent>,
     clock: Clock,
     port: WallboxPort,
-    /// When the car stopped drawing, each time.
+    /// The times at which the car stopped drawing.
     stopped: Arc<Mutex<Vec<u64>>>,
     _car: JoinSet<()>,
 }
@@ -47,7 +47,7 @@ struct Rig {
 impl Rig {
     fn start() -> Self {
         let clock = Clock::start(SPEED);
-        // The gap is generous, as time runs fast and the machine may not.
+        // A generous gap: time runs fast, but the machine may not.
         let options = WallboxOptions {
             layout: Layout::Connect2_0_4,
             voltages: [230; 3],
@@ -98,7 +98,7 @@ impl Rig {
             reply: None,
         };
         let (sender, events) = mpsc::channel(256);
-        // Every answer comes, however busy the machine: no request is repeated.
+        // Every reply comes, however busy the machine: no request is repeated.
         let profile = profile::load(&setup.profile).unwrap();
         let times = LinkDefaults { reply: Millis(10_000 * u64::from(SPEED)), ..profile.link };
         let profile = Arc::new(Profile { link: times, ..Profile::clone(&profile) });
@@ -116,7 +116,7 @@ impl Rig {
         }));
     }
 
-    /// Takes events until one is what is waited for.
+    /// Receives events until the wanted one; returns what `wanted` made of it.
     async fn until<T>(&mut self, what: &str, wanted: impl Fn(&BusEvent) -> Option<T>) -> T {
         let seen = async {
             loop {
@@ -143,7 +143,7 @@ impl Rig {
         requests.map(|entry| hex(&entry.frame)).collect()
     }
 
-    /// What was written to the registers of current and phases.
+    /// The writes to the registers of current and phases.
     fn writes(&self) -> Vec<String> {
         let of_interest = |frame: &String| frame.starts_with("01 06 01 05") || frame.starts_with("01 06 01 f5");
         self.requests().into_iter().filter(of_interest).collect()
@@ -168,7 +168,7 @@ async fn three_phases_to_one_and_back_in_a_safe_order_of_frames() {
     rig.order(0, 1);
     rig.report("the stop", |report| report.setpoint == Some(Milliamps(0)) && draws(report, 0, 3)).await;
     rig.report("the change", |report| report.connected.is_none()).await;
-    // Too soon: there is no current before the new number is read back and has settled.
+    // Too early: no current may flow before the new number has been read back and has settled.
     rig.order(6, 1);
     rig.report("one phase", |report| report.connected == Some(1)).await;
     rig.report("a charge on one phase", |report| draws(report, 6, 1)).await;
@@ -176,16 +176,16 @@ async fn three_phases_to_one_and_back_in_a_safe_order_of_frames() {
     rig.report("three phases", |report| report.connected == Some(3) && report.setpoint == Some(Milliamps(0))).await;
     rig.order(10, 3);
     rig.report("a charge on three phases", |report| draws(report, 10, 3)).await;
-    // The first current after a change is the lowest.
+    // The first current after a change is the lowest one.
     assert_eq!(rig.writes(), [TEN_AMPS, OFF, ONE_PHASE, SIX_AMPS, OFF, THREE_PHASES, SIX_AMPS, TEN_AMPS]);
-    // Between the command and the current: the command is read back, then the state, until it shows the new number.
+    // Between the command and the current, the command is read back, then the state, until it shows the new number.
     let requests = rig.requests();
     let at = |frame: &str| requests.iter().position(|request| request == frame).expect("was asked");
     let between = &requests[at(ONE_PHASE)..at(SIX_AMPS)];
     let first = |frame: &str| between.iter().position(|request| request == frame).expect("was asked in between");
     assert!(first(READ_COMMAND) < first(READ_STATE), "{between:#?}");
     let wallbox = rig.port.wallbox();
-    // The box declines and remembers a change under load.
+    // The wallbox rejects and records a change under load.
     assert_eq!(wallbox.last_forbidden(), None);
     let entries: Vec<_> = wallbox.log().collect();
     let place = |frame: &str| entries.iter().position(|entry| hex(&entry.frame) == frame).expect("was sent");
@@ -198,7 +198,7 @@ async fn three_phases_to_one_and_back_in_a_safe_order_of_frames() {
         .collect();
     assert_eq!(states.first(), Some(&0), "changing");
     assert_eq!(states.last(), Some(&1), "one phase is read back before any current");
-    // The car was told to stop, and had stopped, well before.
+    // The car had been stopped, and had stopped drawing, well before.
     assert!(place(OFF) < commanded);
     assert!(entries[commanded].at_ms >= rig.stopped.lock().unwrap()[0] + 6_000);
 }

@@ -1,4 +1,4 @@
-//! `surplusd probe` on a pseudo-terminal: the test plays the box.
+//! `surplusd probe` on a pseudo-terminal: the test plays the wallbox.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ struct Cli {
     probe: surplusd::cli::probe::Args,
 }
 
-/// Runs `surplusd probe` with those arguments while the player answers; returns its exit code.
+/// Runs `surplusd probe` with these arguments while the player replies; returns its exit code.
 async fn probe(player: Option<&mut Player>, args: &[&str]) -> u8 {
     probe_says(player, args).await.0
 }
 
-/// As [`probe`], with what it says.
+/// As [`probe`], with its output.
 async fn probe_says(player: Option<&mut Player>, args: &[&str]) -> (u8, String) {
     let cli = <Cli as clap::Parser>::try_parse_from([&["probe"], args].concat()).unwrap();
     let run = tokio::task::spawn_blocking(move || {
@@ -44,7 +44,7 @@ async fn probe_says(player: Option<&mut Player>, args: &[&str]) -> (u8, String) 
 async fn probe_reads_everything_and_writes_nothing() {
     let mut player = Player::new();
     let path = player.path().to_string_lossy().into_owned();
-    // It waits half a second for an answer: a machine that is held up for longer again and again costs a try.
+    // It waits half a second for a reply: a machine that is repeatedly delayed for longer costs an attempt.
     let mut tries = 0;
     while probe(Some(&mut player), &["--port", &path]).await != 0 || player.log.len() <= 15 {
         tries += 1;
@@ -58,7 +58,7 @@ async fn probe_reads_everything_and_writes_nothing() {
     assert_eq!(probe(None, &["--port", "/dev/surplusd-no-such-port"]).await, 69);
 }
 
-/// One lost answer says nothing of a wallbox; that answers are lost does.
+/// One lost reply says nothing about a wallbox; that replies are lost is reported.
 #[tokio::test]
 async fn an_answer_that_is_lost_is_asked_for_again() {
     let mut player = Player::new();
@@ -73,13 +73,13 @@ async fn an_answer_that_is_lost_is_asked_for_again() {
     ] {
         assert!(text.contains(part), "{part:?}: {text}");
     }
-    // A machine that is held up loses more of them.
+    // A busy machine loses more of them.
     let count = text.split("It does not answer reliably: ").nth(1).and_then(|rest| rest.split(" of ").next());
     assert!(count.and_then(|count| count.parse().ok()).is_some_and(|count: u32| count >= 6), "{text}");
 }
 
-/// What `surplusd probe` with these arguments ends with, and says to the user. Not a child: it would inherit the pseudo-terminals of all
-/// tests, with the locks on them.
+/// Returns the exit code of `surplusd probe` with these arguments, and its messages to the user. Not a child process: that would inherit
+/// the pseudo-terminals of all tests, with their locks.
 async fn with_hints(args: &[&str]) -> (String, String) {
     let cli = <Cli as clap::Parser>::try_parse_from([&["probe"], args].concat()).unwrap();
     let run = tokio::task::spawn_blocking(move || {
@@ -109,14 +109,14 @@ async fn probe_says_what_is_odd_about_a_line() {
         (Manners { stray: vec![0], ..Manners::default() }, 0, "(the first: 00): they are skipped"),
     ] {
         let cable = Cable::new(manners.clone());
-        // Where an answer is due it is waited for, however busy the machine is.
+        // A reply that is due is waited for, however busy the machine.
         let reply = if code == 0 { "5000" } else { "500" };
         let args = ["--port", &cable.path.to_string_lossy(), "--reply-ms", reply];
         let code = code.to_string();
         let (mut ended, mut text) = with_hints(&args).await;
         for _ in 0..3 {
             if ended != code {
-                // A machine that stands still for seconds makes any answer late.
+                // A machine that stands still for seconds makes any reply late.
                 (ended, text) = with_hints(&args).await;
             }
         }

@@ -1,5 +1,5 @@
-//! What `simulate` foretells is what `run` does: the whole daemon over TLS, MQTT and raw Modbus frames, in a world that passes thirty times
-//! as fast as life, sample by sample against the simulation of the same minutes. And what it recorded meanwhile replays to the same.
+//! What `simulate` predicts is what `run` does: the whole daemon over TLS, MQTT and raw Modbus frames, in a world at thirty times real
+//! time, compared sample by sample with the simulation of the same minutes. The journal recorded meanwhile must replay to the same.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,25 +20,25 @@ use surplusd::simulate::{Setup, Simulation, Trace};
 use tokio::sync::{mpsc, watch};
 
 const SPEED: u32 = 30;
-/// A broken day; the first minutes are dark, so that the daemon has found broker and box before anything is to be decided.
+/// A day of broken clouds; its first minutes are dark, so that the daemon has found broker and wallbox before there is anything to decide.
 const SEED: u64 = 39;
 const BEGINS_S: u32 = 45_923;
 const SAMPLES: u32 = 30;
-/// It takes half a minute; a world that waits for a busy machine takes longer.
+/// The test takes half a minute; a world that waits for a busy machine takes longer.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
-/// Meters speak so often …
+/// Interval between samples, in seconds.
 const PERIOD_S: u32 = 30;
-/// … and so long after they have spoken what was decided is in force.
+/// Time after a sample until its decision is in force, in seconds.
 const DECIDED_S: u32 = 20;
-/// The wallbox is read every second: one whose last report is older has a line that the machine keeps from running …
+/// The wallbox is read every second: if its last report is older than this, the machine is holding up the line.
 const REPORTED: Millis = Millis::from_secs(3);
-/// … and the world gives it, and a sample, so much real time.
+/// How long the world then waits for a report, and for a sample, in real time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A setpoint, and the code of its reason.
 type Decided = (Milliamps, &'static str);
 
-/// By sample from the first that its controller takes, what is in force after it.
+/// What is in force after each sample, from the first one that the simulated controller uses.
 fn simulated(config: &Config, first: u32) -> Vec<Decided> {
     let day = Trace::from_day(&Day::generate(SEED, Weather::Broken));
     let began_s = BEGINS_S + first * PERIOD_S;
@@ -53,7 +53,7 @@ fn simulated(config: &Config, first: u32) -> Vec<Decided> {
     setpoints
 }
 
-/// By sample from the first that the daemon took, what is in force after it.
+/// What is in force after each sample, from the first one that the daemon used.
 async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec<Decided>) {
     let (status, decided) = watch::channel(None);
     let (stop, requests) = mpsc::channel(1);
@@ -63,7 +63,7 @@ async fn lived(config: config::Config, world: &World, clock: Clock) -> (u32, Vec
         seen
     };
     let (ended, seen) = tokio::join!(daemon::run(config, Wiring { clock, requests, status }), watching);
-    // The four seconds that an end may take are 133 ms of the machine's here: whether it is proven, others test at the speed of life.
+    // The four seconds allowed for shutdown are only 133 ms in real time here; other tests check in real time whether the end is proven.
     assert!(matches!(ended.unwrap(), Ended::Asked { .. }));
     seen
 }
@@ -89,7 +89,7 @@ async fn watch_samples(
             published = shown;
         }
         caught_up(decided, clock, news).await;
-        // Where this task is late, seconds go by unseen.
+        // If this task is late, several seconds have passed at once.
         for t_s in std::mem::replace(&mut seen_s, now_s) + 1..=now_s {
             if t_s % PERIOD_S != (BEGINS_S + DECIDED_S) % PERIOD_S {
                 continue;
@@ -106,14 +106,14 @@ async fn watch_samples(
     (first.unwrap(), setpoints)
 }
 
-/// Holds the world's clock until the daemon has heard of the wallbox lately, and all that was published if the meters have spoken. A second
-/// in which the machine is busy elsewhere would otherwise be half a minute in which nobody speaks to the wallbox and no order is renewed, and
-/// would make two samples of one.
+/// Holds the world's clock until the daemon has a recent report of the wallbox and, if the meters have published, has received all values.
+/// Otherwise a second in which the machine is busy elsewhere would be half a minute without contact to the wallbox and without renewed
+/// orders, and would merge two samples into one.
 async fn caught_up(decided: &watch::Receiver<Option<Arc<Status>>>, clock: Clock, news: [Option<Watts>; 3]) {
     let now = clock.now();
     let _held = clock.waiting(now);
     let is_heard = |status: &Option<Arc<Status>>| {
-        // Until the first sample was taken nothing is compared.
+        // Nothing is compared before the first sample.
         let Some(status) = status.as_ref().filter(|status| status.site.surplus.is_some()) else { return true };
         let SiteView { grid, solar, load, .. } = status.site;
         let report = status.chargers[0].view.report;
@@ -125,14 +125,14 @@ async fn caught_up(decided: &watch::Receiver<Option<Arc<Status>>>, clock: Clock,
     assert!(in_time, "at {now:?} {news:?} is not heard: {:?}", *decided.borrow());
 }
 
-/// Grid, solar and load as Home Assistant shows them, of which it publishes what has changed.
+/// Grid, solar and load as shown by Home Assistant, which publishes only those that changed.
 fn meters(flows: Flows) -> [Watts; 3] {
     #[expect(clippy::cast_possible_truncation, reason = "a house draws some ten thousand watts")]
     let whole = |watts: f64| Watts(watts.round() as i32);
     [flows.grid_w, flows.solar_w, flows.house_w + flows.car_w].map(whole)
 }
 
-/// On one thread, so that the clock waits for all of it: world, broker and daemon.
+/// On a single thread, so that the clock waits for everything: world, broker and daemon.
 #[tokio::test]
 async fn run_does_what_simulate_foretells_and_its_journal_replays() {
     let folder = tempfile::tempdir().unwrap();
@@ -143,7 +143,7 @@ async fn run_does_what_simulate_foretells_and_its_journal_replays() {
         weather: Weather::Broken,
         start_s: BEGINS_S,
         battery: None,
-        // The house of the simulation; and the pieces of a frame arrive in real time.
+        // The house of the simulation; the pieces of a frame arrive in real time.
         wallbox: WallboxOptions {
             voltages: [230; 3],
             reply_delay_ms: 0,

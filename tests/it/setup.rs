@@ -1,4 +1,4 @@
-//! Setting it up, with the built program: files that are not what they should be, TLS that cannot work, output that cannot be written.
+//! Installation with the built program: wrong files, TLS that cannot work, output that cannot be written.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -20,14 +20,14 @@ fn surplusd(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it with nobody at the other end of its pipe.
+/// Runs the program with a closed pipe as its output.
 fn into_closed_pipe(arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     surplusd(arguments).stdout(writer).stderr(Stdio::piped()).output().expect("it runs")
 }
 
-/// Runs it with a disk that takes nothing.
+/// Runs the program with a full disk as its output.
 fn onto_full_disk(arguments: &[&str]) -> Output {
     let full = OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
     surplusd(arguments).stdout(full).stderr(Stdio::piped()).output().expect("it runs")
@@ -59,7 +59,7 @@ fn a_closed_pipe_is_quiet_and_a_full_disk_is_said() {
     }
 }
 
-/// With `set -o pipefail` the code still says what `check` found.
+/// With `set -o pipefail` the exit code still tells what `check` found.
 #[test]
 fn a_closed_pipe_does_not_hide_what_was_found() {
     let missing = ["check", "--config", "/nonexistent/surplusd.toml"];
@@ -89,7 +89,7 @@ const P256: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
 const USUAL: Made =
     Made { authority: P256, broker: P256, signed: "-sha256", extensions: "subjectAltName=IP:127.0.0.1\n" };
 
-/// What the link says about a Mosquitto with such a certificate; `None` if it connects.
+/// What the link reports about a Mosquitto with such a certificate; `None` if it connects.
 async fn said(made: Made) -> Option<(DownKind, String)> {
     let folder = tempfile::tempdir().expect("scratch folder");
     let dir = folder.path();
@@ -105,7 +105,7 @@ async fn said(made: Made) -> Option<(DownKind, String)> {
         ),
     );
     let file = |name: &str| dir.join(name).display().to_string();
-    // Weak ones as well: what the broker lets pass is the broker's.
+    // Weak ciphers as well: which ones are allowed is the broker's decision.
     let listener = format!(
         "allow_anonymous true\nciphers DEFAULT@SECLEVEL=0\ncafile {}\ncertfile {}\nkeyfile {}\n",
         file("ca.crt"),
@@ -174,7 +174,7 @@ async fn the_true_cause_is_named_where_the_tls_library_does_not_know_a_certifica
     }
 }
 
-/// With a curve that nobody offers, the broker ends the handshake before it shows its certificate: that is not about ours.
+/// With a curve that nobody offers, the broker ends the handshake before it sends its certificate: the cause is not our certificate.
 #[tokio::test]
 async fn a_handshake_that_fails_is_not_taken_for_a_missing_client_certificate() {
     let (kind, why) = said(Made { broker: "ec -pkeyopt ec_paramgen_curve:secp256k1", ..USUAL }).await.expect("refused");
@@ -194,7 +194,7 @@ async fn the_kinds_that_work_go_on_working() {
     }
 }
 
-/// A certificate is somebody else's text: on a terminal it must not be more than that.
+/// A certificate's text comes from elsewhere: a terminal must show it as text only.
 #[test]
 fn names_in_certificates_are_shown_as_text() {
     let folder = tempfile::tempdir().expect("scratch folder");
@@ -211,7 +211,7 @@ fn names_in_certificates_are_shown_as_text() {
     assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
 }
 
-/// Where the demo's broker listens; nothing but this machine is taken.
+/// The address of the demo's broker; only addresses of this machine are accepted.
 #[test]
 fn the_demo_listens_where_it_is_told() {
     let port = crate::mosquitto::free_port();
@@ -226,7 +226,7 @@ fn the_demo_listens_where_it_is_told() {
         std::io::BufRead::read_line(&mut out, &mut said).expect("text");
     }
     let connected = std::net::TcpStream::connect(("127.0.0.1", port));
-    // In an orderly way, so that its folder with keys is removed.
+    // In an orderly way, so that its folder with the keys is removed.
     let asked = Command::new("kill").arg(demo.id().to_string()).status().expect("kill is installed");
     assert!(asked.success());
     demo.wait().expect("our own child");

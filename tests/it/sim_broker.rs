@@ -1,4 +1,4 @@
-//! The simulated broker against the clients of Mosquitto, over TLS, and its faults.
+//! The simulated broker against Mosquitto's clients, over TLS, and its faults.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use surplusd::sim::pki::Pki;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-/// More than anything here takes, even on a busy machine.
+/// Upper limit: nothing here takes that long, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 struct Site {
@@ -56,7 +56,7 @@ impl Site {
     }
 }
 
-/// Waits for something that another program brings about.
+/// Waits for a condition that another program brings about.
 async fn until(mut condition: impl FnMut() -> bool) {
     let wait = async {
         while !condition() {
@@ -81,7 +81,7 @@ async fn mosquitto_clients_exchange_messages_over_tls() {
     site.publish(&["-t", "a/1/c", "-m", "one", "-q", "1"]).await;
     site.publish(&["-t", "a/1/d", "-m", "not wanted", "-q", "1"]).await;
     site.publish(&["-t", "b", "-m", "two", "-q", "0"]).await;
-    // Nothing confirms a message with QoS 0.
+    // Messages with QoS 0 are not acknowledged.
     let mut topics = Vec::new();
     while topics.last().is_none_or(|topic| topic != "b") {
         let message = tokio::time::timeout(LIMIT, heard.recv()).await.unwrap().unwrap();
@@ -133,7 +133,7 @@ async fn a_second_client_of_the_same_name_takes_over() {
     until(|| site.broker.retained("w").is_some()).await;
 }
 
-/// Without TLS: Mosquitto's clients give up when a TLS connection ends without a word.
+/// Without TLS: Mosquitto's clients give up if a TLS connection ends without notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_and_deaf_are_what_clients_notice() {
     let broker = Broker::start(BrokerOptions::plain()).await.unwrap();
@@ -144,17 +144,17 @@ async fn cut_and_deaf_are_what_clients_notice() {
         command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap()
     };
     let client = |program: &str, arguments: &[&str]| client_of(&broker, program, arguments);
-    // A connection alone is too little: what is published before the subscription never reaches it.
+    // A connection is not enough: a message published before the subscription never reaches it.
     let present = || broker.subscriptions("sub") == ["t"];
     let subscriber = client("mosquitto_sub", &["-i", "sub", "-C", "1", "-W", "60"]);
     until(present).await;
     broker.cut_all();
     assert!(!present());
-    // mosquitto_sub comes back by itself, after a second.
+    // mosquitto_sub reconnects by itself, after a second.
     until(present).await;
     broker.set_deaf(true);
     let mut stuck = client("mosquitto_pub", &["-m", "after all"]);
-    // Others that begin later, at a broker that hears, have ended meanwhile.
+    // Other clients started later, at a broker that is not deaf, have ended meanwhile.
     for _ in 0..3 {
         text(client_of(&other, "mosquitto_pub", &["-m", "m"])).await;
     }

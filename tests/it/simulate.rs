@@ -1,4 +1,4 @@
-//! The simulation as a whole: a table of scenarios that shows any drift, the absence of limit cycles, and the command.
+//! The simulation as a whole: a table of scenarios that reveals any drift, the absence of limit cycles, and the command.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ use surplusd::simulate::{MetersOptions, Nobody, Scenario, Setup, Simulation, Tra
 const DAYS: [(Weather, u64, u16); 4] =
     [(Weather::Clear, 1, 135), (Weather::Hazy, 2, 172), (Weather::Broken, 3, 135), (Weather::Overcast, 4, 172)];
 
-/// Days × scenarios, compared exactly: whatever changes what a car gets shows in the diff of this file. `UPDATE_GOLDEN=1` writes it anew.
+/// Days × scenarios, compared exactly: any change in what a car gets shows in the diff of this file. `UPDATE_GOLDEN=1` rewrites it.
 #[test]
 fn the_table_of_scenarios_is_as_it_was() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/scenarios.txt");
@@ -59,17 +59,17 @@ fn the_table_of_scenarios_is_as_it_was() {
     assert!(golden == table, "{} differs; if that is meant, UPDATE_GOLDEN=1. It is now:\n{table}", file.display());
 }
 
-/// What happened in an hour of steady sun.
+/// Events in an hour of steady sun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hour {
-    /// A first start, once the cloud is forgotten, is none of a cycle; a stop is.
+    /// A first start, once the cloud has been forgotten, is not part of a cycle; a stop is.
     stops: u32,
     writes: u32,
-    /// Lowest and highest setpoint while there was one.
+    /// Lowest and highest setpoint while charging was ordered.
     range: (u32, u32),
 }
 
-/// An hour of the same sun and house load, after a start and a cloud of a minute, and twenty minutes to settle.
+/// An hour of constant sun and house load, after a start, a cloud of a minute, and twenty minutes to settle.
 fn steady_hour(scenario: Scenario, setup: &Setup, solar_w: f32) -> Hour {
     const CLOUD_S: std::ops::Range<u32> = 600..660;
     const SETTLED_S: u32 = CLOUD_S.end + 1_200;
@@ -94,10 +94,11 @@ fn steady_hour(scenario: Scenario, setup: &Setup, solar_w: f32) -> Hour {
     Hour { stops, writes: simulation.totals().setpoint_writes - before.setpoint_writes, range }
 }
 
-/// Surplus below the start line, between the lines, just above 6 A, in the middle, and above 16 A, in watts of sun (the house takes 500).
+/// Solar power in watts (the house takes 500): surplus below the start line, between the lines, just above 6 A, in the middle, and above 16
+/// A.
 const SUN_W: [f32; 8] = [3_000.0, 3_900.0, 4_400.0, 4_700.0, 6_000.0, 8_000.0, 11_000.0, 13_000.0];
 
-/// All runs of a scenario with these latenesses and skews that do not come to rest.
+/// All runs of a scenario with these delays and skews that do not settle.
 fn restless(scenario: Scenario, latenesses: &[u32], skews: &[u32], restless: impl Fn(&Hour) -> bool) -> String {
     let mut found = String::new();
     for &delay_s in latenesses {
@@ -141,14 +142,14 @@ fn steady_sun_gives_a_steady_setpoint() {
 
 #[test]
 fn noise_alone_moves_the_setpoint_by_little() {
-    // Noise of 20 W on two meters moves a sample by some 60 W, the gain errors by a constant: that is one step of 0.1 A, rarely more.
+    // Noise of 20 W on two meters changes a sample by some 60 W, the gain errors by a constant: that is one step of 0.1 A, rarely more.
     let found = restless(Scenario::Realistic, &[0, 5, 10, 20], &[0, 5], |hour| {
         hour.stops > 0 || hour.range.1.saturating_sub(hour.range.0) > 300
     });
     assert!(found.is_empty(), "the setpoint does not come to rest:\n{found}");
 }
 
-/// Near its floor the battery opens and closes again within minutes: a charge that it helps to hold would empty it, and stop.
+/// Near its floor the battery turns on and off within minutes: a charge that it helps to sustain would empty it, and stop.
 #[test]
 fn a_battery_near_its_floor_gives_no_rhythm() {
     let mut found = String::new();
@@ -167,7 +168,7 @@ fn a_battery_near_its_floor_gives_no_rhythm() {
     assert!(found.is_empty(), "stops again and again:\n{found}");
 }
 
-/// The built program.
+/// Runs the built program.
 fn surplusd(arguments: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_surplusd")).arg("simulate").args(arguments).current_dir(folder).output().unwrap()
 }
@@ -180,7 +181,7 @@ fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// An hour of sun at noon, a row a minute.
+/// An hour of sun at noon, one row per minute.
 fn noon() -> String {
     (0..60).fold("t_s,pv_w,load_w\n".to_owned(), |text, minute| {
         text + &format!("{},{},400\n", 43_200 + minute * 60, 7_000 + minute * 13)
@@ -294,14 +295,14 @@ fn the_bound_of_a_steady_day_is_what_a_hand_computes() {
     let surplus_w = vec![6_900.0; 600];
     let expected = 6.9 * 592.0 / 3_600.0 - 0.1;
     assert!((bound::three_phases(&surplus_w) - expected).abs() < 1e-9);
-    // On 2 kW three phases gain nothing; one phase takes them all.
+    // With 2 kW, three phases gain nothing; one phase uses all of it.
     let surplus_w = vec![2_000.0; 3_600];
     assert!(bound::three_phases(&surplus_w).abs() < 1e-9);
     let expected = 2.0 * 3_592.0 / 3_600.0 - 0.1;
     assert!((bound::one_or_three_phases(&surplus_w) - expected).abs() < 1e-9);
 }
 
-/// A generated day is not needed as a file to be looked at.
+/// A generated day can be simulated without a file.
 #[test]
 fn a_made_up_day_needs_no_trace() {
     let folder = folder_with(&[]);
@@ -310,7 +311,7 @@ fn a_made_up_day_needs_no_trace() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{:?}", PathBuf::from(folder.path()));
 }
 
-/// README's picture is what its command draws.
+/// README's picture is the one that its command draws.
 #[test]
 fn the_picture_of_the_readme_is_of_today() {
     let folder = folder_with(&[]);
@@ -326,7 +327,7 @@ fn the_picture_of_the_readme_is_of_today() {
     );
 }
 
-/// A trace in kilowatts is simulated as it says, and doubted.
+/// A trace in kilowatts is simulated as given, with a warning.
 #[test]
 fn a_trace_in_kilowatts_is_doubted() {
     let folder = folder_with(&[("kw.csv", "t_s,pv_w,house_w\n0.2,0,0.3\n0.6,9.5,0.4\n60,8,0.4\n")]);
@@ -335,7 +336,7 @@ fn a_trace_in_kilowatts_is_doubted() {
     assert!(output.status.success() && text.contains("note: pv_w never exceeds 9.5: is the trace in kW?"), "{text}");
 }
 
-/// A small zipped file that unpacks to one endless line.
+/// A small compressed file that unpacks to one endless line.
 #[test]
 fn a_zipped_file_that_unpacks_to_much_is_refused() {
     let folder = folder_with(&[]);
