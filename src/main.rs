@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         (Ok(()), Ok(code)) => code,
         (Ok(()), Err(Failed { command, code, error })) => {
             let text = plain::plain(&format!("{error:#}"));
-            // If even this message cannot be written, the exit code still tells.
+            // If even this message cannot be written, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "surplusd {command}: {text}");
             code
         }

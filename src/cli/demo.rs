@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> u8 {
             if let Some(Unwritable(error)) = error.downcast_ref() {
                 return unwritable(error);
             }
-            // If even this message cannot be written, the exit code still tells.
+            // If even this message cannot be written, the exit code still reports the failure.
             writeln!(io::stderr(), "surplusd demo: {error:#}").ok();
             exit::BUG
         }

@@ -68,7 +68,7 @@ pub fn unwritable(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return exit::OK;
     }
-    // If even this message cannot be written, the exit code still tells.
+    // If even this message cannot be written, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "surplusd: standard output cannot be written to: {error}");
     exit::OUTPUT
 }

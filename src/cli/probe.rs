@@ -84,7 +84,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     run_to(args, out, &mut io::stderr())
 }
 
-/// [`run`], with the hints written to `hints`. If even they cannot be written, the exit code still tells.
+/// [`run`], with the hints written to `hints`. If even they cannot be written, the exit code still reports the failure.
 ///
 /// # Errors
 /// As [`run`].

@@ -1,5 +1,5 @@
-//! `surplusd relay`: acts as the gateway for one Pico relay from a shell. Takes the broker from the configuration and changes nothing
-//! there.
+//! `surplusd relay`: acts as the gateway for one Pico relay from a shell. Takes the broker from the configuration and leaves no trace
+//! on it.
 //!
 //! If the daemon uses the same relay meanwhile, each of the two greets it again after the other did; that costs the daemon one repeated
 //! request and nothing else.

@@ -3,7 +3,6 @@
 //!
 //! The handshake also offers signature schemes that the library cannot verify (P-521, Ed448, Brainpool), after those that it can. Otherwise
 //! a broker with such a key would end the handshake before it sends its certificate, and the cause could not be determined.
-//! them a broker with such a key ends the handshake before it shows its certificate, and nobody could say what is wrong with it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -88,7 +88,7 @@ async fn the_same_facts_give_the_same_again() {
     assert_eq!(error.to_string(), "there is no run 3; the journal has 1, 2");
 }
 
-/// A journal of 0.1.0 can be replayed by every later version, which may decide differently and then says so.
+/// A journal of 0.1.0 can be replayed by every later version, which may decide differently and then reports that.
 #[test]
 fn a_journal_of_format_1_is_replayed() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-v1.sqlite");
