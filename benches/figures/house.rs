@@ -163,7 +163,7 @@ impl Daemon {
     /// Stops it as systemd does.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let told = Command::new("kill").arg("-TERM").arg(self.process.0.id().to_string()).status()?;
-        ensure!(told.success(), "surplusd is not there any more");
+        ensure!(told.success(), "surplusd is no longer running");
         let mut ended = None;
         until("surplusd ends", || {
             ended = self.process.0.try_wait()?;

@@ -281,11 +281,11 @@ fn print(program: &Path, figures: &Figures) -> anyhow::Result<()> {
         8.0 * 11.0 / 19.2
     );
     println!(
-        "[1] A request was waiting for its answer, or less than {} ms had passed since the last one: the box wants that pause.",
+        "[1] A request was waiting for its answer, or less than {} ms had passed since the last one: the wallbox needs that pause.",
         GAP.as_millis()
     );
     println!(
-        "    The answer to a poll takes the simulated box up to {} ms. In the field samples come every 30 s and fewer meet a busy bus.",
+        "    The answer to a poll takes the simulated wallbox up to {} ms. In the field samples come every 30 s and fewer meet a busy bus.",
         20 + line_time_ms(8) + line_time_ms(33)
     );
     println!("[2] One poll of the charger, one decision and its order to the charger a second, states every 10 s.");

@@ -276,10 +276,10 @@ fn introduction(args: &Args, world: &World, config_file: &Path) -> String {
     let socket = config_file.with_file_name(CONTROL);
     let socket = socket.display();
     format!(
-        "A simulated house on a {} day from {}, {} times as fast as life.\n\
+        "A simulated house on a {} day from {}, at {} times real time.\n\
          Configuration: {}\n\
-         Look in with: mosquitto_sub -h {host} -p {} --cafile {} -v -t '#'\n\
-         Ask and steer it with: surplusd status --socket {socket}; surplusd set mode fast --socket {socket}",
+         Watch it with: mosquitto_sub -h {host} -p {} --cafile {} -v -t '#'\n\
+         Query and control it with: surplusd status --socket {socket}; surplusd set mode fast --socket {socket}",
         args.weather.name(),
         view::clock_time(args.start),
         args.speed,
@@ -322,7 +322,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
         text.parse().map_err(|_| "write it as ADDRESS:PORT, for instance 127.0.0.1:8883".to_owned())?;
     if !["127.0.0.1", "::1"].contains(&address.ip().to_string().as_str()) {
-        return Err("the demo's broker lets everybody in, so only 127.0.0.1 and [::1] are taken".to_owned());
+        return Err("the demo's broker needs no login, so only 127.0.0.1 and [::1] are accepted".to_owned());
     }
     Ok(address)
 }

@@ -213,7 +213,7 @@ impl Asking {
         if self.lost > 0 {
             let _ = writeln!(
                 text,
-                "  → It does not answer reliably: {} of {} requests were without a right answer. Look at the cable and its ends, and for other \
+                "  → It does not answer reliably: {} of {} requests got no valid answer. Look at the cable and its ends, and for other \
                  masters on the line; surplusd asks again, and charges as long as answers come.",
                 self.lost, self.asked
             );
@@ -246,8 +246,8 @@ async fn table(
                     values.insert(register.name.clone(), words);
                     shown
                 }
-                Outcome::Exception(2) => "the box says that it has no such register (exception 2)".to_owned(),
-                Outcome::Exception(code) => format!("the box declines (exception {code})"),
+                Outcome::Exception(2) => "the wallbox has no such register (exception 2)".to_owned(),
+                Outcome::Exception(code) => format!("the wallbox declines (exception {code})"),
                 Outcome::Failed(failure) if tries > 1 => format!("{failure}, asked {tries} times"),
                 Outcome::Failed(failure) => failure.to_string(),
                 Outcome::Written => String::new(),
@@ -293,7 +293,7 @@ fn thousandths(value: i64) -> String {
 }
 
 /// What follows if a register that safety depends on could not be read. It may be readable next time.
-const UNREAD: &str = "could not be read: surplusd does not let it charge as long as that is so.";
+const UNREAD: &str = "could not be read: surplusd does not let it charge until it can be read.";
 
 /// Sums up the wallbox in plain words.
 fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String) {
@@ -326,7 +326,7 @@ fn summary(profile: &Profile, layout: Layout, values: &Values, text: &mut String
         let raw = values.get(&switch.state.name).and_then(|words| words.first());
         match raw.map(|raw| switch.decode(*raw)) {
             Some(Some(phases)) => say(format!("It can change between one and three phases; {phases} connected now.")),
-            Some(None) => say("It can change between one and three phases, but says neither number now.".to_owned()),
+            Some(None) => say("It can change between one and three phases, but reports neither number now.".to_owned()),
             None => say("It has no switch between one and three phases, or that could not be read.".to_owned()),
         }
     }
@@ -399,7 +399,7 @@ mod tests {
         let profile = profile::load("amperfied-connect").unwrap();
         for (state, says) in [
             (Some(3), "It can change between one and three phases; 3 connected now."),
-            (Some(0), "says neither number now"),
+            (Some(0), "reports neither number now"),
             (None, "It has no switch between one and three phases, or that could not be read."),
         ] {
             let mut text = String::new();

@@ -48,7 +48,7 @@ pub struct Args {
 /// The subcommands of `relay`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
 pub enum RelayAction {
-    /// Write a file that makes a Pico this household's relay
+    /// Write a file for a Pico's drive that makes it this household's relay
     Provision(Provision),
     /// List the relays known to the broker
     List,

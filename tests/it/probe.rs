@@ -68,7 +68,7 @@ async fn an_answer_that_is_lost_is_asked_for_again() {
     assert_eq!(code, 0, "{text}");
     for part in [
         "no answer in time, asked 3 times",
-        "Its watchdog could not be read: surplusd does not let it charge as long as that is so.",
+        "Its watchdog could not be read: surplusd does not let it charge until it can be read.",
         "It then goes on charging with 6.0 A.",
     ] {
         assert!(text.contains(part), "{part:?}: {text}");
@@ -96,7 +96,7 @@ async fn probe_says_what_is_odd_about_a_line() {
     let other = Manners { instead: Some(framed(vec![5, 4, 2, 1, 7])), ..Manners::default() };
     let noise = Manners { instead: Some(vec![0xfe, 0xe0]), ..Manners::default() };
     for (manners, code, says) in [
-        (Manners { mute: true, ..Manners::default() }, 69, "Nothing answers. What it usually is:\n  - A and B"),
+        (Manners { mute: true, ..Manners::default() }, 69, "Nothing answers. Usual causes:\n  - A and B"),
         (
             Manners { mute: true, echoes: true, ..Manners::default() },
             69,

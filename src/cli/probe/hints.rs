@@ -68,7 +68,7 @@ impl Clues {
                 None => writeln!(text, "Unit {unit} answered when another was asked: {ONE_MASTER}"),
             };
         } else if self.out_of_step {
-            let _ = writeln!(text, "Frames come that answer other requests than ours: {ONE_MASTER}");
+            let _ = writeln!(text, "Frames come that answer requests of another program: {ONE_MASTER}");
         } else if let Some(first) = &self.noise {
             noise(&mut text, *first, link, wired);
         } else {
@@ -86,28 +86,28 @@ The adapter returns each request (local echo). That does no harm: surplusd drops
 ";
 
 const SILENT: &str = "\
-Nothing answers. What it usually is:
+Nothing answers. Usual causes:
   - A and B are swapped at one end of the cable.
-  - DIP switch S5/4 of the box is ON: then it is a leader and does not listen. It must be OFF.
+  - DIP switch S5/4 of the wallbox is ON: then it is a leader and does not listen. It must be OFF.
   - The address (DIP switch S4, binary, S4/4 counts 1) is another one: try --scan.
-  - The box sleeps: without a car it goes into standby after some minutes. Plug a car in, or switch the box off and on.
+  - The wallbox sleeps: without a car it goes into standby after some minutes. Plug a car in, or switch the wallbox off and on.
   - Another master is on the line, for instance a running surplusd: a line has one master.
   - No 120 ohm resistors at the two ends of a long cable.
 ";
 
 const SILENT_GATEWAY: &str = "\
-Nothing answers. What it usually is:
-  - The gateway's serial side has another baud rate or parity than the box, or A and B are swapped there.
+Nothing answers. Usual causes:
+  - The gateway's serial side has another baud rate or parity than the wallbox, or A and B are swapped there.
   - The gateway passes bytes through as they are: set it to convert between Modbus TCP and Modbus RTU.
   - The address (DIP switch S4, binary, S4/4 counts 1) is another one: try --scan.
-  - DIP switch S5/4 of the box is ON: then it is a leader and does not listen. It must be OFF.
-  - The box sleeps: without a car it goes into standby after some minutes. Plug a car in, or switch the box off and on.
-  - The gateway answers more slowly than it is waited for: try --reply-ms 3000.
+  - DIP switch S5/4 of the wallbox is ON: then it is a leader and does not listen. It must be OFF.
+  - The wallbox sleeps: without a car it goes into standby after some minutes. Plug a car in, or switch the wallbox off and on.
+  - The gateway takes longer to answer than surplusd waits: try --reply-ms 3000.
 ";
 
 fn noise(text: &mut String, first: Sample, link: &LinkDefaults, wired: bool) {
     let shown = if first.is_empty() { String::new() } else { format!(" (the first: {first})") };
-    let _ = writeln!(text, "Bytes come, but they make no frame{shown}. What it usually is:");
+    let _ = writeln!(text, "Bytes come, but they make no frame{shown}. Usual causes:");
     if !wired {
         text.push_str("  - What listens there does not speak Modbus TCP: look at address and port.\n");
     }
@@ -118,13 +118,13 @@ fn noise(text: &mut String, first: Sample, link: &LinkDefaults, wired: bool) {
     };
     let _ = writeln!(
         text,
-        "  - The box has other settings than {} baud, 8 data bits, {parity} parity, {} stop bit(s): it is another one than --profile says.",
+        "  - The wallbox has other settings than {} baud, 8 data bits, {parity} parity, {} stop bit(s): it is another one than --profile says.",
         link.baud, link.stop_bits
     );
     text.push_str(
-        "  - A and B are swapped at one end of the cable: then bytes come upside down.\n\
+        "  - A and B are swapped at one end of the cable: then bytes arrive inverted.\n\
         \x20 - The line floats: no common ground, no bias, no 120 ohm resistors at its two ends.\n\
-        \x20 - Two boxes have the same address and answer at the same time: switch all but one off.\n",
+        \x20 - Two wallboxes have the same address and answer at the same time: switch all but one off.\n",
     );
 }
 

@@ -150,7 +150,7 @@ fn caveats(past: &Past, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  The settings were changed meanwhile; those of the beginning are shown.")?;
     }
     if past.unreadable > 0 {
-        writeln!(out, "  {} batch(es) cannot be read: what they told is missing.", past.unreadable)?;
+        writeln!(out, "  {} batch(es) cannot be read: their content is missing.", past.unreadable)?;
     }
     writeln!(out, "  Samples every {} s, as was usual.", past.period_s)
 }
