@@ -5,12 +5,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 rust_needed=1.95
 
-# as_root COMMAND…: directly as root, else with sudo.
+# as_root COMMAND…: runs it directly as root, otherwise with sudo.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# need_packages NAME…: installs those Debian packages that are missing, with a notice.
+# need_packages NAME…: installs the Debian packages that are missing, with a notice.
 need_packages() {
   local missing=() name
   for name in "$@"; do
@@ -23,7 +23,7 @@ need_packages() {
   fi
   echo "Installing from Debian's packages: ${missing[*]}" >&2
   as_root apt-get update -qq
-  # A broker that was only installed for the tests must not be started as a service.
+  # A broker installed only for the tests must not be started as a service.
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
@@ -33,7 +33,7 @@ new_enough() {
     [ "$(printf '%s\n%s\n' "$rust_needed" "$have" | sort -V | head -n 1)" = "$rust_needed" ]
 }
 
-# need_rust: a Rust compiler that is new enough, and a C compiler for the TLS library.
+# need_rust: finds or installs a recent enough Rust compiler, and a C compiler for the TLS library.
 need_rust() {
   command -v cc >/dev/null || need_packages gcc libc6-dev
   [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"
