@@ -96,14 +96,14 @@ impl HomeAssistant {
         Ok(Self { socket, packet: 0 })
     }
 
-    /// Publishes one burst of all meters with this surplus and no car drawing; returns the moment just before the last of grid and battery
-    /// was sent.
-    pub(crate) fn sample(&mut self, surplus: i32) -> anyhow::Result<Instant> {
+    /// Publishes one burst of all meters with this surplus while the cars draw `drawn`, in watts; returns the moment just before the last of
+    /// grid and battery was sent.
+    pub(crate) fn sample(&mut self, surplus: i32, drawn: i32) -> anyhow::Result<Instant> {
         self.publish("solar", surplus + 400)?;
-        self.publish("load", 400)?;
+        self.publish("load", 400 + drawn)?;
         self.publish("battery", -100)?;
         let began = Instant::now();
-        self.publish("site", 100 - surplus)?;
+        self.publish("site", 100 - surplus + drawn)?;
         Ok(began)
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -36,22 +36,28 @@ pub(crate) struct Written {
     pub(crate) deciamps: u16,
 }
 
+/// What the car draws on each phase while it charges, in amperes: less than is ever offered, and always the same, so that the setpoint
+/// follows the surplus alone. A car that draws nothing would soon be offered a constant current.
+const DRAWN: f64 = 5.0;
+
 /// The wallbox. Ends when dropped.
 pub(crate) struct Line {
     pub(crate) written: Receiver<Written>,
+    /// What the car draws now, in watts.
+    pub(crate) drawn: Arc<AtomicI32>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Line {
-    /// A wallbox with a car that asks for current but draws none, so that the surplus is what the meters show; the device is at `link`.
+    /// A wallbox with a car that draws [`DRAWN`]; the device is at `link`.
     pub(crate) fn open(link: &Path) -> anyhow::Result<Self> {
         let (master, slave) = TTYPort::pair()?;
         symlink(slave.name().context("a pseudo-terminal without a name")?, link)?;
         // The daemon must be the only one that has it open.
         drop(slave);
         let (sender, written) = channel();
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, drawn) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI32::new(0)));
         let pump = Pump {
             master,
             wallbox: Wallbox::new(WallboxOptions { voltages: [230; 3], ..WallboxOptions::default() }),
@@ -60,9 +66,10 @@ impl Line {
             free_from: Instant::now(),
             sender,
             stop: Arc::clone(&stop),
+            drawn: Arc::clone(&drawn),
         };
         let thread = thread::Builder::new().name("wallbox".to_owned()).spawn(move || pump.run())?;
-        Ok(Self { written, stop, thread: Some(thread) })
+        Ok(Self { written, drawn, stop, thread: Some(thread) })
     }
 }
 
@@ -83,6 +90,7 @@ struct Pump {
     free_from: Instant,
     sender: Sender<Written>,
     stop: Arc<AtomicBool>,
+    drawn: Arc<AtomicI32>,
 }
 
 impl Pump {
@@ -90,7 +98,10 @@ impl Pump {
         let mut buffer = [0; 256];
         while !self.stop.load(Ordering::Relaxed) {
             let now = self.clock.now();
-            self.wallbox.tick(now.0, CarSignal { plugged: true, asks: true, amps: [0.0; 3] });
+            let amps = if self.wallbox.allowed_deciamps() > 0 { [DRAWN; 3] } else { [0.0; 3] };
+            self.wallbox.tick(now.0, CarSignal { plugged: true, asks: true, amps });
+            #[expect(clippy::cast_possible_truncation, reason = "some thousand watts")]
+            self.drawn.store((amps.iter().sum::<f64>() * 230.0) as i32, Ordering::Relaxed);
             self.answer(now);
             let due = self.wallbox.next_reply_ms().map_or(WAIT_MAX, |at| self.clock.real(Tick(at).since(now)));
             // A timeout of 0 would mean no timeout.

@@ -12,6 +12,7 @@ use std::env;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -81,7 +82,7 @@ fn measure(daemon: &Daemon, line: &Line, home: &mut HomeAssistant) -> anyhow::Re
     for second in 1..=MINUTE {
         let due = begin.at + Duration::from_secs(1) * second;
         // As on a cloudy day: the setpoint changes with nearly every update.
-        home.sample(WATTS * i32::from(fastrand::u16(80..TOP)))?;
+        home.sample(WATTS * i32::from(fastrand::u16(80..TOP)), line.drawn.load(Ordering::Relaxed))?;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
     let end = daemon.usage()?;
@@ -129,7 +130,7 @@ fn read(file: &Path) -> anyhow::Result<Config> {
 /// Publishes surplus until the charger has been allowed to charge.
 fn start_charging(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<()> {
     until("the first setpoint", || {
-        home.sample(watts_for(BOTTOM))?;
+        home.sample(watts_for(BOTTOM), line.drawn.load(Ordering::Relaxed))?;
         thread::sleep(Duration::from_millis(500));
         Ok(line.written.try_iter().any(|written| written.deciamps == BOTTOM))
     })
@@ -175,7 +176,7 @@ fn latencies(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<Vec<Wait>>
 fn time(line: &Line, home: &mut HomeAssistant, deciamps: u16) -> anyhow::Result<Wait> {
     // Discard writes caused by earlier samples.
     while line.written.try_recv().is_ok() {}
-    let published = home.sample(watts_for(deciamps))?;
+    let published = home.sample(watts_for(deciamps), line.drawn.load(Ordering::Relaxed))?;
     loop {
         let written = match line.written.recv_timeout(LATE) {
             Ok(written) => written,

@@ -280,7 +280,8 @@ impl Worker {
                 self.write(&entry);
             }
             self.pass_tries().await;
-            let deadline = [self.line.poll_timeout(now), self.log.poll_timeout()].into_iter().flatten().min();
+            let deadline =
+                [self.line.poll_timeout(now).map(|(at, _)| at), self.log.poll_timeout()].into_iter().flatten().min();
             let clock = self.clock;
             tokio::select! {
                 biased;

@@ -20,7 +20,7 @@ use std::fmt;
 use control::{ChargerId, Millis, Tick};
 
 use super::codec::{Failure, Outcome, Request};
-use super::driver::{Driver, Event, Input, Memory};
+use super::driver::{Driver, Event, Input, Memory, Timer};
 use super::profile::LinkDefaults;
 
 /// First pause before a lost line is reopened; doubles up to [`REOPEN_MAX`].
@@ -113,6 +113,17 @@ pub enum LineNotice {
         /// Number of changes left out.
         changes: u32,
     },
+}
+
+/// Why [`Line::poll_op`] is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineTimer {
+    /// The line is to be opened.
+    Open,
+    /// The open line is to be drained.
+    Drain,
+    /// A charger's own timer.
+    Charger(ChargerId, Timer),
 }
 
 /// An output of the line.
@@ -293,16 +304,20 @@ impl Line {
     }
 
     /// Returns when to call [`Line::poll_op`] next even without input; `None` while an operation is in progress.
-    pub fn poll_timeout(&self, now: Tick) -> Option<Tick> {
-        let soonest = || self.drivers.values().filter_map(|driver| driver.poll_timeout(now)).map(|(at, _)| at).min();
+    pub fn poll_timeout(&self, now: Tick) -> Option<(Tick, LineTimer)> {
+        let of = |(charger, driver): (&ChargerId, &Driver)| {
+            let (at, why) = driver.poll_timeout(now)?;
+            Some((at, LineTimer::Charger(*charger, why)))
+        };
+        let soonest = || self.drivers.iter().filter_map(of).min_by_key(|(at, _)| *at);
         if self.ended() {
             return None;
         }
         match self.state {
             // The chargers' own deadlines (lapses, the end of a shutdown) also pass while the line is closed.
-            State::Closed { at } => Some(soonest().map_or(at, |soonest| soonest.min(at))),
-            State::Opened => Some(now),
-            State::Idle { from } => soonest().map(|at| at.max(from)),
+            State::Closed { at } => soonest().filter(|(soonest, _)| *soonest < at).or(Some((at, LineTimer::Open))),
+            State::Opened => Some((now, LineTimer::Drain)),
+            State::Idle { from } => soonest().map(|(at, why)| (at.max(from), why)),
             State::Opening | State::Draining | State::Busy(_) => None,
         }
     }
@@ -354,7 +369,7 @@ impl Line {
         }
         self.answered = false;
         self.state = State::Closed { at: now + self.pause };
-        self.pause = Millis(self.pause.0.saturating_mul(2)).min(REOPEN_MAX);
+        self.pause = (self.pause * 2).min(REOPEN_MAX);
         self.news.say(LineNotice::Down(error), now);
         for driver in self.drivers.values_mut() {
             driver.handle(Input::LineDown, now);

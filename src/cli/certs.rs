@@ -41,7 +41,7 @@ pub enum CertsAction {
     },
     /// Issue a certificate for a gateway, a relay or another client; with --host, for a server
     Issue {
-        /// Name of the certificate: 1 to 32 small letters, digits and -
+        /// Name of the certificate: 1 to 32 lower-case letters, digits and -
         #[arg(value_parser = name)]
         name: String,
         /// Make it a server certificate for this host name or address (may be given several times)
@@ -54,7 +54,7 @@ pub enum CertsAction {
 
 fn name(text: &str) -> Result<String, String> {
     if !is_id(text) {
-        return Err("a name is 1 to 32 small letters, digits and -".to_owned());
+        return Err("a name is 1 to 32 lower-case letters, digits and -".to_owned());
     }
     if text == "ca" { Err("ca is the authority itself".to_owned()) } else { Ok(text.to_owned()) }
 }

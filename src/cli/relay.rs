@@ -85,7 +85,7 @@ pub enum RelayAction {
 }
 
 fn id(text: &str) -> Result<String, String> {
-    if is_id(text) { Ok(text.to_owned()) } else { Err("an id is 1 to 32 small letters, digits and -".to_owned()) }
+    if is_id(text) { Ok(text.to_owned()) } else { Err("an id is 1 to 32 lower-case letters, digits and -".to_owned()) }
 }
 
 /// Carries out the action; returns the exit code.
@@ -213,7 +213,7 @@ async fn ask(mqtt: MqttConfig, id: &str, what: RelayRequest) -> anyhow::Result<R
     relays.ask(RelayCall { relay: id.to_owned(), what, within: LIMIT, reply }, clock.now());
     let mut trouble = None;
     let result = loop {
-        let due = relays.poll_timeout().unwrap_or_else(|| clock.now() + LIMIT);
+        let due = relays.poll_timeout().map_or_else(|| clock.now() + LIMIT, |(due, _)| due);
         tokio::select! {
             biased;
             result = &mut answer => break result.unwrap_or(Err(Failure::Away)),

@@ -248,7 +248,7 @@ fn name(report: &mut Report, path: &str, name: Option<&str>) -> Option<String> {
     };
     if !names::is_label(name, NAME_MAX) {
         let message = format!("\"{}\" cannot be a charger's name: it is part of topics", shortened(name));
-        report.error(path, message, format!("use 1 to {NAME_MAX} small letters, digits and -"));
+        report.error(path, message, format!("use 1 to {NAME_MAX} lower-case letters, digits and -"));
         return None;
     }
     Some(name.to_owned())
@@ -299,7 +299,7 @@ fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfi
         },
         Some(("relay", id)) if relay_link::topic::is_id(id) => Some(LinkConfig::Relay { id: id.to_owned() }),
         Some(("relay", _)) => {
-            let remedy = "write it as \"relay://pico-carport\": small letters, digits and -, at most 32";
+            let remedy = "write it as \"relay://pico-carport\": lower-case letters, digits and -, at most 32";
             report.error(path, "this is not the name of a relay", remedy);
             None
         }
@@ -344,7 +344,7 @@ fn together(report: &mut Report, count: usize, site: Option<Site>, safety: Optio
         let message = format!("{count} chargers need {least} at least, [site] allows {}: they take turns", site.limit);
         report.warning("charger", message, "raise `main-fuse-a` or `charger-limit-a` if that is not meant");
     }
-    let alone = safety.map_or(Milliamps::ZERO, |safety| Milliamps(safety.charger_current.0.saturating_mul(count)));
+    let alone = safety.map_or(Milliamps::ZERO, |safety| safety.charger_current * count);
     if alone > site.limit {
         let message = format!("when surplusd dies, {count} chargers draw {alone}, [site] allows {}", site.limit);
         report.error("fail-safe.charger-current-a", message, "lower it; 0 stops the charges");

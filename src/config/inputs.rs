@@ -32,7 +32,7 @@ pub(super) fn sources(report: &mut Report, file: &File, ours: Option<&PublishCon
     let preset = report.choice("inputs.preset", &inputs.preset, &presets);
     let base = report.topic_prefix("inputs.base-topic", &inputs.base_topic, 128);
     if !is_slug(&inputs.site_name) {
-        let remedy = "use the name as it is in Home Assistant's entity ids: small letters, digits and _";
+        let remedy = "use the name as it is in Home Assistant's entity ids: lower-case letters, digits and _";
         report.error("inputs.site-name", "this is not part of an entity id", remedy);
     }
     let (preset, base) = (preset?, base?);
@@ -240,7 +240,7 @@ fn sign(report: &mut Report, source: Source, positive: Option<&str>, path: &str)
 fn group(report: &mut Report, path: &str, name: Option<&str>, known: &mut Vec<String>) -> Option<GroupId> {
     let name = name.unwrap_or(DEFAULT_GROUP);
     if !names::is_label(name, 24) {
-        report.error(path, "this group name cannot be used", "use 1 to 24 small letters, digits and -");
+        report.error(path, "this group name cannot be used", "use 1 to 24 lower-case letters, digits and -");
         return None;
     }
     let index = known.iter().position(|other| other == name).unwrap_or_else(|| {

@@ -62,11 +62,11 @@ pub(super) fn reply(
     let reply = report.millis(&path, given?, 100.0..=5_000.0)?;
     if let (Some(poll), Some(watchdog)) = (poll, watchdog)
         && poll.0.saturating_mul(3) <= watchdog.0
-        && (poll.0 + reply.0).saturating_mul(3) > watchdog.0
+        && (poll + reply) * 3 > watchdog
     {
         let message = format!(
             "with `poll-s` an answer may take {}, and the charger gives up after {watchdog}: one or two lost answers would stop it",
-            Millis(poll.0 + reply.0)
+            poll + reply
         );
         report.error(
             &path,

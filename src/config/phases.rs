@@ -87,7 +87,7 @@ fn by_contact(
 ) -> Option<PhaseSwitch> {
     if !relay_link::topic::is_id(relay) {
         let message = format!("\"{}\" is not the name of a relay", shortened(relay));
-        report.error(path, message, "use small letters, digits and -, at most 32, as in `surplusd relay list`");
+        report.error(path, message, "use lower-case letters, digits and -, at most 32, as in `surplusd relay list`");
         return None;
     }
     #[expect(clippy::cast_precision_loss, reason = "two")]

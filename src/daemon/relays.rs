@@ -97,7 +97,7 @@ impl Server {
             let clock = self.clock;
             let time = async move {
                 match due {
-                    Some(due) => clock.sleep_until(due).await,
+                    Some((due, _)) => clock.sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };

@@ -257,7 +257,7 @@ impl Runner {
     async fn run(mut self) -> bool {
         loop {
             if !self.subscribers.is_waiting() {
-                self.signal(Signal::Time);
+                self.shared.with(Session::handle_timeout);
             }
             self.act();
             if let Some(acknowledged) = self.shared.with(|session, _| session.ended()) {
@@ -279,7 +279,7 @@ impl Runner {
     }
 
     async fn wait(&mut self) -> Woken {
-        let deadline = self.shared.with(|session, _| session.poll_timeout());
+        let deadline = self.shared.with(|session, _| session.poll_timeout()).map(|(at, _)| at);
         let shared = Arc::clone(&self.shared);
         if self.subscribers.is_waiting() {
             // While the broker's answers are not read, time does not count against the broker.

@@ -33,7 +33,7 @@ mod tests;
 
 use access::Access;
 use backoff::{Backoff, STABLE};
-pub use contract::{Action, Notice, PublishError, Signal, Topics};
+pub use contract::{Action, Due, Notice, PublishError, Signal, Topics};
 use live::{Echo, Live, What};
 use subscribing::Subscribing;
 
@@ -261,21 +261,29 @@ impl Session {
                     live.progress = (live.progress + span).min(now);
                 }
             }
-            Signal::Time => self.handle_timeout(now),
         }
     }
 
-    /// Returns when [`Signal::Time`] is due.
-    pub fn poll_timeout(&self) -> Option<Tick> {
+    /// Returns when [`Self::handle_timeout`] is due, and why.
+    pub fn poll_timeout(&self) -> Option<(Tick, Due)> {
+        let due = |at: Option<Tick>, why| at.map(|at| (at, why));
         match &self.phase {
-            Phase::Waiting { until } | Phase::Connecting { until } => Some(*until),
+            Phase::Waiting { until } => Some((*until, Due::Attempt)),
+            Phase::Connecting { until } => Some((*until, Due::Connection)),
             Phase::Up(live) => {
                 let ack = live.waits().then(|| live.progress + ACK_LIMIT);
                 let steady = live.unlogged.map(|_| live.since + STABLE);
                 // One packet at a time: an answer is matched to the latest.
                 let next = self.subscribing.due().filter(|_| !live.subscribing);
-                let times = [ack, steady, live.echo_by, live.birth_again, next, self.end_by];
-                times.into_iter().flatten().min()
+                let times = [
+                    due(ack, Due::Acknowledgement),
+                    due(steady, Due::Steady),
+                    due(live.echo_by, Due::Echo),
+                    due(live.birth_again, Due::Birth),
+                    due(next, Due::Subscription),
+                    due(self.end_by, Due::End),
+                ];
+                times.into_iter().flatten().min_by_key(|(at, _)| *at)
             }
             Phase::Ended { .. } => None,
         }
@@ -385,7 +393,8 @@ impl Session {
         self.actions.push_back(Action::Tell(Notice::Down { trouble, retry_in, edge }));
     }
 
-    fn handle_timeout(&mut self, now: Tick) {
+    /// Takes the passing of time.
+    pub fn handle_timeout(&mut self, now: Tick) {
         if let Phase::Up(live) = &mut self.phase
             && live.since + STABLE <= now
             && let Some((outage, attempts)) = live.unlogged.take()

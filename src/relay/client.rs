@@ -28,6 +28,17 @@ struct Asked {
     until: Tick,
 }
 
+/// Why [`Client::handle_timeout`] is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// The relay has not answered a `Hello` in time.
+    Hello,
+    /// The relay has not answered a request in time.
+    Answer,
+    /// A request has waited too long for its turn.
+    Turn,
+}
+
 /// The state of a conversation.
 #[derive(Debug, Default)]
 pub struct Client {
@@ -106,11 +117,12 @@ impl Client {
         self.results.pop_front()
     }
 
-    /// Returns when [`Self::handle_timeout`] is due.
-    pub fn poll_timeout(&self) -> Option<Tick> {
-        let current = self.current.as_ref().map(|(asked, _)| asked.until);
-        let hello = self.hello.map(|(_, until)| until);
-        self.waiting.iter().map(|asked| asked.until).chain(current).chain(hello).min()
+    /// Returns when [`Self::handle_timeout`] is due, and why.
+    pub fn poll_timeout(&self) -> Option<(Tick, Due)> {
+        let current = self.current.as_ref().map(|(asked, _)| (asked.until, Due::Answer));
+        let hello = self.hello.map(|(_, until)| (until, Due::Hello));
+        let waiting = self.waiting.iter().map(|asked| (asked.until, Due::Turn));
+        waiting.chain(current).chain(hello).min_by_key(|(at, _)| *at)
     }
 
     /// Ends the session. The pending request will not be answered: it may or may not have been carried out.

@@ -1,7 +1,7 @@
 //! Pico W relays as the gateway sees them: the requests made to them, and their results.
 //!
 //! ```text
-//! charger::bus (a line through a relay) ──Ask──▶ bounded channel ──▶ daemon's loop: Relays ◀──frames──▶ mqtt::link
+//! charger::bus (a line through a relay) ──RelayCall──▶ bounded channel ──▶ daemon::relays (a task): Relays ◀──frames──▶ mqtt::link
 //! ```
 //! `client` is the conversation with one relay as a pure state machine (session, one request at a time, nothing done twice); [`Relays`]
 //! holds all of them with their topics. A frame that cannot be sent at once is never sent later: its effect was meant for that moment.
@@ -15,7 +15,7 @@ use relay_link::message::Refusal;
 use relay_link::{ContactState, ExchangeFailure, LeaseRefusal, Status};
 use tokio::sync::oneshot;
 
-pub use client::Client;
+pub use client::{Client, Due};
 pub use relays::Relays;
 
 /// Capacity of the request channel to the main loop; senders wait when it is full.

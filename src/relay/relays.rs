@@ -6,7 +6,7 @@ use control::Tick;
 use relay_link::topic::{Side, Topic};
 use tokio::sync::oneshot;
 
-use super::{Client, Failure, RelayCall, RelayResponse};
+use super::{Client, Due, Failure, RelayCall, RelayResponse};
 
 /// Bound on the first sequence number: leaves room for years of requests before it wraps.
 const FIRST_MAX: u32 = 1 << 31;
@@ -96,9 +96,9 @@ impl Relays {
         }
     }
 
-    /// Returns when [`Self::handle_timeout`] is due.
-    pub fn poll_timeout(&self) -> Option<Tick> {
-        self.known.values().filter_map(|known| known.client.poll_timeout()).min()
+    /// Returns when [`Self::handle_timeout`] is due, and why.
+    pub fn poll_timeout(&self) -> Option<(Tick, Due)> {
+        self.known.values().filter_map(|known| known.client.poll_timeout()).min_by_key(|(at, _)| *at)
     }
 
     /// Returns the next frame with its topic, to be sent at once or never.

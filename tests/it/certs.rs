@@ -124,7 +124,7 @@ fn what_is_wrong_is_shown() {
         (&["issue", "gateway"], "nothing is overwritten"),
         (&["issue", "x", "--host", "a b"], "neither a host name nor an IP address"),
         (&["issue", "ca"], "the authority itself"),
-        (&["issue", "No"], "small letters"),
+        (&["issue", "No"], "lower-case letters"),
     ] {
         let output = certs(dir, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -162,7 +162,7 @@ impl DrainBudget {
         self.stretch.counted = 0;
         for Spent { left, energy } in counted {
             let energy = energy.0.clamp(0, SIZE_MAX_WH) * WMS_PER_WH;
-            self.push(Slot { until: now + left.min(Millis(DAY.0 + SLOT.0)), energy });
+            self.push(Slot { until: now + left.min(DAY + SLOT), energy });
         }
         self.judge();
     }

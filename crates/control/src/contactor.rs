@@ -63,7 +63,7 @@ impl Contactor {
     /// as the contactor closes would never use up its starts.
     pub(crate) fn under_way(&self, started: Option<Tick>, now: Tick) -> Option<Millis> {
         let since = started.map(|at| now.since(at)).filter(|_| !self.is_closed())?;
-        (since < CLOSES_WITHIN).then(|| Millis(DAY.0 - since.0))
+        (since < CLOSES_WITHIN).then(|| DAY - since)
     }
 
     /// Whether it has closed only rarely in recent minutes.

@@ -169,7 +169,7 @@ impl Controller {
 
     fn cars(&self) -> Cars {
         let moved = self.chargers.values().filter_map(|charger| charger.history.moved_at()).max();
-        let reread = self.cadence.mean(REREAD).map_or(REREAD, |every| REREAD.min(Millis(every.0 * 2)));
+        let reread = self.cadence.mean(REREAD).map_or(REREAD, |every| REREAD.min(every * 2));
         Cars {
             unmoved_since: moved.map_or(Tick(0), |at| at + self.meter_delay.age_at_most()),
             steady: moved.is_none_or(|at| self.now >= at + self.meter_delay.age_at_most() + reread),

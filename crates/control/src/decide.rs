@@ -437,9 +437,9 @@ fn on_sun(charger: &Charger, surplus: Watts, lines: Thresholds, trend: &Trend) -
 /// go with every sample.
 fn follow(charger: &Charger, situation: &Situation<'_>, surplus: Watts) -> Milliamps {
     let meant = charger.current_for(surplus);
-    let told = Milliamps(meant.0.saturating_sub(charger.car.overdraw.excess().0)).floor_to(charger.config.step);
+    let told = (meant - charger.car.overdraw.excess()).floor_to(charger.config.step);
     let current = told.max(charger.min().min(meant));
-    let step = charger.on() && current > charger.setpoint && current.0 - charger.setpoint.0 <= charger.config.step.0;
+    let step = charger.on() && current > charger.setpoint && current - charger.setpoint <= charger.config.step;
     if step && !situation.settled { charger.setpoint } else { current }
 }
 

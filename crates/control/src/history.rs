@@ -44,7 +44,7 @@ impl PowerHistory {
         let span = match (measured, draws) {
             (true, false) => Millis(0),
             (true, true) => SHOWS_FOR,
-            (false, _) => Millis(FORGET_AFTER.0 + SHOWS_FOR.0),
+            (false, _) => FORGET_AFTER + SHOWS_FOR,
         };
         self.clear_since = now + span;
     }

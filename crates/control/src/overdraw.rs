@@ -102,7 +102,7 @@ impl Overdraw {
         self.beyond_for = Some(lasted);
         if told == Milliamps::ZERO {
             // A draw after the stop is a new case, timed from the stop on.
-            lasted = lasted.min(Millis(self.unchanged_for(now).0.saturating_sub(FOLLOWED_AFTER.0)));
+            lasted = lasted.min(self.unchanged_for(now) - FOLLOWED_AFTER);
         }
         let same = |seen: Overdrawn| {
             (seen.told == Milliamps::ZERO) == (told == Milliamps::ZERO) && seen.drawn.0.abs_diff(drawn.0) <= TOLERANCE.0
@@ -131,8 +131,8 @@ impl Overdraw {
         if told == Milliamps::ZERO || self.unchanged_for(now) < FOLLOWED_AFTER {
             return;
         }
-        let beyond = Milliamps(self.drawn.0.saturating_sub(told.0));
-        self.excess = beyond.min(Milliamps(self.excess.0.saturating_add(LEARNS.0)));
+        let beyond = self.drawn - told;
+        self.excess = beyond.min(self.excess + LEARNS);
     }
 
     /// Returns how much lower the setpoint must be for the car to draw what is intended.

@@ -40,8 +40,8 @@ pub(crate) fn site_left(
     let others = chargers.values().filter(|charger| charger.id != id);
     let waits = running <= FIRST_ANSWER && others.clone().any(Charger::may_still_run);
     let counted = others.filter(|other| !(waits && other.may_still_run()));
-    let used = counted.fold(0_u32, |sum, other| sum.saturating_add(other.may_draw().0));
-    let left = Milliamps(limit.0.saturating_sub(used));
+    let used = counted.fold(Milliamps::ZERO, |sum, other| sum + other.may_draw());
+    let left = limit - used;
     if waits { left.min(chargers.get(&id).map_or(Milliamps::ZERO, Charger::told)) } else { left }
 }
 

@@ -2,7 +2,7 @@
 //! No `Default`: an absent reading is `Option::None`, never a believable zero.
 
 use core::fmt;
-use core::ops::{Add, Neg, Sub};
+use core::ops::{Add, Mul, Neg, Sub};
 
 /// Active power in watts. The sign convention belongs to the quantity measured:
 /// grid + import, battery + discharging, solar, load and charger ≥ 0, surplus signed.
@@ -102,6 +102,43 @@ impl Add for Millis {
     }
 }
 
+/// Zero where the other span is longer.
+impl Sub for Millis {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Mul<u64> for Millis {
+    type Output = Self;
+    fn mul(self, times: u64) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
+}
+
+impl Add for Milliamps {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+/// Zero where the other current is higher: no current is negative here.
+impl Sub for Milliamps {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Mul<u32> for Milliamps {
+    type Output = Self;
+    fn mul(self, times: u32) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
+}
+
 impl Add for Watts {
     type Output = Self;
     fn add(self, other: Self) -> Self {
@@ -163,5 +200,23 @@ impl fmt::Display for Millis {
             120..7_200 => write!(f, "{} min {} s", secs / 60, secs % 60),
             _ => write!(f, "{} h {} min", secs / 3_600, secs % 3_600 / 60),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No operator wraps or panics: what leaves the range stays at its end.
+    #[test]
+    fn operators_stay_within_their_range() {
+        assert_eq!(Milliamps(6_000) - Milliamps(16_000), Milliamps::ZERO);
+        assert_eq!(
+            (Milliamps(u32::MAX) + Milliamps(1), Milliamps(u32::MAX) * 2),
+            (Milliamps(u32::MAX), Milliamps(u32::MAX))
+        );
+        assert_eq!((Millis(1) - Millis(2), Millis(u64::MAX) * 2), (Millis(0), Millis(u64::MAX)));
+        assert_eq!((Tick(u64::MAX) + Millis(1), Tick(5).since(Tick(9))), (Tick(u64::MAX), Millis(0)));
+        assert_eq!((Watts(i32::MIN) - Watts(1), -Watts(i32::MIN)), (Watts(i32::MIN), Watts(i32::MAX)));
     }
 }

@@ -215,7 +215,7 @@ impl Uptake {
         let known = self.took.filter(|took| *took <= wish);
         let patience = if known.is_some() { PATIENCE } else { TRY_AFTER };
         let due = now.since(self.offer.1) >= patience && self.tries.left(now).is_none();
-        let more = known.unwrap_or(Milliamps(refused.0.saturating_add(TRY_MORE.0)).min(wish));
+        let more = known.unwrap_or((refused + TRY_MORE).min(wish));
         (enough && due && more > self.offer.0).then_some(more)
     }
 

@@ -54,7 +54,7 @@ impl RelayLine {
         let reply_timeout_ms = u16::try_from(self.reply.0).unwrap_or(u16::MAX);
         let expected = if self.exact { expected(&bytes) } else { LONGEST_ANSWER };
         let what = RelayRequest::Exchange { expected, bytes, reply_timeout_ms };
-        let ask = RelayCall { relay: self.relay.clone(), what, within: Millis(self.reply.0 + WAY.0), reply: sender };
+        let ask = RelayCall { relay: self.relay.clone(), what, within: self.reply + WAY, reply: sender };
         // Each line has one request at a time, so there is room unless the loop hangs, in which case silence is right.
         self.asks.try_send(ask).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         self.answer.clear();

@@ -131,7 +131,7 @@ impl Session {
                 Operation::ReadHolding { addr, count } => tokio_modbus::Request::ReadHoldingRegisters(addr, count),
                 Operation::WriteSingle { addr, value } => tokio_modbus::Request::WriteSingleRegister(addr, value),
             }));
-            match clock.within(real(Millis(patience.reply.0 + patience.way.0), clock), &mut call).await {
+            match clock.within(real(patience.reply + patience.way, clock), &mut call).await {
                 Ok(result) => Ok(result),
                 // No new request while an answer may still come. It is also worth knowing whether one comes.
                 Err(_) => Err(matches!(clock.within(real(patience.late, clock), &mut call).await, Ok(Ok(_)))),

@@ -279,7 +279,7 @@ impl Learnt {
     fn late(&self, reply: Millis, quiet: Millis, now: Tick) -> Millis {
         let usual = if self.unanswered < UNANSWERED { quiet } else { LATE_MAX };
         let lately = self.delays.iter().filter(|(at, _)| now.since(*at) < LATE_COUNTS);
-        let known = lately.map(|(_, delay)| Millis((delay.0 + quiet.0).saturating_sub(reply.0)).min(LATE_MAX)).max();
+        let known = lately.map(|(_, delay)| (*delay + quiet - reply).min(LATE_MAX)).max();
         self.late.unwrap_or(known.map_or(usual, |known| usual.max(known)))
     }
 

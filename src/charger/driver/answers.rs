@@ -276,7 +276,7 @@ impl Driver {
             self.retry_at = now + RETRY;
         } else {
             self.retry_at = now + if asleep { ASLEEP_RETRY } else { self.backoff };
-            self.backoff = Millis(self.backoff.0.saturating_mul(2)).min(BACKOFF_MAX);
+            self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         }
         self.stage = Stage::Connecting(Step::Layout);
         self.forget_all(now);

@@ -85,11 +85,11 @@ pub(super) struct ContactorLease {
 impl ContactorLease {
     /// Creates the contact of a wallbox that falls to 0 A after `watchdog` of silence.
     pub(super) fn new(number: u8, watchdog: Millis, now: Tick) -> Self {
-        let lease = Millis(watchdog.0 + RESERVE.0).min(LEASE_MAX);
+        let lease = (watchdog + RESERVE).min(LEASE_MAX);
         Self {
             number,
             lease,
-            trusted: Millis(lease.0.saturating_sub(watchdog.0 + STOP.0 + TELL.0)),
+            trusted: lease - (watchdog + STOP + TELL),
             wish: Wish::Look,
             asked: None,
             ask_at: now,

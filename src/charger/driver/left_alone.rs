@@ -277,7 +277,7 @@ impl Driver {
     }
 
     pub(super) fn silence(&self) -> Millis {
-        Millis(self.watchdog_at_most().0 + MARGIN.0)
+        self.watchdog_at_most() + MARGIN
     }
 
     fn proof_within(&self) -> Millis {

@@ -12,7 +12,7 @@ pub(super) const LEAD: Millis = Millis::from_secs(5);
 impl Driver {
     /// Returns when the wallbox will certainly have fallen to its fail-safe current, if it receives no more requests.
     pub(super) fn fallen_at(&self) -> Option<Tick> {
-        let after = Millis(self.watchdog_at_most().0 + FALLEN.0);
+        let after = self.watchdog_at_most() + FALLEN;
         // A wallbox that does not obey its setpoint may not obey its watchdog either.
         let believed = self.falls_back() && self.alone.flow.unheeded().is_none();
         self.alone.spoken_at.filter(|_| believed).map(|at| at + after)

@@ -61,7 +61,7 @@ impl Rig {
 
     fn step(&mut self, end: Tick) {
         let Some(op) = self.line.poll_op(self.now) else {
-            let next = self.line.poll_timeout(self.now).unwrap_or(end);
+            let next = self.line.poll_timeout(self.now).map_or(end, |(at, _)| at);
             assert!(next > self.now, "asks to be called at once and then has nothing to do");
             self.now = next.min(end);
             return;

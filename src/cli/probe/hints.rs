@@ -68,7 +68,7 @@ impl Clues {
                 None => writeln!(text, "Unit {unit} answered when another was asked: {ONE_MASTER}"),
             };
         } else if self.out_of_step {
-            let _ = writeln!(text, "Frames come that answer requests of another program: {ONE_MASTER}");
+            let _ = writeln!(text, "Frames arrive that answer another program: {ONE_MASTER}");
         } else if let Some(first) = &self.noise {
             noise(&mut text, *first, link, wired);
         } else {

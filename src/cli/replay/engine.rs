@@ -155,7 +155,7 @@ impl Replay {
         if let Some(head) = &mut self.head {
             if tick < self.compare_from {
                 let passed = tick.since(head.tick);
-                self.counts.not_compared = Millis(self.counts.not_compared.0 + passed.0);
+                self.counts.not_compared = self.counts.not_compared + passed;
             }
             head.apply(tick, &record);
         }

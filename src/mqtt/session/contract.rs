@@ -43,8 +43,6 @@ pub enum Signal {
     Lost(Trouble),
     /// Nothing was read for this long because a subscriber was busy: not the broker's fault.
     Stalled(Millis),
-    /// Time has passed.
-    Time,
 }
 
 /// An action for the driver of the connection.
@@ -110,6 +108,27 @@ pub enum Notice {
     Unheard(String),
     /// What we publish comes back again, after [`Notice::Unheard`].
     HeardAgain,
+}
+
+/// Why [`super::Session::handle_timeout`] is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// The pause before the next attempt is over.
+    Attempt,
+    /// An attempt to connect has taken too long.
+    Connection,
+    /// The broker should have acknowledged by now.
+    Acknowledgement,
+    /// A connection that was not logged at first has lasted.
+    Steady,
+    /// What was published on the status topic should have come back.
+    Echo,
+    /// `online` is to be published again, as another client has overwritten it.
+    Birth,
+    /// The next subscription is to be tried.
+    Subscription,
+    /// The time limit for a farewell is over.
+    End,
 }
 
 /// Why something cannot be published.

@@ -59,7 +59,8 @@ impl World {
             notices: Vec::new(),
             said_goodbye: false,
         };
-        world.signal(Signal::Time);
+        world.session.handle_timeout(world.now);
+        world.drain();
         world
     }
 
@@ -142,9 +143,10 @@ impl World {
     fn pass(&mut self, span: Millis) {
         let until = self.now + span;
         let mut steps = 0;
-        while let Some(due) = self.session.poll_timeout().filter(|due| *due <= until) {
+        while let Some((due, _)) = self.session.poll_timeout().filter(|(due, _)| *due <= until) {
             self.now = self.now.max(due);
-            self.signal(Signal::Time);
+            self.session.handle_timeout(self.now);
+            self.drain();
             steps += 1;
             assert!(steps < 1_000, "time-outs do not spin");
         }

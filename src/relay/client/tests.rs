@@ -177,7 +177,7 @@ async fn hello_is_said_again_and_the_queue_is_bounded() {
         rig.client.ask(ticket, RelayRequest::Status, rig.now + Millis::from_secs(30), rig.now);
     }
     assert!(rig.client.poll_frame().is_some() && rig.client.poll_frame().is_none(), "lost on the way");
-    assert_eq!(rig.client.poll_timeout(), Some(rig.now + HELLO_LIMIT));
+    assert_eq!(rig.client.poll_timeout(), Some((rig.now + HELLO_LIMIT, Due::Hello)));
     rig.now = rig.now + HELLO_LIMIT;
     rig.client.handle_timeout(rig.now);
     rig.run().await;

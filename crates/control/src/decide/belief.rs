@@ -90,7 +90,7 @@ pub(super) fn time_passes(charger: &Charger, situation: &Situation<'_>) -> Decis
         // The surplus has stayed as it was for the time announced.
         return off(Reason::SunGone { surplus, stop_below });
     }
-    let lower = Milliamps(charger.setpoint.0.saturating_sub(ASKING_STEP.0)).max(charger.min());
+    let lower = (charger.setpoint - ASKING_STEP).max(charger.min());
     if quiet && !asking && charger.is_drawing(situation.now) && charger.setpoint > lower {
         return (lower, Reason::Asking { age: coarse(age) });
     }

@@ -44,7 +44,7 @@ impl Cadence {
     /// Returns the age from which data is stale: as configured, or later if samples arrive in a slower rhythm, but never beyond
     /// `stop_after`.
     pub(crate) fn stale_after(&self, policy: &FailSafe) -> Millis {
-        let learned = self.rhythm().map_or(Millis(0), |every| Millis(every.0.saturating_mul(LATE_AFTER)));
+        let learned = self.rhythm().map_or(Millis(0), |every| every * LATE_AFTER);
         policy.stale_after.max(learned.min(policy.stop_after))
     }
 
@@ -58,7 +58,7 @@ impl Cadence {
     /// Returns the mean of the last intervals, if that is too long to charge by: the next sample would arrive about when data counts as
     /// gone.
     pub(crate) fn too_slow(&self, policy: &FailSafe) -> Option<Millis> {
-        let mean = self.mean(Millis(policy.stop_after.0.saturating_mul(2)));
+        let mean = self.mean(policy.stop_after * 2);
         mean.filter(|mean| mean.0.saturating_mul(6) / 5 > policy.stop_after.0)
     }
 }

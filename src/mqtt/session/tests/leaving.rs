@@ -7,7 +7,7 @@ use super::*;
 fn a_guest_leaves_no_trace() {
     let topics = Topics { status: None, subscriptions: Vec::new() };
     let mut session = Session::new(topics, fastrand::Rng::with_seed(1), Tick(1));
-    session.handle(Signal::Time, Tick(1));
+    session.handle_timeout(Tick(1));
     assert_eq!(session.poll_action(Tick(1)), Some(Action::Connect));
     session.publish_now("a", b"too early".to_vec()).unwrap();
     session.handle(Signal::Connected, Tick(2));
@@ -28,8 +28,8 @@ fn what_is_for_this_connection_only_is_not_said_on_the_next() {
     let mut now = Tick(1);
     let mut said = Vec::new();
     for _ in 0..2 {
-        now = session.poll_timeout().unwrap_or(now).max(now);
-        session.handle(Signal::Time, now);
+        now = session.poll_timeout().map_or(now, |(due, _)| due).max(now);
+        session.handle_timeout(now);
         session.handle(Signal::Connected, now);
         if said.is_empty() {
             session.publish("kept", Vec::new()).unwrap();
