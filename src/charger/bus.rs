@@ -359,7 +359,8 @@ impl Worker {
         let tries = self.line.next_tries();
         if tries != self.tries {
             let before = std::mem::replace(&mut self.tries, tries.clone());
-            for (charger, at) in tries.into_iter().filter(|(charger, at)| before.get(charger) != Some(at)) {
+            for (charger, at) in tries.into_iter().filter(|(charger, at)| before.get(charger).copied().flatten() != *at)
+            {
                 self.emit(BusEvent::NextTry { charger, at }).await;
             }
         }

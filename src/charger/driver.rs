@@ -306,10 +306,9 @@ impl Driver {
     /// Returns when a charger that does not answer, or is left alone, is next tried; `None` while it answers.
     pub fn next_try(&self) -> Option<Tick> {
         let silent_until = self.alone.silent_until();
-        if self.link == Reachability::Online && silent_until.is_none() {
-            return None;
-        }
-        Some(silent_until.map_or(self.retry_at, |until| until.max(self.retry_at)))
+        let is_lost = matches!(self.link, Reachability::Offline | Reachability::Asleep);
+        let at = silent_until.map_or(self.retry_at, |until| until.max(self.retry_at));
+        (is_lost || silent_until.is_some()).then_some(at)
     }
 
     /// Returns when the driver must be called next even without input, and why. `None` while a request is outstanding.

@@ -230,7 +230,7 @@ async fn what_is_no_broker_is_not_called_one() {
         (b"-ERR unknown command\r\n", "-ERR unknown command"),
         (b"220 ProFTPD Server ready.\r\n", "220 ProFTPD"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "looks like SSH"),
-        (&[0xff; 64], "bytes that are no text"),
+        (&[0xff; 64], "bytes that are not text"),
     ];
     for (answer, said) in answers {
         for with_tls in [false, true] {
