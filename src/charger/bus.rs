@@ -62,6 +62,13 @@ pub enum BusEvent {
         /// The notice.
         notice: Notice,
     },
+    /// The charger's line cannot be used, already logged.
+    LineDown {
+        /// Which charger.
+        charger: ChargerId,
+        /// The line, the cause and the remedy.
+        why: String,
+    },
     /// The time of the next try at a charger that does not answer has changed.
     NextTry {
         /// Which charger.
@@ -337,7 +344,7 @@ impl Worker {
     async fn pass_events(&mut self) {
         while let Some(event) = self.line.poll_event() {
             match event {
-                LineEvent::Line(notice) => self.log_line(&notice),
+                LineEvent::Line(notice) => self.pass_line(&notice).await,
                 LineEvent::Charger(charger, Event::Notice(notice)) => {
                     if let Some(entry) = self.log.take(charger, notice.clone(), self.clock.now()) {
                         self.write(&entry);
@@ -385,11 +392,17 @@ impl Worker {
         }
     }
 
-    fn log_line(&self, notice: &LineNotice) {
-        let name = &self.name;
+    async fn pass_line(&mut self, notice: &LineNotice) {
+        let name = self.name.clone();
         match notice {
             LineNotice::Up => tracing::info!(line = %name, "line {name} is open"),
-            LineNotice::Down(error) => tracing::warn!(line = %name, "line {name} cannot be used: {error}"),
+            LineNotice::Down(error) => {
+                let why = format!("line {name} cannot be used: {error}");
+                tracing::warn!(line = %name, "{why}");
+                for charger in self.names.keys().copied().collect::<Vec<_>>() {
+                    self.emit(BusEvent::LineDown { charger, why: why.clone() }).await;
+                }
+            }
             LineNotice::Unsteady { changes } => tracing::warn!(
                 line = %name,
                 "line {name} comes and goes: {changes} more changes are not in the log; look at plug, cable and the other end"

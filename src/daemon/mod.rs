@@ -248,6 +248,7 @@ impl Daemon {
                     Some(
                         BusEvent::Report(_)
                         | BusEvent::Notice { .. }
+                        | BusEvent::LineDown { .. }
                         | BusEvent::NextTry { .. }
                         | BusEvent::WakeUpDone(_)
                         | BusEvent::Ended,

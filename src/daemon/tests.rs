@@ -389,6 +389,9 @@ async fn the_status_tells_of_each_link_since_when_why_and_when_it_is_tried_again
     daemon.bus(&report(Reachability::Offline, now));
     daemon.bus(&BusEvent::Notice { charger, notice: lost });
     daemon.bus(&BusEvent::NextTry { charger, at: Some(now + Millis(10_000)) });
+    // What the line itself says is more than that the charger is gone with it.
+    let gone = Notice::LinkLost { failure: crate::charger::codec::Failure::Gone };
+    daemon.bus(&BusEvent::Notice { charger, notice: gone });
     daemon.site(&Event::Down { kind: DownKind::Refused, why: "refused".to_owned(), retry_in: Millis(8_000) });
     daemon.show(now + Millis(3_000), false);
     let seen = shown.borrow().clone().unwrap();

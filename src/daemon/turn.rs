@@ -200,7 +200,11 @@ impl Daemon {
             }
             BusEvent::WakeUpDone(charger) => self.keeper.lock(charger, false),
             // Notices are logged where they arise; the end of a line shows when its thread ends.
-            BusEvent::Notice { .. } | BusEvent::NextTry { .. } | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
+            BusEvent::Notice { .. }
+            | BusEvent::LineDown { .. }
+            | BusEvent::NextTry { .. }
+            | BusEvent::ShutDown { .. }
+            | BusEvent::Ended => {}
         }
     }
 

@@ -9,7 +9,8 @@ use super::intake::Intake;
 use super::keeper::Keeper;
 use super::requests::Requests;
 use crate::charger::bus::BusEvent;
-use crate::charger::driver::Level;
+use crate::charger::codec::Failure;
+use crate::charger::driver::{Level, Notice};
 use crate::model::Names;
 use crate::model::status::{BrokerState, BrokerStatus, ChargerLink, ChargerStatus, Status};
 use crate::mqtt::link::Event;
@@ -79,6 +80,9 @@ impl View {
     /// Updates the state of a charger's link from an event of its line.
     pub(super) fn bus(&mut self, event: &BusEvent, now: Tick) {
         match event {
+            BusEvent::LineDown { charger, why } => self.known(*charger, now).why = Some(why.clone()),
+            // The line has said more.
+            BusEvent::Notice { notice: Notice::LinkLost { failure: Failure::Gone }, .. } => {}
             BusEvent::Notice { charger, notice } if notice.level() == Level::Warn => {
                 self.known(*charger, now).why = Some(notice.to_string());
             }

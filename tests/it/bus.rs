@@ -328,7 +328,9 @@ async fn an_adapter_that_is_pulled_out_and_put_back_is_found_by_its_name() {
 async fn without_a_port_it_says_so_and_still_ends_in_order() {
     let mut rig = Rig::start(Path::new("/dev/surplusd-no-such-port"), Millis(1_000), 64, false);
     let first = timeout(LIMIT, rig.events.recv()).await.unwrap().unwrap();
-    assert!(matches!(first, BusEvent::Notice { notice: Notice::LinkLost { failure: Failure::Gone }, .. }));
+    assert!(matches!(&first, BusEvent::LineDown { why, .. } if why.contains("there is no such device")), "{first:?}");
+    let second = timeout(LIMIT, rig.events.recv()).await.unwrap().unwrap();
+    assert!(matches!(second, BusEvent::Notice { notice: Notice::LinkLost { failure: Failure::Gone }, .. }));
     rig.bus.send(BusCommand::Shutdown);
     let rest = async {
         let mut events = vec![];

@@ -259,6 +259,7 @@ async fn a_silent_wallbox_behind_an_echo_has_acknowledged_nothing() {
             None
         }
         BusEvent::Notice { .. }
+        | BusEvent::LineDown { .. }
         | BusEvent::NextTry { .. }
         | BusEvent::WakeUpDone(_)
         | BusEvent::ShutDown { .. }
@@ -434,7 +435,8 @@ async fn a_gateway_that_closes_after_each_answer_is_used_as_it_is() {
                         assert!(!matches!(notice, Notice::LinkLost { .. } | Notice::Recovered { .. }), "{notice}");
                         None
                     }
-                    BusEvent::NextTry { .. }
+                    BusEvent::LineDown { .. }
+                    | BusEvent::NextTry { .. }
                     | BusEvent::WakeUpDone(_)
                     | BusEvent::ShutDown { .. }
                     | BusEvent::Ended => None,
