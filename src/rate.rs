@@ -130,6 +130,11 @@ impl<K: Ord, V> Pace<K, V> {
         self.slots.values().filter(|slot| slot.waiting.is_some()).map(|slot| slot.bucket.next()).min()
     }
 
+    /// Takes everything that waits.
+    pub fn take_waiting(&mut self) -> impl Iterator<Item = V> {
+        self.slots.values_mut().filter_map(|slot| slot.waiting.take())
+    }
+
     /// Drops the waiting values of all keys that are `obsolete`.
     pub fn forget(&mut self, obsolete: impl Fn(&K) -> bool) {
         for (_, slot) in self.slots.iter_mut().filter(|(key, _)| obsolete(key)) {

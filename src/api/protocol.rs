@@ -56,6 +56,9 @@ pub enum BadCall {
     /// The daemon has not completed its first turn yet.
     #[error("surplusd has just started and has no status yet: try again in a second")]
     Starting,
+    /// There are too many connections already.
+    #[error("too many programs are connected to this socket: try again when some have ended")]
+    Crowded,
 }
 
 impl BadCall {
@@ -66,6 +69,7 @@ impl BadCall {
             Self::TooLong => "too-long",
             Self::ReadOnly => "read-only",
             Self::Starting => "starting",
+            Self::Crowded => "crowded",
         }
     }
 }
@@ -156,8 +160,9 @@ impl Reply {
 
     /// Whether the request itself is wrong, so that repeating it later would not help.
     pub fn is_wrong(code: &str) -> bool {
-        let of_the_moment =
-            [Refusal::Overtaken, Refusal::Busy, Refusal::Ending].iter().any(|refusal| refusal.code() == code);
-        !of_the_moment && code != BadCall::Starting.code()
+        let of_the_moment = [Refusal::Overtaken, Refusal::Busy, Refusal::Reloaded, Refusal::Ending]
+            .iter()
+            .any(|refusal| refusal.code() == code);
+        !of_the_moment && ![BadCall::Starting, BadCall::Crowded].iter().any(|bad| bad.code() == code)
     }
 }

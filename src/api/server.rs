@@ -22,7 +22,7 @@ use crate::model::document::document;
 use crate::model::request::{Answer, Origin, Refusal, Request, Setting, Wish};
 use crate::model::status::Status;
 
-/// Connections to one socket at a time; further ones wait.
+/// Connections to one socket at a time; further ones are refused.
 const CONNECTIONS: usize = 16;
 /// How long a client may neither send nor read before it is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Shortest time between two answers to `watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// Pause after an answer: documents are built on the thread of the loop.
+const ANSWER_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a connection needs.
 #[derive(Clone)]
@@ -98,13 +100,12 @@ async fn serve(listener: UnixListener, door: Door) {
     // The connections end with the socket.
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        match accepted {
-            Ok((stream, _)) => {
+        match (accepted, Arc::clone(&room).try_acquire_owned()) {
+            (Ok((stream, _)), Ok(place)) => {
                 let door = door.clone();
                 connections.spawn(async move {
                     // An error here means that the client is gone or too slow: nothing to do.
@@ -112,8 +113,10 @@ async fn serve(listener: UnixListener, door: Door) {
                     drop(place);
                 });
             }
+            // A line fits into the buffer of a new connection.
+            (Ok((stream, _)), Err(_)) => drop(stream.try_write(bad_call_line(&BadCall::Crowded).as_bytes())),
             // Out of file descriptors, for instance: try again when other connections may have ended.
-            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            (Err(_), _) => tokio::time::sleep(Duration::from_secs(1)).await,
         }
     }
 }
@@ -123,6 +126,8 @@ impl Door {
         let (reader, mut writer) = stream.into_split();
         let mut reader = BufReader::new(reader);
         while let Some(line) = timeout(PATIENCE, next_line(&mut reader)).await?? {
+            // What follows the beginning of a line that is too long is no request.
+            let is_last = line == Err(BadCall::TooLong);
             let answer = match line.and_then(|line| Call::parse(&line)) {
                 Ok(Call::Status) => self.status_line().unwrap_or_else(|bad| bad_call_line(&bad)),
                 Ok(Call::Watch) => return self.watch(&mut writer, reader).await,
@@ -133,24 +138,35 @@ impl Door {
                 Err(bad) => bad_call_line(&bad),
             };
             timeout(PATIENCE, writer.write_all(answer.as_bytes())).await??;
+            if is_last {
+                break;
+            }
+            tokio::time::sleep(ANSWER_PAUSE).await;
         }
         Ok(())
     }
 
     /// Sends each change until the client disconnects or the loop ends.
     async fn watch(&mut self, writer: &mut OwnedWriteHalf, mut reader: BufReader<OwnedReadHalf>) -> io::Result<()> {
+        // Input from a watching client is ignored, and read once at most.
+        let mut reads = true;
         loop {
             let line = self.status_line().unwrap_or_else(|bad| bad_call_line(&bad));
             timeout(PATIENCE, writer.write_all(line.as_bytes())).await??;
-            let mut ignored = [0; 64];
             let next = async {
                 tokio::time::sleep(WATCH_PAUSE).await;
                 self.status.changed().await.is_ok()
             };
-            let goes_on = tokio::select! {
-                changed = next => changed,
-                // Input from a watching client is ignored; when it disconnects, this ends.
-                read = reader.read(&mut ignored) => read? > 0,
+            tokio::pin!(next);
+            let goes_on = loop {
+                let mut ignored = [0; 64];
+                tokio::select! {
+                    changed = &mut next => break changed,
+                    read = reader.read(&mut ignored), if reads => match read? {
+                        0 => break false,
+                        _ => reads = false,
+                    },
+                }
             };
             if !goes_on {
                 return Ok(());
@@ -164,8 +180,7 @@ impl Door {
     }
 }
 
-/// Reads the next line, without the newline; `None` at the end of the stream. The rest of a line that is too long is not read, which makes
-/// the connection unusable.
+/// Reads the next line, without the newline; `None` at the end of the stream. After a line that is too long the connection is of no use.
 async fn next_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<Vec<u8>, BadCall>>> {
     let mut line = Vec::new();
     let limit = REQUEST_MAX as u64 + 1;

@@ -97,7 +97,9 @@ impl Account {
             }
             Some(Vehicle::Unknown) | None => {}
         }
-        let charging = report.map(|report| report.vehicle == Vehicle::Charging);
+        // A wallbox that is lost for a moment says nothing of a start.
+        let known = report.map(|report| report.vehicle).filter(|vehicle| *vehicle != Vehicle::Unknown);
+        let charging = known.map(|vehicle| vehicle == Vehicle::Charging);
         let begins = self.charging == Some(false) && charging == Some(true);
         self.charging = charging.or(self.charging);
         let drawn = part(power(report).unwrap_or(0), look);

@@ -240,7 +240,7 @@ impl Keeper {
 
     /// Keeps what has changed, and stores it as soon as the pause between writes allows. Locks do not wait for this ([`Self::lock`]).
     pub(super) fn show(&mut self, status: &Status, counts: &CarryOver) {
-        let mut store = self.count(counts, status.at);
+        let mut store = Store::Never;
         for charger in &status.chargers {
             let view = &charger.view;
             let before = self.setpoints.insert(charger.id, view.setpoint);
@@ -256,6 +256,8 @@ impl Keeper {
                 store = store.max(Store::Soon);
             }
         }
+        // After the modes: what the battery gives counts in `solar` only.
+        store = store.max(self.count(counts, status.at));
         if self.looked_at.is_none_or(|at| status.at.since(at) >= STORE_EVERY) {
             self.looked_at = Some(status.at);
             store = store.max(Store::Soon);

@@ -14,6 +14,7 @@ use tracing::info;
 use super::{BUS_EVENTS, Daemon};
 use crate::charger::bus::{self, Before, Bus, BusCommand, BusEnd};
 use crate::config::LinkConfig;
+use crate::mqtt::link::Event;
 
 /// How long the loop does nothing but wait for the closing lines. A line that takes longer ends while the loop continues.
 const LINES_END: Duration = Duration::from_secs(3);
@@ -62,8 +63,9 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sets the safe current on every line and waits for the lines to end; events that they still send are handled.
-    pub(super) async fn close_lines(&mut self) {
+    /// Sets the safe current on every line and waits for the lines to end; events that they still send are handled. Returns the messages
+    /// under `set/` that came meanwhile: they are for the chargers of the new configuration.
+    pub(super) async fn close_lines(&mut self) -> Vec<Event> {
         if self.closing.is_empty() {
             self.closing_by = self.clock.now() + LINES_END_MAX;
         }
@@ -83,9 +85,12 @@ impl Daemon {
         let taking = async {
             loop {
                 tokio::select! {
-                    Some(event) = self.bus_events.recv() => keep(&mut said, event),
-                    Some(event) = self.site_events.recv() => keep(&mut site, event),
-                    Some(event) = self.set_events.recv() => keep(&mut set, event),
+                    Some(event) = self.bus_events.recv() => keep(&mut said, event, false),
+                    Some(event) = self.site_events.recv() => {
+                        let is_link = matches!(event, Event::Up | Event::Down { .. });
+                        keep(&mut site, event, is_link);
+                    }
+                    Some(event) = self.set_events.recv() => keep(&mut set, event, false),
                     else => std::future::pending().await,
                 }
             }
@@ -102,14 +107,12 @@ impl Daemon {
         for event in site {
             self.site(&event);
         }
-        for event in set {
-            self.set(&event);
-        }
         while let Ok(event) = self.bus_events.try_recv() {
             self.bus(&event);
         }
         // Lines that have not ended yet report to a channel without a reader.
         (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);
+        set
     }
 
     /// When the old lines must have ended.
@@ -135,9 +138,9 @@ impl Daemon {
     }
 }
 
-/// Keeps an event that cannot be handled yet. Beyond [`BUS_EVENTS`] events the rest is dropped, because states are sent again.
-fn keep<T>(kept: &mut Vec<T>, event: T) {
-    if kept.len() < BUS_EVENTS {
+/// Keeps an event for later. Beyond the bound only what says how the link is gets a place: everything else comes again.
+fn keep<T>(kept: &mut Vec<T>, event: T, is_vital: bool) {
+    if kept.len() < BUS_EVENTS || is_vital {
         kept.push(event);
     }
 }

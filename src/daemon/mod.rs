@@ -210,6 +210,7 @@ impl Daemon {
         self.site_events.close();
         self.set_events.close();
         self.asked.close();
+        self.requests.end();
         let (told, ended) = if self.tasks.relays.any() {
             // Lines that go through a relay need the broker until they have ended.
             let ended = Self::lines_end(&self.config, &mut self.bus_events).await;

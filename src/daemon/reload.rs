@@ -25,10 +25,11 @@ impl Daemon {
         if config.journal != self.config.journal {
             warn!("a new [journal] takes effect at the next start");
         }
+        let mut set = Vec::new();
         if lines_changed {
             // Ids are places in the file: events that the lines still send belong to the old names.
             self.keeper.note_stops(&self.controller.snapshot());
-            self.close_lines().await;
+            set = self.close_lines().await;
             self.count_limits();
         }
         let old = std::mem::replace(&mut self.config, config);
@@ -46,6 +47,9 @@ impl Daemon {
         self.controller.rename(names.as_map().clone(), self.clock.now());
         self.view.reconfigure(names.clone());
         self.requests.reconfigure(&self.config.publish.base_topic, names);
+        for event in set {
+            self.set(&event);
+        }
         self.intake.reconfigure(&self.config);
         if moved {
             self.move_on().await;
@@ -59,7 +63,6 @@ impl Daemon {
     async fn move_on(&mut self) {
         let now = self.clock.now();
         self.intake.move_on(&self.config);
-        self.requests.move_on();
         let (link, [site_events, set_events, relay_events]) =
             link::spawn(link_setup(&self.config), topics(&self.config), self.clock);
         self.tasks.relays.moved(link.publisher(), relay_events).await;
@@ -82,6 +85,7 @@ impl Daemon {
         self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
         self.keeper.restore(&mut self.controller, now, false);
         self.outputs.forget_chargers();
+        self.view.forget_chargers();
         self.keeper.forget_places();
     }
 }

@@ -17,7 +17,6 @@ use crate::model::Names;
 use crate::model::request::{Answer, Origin, Refusal, Setting};
 use crate::mqtt::command::Commands;
 use crate::mqtt::link::Event;
-use crate::mqtt::trouble;
 use crate::rate::{Bucket, Lines, Pace, excerpt, left_out};
 
 /// Rate limit for requests of one kind for one charger: a burst, then one per span. Nobody is that fast by hand.
@@ -63,8 +62,6 @@ pub(super) struct Requests {
     refused_lines: Lines,
     last_refused: Option<String>,
     done_lines: Lines,
-    /// Which topics are not subscribed to and why, if there are any.
-    left_out: Option<String>,
 }
 
 impl Requests {
@@ -80,7 +77,6 @@ impl Requests {
             refused_lines: Lines::new(REFUSED_LINES.0, REFUSED_LINES.1),
             last_refused: None,
             done_lines: Lines::new(DONE_LINES.0, DONE_LINES.1),
-            left_out: None,
         }
     }
 
@@ -88,25 +84,32 @@ impl Requests {
     pub(super) fn reconfigure(&mut self, base_topic: &str, names: Names) {
         self.commands = Commands::new(base_topic);
         self.names = names;
+        self.drop_all(&Refusal::Reloaded);
         self.pace = Pace::new(REQUESTS.0, REQUESTS.1);
     }
 
-    /// Starts over with a new broker.
-    pub(super) fn move_on(&mut self) {
-        self.left_out = None;
+    /// Refuses everything that still waits: the daemon ends.
+    pub(super) fn end(&mut self) {
+        self.drop_all(&Refusal::Ending);
     }
 
-    /// Describes what is wrong with the subscriptions, in a sentence.
-    pub(super) fn warning(&self) -> Option<String> {
-        self.left_out.clone()
+    fn drop_all(&mut self, refusal: &Refusal) {
+        let waiting = self.ready.drain(..).chain(self.pace.take_waiting());
+        for reply in waiting.filter_map(|granted| granted.reply) {
+            // The sender may have gone.
+            let _ = reply.send(Err(refusal.clone()));
+        }
     }
 
     /// Takes an event from the broker.
     pub(super) fn handle(&mut self, event: &Event, now: Tick) {
         match event {
             Event::Message { topic, payload, retained } => self.message(topic, payload, *retained, now),
-            Event::LeftOut { topics } => self.left_out = (!topics.is_empty()).then(|| trouble::left_out(topics)),
-            Event::Up | Event::Down { .. } | Event::SubscriptionRefused { .. } | Event::Unheard { .. } => {}
+            Event::Up
+            | Event::Down { .. }
+            | Event::SubscriptionRefused { .. }
+            | Event::LeftOut { .. }
+            | Event::Unheard { .. } => {}
         }
     }
 
@@ -139,7 +142,13 @@ impl Requests {
 
     /// Returns the next request to carry out. Call until it returns `None`.
     pub(super) fn poll(&mut self, now: Tick) -> Option<Granted> {
-        self.ready.pop_front().or_else(|| self.pace.poll(now))
+        loop {
+            let granted = self.ready.pop_front().or_else(|| self.pace.poll(now))?;
+            // A sender that has been told that there was no time for it may have asked for something else meanwhile.
+            if !granted.reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
+                return Some(granted);
+            }
+        }
     }
 
     /// When [`Self::poll`] has the next request.

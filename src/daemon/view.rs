@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use control::{ChargerId, ChargerView, Reachability, Snapshot, Tick};
+use control::{ChargerId, ChargerReport, Reachability, Snapshot, Tick};
 
 use super::intake::Intake;
 use super::keeper::Keeper;
-use super::requests::Requests;
 use crate::charger::bus::BusEvent;
 use crate::charger::codec::Failure;
 use crate::charger::driver::{Level, Notice};
@@ -38,9 +37,13 @@ impl View {
         Self { names, broker, links: BTreeMap::new() }
     }
 
-    /// Takes a new configuration. The chargers may have changed places.
+    /// Takes a new configuration.
     pub(super) fn reconfigure(&mut self, names: Names) {
         self.names = names;
+    }
+
+    /// Forgets the links: the chargers may have changed places, and their lines are opened anew.
+    pub(super) fn forget_chargers(&mut self) {
         self.links.clear();
     }
 
@@ -87,11 +90,8 @@ impl View {
                 self.known(*charger, now).why = Some(notice.to_string());
             }
             BusEvent::NextTry { charger, at } => self.known(*charger, now).next_try = *at,
-            BusEvent::Report(_)
-            | BusEvent::Notice { .. }
-            | BusEvent::WakeUpDone(_)
-            | BusEvent::ShutDown { .. }
-            | BusEvent::Ended => {}
+            BusEvent::Report(report) => self.report(report, now),
+            BusEvent::Notice { .. } | BusEvent::WakeUpDone(_) | BusEvent::ShutDown { .. } | BusEvent::Ended => {}
         }
     }
 
@@ -100,32 +100,30 @@ impl View {
         self.links.entry(charger).or_insert(new)
     }
 
-    /// Returns the link to a charger. A problem is over once the charger is online and has no fault.
-    fn link(&mut self, charger: ChargerId, view: &ChargerView, now: Tick) -> ChargerLink {
-        let state = view.report.map_or(Reachability::Starting, |report| report.link);
-        let is_well = state == Reachability::Online && view.report.is_some_and(|report| report.fault.is_none());
-        let known = self.known(charger, now);
-        if known.state != state {
-            (known.state, known.since) = (state, now);
+    /// Takes a report. A problem is over once the charger answers again, or is online without a fault.
+    fn report(&mut self, report: &ChargerReport, now: Tick) {
+        let known = self.known(report.charger, now);
+        let was_lost = matches!(known.state, Reachability::Offline | Reachability::Asleep);
+        let answers = matches!(report.link, Reachability::Online | Reachability::ReadOnly);
+        if known.state != report.link {
+            (known.state, known.since) = (report.link, now);
         }
-        if is_well {
+        if was_lost && answers || report.link == Reachability::Online && report.fault.is_none() {
             known.why = None;
         }
+    }
+
+    /// Returns the link to a charger.
+    fn link(&mut self, charger: ChargerId, now: Tick) -> ChargerLink {
+        let known = self.known(charger, now);
         ChargerLink { since: known.since, why: known.why.clone(), next_try: known.next_try }
     }
 
     /// Builds the status.
-    pub(super) fn status(
-        &mut self,
-        snapshot: Snapshot,
-        keeper: &Keeper,
-        intake: &Intake,
-        requests: &Requests,
-        now: Tick,
-    ) -> Status {
+    pub(super) fn status(&mut self, snapshot: Snapshot, keeper: &Keeper, intake: &Intake, now: Tick) -> Status {
         let mut chargers = Vec::with_capacity(snapshot.chargers.len());
         for (id, view) in snapshot.chargers {
-            let link = self.link(id, &view, now);
+            let link = self.link(id, now);
             let name = self.names.get(id).to_owned();
             let (energy, today, session) = keeper.energies(&name, now);
             chargers.push(ChargerStatus { id, name, view, link, energy, today, session });
@@ -136,7 +134,7 @@ impl View {
             chargers,
             inputs: intake.statuses(now),
             broker: self.broker.clone(),
-            warnings: intake.warnings(now).into_iter().chain(requests.warning()).collect(),
+            warnings: intake.warnings(now),
         }
     }
 }

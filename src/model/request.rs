@@ -120,6 +120,9 @@ pub enum Refusal {
     /// The daemon is shutting down.
     #[error("surplusd is ending: try again when it has started")]
     Ending,
+    /// The configuration was read again before this one's turn.
+    #[error("the configuration was read again meanwhile, and chargers may have changed places: try again")]
+    Reloaded,
 }
 
 impl Refusal {
@@ -132,6 +135,7 @@ impl Refusal {
             Self::Current { .. } => "not-a-current",
             Self::Overtaken => "overtaken",
             Self::Busy => "busy",
+            Self::Reloaded => "reloaded",
             Self::Ending => "ending",
         }
     }

@@ -71,7 +71,7 @@ pub enum Event {
     },
     /// These topics are not subscribed because each holds a message of more than 16 MiB. Sent when the list changes.
     LeftOut {
-        /// The topics of this subscriber that are left out; empty when all are subscribed again.
+        /// As configured; empty when all are subscribed again.
         topics: Vec<String>,
     },
     /// The broker acknowledges what we publish but does not send it back to us, or does so again.
@@ -401,14 +401,13 @@ impl Runner {
                 } else if let Some(more) = self.lines.line(now).map(left_out) {
                     tracing::warn!(%broker, "{}{more}", super::trouble::left_out(&topics));
                 }
-                self.subscribers.each(&topics, |topics| Event::LeftOut { topics }, now);
+                self.subscribers.everyone(&Event::LeftOut { topics }, now);
             }
             Notice::Unheard(topic) => {
-                let user = self.setup.mqtt.username.as_ref().map_or("this client", |user| &user.0);
                 let base = topic.strip_suffix("/status").unwrap_or(&topic);
                 let why = format!(
                     "the broker {broker} accepts what is published but does not pass it on: {topic} does not come back. Its access \
-                     list probably does not let {user} write or read there (Mosquitto: \"topic readwrite {base}/#\")"
+                     list probably does not let this client's user write or read there (Mosquitto: \"topic readwrite {base}/#\")"
                 );
                 tracing::warn!(%broker, topic, "{why}");
                 self.subscribers.everyone(&Event::Unheard { why: Some(why) }, now);

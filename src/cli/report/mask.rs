@@ -3,7 +3,7 @@
 /// Replaces a secret.
 const MASK: &str = "\"(masked)\"";
 /// Parts of keys whose values are secrets. Keys that end in `file` hold only names.
-const SECRET: [&str; 5] = ["password", "username", "secret", "token", "passphrase"];
+const SECRET: [&str; 7] = ["pass", "pwd", "user", "secret", "token", "psk", "key"];
 
 /// Returns the text without secrets.
 pub(super) fn masked(text: &str) -> String {
@@ -21,7 +21,8 @@ pub(super) fn masked(text: &str) -> String {
         match assignments.into_iter().find(|(key, _)| is_secret(key)) {
             Some((key, value)) => {
                 let value = value.trim_start_matches('=');
-                out.extend([key, "= ", MASK]);
+                out.push_str(&without_login(key));
+                out.extend(["= ", MASK]);
                 let delimiter =
                     ["\"\"\"", "'''"].into_iter().find(|delimiter| value.trim_start().starts_with(delimiter));
                 until = delimiter.filter(|delimiter| value.matches(delimiter).count() < 2);
@@ -40,13 +41,13 @@ fn is_secret(key: &str) -> bool {
     SECRET.iter().any(|part| key.contains(part)) && !key.ends_with("file")
 }
 
-/// Returns a line without the login before the `@` of a URL.
+/// A line without what stands before the `@` of an address; all of it where that may hold a `/` or a blank.
 fn without_login(line: &str) -> String {
     let Some((before, address)) = line.split_once("://") else { return line.to_owned() };
-    let host_end = address.find(['/', '"', '\'', ' ']).unwrap_or(address.len());
-    let (host, rest) = address.split_at(host_end);
-    let host = host.rsplit_once('@').map_or_else(|| host.to_owned(), |(_, host)| format!("(masked)@{host}"));
-    format!("{before}://{host}{}", without_login(rest))
+    let end = address.find(['"', '\'']).unwrap_or(address.len());
+    let (address, rest) = address.split_at(end);
+    let address = address.rsplit_once('@').map_or_else(|| address.to_owned(), |(_, host)| format!("(masked)@{host}"));
+    format!("{before}://{address}{}", without_login(rest))
 }
 
 #[cfg(test)]
@@ -57,14 +58,23 @@ mod tests {
     fn secrets_are_gone_and_the_rest_stays() {
         let text = "version = 1 # password = \"a1\"\n[mqtt]\nurl = \"mqtts://ann:b2@broker:8883\" # mqtt://c3@x\nusername = \"d4\"\n\
                     password-file = \"mqtt-password\"\n  password = 'e5'\n\"pass\" = 1\nmqtt.password=\"f6\"\n#password = \"g7\"\n\
-                    x = { password = \"h8\" }\ntoken = \"\"\"\ni9\n\"\"\"\nclient-key-file = \"k\"\n";
+                    x = { password = \"h8\" }\ntoken = \"\"\"\ni9\n\"\"\"\nclient-key-file = \"k\"\n\
+                    mqtt = { url = \"mqtts://eve:j1@b\", username = \"k2\" }\nurl = \"mqtts://bob:l/3 m4@host\"\npasswd = \"n5\"\n\
+                    client-key = \"\"\"\nMIIo6\n\"\"\"\nkeep-alive-s = 30\n";
         let shown = masked(text);
-        for secret in ["a1", "ann", "b2", "c3", "d4", "e5", "f6", "g7", "h8", "i9"] {
+        for secret in [
+            "a1", "ann", "b2", "c3", "d4", "e5", "f6", "g7", "h8", "i9", "eve", "j1", "k2", "bob", "l/3", "m4", "n5",
+            "MIIo6",
+        ] {
             assert!(!shown.contains(secret), "{secret}: {shown}");
         }
-        for kept in
-            ["version = 1", "(masked)@broker:8883\"", "password-file = \"mqtt-password\"", "client-key-file = \"k\""]
-        {
+        for kept in [
+            "version = 1",
+            "(masked)@broker:8883\"",
+            "password-file = \"mqtt-password\"",
+            "client-key-file = \"k\"",
+            "keep-alive-s = 30",
+        ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
         assert_eq!(

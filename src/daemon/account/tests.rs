@@ -119,7 +119,7 @@ fn a_session_begins_and_ends_with_the_plug_and_starts_are_counted() {
     let waiting = snapshot(9_000, 1_000, None, &[0]).chargers[&ChargerId(0)];
     let absent =
         ChargerView { report: Some(ChargerReport { vehicle: Vehicle::Absent, ..silent(ChargerId(0)) }), ..waiting };
-    let unknown = ChargerView { report: None, ..waiting };
+    let unknown = ChargerView { report: Some(silent(ChargerId(0))), ..waiting };
     account.look(&charging, &now);
     assert_eq!(account.today.starts, 0, "it ran before");
     for view in [&waiting, &charging, &unknown, &charging, &waiting, &charging] {

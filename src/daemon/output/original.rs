@@ -29,7 +29,8 @@ impl Original {
     pub(super) fn show(&mut self, status: &Status, link: &Link) {
         let Some(topic) = &self.topic else { return };
         let is_up = status.broker.state == BrokerState::Connected;
-        let first = is_up && !std::mem::replace(&mut self.was_up, is_up);
+        let was_up = std::mem::replace(&mut self.was_up, is_up);
+        let first = is_up && !was_up;
         let due = is_due(self.at, EVERY, status.at) || first;
         if let Some(power) = status.charger_power().filter(|_| is_up && due) {
             self.at = Some(status.at);
