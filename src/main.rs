@@ -27,7 +27,7 @@ enum Command {
     Run(run::Args),
     /// Show what the running daemon does and why, how old its data is, and what is wrong.
     Status(status::Args),
-    /// Set the charging mode or the current of mode `fixed`, and show what is in force afterwards.
+    /// Set the charging mode or the current of mode `fixed`, and show what is decided then.
     Set(set::Args),
     /// Pack what a bug report needs into one file: versions, configuration without secrets, status, log, the last hour of the journal.
     Report(report::Args),

@@ -129,7 +129,7 @@ pub enum Reply {
         /// Age of the status, in seconds.
         age_s: u64,
     },
-    /// The request was carried out; says what is now in force.
+    /// The request was carried out; says what is now decided.
     Done(String),
     /// The request was not carried out.
     Refused {

@@ -84,11 +84,14 @@ impl Drop for Server {
 async fn bind(file: &Path, mode: u32) -> io::Result<UnixListener> {
     let is_socket = std::fs::symlink_metadata(file).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
-        if UnixStream::connect(file).await.is_ok() {
-            let text = format!("another surplusd has {}", file.display());
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        // Only a refusal proves that nobody listens: a daemon that hangs has a full queue.
+        match UnixStream::connect(file).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(file)?,
+            Ok(_) | Err(_) => {
+                let text = format!("another surplusd has {}", file.display());
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+            }
         }
-        std::fs::remove_file(file)?;
     }
     let listener = UnixListener::bind(file)?;
     std::fs::set_permissions(file, Permissions::from_mode(mode))?;

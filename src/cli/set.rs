@@ -1,4 +1,4 @@
-//! `surplusd set`: changes what the running daemon does, and prints what is in force afterwards.
+//! `surplusd set`: changes what the running daemon does, and prints what is decided then.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use super::exit;
 use crate::api::client::Client;
 use crate::api::protocol::{Call, Reply};
 
-/// Sets the charging mode or the current of mode `fixed`, and prints what is in force afterwards.
+/// Sets the charging mode or the current of mode `fixed`, and prints what is decided then.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(
-    after_help = "What is set survives a restart. The exit code is 0 if it is in force, 2 if it cannot be set, 69 if the daemon does not \
+    after_help = "What is set survives a restart. The exit code is 0 if it is set, 2 if it cannot be set, 69 if the daemon does not \
                   run or has no time, 77 if this user may not set it."
 )]
 pub struct Args {

@@ -3,7 +3,7 @@
 //! A charger's power is assumed constant from one look to the next. Solar power serves the house first and then the cars; the home battery
 //! serves what is left, and then the grid. Several chargers share each source in proportion to what they draw.
 
-use control::{ChargerReport, ChargerView, Millis, SiteView, Snapshot, Tick, Vehicle, Watts};
+use control::{ChargerReport, ChargerView, Millis, SiteView, Snapshot, Source, Tick, Vehicle, Watts};
 use jiff::civil::Date;
 
 use super::moment::Moment;
@@ -56,11 +56,12 @@ pub(super) struct Look {
 impl Origin {
     /// Works out where the cars' energy comes from now; `None` if the meters do not tell.
     pub(super) fn of(snapshot: &Snapshot) -> Option<Self> {
-        let SiteView { solar, house, battery, age, .. } = snapshot.site;
+        let SiteView { solar, house, battery, age, missing, .. } = snapshot.site;
         let powers = snapshot.chargers.values().filter_map(|view| power(view.report.as_ref()));
         let cars = powers.fold(0_i32, i32::saturating_add);
         let (solar, house) = (solar?.positive().0, house?.positive().0);
-        if age? > SAMPLE_MAX {
+        // A house without a battery names none as a source; one whose battery is silent may be drawing from it.
+        if age? > SAMPLE_MAX || missing.contains(Source::Battery) {
             return None;
         }
         let sun = solar.saturating_sub(house).clamp(0, cars);
@@ -150,13 +151,13 @@ fn power(report: Option<&ChargerReport>) -> Option<i32> {
 }
 
 /// The local day of a wall-clock time given in milliseconds since 1970 UTC.
-pub(super) fn local_day(wall_ms: i64) -> Option<Date> {
+fn local_day(wall_ms: i64) -> Option<Date> {
     let at = jiff::Timestamp::from_millisecond(wall_ms).ok()?;
     Some(at.to_zoned_datetime(jiff::tz::TimeZone::system()).date())
 }
 
 /// Time between two look-ups of the local day: not every turn, because each one reads the system's time zone.
-pub(super) const DAY_EVERY: Millis = Millis::from_secs(10);
+const DAY_EVERY: Millis = Millis::from_secs(10);
 
 /// The local day, cached for [`DAY_EVERY`].
 #[derive(Debug, Clone, Copy)]

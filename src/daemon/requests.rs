@@ -172,8 +172,8 @@ impl Requests {
     }
 
     /// Answers and logs a request that was carried out. Logs only if something changed, because automations may repeat the same request
-    /// indefinitely. `in_force` describes what is now in force, in a sentence.
-    pub(super) fn done(&mut self, granted: Granted, changed: bool, in_force: &str, now: Tick) {
+    /// indefinitely. `decided` is what was decided then, in a sentence.
+    pub(super) fn done(&mut self, granted: Granted, changed: bool, decided: &str, now: Tick) {
         let Granted { command, origin, reply } = granted;
         if changed {
             self.log_done(command, &origin, now);
@@ -182,7 +182,7 @@ impl Requests {
         }
         if let Some(reply) = reply {
             // The client may have disconnected.
-            let _ = reply.send(Ok(in_force.to_owned()));
+            let _ = reply.send(Ok(decided.to_owned()));
         }
     }
 

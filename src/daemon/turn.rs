@@ -163,14 +163,14 @@ impl Daemon {
         decided
     }
 
-    /// Carries out a request and answers with what is then in force; returns whether a decision was made.
+    /// Carries out a request and answers with what is then decided; returns whether a decision was made.
     pub(super) fn grant(&mut self, granted: Granted, now: Tick) -> bool {
         let before = self.wishes();
         self.controller.handle(Input::Command(granted.command), now);
         let decided = self.act();
         let changed = self.wishes() != before;
-        let in_force = self.in_force(granted.command);
-        self.requests.done(granted, changed, &in_force, now);
+        let decided_text = self.decided(granted.command);
+        self.requests.done(granted, changed, &decided_text, now);
         decided
     }
 
@@ -178,8 +178,8 @@ impl Daemon {
         self.controller.snapshot().chargers.values().map(|view| (view.mode, view.fixed)).collect()
     }
 
-    /// Describes what is in force for the chargers that the command applies to, one line per charger.
-    fn in_force(&self, command: control::Command) -> String {
+    /// Describes what is decided for the chargers that the command applies to, one line per charger.
+    fn decided(&self, command: control::Command) -> String {
         let (control::Command::Mode { charger, .. } | control::Command::FixedCurrent { charger, .. }) = command;
         let snapshot = self.controller.snapshot();
         let its = snapshot.chargers.iter().filter(|(id, _)| charger.is_none_or(|charger| charger == **id));

@@ -79,7 +79,7 @@ pub enum Value {
     Current(Milliamps),
 }
 
-/// The answer to a request: a sentence that says what is now in force, or why nothing was done.
+/// The answer to a request: a sentence that says what is now decided, or why nothing was done.
 pub type Answer = Result<String, Refusal>;
 
 /// Why nothing was done. The text says what happened, then what to do.
@@ -184,10 +184,15 @@ fn current(text: &[u8]) -> Result<Milliamps, Refusal> {
     }
 }
 
-/// Strips white space and JSON quotes around the text, and cuts it to what an error message can show.
+/// Returns the text without white space and JSON quotes around it, cut to what an error message can show. A cut text ends with an ellipsis, so
+/// that its beginning is not taken for all of it.
 fn cut(text: &[u8]) -> String {
-    let start = text.get(..64).unwrap_or(text);
-    let text = String::from_utf8_lossy(start);
-    let text = text.trim();
+    const SHOWN: usize = 64;
+    let start = text.get(..SHOWN).unwrap_or(text);
+    let shown = String::from_utf8_lossy(start);
+    if text.len() > SHOWN {
+        return format!("{shown}…");
+    }
+    let text = shown.trim();
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).trim().to_owned()
 }

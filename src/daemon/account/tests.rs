@@ -17,6 +17,7 @@ fn snapshot(solar: i32, house: i32, battery: Option<i32>, cars: &[i32]) -> Snaps
     snapshot.site.house = Some(Watts(house));
     snapshot.site.battery = battery.map(Watts);
     snapshot.site.age = Some(Millis(5_000));
+    snapshot.site.missing = control::Sources::NONE;
     let view = snapshot.chargers[&ChargerId(0)];
     let one = |(id, power): (u8, &i32)| {
         let id = ChargerId(id);
@@ -87,6 +88,10 @@ fn what_is_not_known_is_no_sun_and_no_grid() {
     site.site.age = Some(Millis(5_000));
     hour(&mut account, &site, 29, 0);
     assert_eq!((account.today.energy(), account.today.sun_percent()), (WattHours(6_000), Some(100)));
+    // A battery that is silent may be what the cars draw from.
+    let mut silent_battery = site.clone();
+    silent_battery.site.missing.add(Source::Battery);
+    assert_eq!((Origin::of(&site).is_some(), Origin::of(&silent_battery)), (true, None));
     // A loop that was held up for an hour does not know what happened meanwhile.
     let origin = Origin::of(&site);
     let held = Look { span: Millis(HOUR_MS), ..look(origin, 29, 0) };

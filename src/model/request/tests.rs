@@ -62,6 +62,15 @@ fn what_is_not_known_is_told_with_what_is() {
     }
 }
 
+/// What stands behind the part that an error message can show counts as well.
+#[test]
+fn the_beginning_of_a_long_text_is_not_taken_for_all_of_it() {
+    for (key, text) in [("mode", "fast"), ("current", "10")] {
+        let long = format!("{text}{}x", " ".repeat(70));
+        assert!(Setting::parse(None, key, long.as_bytes()).is_err(), "{long}");
+    }
+}
+
 #[test]
 fn garbage_does_not_panic() {
     for text in [&b"\xff\xfe\x00"[..], &vec![b'9'; 100_000], "ä".repeat(40).as_bytes()] {
