@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{Level, error, info, warn};
+use tracing::{Level, debug, error, info, warn};
 
 use super::{exit, logging};
 use crate::api::server::Server;
@@ -30,6 +31,7 @@ pub struct Args {
 /// Runs until a signal ends it; returns the exit code.
 pub fn run(args: &Args, environment: &Environment) -> u8 {
     logging::start(Level::INFO);
+    forbid_core_dumps();
     let Some(config) = read(&args.config, environment) else { return exit::CONFIGURATION };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -42,6 +44,13 @@ pub fn run(args: &Args, environment: &Environment) -> u8 {
     // A pending DNS lookup of the broker's name may hang for half a minute; its result is no longer needed.
     runtime.shutdown_background();
     code
+}
+
+/// Keeps password and key out of core dumps. The unit does the same, and its filter may forbid this call.
+fn forbid_core_dumps() {
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        debug!(%error, "core dumps cannot be forbidden from here ({error})");
+    }
 }
 
 /// Reads the configuration file and logs each problem in a line of its own.

@@ -266,6 +266,18 @@ async fn a_bad_configuration_is_78() {
     assert!(house.log().contains("current-max"), "{}", house.log());
 }
 
+/// The memory of the daemon holds the password and the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_crashes_leaves_no_core() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    house.start();
+    house.peer().await.expect(&format!("{BASE}/status"), "online").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", house.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let words: Vec<&str> = core.split_whitespace().skip(4).collect();
+    assert_eq!(words, ["0", "0", "bytes"], "{core}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_box_is_only_read() {
     let mut house = House::build(WallboxOptions { layout: Layout::V1_0_4, ..WallboxOptions::default() }).await;

@@ -200,6 +200,15 @@ fn links_in_documents_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// The memory of the process holds the password and the key; the watchdog ends it with `SIGABRT`.
+#[test]
+fn the_unit_leaves_no_secret_behind() {
+    let unit = read(Path::new("systemd/surplusd.service"));
+    for line in ["UMask=0077", "LimitCORE=0"] {
+        assert!(unit.lines().any(|other| other == line), "{line} is missing");
+    }
+}
+
 /// A setting without a use is a broken promise. `config::tests::reference` tests that each key reaches its setting.
 #[test]
 fn every_setting_is_used() {
