@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use control::{Millis, Tick};
 
+use crate::config::visible;
+
 #[cfg(test)]
 mod tests;
 
@@ -143,10 +145,10 @@ impl<K: Ord, V> Pace<K, V> {
     }
 }
 
-/// Quotes the beginning of a text from outside, with control characters that a terminal might obey made visible.
+/// Quotes the beginning of a text from outside, with all characters made visible that a terminal might obey or not show.
 pub fn excerpt(text: &[u8]) -> String {
     const SHOWN: usize = 64;
     let start = text.get(..SHOWN).unwrap_or(text);
     let dots = if text.len() > SHOWN { "…" } else { "" };
-    format!("{:?}{dots}", String::from_utf8_lossy(start))
+    visible(&format!("{:?}{dots}", String::from_utf8_lossy(start)))
 }

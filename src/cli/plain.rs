@@ -3,19 +3,11 @@
 
 use std::io::{self, Write};
 
-use crate::config::invisible;
+use crate::config::visible;
 
 /// Replaces every character that would not be seen as itself by its code, such as `\u{1b}`. Line ends stay.
 pub fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' || c == ' ' || !(c.is_control() || invisible(c)) {
-            shown.push(c);
-        } else {
-            shown.extend(c.escape_unicode());
-        }
-    }
-    shown
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
 /// Writes everything through [`plain`]. For text only: bytes that are not UTF-8 are replaced.

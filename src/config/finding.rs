@@ -1,12 +1,12 @@
 //! Findings: what is wrong with a file, where, and what to do about it. This module only renders text; `cli` prints it.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::text::invisible;
+use super::text::visible;
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,14 +73,7 @@ impl fmt::Display for Finding {
         let Self { severity, file, line, column, message, remedy, .. } = self;
         let text = format!("{}:{line}:{column}: {}: {message}; {remedy}", file.display(), severity.name());
         // The text includes names from the user and from certificates, which must not act as control sequences on a terminal.
-        for c in text.chars() {
-            if c.is_control() || invisible(c) {
-                write!(f, "{}", c.escape_unicode())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        Ok(())
+        f.write_str(&visible(&text))
     }
 }
 

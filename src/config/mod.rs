@@ -36,7 +36,7 @@ pub use domain::{
 };
 pub use finding::{Finding, Severity};
 pub use lines::device_number;
-pub use text::{invisible, without_mark};
+pub use text::{invisible, unseen, visible, visible_start, without_mark};
 
 use checks::Surroundings;
 use control::Millis;

@@ -31,6 +31,34 @@ pub fn invisible(c: char) -> bool {
     ignorable || (!c.is_ascii() && c.is_whitespace())
 }
 
+/// Whether a character is not seen as itself on a terminal or in a log: a control character, or an [`invisible`] one.
+pub fn unseen(c: char) -> bool {
+    c.is_control() || invisible(c)
+}
+
+/// Replaces every [`unseen`] character by its code, such as `\u{1b}`, so that text from elsewhere can neither act on a terminal nor look
+/// like something else.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if unseen(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Returns the first `max` characters of a [`visible`] text, followed by an ellipsis if that is not all of it.
+pub fn visible_start(text: &str, max: usize) -> String {
+    let shown = visible(text);
+    match shown.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", shown.get(..end).unwrap_or_default()),
+        None => shown,
+    }
+}
+
 /// Formats the character's code, with its name if it is a common one.
 pub(super) fn named(c: char) -> String {
     let name = match c {
@@ -84,6 +112,16 @@ mod tests {
             assert!(!invisible(c), "{c:?}");
         }
         assert_eq!(named('\u{200b}'), "U+200B (zero width space)");
+    }
+
+    #[test]
+    fn nothing_stays_that_is_not_seen() {
+        assert_eq!(
+            visible("Grüße \u{1b}[2J\n\u{9b}a\u{202e}b\u{200b}"),
+            "Grüße \\u{1b}[2J\\u{a}\\u{9b}a\\u{202e}b\\u{200b}"
+        );
+        assert_eq!(visible_start("é\u{7f}é", 8), "é\\u{7f}é");
+        assert_eq!(visible_start("é\u{7f}é", 6), "é\\u{7f…");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What can go wrong with the broker connection, in plain words and with the remedy. Pure; `link` sorts the client's errors into these
 //! kinds.
 
+use crate::config::visible_start;
+
 /// Number of characters shown of a detail.
 const DETAIL_MAX: usize = 300;
 
@@ -203,15 +205,13 @@ impl Trouble {
         Self { kind, detail: String::new() }
     }
 
-    /// Returns cause and remedy in one sentence. The detail may be the other side's words: it is cut, and control characters are made
+    /// Returns cause and remedy in one sentence. The detail may be the other side's words: it is cut, and all of its characters are made
     /// visible.
     pub fn sentence(&self) -> String {
         if self.detail.is_empty() {
             return self.kind.cause().to_owned();
         }
-        let shown: String = self.detail.chars().take(DETAIL_MAX).flat_map(printable).collect();
-        let dots = if self.detail.chars().nth(DETAIL_MAX).is_some() { "…" } else { "" };
-        format!("{} ({shown}{dots})", self.kind.cause())
+        format!("{} ({})", self.kind.cause(), visible_start(&self.detail, DETAIL_MAX))
     }
 }
 
@@ -226,20 +226,20 @@ pub fn left_out(topics: &[String]) -> String {
     )
 }
 
-/// Escapes a control character, so that a terminal shows it and does not obey it.
-fn printable(character: char) -> Vec<char> {
-    if character.is_control() { character.escape_default().collect() } else { vec![character] }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::unseen;
 
     #[test]
     fn the_other_sides_words_are_cut_and_harmless() {
         let trouble = Trouble { kind: DownKind::Protocol, detail: format!("\u{1b}[2J\n{}", "é".repeat(100_000)) };
         let sentence = trouble.sentence();
-        assert!(sentence.starts_with("the answer is not MQTT 3.1.1 (\\u{1b}[2J\\né"), "{sentence}");
-        assert!(sentence.chars().count() < 400 && !sentence.chars().any(char::is_control));
+        assert!(sentence.starts_with("the answer is not MQTT 3.1.1 (\\u{1b}[2J\\u{a}é"), "{sentence}");
+        assert!(sentence.chars().count() < 400 && !sentence.chars().any(unseen));
+        // As in the name in a broker's certificate.
+        let trouble = Trouble { kind: DownKind::TlsUnfit, detail: "\u{202e}kcatta\u{200b}\u{9b}".to_owned() };
+        let sentence = trouble.sentence();
+        assert!(sentence.ends_with("(\\u{202e}kcatta\\u{200b}\\u{9b})"), "{sentence}");
     }
 }

@@ -64,5 +64,6 @@ fn what_became_obsolete_is_dropped() {
 fn foreign_text_is_short_and_harmless() {
     assert_eq!(excerpt(b"on"), "\"on\"");
     assert_eq!(excerpt(b"\x1b[2J\n\xff"), "\"\\u{1b}[2J\\n\u{fffd}\"");
+    assert_eq!(excerpt("\u{202e}\u{3164}".as_bytes()), "\"\\u{202e}\\u{3164}\"", "also a letter without ink");
     assert!(excerpt(&vec![0x1b; 100_000]).len() < 500);
 }

@@ -23,7 +23,7 @@ use x509_parser::prelude::X509Certificate;
 
 use super::fitness::unfit_key;
 use super::is_encrypted;
-use crate::config::{invisible, without_mark};
+use crate::config::{unseen, without_mark};
 
 /// The authority outlives the certificates that it signs.
 const AUTHORITY_DAYS: u64 = 20 * 365;
@@ -315,11 +315,6 @@ fn host_fault(host: &str) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Whether a character is not visible as itself on a terminal.
-fn unseen(c: char) -> bool {
-    c.is_control() || invisible(c)
 }
 
 /// Writes the key first: a certificate without its key would look finished.
