@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use surplusd::cli::output::{self, Output};
-use surplusd::cli::plain::{self, Plain};
+use surplusd::cli::plain::Plain;
 use surplusd::cli::{certs, check, demo, exit, probe, relay, replay, report, run, set, simulate, status, why};
 use surplusd::config::Environment;
 
@@ -60,9 +60,8 @@ fn main() -> ExitCode {
         (Err(error), _) => output::unwritable(&error),
         (Ok(()), Ok(code)) => code,
         (Ok(()), Err(Failed { command, code, error })) => {
-            let text = plain::plain(&format!("{error:#}"));
             // If even this message cannot be written, the exit code still reports the failure.
-            let _ = writeln!(io::stderr(), "surplusd {command}: {text}");
+            let _ = writeln!(Plain(&mut io::stderr()), "surplusd {command}: {error:#}");
             code
         }
     };
@@ -118,7 +117,8 @@ fn run_command(command: Command, out: &mut Output<io::Stdout>) -> Result<u8, Fai
 /// Prints the help or version asked for, or what is wrong with the command line; returns the exit code.
 fn usage(error: &clap::Error, out: &mut dyn Write) -> u8 {
     if error.use_stderr() {
-        let _ = error.print(); // the exit code says it as well
+        // Without colours, as it repeats arguments. The exit code says it as well.
+        let _ = write!(Plain(&mut io::stderr()), "{}", error.render());
         return exit::USAGE;
     }
     let text = error.render();

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use self::view::View;
 use super::exit;
 use super::output::unwritable;
+use super::plain::Plain;
 use crate::api::CONTROL;
 use crate::api::server::Server;
 use crate::charger::profile;
@@ -90,7 +91,7 @@ pub fn run(args: &Args) -> u8 {
                 return unwritable(error);
             }
             // If even this message cannot be written, the exit code still reports the failure.
-            writeln!(io::stderr(), "surplusd demo: {error:#}").ok();
+            writeln!(Plain(&mut io::stderr()), "surplusd demo: {error:#}").ok();
             exit::BUG
         }
     }

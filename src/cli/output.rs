@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::exit;
+use super::plain::Plain;
 
 /// Standard output. Once the reader of a pipe has gone, all further output is discarded, so that the command still ends with its own exit
 /// code. Any other error is kept for [`Output::finish`].
@@ -69,7 +70,7 @@ pub fn unwritable(error: &io::Error) -> u8 {
         return exit::OK;
     }
     // If even this message cannot be written, the exit code still reports the failure.
-    let _ = writeln!(io::stderr(), "surplusd: standard output cannot be written to: {error}");
+    let _ = writeln!(Plain(&mut io::stderr()), "surplusd: standard output cannot be written to: {error}");
     exit::OUTPUT
 }
 

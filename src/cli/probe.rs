@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use control::Millis;
 
 use super::exit;
+use super::plain::Plain;
 use crate::charger::bus::{OneShot, Remark};
 use crate::charger::codec::{Operation, Outcome, Request};
 use crate::charger::line::OpenError;
@@ -81,7 +82,7 @@ fn parse_port(text: &str) -> Result<Port, String> {
 /// # Errors
 /// If the profile is unknown, or `out` cannot be written to.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
-    run_to(args, out, &mut io::stderr())
+    run_to(args, out, &mut Plain(&mut io::stderr()))
 }
 
 /// [`run`], with the hints written to `hints`. If even they cannot be written, the exit code still reports the failure.

@@ -18,6 +18,7 @@ use relay_link::{ContactState, Status};
 use tokio::sync::{mpsc, oneshot};
 
 use super::exit;
+use super::plain::Plain;
 use crate::charger::profile;
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, MqttConfig, PhaseSwitch};
@@ -96,7 +97,7 @@ pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> anyho
     if let RelayAction::Provision(provision) = &args.action {
         let Err(error) = provision::run(provision, &mut std::io::stdin().lock(), out) else { return Ok(exit::OK) };
         // Not "unavailable": the arguments do not fit together.
-        writeln!(std::io::stderr(), "surplusd relay provision: {error:#}")?;
+        writeln!(Plain(&mut std::io::stderr()), "surplusd relay provision: {error:#}")?;
         return Ok(exit::USAGE);
     }
     let Some(config) = configuration(&args.config, environment, out)? else { return Ok(exit::CONFIGURATION) };

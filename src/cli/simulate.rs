@@ -1,7 +1,7 @@
 //! `surplusd simulate`: how much the car would have charged on a day, with this configuration in that house. Virtual time; touches nothing.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -9,6 +9,7 @@ use control::Source;
 use serde_json::json;
 
 use super::output::is_disk_error;
+use super::plain::Plain;
 use super::{check, exit};
 use crate::charger::profile;
 use crate::config::{self, Environment, Files};
@@ -59,7 +60,7 @@ pub fn run(args: &Args, environment: &Environment, out: &mut dyn Write) -> io::R
     match simulate(args, environment) {
         Ok(text) => out.write_all(text.as_bytes()).map(|()| exit::OK),
         Err(Failed(code, error)) => {
-            let _ = writeln!(io::stderr(), "surplusd simulate: {error:#}");
+            let _ = writeln!(Plain(&mut io::stderr()), "surplusd simulate: {error:#}");
             Ok(code)
         }
     }
@@ -73,15 +74,15 @@ fn simulate(args: &Args, environment: &Environment) -> Result<String, Failed> {
     };
     if args.config.is_some() && config.sources.contains_key(&Source::Battery) != setup.battery.is_some() {
         let (has, says) = if setup.battery.is_some() { ("a", "none") } else { ("no", "one") };
-        let _ =
-            writeln!(io::stderr(), "note: the simulated house has {has} home battery, the configuration says {says}");
+        let note = format!("note: the simulated house has {has} home battery, the configuration says {says}");
+        let _ = writeln!(Plain(&mut io::stderr()), "{note}");
     }
     let trace = match (&args.trace, args.weather) {
         (Some(file), _) => Trace::read(file).map_err(wrong_input)?,
         (None, kind) => Trace::from_day(&Day::generate(args.seed, kind.unwrap_or(Weather::Clear))),
     };
     for doubt in trace.doubts() {
-        let _ = writeln!(io::stderr(), "note: {doubt}");
+        let _ = writeln!(Plain(&mut io::stderr()), "note: {doubt}");
     }
     let out = args.out.as_deref();
     let rows = out.map(|file| create(file).and_then(RowWriter::new)).transpose();
@@ -105,7 +106,7 @@ fn configured(file: &Path, environment: &Environment) -> Result<control::Config,
         return Ok(config.control);
     }
     let mut findings = Vec::new();
-    check::write_findings(&loaded, &mut findings, io::stderr().is_terminal()).map_err(wrong_input)?;
+    check::write_findings(&loaded, &mut findings, false).map_err(wrong_input)?;
     Err(wrong_input(anyhow!("the configuration is not accepted\n{}", String::from_utf8_lossy(&findings))))
 }
 

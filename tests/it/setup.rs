@@ -211,6 +211,31 @@ fn names_in_certificates_are_shown_as_text() {
     assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
 }
 
+/// So does the text of arguments, files and keys in a configuration, which may have been copied from anywhere.
+#[test]
+fn what_goes_to_standard_error_is_text() {
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let (config, plant) = (folder.path().join("surplusd.toml"), folder.path().join("plant.toml"));
+    std::fs::write(&config, "version = 1\n\"a\\u001b[31m\" = \"\u{9b}\u{200b}\"\n").expect("our own file");
+    std::fs::write(&plant, "\"a\\u001b[31m\" = 1\n").expect("our own file");
+    let (config, plant) = (config.display().to_string(), plant.display().to_string());
+    for arguments in [
+        &["simulate", "--weather", "clear", "--config", &config][..],
+        &["simulate", "--weather", "clear", "--plant", &plant],
+        &["simulate", "--trace", "a\u{1b}[31m\u{202e}"],
+        &["simulate", "--weather", "a\u{1b}[31m\u{202e}"],
+        &["relay", "provision", "x", "--out", "x", "--ssid", "x", "--broker", "x", "--dir", "a\u{1b}[31m"],
+        &["probe", "--port", "a\u{1b}[31m\u{202e}"],
+        &["a\u{1b}[31m"],
+    ] {
+        let output = surplusd(arguments).output().expect("it runs");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(!output.status.success() && !said.is_empty(), "{arguments:?}");
+        let raw = said.chars().find(|c| *c != '\n' && surplusd::config::unseen(*c));
+        assert_eq!(raw, None, "{arguments:?}: {said:?}");
+    }
+}
+
 /// The address of the demo's broker; only addresses of this machine are accepted.
 #[test]
 fn the_demo_listens_where_it_is_told() {

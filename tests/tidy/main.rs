@@ -209,6 +209,21 @@ fn the_unit_leaves_no_secret_behind() {
     }
 }
 
+/// What is printed may come from elsewhere: arguments, files, certificates. Standard output is passed through [`surplusd::cli::plain`] in
+/// `main`, standard error where it is written to.
+#[test]
+fn nothing_but_text_goes_to_standard_error() {
+    let plain = |line: &str| line.contains("Plain(") || line.contains("is_terminal");
+    let mut raw = Vec::new();
+    for (file, text) in rust().filter(|(file, _)| file.starts_with("src/") && !is_test(file)) {
+        let lines = product(&text);
+        let wrong =
+            lines.lines().filter(|line| line.contains("io::stderr()") && !plain(line) || line.contains("eprint"));
+        raw.extend(wrong.map(|line| format!("{file}: {}", line.trim())));
+    }
+    assert!(raw.is_empty(), "not through `Plain`:\n{}", raw.join("\n"));
+}
+
 /// A setting without a use is a broken promise. `config::tests::reference` tests that each key reaches its setting.
 #[test]
 fn every_setting_is_used() {
