@@ -50,7 +50,7 @@ impl Part {
 }
 
 /// The settings being typed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Draft {
     id: String<32>,
     ssid: String<32>,
@@ -214,6 +214,13 @@ impl Draft {
     }
 }
 
+/// Leaves out what [`Settings`] leaves out, and what is being pasted: it may be a key.
+impl core::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Draft").field(&self.settings()).finish_non_exhaustive()
+    }
+}
+
 impl Default for Draft {
     fn default() -> Self {
         Self::new()
@@ -341,6 +348,22 @@ mod tests {
             assert!(!line.contains("secret") && !line.contains(PASSPHRASE) && !line.contains(&key[..8]), "{line}");
         }
         assert!(said.iter().any(|line| line == "ssid my home, passphrase ******** (not shown)"), "{said:?}");
+    }
+
+    /// As in a panic message, or in the log of a debug probe.
+    #[test]
+    fn secrets_are_not_in_debug_output() {
+        let mut draft = whole();
+        draft.line("set key", &mut |_| {});
+        draft.line(&pem(&der(121))[1], &mut |_| {});
+        let page = whole().page().unwrap();
+        let texts = [std::format!("{draft:?}"), std::format!("{:?}", Settings::parse(&page).unwrap())];
+        // The key's own length, and the beginnings of both keys after it.
+        let keys = [138, 121].map(|length| std::format!("{:?}", &der(length)[..8]).replace(['[', ']'], ""));
+        for text in texts {
+            assert!(text.contains("pico-carport"), "{text}");
+            assert!(!text.contains(PASSPHRASE) && !keys.iter().any(|key| text.contains(key.as_str())), "{text}");
+        }
     }
 
     #[test]

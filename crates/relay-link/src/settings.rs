@@ -20,7 +20,7 @@ pub const PORT: u16 = 8_883;
 pub const BAUD: u32 = 19_200;
 
 /// A relay's settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Settings<'a> {
     /// The relay's id: part of its topics, and the name in its certificate.
     pub id: &'a str,
@@ -40,6 +40,16 @@ pub struct Settings<'a> {
     pub key: &'a [u8],
     /// Speed of the RS-485 line, in bits per second.
     pub baud: u32,
+}
+
+/// Leaves out the passphrase and the key.
+impl core::fmt::Debug for Settings<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { id, ssid, passphrase: _, host, port, authority, certificate, key: _, baud } = self;
+        let mut shown = f.debug_struct("Settings");
+        shown.field("id", id).field("ssid", ssid).field("host", host).field("port", port).field("baud", baud);
+        shown.field("authority", authority).field("certificate", certificate).finish_non_exhaustive()
+    }
 }
 
 /// Why a page cannot be used.
