@@ -1,15 +1,15 @@
 //! Reads the files that a configuration names: secrets, certificates, keys. They are read once, and only their form is checked: what a
 //! certificate says and whether a key belongs to it is for `tls` and `doctor` to judge.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::checks::Surroundings;
 use super::pem::{self, Pem};
 use super::report::Report;
 use super::{Files, Secret, text};
+use crate::regular::{self, Public};
 
 /// Largest secret file, in bytes.
 const SECRET_MAX: u64 = 4 * 1024;
@@ -17,7 +17,8 @@ const SECRET_MAX: u64 = 4 * 1024;
 const PEM_MAX: u64 = 1024 * 1024;
 
 impl Report<'_> {
-    /// Reads the text in a secret file, without trailing line ends. If it is `private`, warns if others may read the file.
+    /// Reads the text in a secret file, without trailing line ends. If it is `private`, not everybody may read
+    /// the file.
     pub(super) fn secret(&mut self, path: &str, name: &str, private: bool, around: &Surroundings) -> Option<Secret> {
         if self.broken(path) || self.unnamed(path, name) {
             return None;
@@ -26,10 +27,7 @@ impl Report<'_> {
             return Some(Secret(String::new()));
         }
         let file = around.path_of(name);
-        let bytes = self.contents(path, &file, SECRET_MAX)?;
-        if private {
-            self.warn_if_public(path, &file);
-        }
+        let bytes = self.contents(path, &file, SECRET_MAX, private)?;
         let shown = file.display();
         if text::is_utf16(&bytes) {
             self.error(path, format!("{shown} is not text in UTF-8 but in UTF-16"), text::FROM_UTF16);
@@ -66,10 +64,7 @@ impl Report<'_> {
         if around.files == Files::Ignore {
             return Some(file);
         }
-        let bytes = self.contents(path, &file, PEM_MAX)?;
-        if pem == Pem::PrivateKey {
-            self.warn_if_public(path, &file);
-        }
+        let bytes = self.contents(path, &file, PEM_MAX, pem == Pem::PrivateKey)?;
         match pem::judge(&bytes, &file, pem) {
             Ok(None) => Some(file),
             Ok(Some((fault, remedy))) => {
@@ -102,35 +97,36 @@ impl Report<'_> {
         name.is_empty()
     }
 
-    fn contents(&mut self, path: &str, file: &Path, max: u64) -> Option<Vec<u8>> {
+    fn contents(&mut self, path: &str, file: &Path, max: u64, private: bool) -> Option<Vec<u8>> {
         let shown = file.display();
-        match read_at_most(file, max) {
+        let opened = if private { regular::open_secret(file) } else { regular::open(file) };
+        match opened.and_then(|opened| up_to(opened, max)) {
             Ok(Some(bytes)) => Some(bytes),
             Ok(None) => {
                 self.error(path, format!("{shown} is longer than {max} bytes"), "is this the file you meant?");
                 None
             }
             Err(error) => {
-                let kind = error.kind();
-                let (fault, remedy) = if kind == io::ErrorKind::NotFound {
-                    ("does not exist".to_owned(), "create it, or correct its name".to_owned())
-                } else if kind == io::ErrorKind::PermissionDenied {
-                    ("may not be read".to_owned(), readable(path, file))
-                } else {
-                    (format!("cannot be read: {error}"), "name a file that can be read".to_owned())
-                };
-                self.error(path, format!("{shown} {fault}"), remedy);
+                let (fault, remedy) = unreadable(path, file, &error);
+                self.error(path, fault, remedy);
                 None
             }
         }
     }
+}
 
-    fn warn_if_public(&mut self, path: &str, file: &Path) {
-        let public = fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
-        if public {
-            let remedy = format!("chmod 0640 {0}, or 0600", file.display());
-            self.warning(path, format!("everybody on this machine may read {}", file.display()), remedy);
-        }
+/// Why a file cannot be used, and what to do.
+fn unreadable(key: &str, file: &Path, error: &io::Error) -> (String, String) {
+    let (shown, kind) = (file.display(), error.kind());
+    if let Some(Public(mode)) = Public::cause(error) {
+        let remedy = format!("`sudo chmod 0600 {shown}`; if others use this machine, make a new secret");
+        (format!("everybody on this machine may read or write {shown} (mode {mode:04o})"), remedy)
+    } else if kind == io::ErrorKind::NotFound {
+        (format!("{shown} does not exist"), "create it, or correct its name".to_owned())
+    } else if kind == io::ErrorKind::PermissionDenied {
+        (format!("{shown} may not be read"), readable(key, file))
+    } else {
+        (format!("{shown} cannot be read: {error}"), "name a file that can be read".to_owned())
     }
 }
 
@@ -149,11 +145,11 @@ fn readable(key: &str, file: &Path) -> String {
 
 /// Returns the contents of a file; `None` if it is longer than `max` bytes.
 pub(super) fn read_at_most(file: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
-    // Checked first, because opening a pipe would block until something writes to it.
-    if !fs::metadata(file)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+    up_to(regular::open(file)?, max)
+}
+
+fn up_to(opened: File, max: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    fs::File::open(file)?.take(max + 1).read_to_end(&mut bytes)?;
+    opened.take(max + 1).read_to_end(&mut bytes)?;
     Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX) <= max).then_some(bytes))
 }

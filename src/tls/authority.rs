@@ -24,6 +24,7 @@ use x509_parser::prelude::X509Certificate;
 use super::fitness::unfit_key;
 use super::is_encrypted;
 use crate::config::{unseen, without_mark};
+use crate::regular;
 
 /// The authority outlives the certificates that it signs.
 const AUTHORITY_DAYS: u64 = 20 * 365;
@@ -197,20 +198,16 @@ pub fn issue(dir: &Path, name: &str, purpose: &Purpose, now_ms: i64) -> Result<I
 
 /// Reads the authority of a folder, fit to sign for `name`; returns also the end of its validity, in seconds since 1970 UTC.
 fn authority(dir: &Path, name: &str, now_ms: i64) -> Result<(Issuer<'static, KeyPair>, i64), AuthorityError> {
-    let read = |name: &str| {
+    let read = |name: &str, how: fn(&Path, u64) -> io::Result<Vec<u8>>| {
         let path = dir.join(name);
-        crate::regular::read(&path, super::MAX_FILE)
-            .map(|bytes| String::from_utf8_lossy(without_mark(&bytes)).into_owned())
-            .map_err(|cause| {
-                if cause.kind() == io::ErrorKind::NotFound {
-                    AuthorityError::NoAuthority(dir.to_owned())
-                } else {
-                    AuthorityError::File { path, cause }
-                }
-            })
+        match how(&path, super::MAX_FILE) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(without_mark(&bytes)).into_owned()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(AuthorityError::NoAuthority(dir.to_owned())),
+            Err(cause) => Err(AuthorityError::File { path, cause }),
+        }
     };
     let unusable = |cause| AuthorityError::Unusable { path: dir.to_owned(), cause };
-    let (certificate, key_pem) = (read(AUTHORITY.0)?, read(AUTHORITY.1)?);
+    let (certificate, key_pem) = (read(AUTHORITY.0, regular::read)?, read(AUTHORITY.1, regular::read_secret)?);
     let not_pem = || unusable(rcgen::Error::CouldNotParseCertificate);
     let (_, block) = parse_x509_pem(certificate.as_bytes()).map_err(|_| not_pem())?;
     let parsed = block.parse_x509().map_err(|_| not_pem())?;

@@ -138,6 +138,7 @@ fn unusable(tls: &TlsConfig, error: &TlsError) -> Remark {
         TlsError::Pem { path, .. } | TlsError::Root { path, .. } => {
             (of(path), "it is damaged: copy the whole file again")
         }
+        TlsError::Public { path, .. } => (of(path), "whoever could read it can connect as this gateway"),
         TlsError::Encrypted(path) => (of(path), "nobody is there to type it"),
         TlsError::Identity { .. } => (About::Key, "name the key that was made with the certificate"),
         TlsError::NoSystemRoots => (About::Authority, "or name the certificate of the broker's authority in `ca-file`"),

@@ -8,7 +8,7 @@ use rustls::crypto::ring::sign::any_supported_type;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::fitness::{Unfit, unfit};
-use super::{TlsError, certificates, private_key};
+use super::{TlsError, certificates, key_in, read};
 
 /// The content of a certificate, and its key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,8 @@ fn text(name: &GeneralName<'_>) -> Option<String> {
 fn key(dir: &Path, name: &str, public_key: &[u8]) -> Option<KeyFile> {
     let path = dir.join(format!("{name}.key"));
     let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
-    let fits = match private_key(&path) {
+    // Whatever its mode is: `certs show` reports one that others may read.
+    let fits = match read(&path).and_then(|text| key_in(&path, &text)) {
         Ok(key) => {
             let known = any_supported_type(&key).ok().and_then(|key| Some(key.public_key()?.to_vec()));
             Some(known.is_some_and(|known| known == public_key))

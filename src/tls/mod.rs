@@ -14,6 +14,7 @@ use thiserror::Error;
 use x509_parser::prelude::X509Certificate;
 
 use crate::config::{TlsConfig, without_mark};
+use crate::regular::{self, Public};
 
 pub mod authority;
 pub mod examine;
@@ -40,6 +41,14 @@ pub enum TlsError {
         path: PathBuf,
         /// The cause.
         cause: io::Error,
+    },
+    /// Everybody may read or write the file of a key.
+    #[error("{}: {fault}", path.display())]
+    Public {
+        /// Path of the file.
+        path: PathBuf,
+        /// Its mode, and what to do.
+        fault: Public,
     },
     /// A file is not PEM, or not the PEM expected.
     #[error("{} holds no {expected} in PEM format ({cause})", path.display())]
@@ -155,13 +164,21 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     if chain.is_empty() { Err(wrong(pem::Error::NoItemsFound)) } else { Ok(chain) }
 }
 
-/// Reads the first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted.
+/// Reads the first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted, and not for everybody.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path)?;
-    if is_encrypted(&String::from_utf8_lossy(&text)) {
+    let opened = regular::read_secret(path, MAX_FILE).map_err(|cause| match Public::cause(&cause) {
+        Some(fault) => TlsError::Public { path: path.to_owned(), fault },
+        None => TlsError::Read { path: path.to_owned(), cause },
+    });
+    key_in(path, without_mark(&opened?))
+}
+
+/// Takes the first private key out of the contents of a PEM file.
+fn key_in(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    if is_encrypted(&String::from_utf8_lossy(text)) {
         return Err(TlsError::Encrypted(path.to_owned()));
     }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|cause| TlsError::Pem {
+    PrivateKeyDer::from_pem_slice(text).map_err(|cause| TlsError::Pem {
         path: path.to_owned(),
         expected: "private key (unencrypted)",
         cause,
@@ -196,6 +213,6 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |cause| TlsError::Read { path: path.to_owned(), cause };
-    let text = crate::regular::read(path, MAX_FILE).map_err(failed)?;
+    let text = regular::read(path, MAX_FILE).map_err(failed)?;
     Ok(without_mark(&text).to_vec())
 }

@@ -12,7 +12,12 @@ use crate::config::{ClientAuth, TlsConfig};
 fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, text).expect("scratch file");
+    mode(&path, 0o600);
     path
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("scratch file");
 }
 
 fn pair() -> (String, String) {
@@ -69,6 +74,11 @@ fn each_bad_file_is_named_with_its_cause() {
         matches!(error(&setup(&cert, Some((&cert, &other)))), TlsError::Identity { .. }),
         "the key of another certificate"
     );
+    // It may have been replaced since the configuration was read.
+    mode(&key, 0o644);
+    let public = error(&setup(&cert, Some((&cert, &key))));
+    assert!(matches!(&public, TlsError::Public { path, .. } if *path == key), "{public}");
+    assert!(public.to_string().contains("everybody on this machine may read or write it (mode 0644)"), "{public}");
 }
 
 /// What a client that connects to an address of a broker with this name thinks of the certificate for `test`.

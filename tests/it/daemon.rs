@@ -266,6 +266,26 @@ async fn a_bad_configuration_is_78() {
     assert!(house.log().contains("current-max"), "{}", house.log());
 }
 
+/// A key that everybody may read is none: the daemon does not start with it, and a reload leaves things as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_key_is_78_and_no_reload() {
+    let mut house = House::build(WallboxOptions::default()).await;
+    let key = house.pki.path("client.key");
+    let mode = |mode| std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o644);
+    house.start();
+    assert_eq!(house.ended().await.code(), Some(78));
+    let said = format!("everybody on this machine may read or write {} (mode 0644); `sudo chmod 0600", key.display());
+    assert!(house.log().contains(&said), "{}", house.log());
+    mode(0o640);
+    house.start();
+    house.peer().await.expect(&format!("{BASE}/status"), "online").await;
+    mode(0o646);
+    house.signal("HUP");
+    house.logged("(mode 0646)").await;
+    house.logged("going on with the configuration in force").await;
+}
+
 /// The memory of the daemon holds the password and the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_crashes_leaves_no_core() {

@@ -176,7 +176,9 @@ async fn the_documented_files_charge_a_car_together() {
     let text = format!("{text}\n[journal]\nfile = \"{}\"\n", file("journal.sqlite"));
     assert_eq!(value(EXAMPLE, "username = \""), "surplusd");
     std::fs::write(house.config_file(), text).unwrap();
-    std::fs::write(file(value(EXAMPLE, "password-file = \"")), password("surplusd")).unwrap();
+    let password_file = file(value(EXAMPLE, "password-file = \""));
+    std::fs::write(&password_file, password("surplusd")).unwrap();
+    std::fs::set_permissions(&password_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let publishing = home_assistant(&site, &house);
     house.start();
 

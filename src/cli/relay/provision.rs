@@ -128,7 +128,9 @@ fn passphrase(args: &Provision, input: &mut dyn BufRead) -> anyhow::Result<Strin
         return Ok(text);
     }
     match &args.passphrase_file {
-        Some(file) => text = regular::read_text(file, PASSPHRASE_MAX).with_context(|| file.display().to_string())?,
+        Some(file) => {
+            text = regular::read_secret_text(file, PASSPHRASE_MAX).with_context(|| file.display().to_string())?;
+        }
         None => {
             input.take(PASSPHRASE_MAX).read_line(&mut text)?;
         }
@@ -257,6 +259,18 @@ mod tests {
             assert!(error.contains(words), "{words}: {error}");
         }
         assert!(!good.out.exists());
+        let (phrase, key) = (dir.path().join("phrase"), dir.path().join("pico-carport.key"));
+        std::fs::write(&phrase, "long enough\n").unwrap();
+        let from_file = Provision { passphrase_file: Some(phrase.clone()), ..good.clone() };
+        for (args, file) in [(&from_file, &phrase), (&good, &key)] {
+            let with_mode = |mode| std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+            with_mode(0o644);
+            let error = provision(args, "long enough").unwrap_err();
+            let words = format!("{}: everybody on this machine may read or write it (mode 0644)", file.display());
+            assert!(error.contains(&words) && error.contains("`sudo chmod 0600` it"), "{error}");
+            assert!(!good.out.exists());
+            with_mode(0o600);
+        }
         provision(&Provision { open: true, ..good.clone() }, "").unwrap();
     }
 }

@@ -92,17 +92,42 @@ fn bad_secrets() {
     }
 }
 
+/// Whoever else has an account on this machine could switch the charger, or lead it to another broker. The group is the owner's choice.
 #[test]
-fn public_secrets_are_warned_about() {
+fn public_secrets_are_refused() {
     let directory = TempDir::new().expect("directory");
     let here = directory.path();
-    write(here, "p", "secret");
-    fs::set_permissions(here.join("p"), fs::Permissions::from_mode(0o644)).expect("chmod");
-    let loaded = load_mqtt(here, "username = \"u\"\npassword-file = \"p\"");
-    let found = lines(&loaded.findings);
-    assert!(found.contains(":5:17: warning: everybody on this machine may read"), "{found}");
-    assert!(!found.contains("secret"));
-    assert!(!format!("{:?}", loaded.config.expect("a warning only")).contains("secret"));
+    for (name, contents) in [("p", "hunter2"), ("key", KEY), ("cert", CERTIFICATE)] {
+        write(here, name, contents);
+        std::os::unix::fs::symlink(name, here.join(format!("{name}-link"))).expect("link");
+    }
+    for (name, keys, place) in [
+        ("p", "username = \"u\"\npassword-file = \"p\"", "5:17"),
+        ("p", "username = \"u\"\npassword-file = \"p-link\"", "5:17"),
+        ("key", "client-cert-file = \"cert\"\nclient-key-file = \"key\"", "5:19"),
+        ("key", "client-cert-file = \"cert\"\nclient-key-file = \"key-link\"", "5:19"),
+    ] {
+        let with_mode = |mode| {
+            fs::set_permissions(here.join(name), fs::Permissions::from_mode(mode)).expect("chmod");
+            load_mqtt(here, keys)
+        };
+        for mode in [0o644, 0o604, 0o602, 0o666] {
+            let loaded = with_mode(mode);
+            let found = lines(&loaded.findings);
+            assert!(
+                found.contains(&format!(":{place}: error: everybody on this machine may read or write ")),
+                "{found}"
+            );
+            assert!(found.contains(&format!("(mode {mode:04o}); `sudo chmod 0600 ")), "{found}");
+            assert!(found.contains("; if others use this machine, make a new secret\n"), "{found}");
+            assert!(found.lines().count() == 1 && !found.contains("hunter2") && loaded.config.is_none(), "{found}");
+        }
+        for mode in [0o600, 0o400, 0o640, 0o440, 0o660] {
+            let loaded = with_mode(mode);
+            assert_eq!(lines(&loaded.findings), "", "{mode:o}");
+            assert!(!format!("{:?}", loaded.config.expect("good")).contains("hunter2"));
+        }
+    }
 }
 
 #[test]

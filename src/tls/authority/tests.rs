@@ -61,6 +61,23 @@ fn nothing_is_signed_that_nobody_would_accept() {
     assert!(!ours.join("x.key").exists());
 }
 
+/// Whoever else has an account on this machine could sign as well.
+#[test]
+fn a_key_that_everybody_may_read_signs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path(), "Household authority", NOW_MS).unwrap();
+    let key = dir.path().join("ca.key");
+    for mode in [0o644, 0o602] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = issue(dir.path(), "x", &Purpose::Client, NOW_MS).unwrap_err().to_string();
+        let fault = format!("{}: everybody on this machine may read or write it (mode {mode:04o})", key.display());
+        assert!(error.starts_with(&fault) && error.contains("`sudo chmod 0600` it"), "{error}");
+        assert!(!dir.path().join("x.key").exists());
+    }
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    issue(dir.path(), "x", &Purpose::Client, NOW_MS).unwrap();
+}
+
 #[test]
 fn no_subject_is_its_issuers() {
     let dir = tempfile::tempdir().unwrap();
@@ -115,7 +132,7 @@ fn strange(change: impl FnOnce(&mut CertificateParams)) -> tempfile::TempDir {
     change(&mut strange);
     let key = KeyPair::generate().unwrap();
     std::fs::write(dir.path().join("ca.crt"), strange.self_signed(&key).unwrap().pem()).unwrap();
-    std::fs::write(dir.path().join("ca.key"), key.serialize_pem()).unwrap();
+    write_new(&dir.path().join("ca.key"), 0o600, &key.serialize_pem()).unwrap();
     dir
 }
 
