@@ -14,6 +14,7 @@ use super::names;
 use super::phases::phase_switch;
 use super::report::Report;
 use super::site::{CHARGER_MAX_A, Safety, Site};
+use super::text::unseen;
 
 /// Largest number of chargers in one file. More would not fit on one household's connection.
 const CHARGERS_MAX: usize = 16;
@@ -279,7 +280,7 @@ fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfi
         return None;
     };
     match link.split_once("://") {
-        Some(("serial", device)) if device.starts_with('/') && !device.contains(char::is_control) => {
+        Some(("serial", device)) if device.starts_with('/') && !device.contains(unseen) => {
             if device.starts_with("/dev/ttyUSB") || device.starts_with("/dev/ttyACM") {
                 let message = format!("{device} may be another adapter after the next start");
                 report.warning(path, message, "name it by /dev/serial/by-id/…, or by surplusd's udev rule");
@@ -287,7 +288,7 @@ fn link(report: &mut Report, path: &str, link: Option<&str>) -> Option<LinkConfi
             Some(LinkConfig::Serial { path: PathBuf::from(device) })
         }
         Some(("serial", _)) => {
-            report.error(path, "the device must be an absolute path", EXAMPLE);
+            report.error(path, "the device must be an absolute path of characters that are seen", EXAMPLE);
             None
         }
         Some(("tcp", address)) => match names::host_and_port(address.strip_suffix('/').unwrap_or(address)) {

@@ -245,10 +245,15 @@ fn state_file(report: &mut Report, file: &File, environment: &Environment) -> Op
 }
 
 /// The path of a file that we write: a relative name is resolved in the directory that systemd lets us write to.
-fn state_path(report: &mut Report, key: &str, text: &str, usual: &str, environment: &Environment) -> Option<PathBuf> {
-    let name = Path::new(text);
-    if name.file_name().is_none() || text.ends_with('/') {
+fn state_path(report: &mut Report, key: &str, path: &str, usual: &str, environment: &Environment) -> Option<PathBuf> {
+    let name = Path::new(path);
+    if name.file_name().is_none() || path.ends_with('/') {
         report.error(key, "this does not name a file", format!("write it as \"{STATE_DIRECTORY}/{usual}\""));
+        return None;
+    }
+    if let Some(c) = path.chars().find(|c| unseen(*c)) {
+        let message = format!("the name contains {}", text::named(c));
+        report.error(key, message, format!("write it as \"{STATE_DIRECTORY}/{usual}\""));
         return None;
     }
     let directory = environment.state_directory.as_deref().unwrap_or_else(|| Path::new(STATE_DIRECTORY));

@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use super::text::unseen;
+
 /// Longest topic to subscribe to or publish, in bytes. MQTT allows 65535; Home Assistant's stay well below 200.
 const TOPIC_MAX: usize = 256;
 
@@ -72,8 +74,8 @@ pub(super) fn topic_fault(topic: &str) -> Option<&'static str> {
         Some("the topic has a wildcard, but one source is one topic")
     } else if topic.len() > TOPIC_MAX {
         Some("the topic is longer than 256 bytes")
-    } else if topic.contains(char::is_control) {
-        Some("the topic contains a control character")
+    } else if topic.contains(unseen) {
+        Some("the topic contains a control character or an invisible one")
     } else if topic.trim() != topic {
         Some("the topic begins or ends with a blank")
     } else if topic.starts_with('$') {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use super::batch::Builder;
 use super::record::Start;
+use crate::config::visible_start;
 
 /// Marks the file as ours ("srpl"), so that another program's database is never touched.
 pub(super) const APPLICATION_ID: i64 = 0x7372_706c;
@@ -22,6 +23,9 @@ const PRUNE_EVERY: u32 = 32;
 const PRUNE_BATCHES: i64 = 16;
 /// Free space above which the file is made smaller after pruning at the start, in pages of 1 KiB.
 const FREE_MAX: i64 = 8_192;
+
+/// Number of characters shown of what `SQLite` says: it quotes the file, which somebody else may have made.
+const SAID_MAX: usize = 200;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE run (
@@ -57,14 +61,15 @@ pub(super) enum Trouble {
     Foreign,
     /// Any other error, perhaps a temporary one.
     #[error("{0}")]
-    Sql(rusqlite::Error),
+    Sql(String),
 }
 
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
+        let text = visible_start(&error.to_string(), SAID_MAX);
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
-            Some(_) | None => Self::Sql(error),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
+            Some(_) | None => Self::Sql(text),
         }
     }
 }
@@ -96,7 +101,7 @@ impl Store {
         if tables > 0 {
             let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if answer != "ok" {
-                return Err(Trouble::Damaged(answer));
+                return Err(Trouble::Damaged(visible_start(&answer, SAID_MAX)));
             }
         }
         // Measured over a day (tests of `daemon::recorder`): a rollback journal and small pages write 3.3 MB of pages, a write-ahead log 5.7.
@@ -227,4 +232,24 @@ pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
     let _ = std::fs::remove_file(beside(&aside, "-journal"));
     let _ = std::fs::rename(beside(file, "-journal"), beside(&aside, "-journal"));
     Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SQLite` quotes names of tables, and its check quotes rows.
+    #[test]
+    fn what_sqlite_says_is_cut_and_text() {
+        for code in [rusqlite::ffi::SQLITE_CORRUPT, rusqlite::ffi::SQLITE_ERROR] {
+            let quoted = format!("malformed database schema ({}\u{1b}[2J\n\u{202e})", "x".repeat(100_000));
+            let said = Trouble::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(quoted)))
+                .to_string();
+            assert!(said.contains("malformed database schema (xxx") && said.chars().count() < 250, "{said}");
+            let quoted = Some("no such table: \u{1b}[2J\n\u{202e}".to_owned());
+            let said =
+                Trouble::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), quoted)).to_string();
+            assert!(said.ends_with("no such table: \\u{1b}[2J\\u{a}\\u{202e}"), "{said}");
+        }
+    }
 }

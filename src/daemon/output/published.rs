@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use crate::config::visible;
 use crate::daemon::state::disk::replace;
 use crate::mqtt::link::Link;
 
@@ -58,7 +59,7 @@ impl Published {
     pub(super) fn repeat(&self, link: &Link) {
         for topic in &self.gone {
             if let Err(error) = link.clear_state(topic) {
-                debug!(%error, topic, "cannot be deleted");
+                debug!(%error, topic = visible(topic), "cannot be deleted");
             }
         }
     }

@@ -16,16 +16,20 @@ use control::{Millis, Mode};
 use serde::Deserialize;
 
 use super::State;
+use crate::config::visible_start;
 use crate::daemon::moment::Moment;
 
 /// Longest assumed downtime if the real one is unknown: bounds how far an energy counter may have advanced meanwhile.
 const DOWN: Millis = Millis::from_secs(86_400);
 
+/// Number of characters shown of what is wrong: it quotes the file, which may be a megabyte that somebody else wrote.
+const DAMAGE_MAX: usize = 200;
+
 /// Why the file's contents cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
     /// Not JSON, or not in the form of its version.
-    #[error("{0}")]
+    #[error("{}", visible_start(.0, DAMAGE_MAX))]
     Damaged(String),
     /// Written by a later version of this program.
     #[error("it has version {0}, but this program only reads versions up to {VERSION}")]

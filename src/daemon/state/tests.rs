@@ -204,6 +204,24 @@ fn a_newer_version_is_told_from_damage() {
     }
 }
 
+/// What is in the file may come from anybody who can write there, and goes to the log.
+#[test]
+fn what_is_wrong_with_the_file_is_said_in_short_and_as_text() {
+    let long = "\u{1b}[2J\u{202e}\n".repeat(50_000);
+    let long = serde_json::to_string(&long).unwrap();
+    let good = Form::new(&state(), &at("a", 1)).text().unwrap();
+    let day = serde_json::from_str::<serde_json::Value>(&good).unwrap()["chargers"]["carport"]["day"].clone();
+    for damage in [
+        format!("{{\"version\":3,{long}:1}}"),
+        good.replace("\"slow+solar\"", &long),
+        good.replace(&format!("\"day\": {day}"), &format!("\"day\": {long}")),
+    ] {
+        let said = parse(&damage, &at("a", 1)).unwrap_err().to_string();
+        assert!(said.chars().count() <= 201 && said.contains("\\u{"), "{said}");
+        assert!(!said.contains(crate::config::unseen), "{said}");
+    }
+}
+
 #[test]
 fn numbers_out_of_any_range_do_no_harm() {
     let text = format!(
