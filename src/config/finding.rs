@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::text::visible;
+use super::text::{unseen, visible};
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,8 +60,8 @@ impl Finding {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mark = AnnotationKind::Primary.span(self.span.start..end).label(self.remedy.replace(char::is_control, "?"));
-        let snippet = Snippet::source(text).line_start(1).annotation(mark);
+        let mark = AnnotationKind::Primary.span(self.span.start..end).label(visible(&self.remedy));
+        let snippet = Snippet::source(drawable(text)).line_start(1).annotation(mark);
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[Group::with_level(level).element(snippet)])
     }
@@ -75,6 +75,21 @@ impl fmt::Display for Finding {
         // The text includes names from the user and from certificates, which must not act as control sequences on a terminal.
         f.write_str(&visible(&text))
     }
+}
+
+/// Replaces each character beyond ASCII that would not be seen as itself by visible ones that take as many bytes, so that all places stay.
+/// The renderer does this for those of ASCII.
+fn drawable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.len_utf8() {
+            2 if unseen(c) => shown.push('¿'),
+            3 if unseen(c) => shown.push(char::REPLACEMENT_CHARACTER),
+            4 if unseen(c) => shown.push_str("¿¿"),
+            _ => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// Returns the line and column of a byte in the text, both from 1 and the column in characters.

@@ -1,7 +1,7 @@
 //! Bad files: each mistake is found at its place, and nothing else is.
 
 use super::{BASE, lines, read, with_line};
-use crate::config::Severity;
+use crate::config::{Severity, unseen};
 
 /// Line to replace, its replacement, the place of the only finding, and part of the finding's text.
 type Case = (usize, &'static str, &'static str, &'static str);
@@ -111,10 +111,19 @@ fn a_key_of_the_past_is_a_warning() {
 
 #[test]
 fn findings_are_nothing_but_text() {
-    let loaded = read(&with_line(18, "unit = 1\nmode = \"\\u001b[31mred\\u0007\""));
-    let shown = lines(&loaded.findings);
+    for written in ["\\u001b[31mred\\u0007", "\u{9b}31m\u{202e}", "a\u{200b}\u{e0041}b\u{ad}", "\u{7f}"] {
+        let text = with_line(18, &format!("unit = 1\nmode = \"{written}\""));
+        let loaded = read(&text);
+        let seen = |text: &str| !text.contains(|c: char| c != '\n' && unseen(c));
+        assert!(!loaded.findings.is_empty());
+        for finding in &loaded.findings {
+            let picture = finding.picture(&text, false);
+            assert!(seen(&finding.to_string()) && seen(&picture), "{finding:?}: {picture:?}");
+            assert!(picture.contains("19 | mode ="), "{picture}");
+        }
+    }
+    let shown = lines(&read(&with_line(18, "unit = 1\nmode = \"\\u001b[31mred\\u0007\"")).findings);
     assert!(shown.contains("\\u{1b}[31mred"), "{shown}");
-    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'));
 }
 
 #[test]
