@@ -9,6 +9,7 @@ use relay_link::topic::is_id;
 use super::exit;
 use super::output::is_disk_error;
 use crate::clock::wall_ms;
+use crate::config::visible;
 use crate::tls::authority::{self, AUTHORITY, AuthorityError, Purpose};
 use crate::tls::certificates;
 use crate::tls::inspect::{Inspection, inspect};
@@ -117,18 +118,19 @@ fn show(dir: &Path, now_ms: i64, out: &mut dyn Write) -> anyhow::Result<u8> {
     let authority = certificates(&dir.join(AUTHORITY.0)).ok().and_then(|chain| chain.into_iter().next());
     let mut code = exit::OK;
     for name in names {
+        let shown = visible(&name);
         match inspect(dir, &name, authority.as_deref()) {
             Ok(Some(certificate)) => {
-                if line(&name, &certificate, now_ms / 1_000, out)? {
+                if line(&shown, &certificate, now_ms / 1_000, out)? {
                     code = exit::DIFFERENT;
                 }
             }
             Ok(None) => {
-                writeln!(out, "{name}.crt: this is no certificate")?;
+                writeln!(out, "{shown}.crt: this is no certificate")?;
                 code = exit::DIFFERENT;
             }
             Err(error) => {
-                writeln!(out, "{error}")?;
+                writeln!(out, "{}", visible(&error.to_string()))?;
                 code = exit::DIFFERENT;
             }
         }
@@ -246,5 +248,25 @@ mod tests {
         std::fs::copy(other.path().join("gateway.crt"), dir.path().join("ca.crt")).unwrap();
         let (_, text) = shown(dir.path(), NOW_MS);
         assert!(text.contains("WRONG: it is not the certificate of an authority"), "{text}");
+    }
+
+    /// A name with line ends would look like another certificate, or like the end of the list.
+    #[test]
+    fn no_certificate_forges_lines_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let forged = "x (server)\n  signed by ca.crt, key file 0600\nbroker.crt: broker\u{202e}";
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, format!("{forged}{}", "x".repeat(10_000)));
+        let san = "a\nbroker.crt: b".to_owned();
+        params.subject_alt_names = vec![rcgen::SanType::DnsName(san.try_into().unwrap())];
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(dir.path().join("a\nb.crt"), certificate.pem()).unwrap();
+        std::fs::write(dir.path().join("c\nd.crt"), "nothing").unwrap();
+        let (_, text) = shown(dir.path(), NOW_MS);
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("  WRONG: ")).collect();
+        assert_eq!(lines.len(), 4, "three for the first, one for the second: {text}");
+        assert!(lines[0].starts_with("a\\u{a}b.crt: x (server)\\u{a}  signed") && lines[0].len() < 250, "{text}");
+        assert!(lines[0].ends_with(", a\\u{a}broker.crt: b"), "{text}");
+        assert!(lines[3].contains("c\\u{a}d.crt holds no certificate"), "{text}");
     }
 }

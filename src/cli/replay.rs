@@ -13,7 +13,7 @@ use control::{Action, ChargerId, Command, Input, Order};
 use self::engine::{Counts, Difference, Replay, WARM_UP};
 use super::exit;
 use super::when::local;
-use crate::config::Environment;
+use crate::config::{Environment, visible};
 use crate::journal::FORMAT;
 use crate::journal::reader::{ReadError, Reader, Run};
 use crate::journal::{Damaged, Decided, Record};
@@ -101,7 +101,7 @@ fn one(reader: &Reader, run: &Run, out: &mut dyn Write) -> anyhow::Result<bool> 
     {
         anyhow::bail!("nothing of run {} can be replayed: {error}", run.id);
     }
-    write!(out, "run {} of surplusd {}, {}{until}: ", run.id, run.version, local(run.began_ms))?;
+    write!(out, "run {} of surplusd {}, {}{until}: ", run.id, visible(&run.version), local(run.began_ms))?;
     match &difference {
         None => writeln!(out, "{facts} inputs, {answers} actions and reasons: all the same")?,
         Some(_) => writeln!(out, "{facts} inputs, {answers} actions and reasons: then a difference")?,
@@ -145,7 +145,7 @@ fn other_version(run: &Run, format: u64, differs: bool, out: &mut dyn Write) -> 
     write!(
         out,
         "  the journal was written by another version, surplusd {} (format {format}); this is {here} (format {FORMAT})",
-        run.version
+        visible(&run.version)
     )?;
     let hint = if differs { ", which may decide otherwise: the first difference is no proof of a fault" } else { "" };
     writeln!(out, "{hint}")
@@ -170,7 +170,7 @@ fn show(difference: &Difference, out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 fn name(charger: ChargerId, names: &BTreeMap<ChargerId, String>) -> String {
-    names.get(&charger).cloned().unwrap_or_else(|| format!("charger {}", charger.0))
+    names.get(&charger).map_or_else(|| format!("charger {}", charger.0), |name| visible(name))
 }
 
 /// Describes a record in words.

@@ -14,7 +14,7 @@ use super::exit;
 use super::when::{At, local, time_of_day};
 use crate::charger::profile;
 use crate::clock::wall_ms;
-use crate::config::{self, Environment, Files};
+use crate::config::{self, Environment, Files, visible};
 use crate::journal::reader::Reader;
 use crate::journal::{Decided, Sample};
 use crate::wording::is_out_of_reach;
@@ -61,7 +61,7 @@ fn at_time(args: &Args, environment: &Environment, now_ms: i64, out: &mut dyn Wr
         |id: &ChargerId| args.charger.as_deref().is_none_or(|name| story.head.names.get(id).is_some_and(|n| n == name));
     let chargers: Vec<_> = story.head.decided.keys().copied().filter(wanted).collect();
     if chargers.is_empty() {
-        let names = story.head.names.values().cloned().collect::<Vec<_>>().join(", ");
+        let names = story.head.names.values().map(|name| visible(name)).collect::<Vec<_>>().join(", ");
         anyhow::bail!("there was no such charger then; there was {names}");
     }
     for charger in chargers {
@@ -114,7 +114,7 @@ fn write_notes(story: &Story, now_ms: i64, out: &mut dyn Write) -> std::io::Resu
 fn one(story: &Story, charger: ChargerId, out: &mut dyn Write) -> std::io::Result<()> {
     let head = &story.head;
     let Some(decided) = head.decided.get(&charger) else { return Ok(()) };
-    let name = head.names.get(&charger).map_or("the charger", String::as_str);
+    let name = head.names.get(&charger).map_or_else(|| "the charger".to_owned(), |name| visible(name));
     let told = story.chargers.get(&charger);
     let since = told.and_then(|told| told.since).map_or_else(String::new, |tick| {
         format!(", since {} ({})", time_of_day(story.wall_ms(tick)), span(head.tick.since(tick)))

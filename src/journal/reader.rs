@@ -8,8 +8,9 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 
 use super::batch::Batch;
-use super::store::{APPLICATION_ID, SCHEMA, has_our_tables};
+use super::store::{APPLICATION_ID, SAID_MAX, SCHEMA, has_our_tables};
 use super::wire::Damaged;
+use crate::config::visible_start;
 use crate::regular;
 
 /// How long to wait while the daemon stores a batch, which takes milliseconds.
@@ -52,7 +53,7 @@ pub enum ReadError {
     )]
     TooBig,
     /// The database reported an error.
-    #[error("the journal cannot be read: {0}")]
+    #[error("the journal cannot be read: {}", visible_start(&.0.to_string(), SAID_MAX))]
     Sql(rusqlite::Error),
     /// A batch is not in the form that this program writes.
     #[error("batch {id} of the journal cannot be read: {source}")]

@@ -25,7 +25,7 @@ const PRUNE_BATCHES: i64 = 16;
 const FREE_MAX: i64 = 8_192;
 
 /// Number of characters shown of what `SQLite` says: it quotes the file, which somebody else may have made.
-const SAID_MAX: usize = 200;
+pub(super) const SAID_MAX: usize = 200;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE run (

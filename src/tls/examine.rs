@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fitness::{USABLE, signs_unfit, unfit_key};
-use super::{TlsError, certificates, client, subject};
-use crate::config::TlsConfig;
+use super::{SUBJECT_MAX, TlsError, certificates, client, subject};
+use crate::config::{TlsConfig, visible_start};
 
 /// The file that a remark is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ fn authorities(tls: &TlsConfig, now_s: i64, remarks: &mut Vec<Remark>) {
         if !authority.is_ca() && authority.subject() != authority.issuer() {
             let message = format!(
                 "\"{name}\" in {shown} is not the certificate of an authority but was signed by \"{}\"",
-                authority.issuer()
+                visible_start(&authority.issuer().to_string(), SUBJECT_MAX)
             );
             remark(false, message, "name the certificate of the authority that signed the broker's");
         }

@@ -8,12 +8,13 @@ use rustls::crypto::ring::sign::any_supported_type;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::fitness::{Unfit, unfit};
-use super::{TlsError, certificates, key_in, read};
+use super::{TlsError, certificates, common_name, key_in, read};
+use crate::config::visible;
 
 /// The content of a certificate, and its key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// Its common name.
+    /// Its common name, cut. This and the names below are text on one line, whatever the certificate says.
     pub subject: String,
     /// DNS names and addresses.
     pub names: Vec<String>,
@@ -61,8 +62,6 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
                 && certificate.verify_signature(Some(authority.public_key())).is_ok()
         })
     });
-    let subject =
-        certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or("no name");
     let san = certificate.subject_alternative_name().ok().flatten();
     let names = san.map(|san| san.value.general_names.iter().filter_map(text).collect()).unwrap_or_default();
     let usage = certificate.extended_key_usage().ok().flatten().map(|usage| usage.value);
@@ -71,7 +70,7 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
     let usages = usages.into_iter().filter(|(says, _)| *says).map(|(_, name)| name).collect();
     let until = certificate.validity().not_after;
     Ok(Some(Inspection {
-        subject: subject.to_owned(),
+        subject: common_name(&certificate).unwrap_or_else(|| "no name".to_owned()),
         names,
         authority: certificate.is_ca(),
         signs: certificate.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign()),
@@ -87,7 +86,7 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
 
 fn text(name: &GeneralName<'_>) -> Option<String> {
     if let GeneralName::DNSName(name) = name {
-        return Some((*name).to_owned());
+        return Some(visible(name));
     }
     let GeneralName::IPAddress(bytes) = name else { return None };
     let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);

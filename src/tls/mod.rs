@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use x509_parser::prelude::X509Certificate;
 
-use crate::config::{TlsConfig, without_mark};
+use crate::config::{TlsConfig, visible_start, without_mark};
 use crate::regular::{self, Public};
 
 pub mod authority;
@@ -30,6 +30,9 @@ use verifier::{Asked, Explaining};
 
 /// Larger files are not certificates.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// Number of characters shown of a certificate's subject. A common name has 64 at most (RFC 5280, Appendix A), if its maker keeps to that.
+const SUBJECT_MAX: usize = 100;
 
 /// Why there is no TLS configuration. Each of these needs a person to act.
 #[derive(Debug, Error)]
@@ -190,10 +193,16 @@ fn is_encrypted(pem: &str) -> bool {
     pem.contains("Proc-Type: 4,ENCRYPTED") || pem.contains("BEGIN ENCRYPTED PRIVATE KEY")
 }
 
-/// The common name, or otherwise the whole subject.
+/// The common name, or otherwise the whole subject: as text on one line, and cut.
 fn subject(certificate: &X509Certificate<'_>) -> String {
-    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    name.map_or_else(|| certificate.subject().to_string(), ToOwned::to_owned)
+    let name = common_name(certificate);
+    name.unwrap_or_else(|| visible_start(&certificate.subject().to_string(), SUBJECT_MAX))
+}
+
+/// The common name, as text on one line, and cut.
+fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(visible_start(name, SUBJECT_MAX))
 }
 
 fn private_roots(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {

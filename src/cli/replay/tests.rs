@@ -118,6 +118,11 @@ fn a_difference_to_another_version_is_told_as_such() {
         "{text}"
     );
     assert!(text.contains("    recorded: ") && text.contains("    now: "), "{text}");
+    // What stands where the version should cannot look like a result.
+    let forged = "UPDATE run SET version = '0.0.9' || char(10) || 'run 2: all the same' || char(27)";
+    rusqlite::Connection::open(&file).unwrap().execute(forged, []).unwrap();
+    let (_, again) = replay(&file, None);
+    assert_eq!(again, text.replace("0.0.9", "0.0.9\\u{a}run 2: all the same\\u{1b}"));
 }
 
 /// Nothing is reported as the same if nothing could be read.

@@ -141,7 +141,7 @@ async fn what_was_not_proven_is_told_as_wanted() {
         batch: Millis::from_secs(600),
     };
     let journal = Journal::start(config).unwrap();
-    let names = [(ChargerId(0), "carport".to_owned())].into();
+    let names = [(ChargerId(0), "car\nport\u{1b}".to_owned())].into();
     assert!(journal.begin(Start::Begin, Head::new(Tick(5_000), NOON_MS, some_config(), names)));
     let mut tick = Tick(5_000);
     for reason in [Reason::Fast, Reason::Offline] {
@@ -160,6 +160,7 @@ async fn what_was_not_proven_is_told_as_wanted() {
     assert!(journal.note(tick, Record::Timeout));
     assert!(journal.close(std::time::Duration::from_secs(120)).await);
     let text = why(&file, &[], NOON_MS + 5 * MINUTE_MS).unwrap();
+    assert!(text.contains("car\\u{a}port\\u{1b} at "), "a name that is none of surplusd's: {text:?}");
     for part in [
         ": could not be controlled (16.0 A wanted), since ",
         "  because   the charger does not answer\n",
