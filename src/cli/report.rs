@@ -77,14 +77,16 @@ fn parts(args: &Args, environment: &Environment, date: &str) -> Vec<Part> {
         regular::read_text(&args.config, CONFIG_MAX).map_err(|error| format!("{}: {error}", args.config.display()));
     let loaded = config::load_with(&args.config, environment, &profile::known(), config::Files::Ignore);
     let findings = loaded.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    // What is written where a name belongs may be the secret itself.
+    let is_file = |name: &str| args.config.with_file_name(name).is_file();
     let journal = loaded.config.as_ref().map_or_else(
         || Err("the configuration cannot be read".to_owned()),
         |config| config.journal.as_ref().ok_or_else(|| "it is switched off ([journal] enabled = false)".to_owned()),
     );
     vec![
         ("versions.txt", Ok(versions(date).into_bytes())),
-        ("surplusd.toml", text.map(|text| masked(&text).into_bytes())),
-        ("findings.txt", Ok(masked(&findings).into_bytes())),
+        ("surplusd.toml", text.map(|text| masked(&text, &is_file).into_bytes())),
+        ("findings.txt", Ok(masked(&findings, &is_file).into_bytes())),
         ("status.json", status(args.socket.as_deref())),
         ("log.txt", log()),
         ("journal.sqlite", journal.and_then(|journal| last_hour(&journal.file))),

@@ -283,7 +283,9 @@ fn wrong_type(key: &str, said: &str) -> (String, String) {
     else {
         return (said.to_owned(), "see the reference file for how it is written".to_owned());
     };
-    let found = match found {
+    // Only its kind: the value may be a password, and the log is read by others than the configuration.
+    let kind = found.split(['`', '"']).next().unwrap_or_default().trim_end();
+    let found = match kind {
         "map" => "table",
         "sequence" => "list",
         other => other,

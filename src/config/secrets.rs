@@ -115,14 +115,19 @@ impl Report<'_> {
     }
 }
 
-/// Why a file cannot be used, and what to do.
+/// Why a file cannot be used, and what to do. A name that leads nowhere is not repeated where a secret may have been written in its place:
+/// the log is read by others than the configuration.
 fn unreadable(key: &str, file: &Path, error: &io::Error) -> (String, String) {
-    let (shown, kind) = (file.display(), error.kind());
+    let kind = error.kind();
+    let leads_nowhere = kind != io::ErrorKind::PermissionDenied && file.symlink_metadata().is_err();
+    let hidden = leads_nowhere && matches!(key, "mqtt.username-file" | "mqtt.password-file" | "mqtt.client-key-file");
+    let shown = if hidden { "the file named here".to_owned() } else { file.display().to_string() };
     if let Some(Public(mode)) = Public::cause(error) {
         let remedy = format!("`sudo chmod 0600 {shown}`; if others use this machine, make a new secret");
         (format!("everybody on this machine may read or write {shown} (mode {mode:04o})"), remedy)
     } else if kind == io::ErrorKind::NotFound {
-        (format!("{shown} does not exist"), "create it, or correct its name".to_owned())
+        let where_to = if hidden { ": the secret stands in the file, not here" } else { "" };
+        (format!("{shown} does not exist"), format!("create it, or correct its name{where_to}"))
     } else if kind == io::ErrorKind::PermissionDenied {
         (format!("{shown} may not be read"), readable(key, file))
     } else {

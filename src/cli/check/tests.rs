@@ -255,7 +255,7 @@ fn a_bad_file_is_shown_with_its_places() {
     assert!(!out.contains("broker:"));
     // Without the flag, the missing password file is reported too.
     let (_, out) = check(&file, &[]);
-    assert!(out.contains("mqtt-password does not exist"), "{out}");
+    assert!(out.contains("the file named here does not exist"), "{out}");
 }
 
 #[test]

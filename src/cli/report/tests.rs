@@ -20,7 +20,7 @@ fn files(archive: &Path) -> Vec<(String, Vec<u8>)> {
 fn a_report_has_what_can_be_read_and_says_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("surplusd.toml");
-    let text = "version = 1\n[mqtt]\nurl = \"mqtt://127.0.0.1\"\nusername = \"ann\"\n";
+    let text = "version = 1\n[mqtt]\nurl = \"mqtt://127.0.0.1\"\nusername = \"ann\"\npassword-file = \"hunter2\"\n";
     std::fs::write(&config, text).unwrap();
     let output = folder.path().join("report.tar.gz");
     let args = Args { config, output: Some(output.clone()), socket: Some(folder.path().join("none")) };
@@ -35,8 +35,12 @@ fn a_report_has_what_can_be_read_and_says_what_is_missing() {
         found.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
     };
     assert!(find("versions.txt").unwrap().contains("surplusd 0."), "{files:?}");
-    assert_eq!(find("surplusd.toml").unwrap(), text.replace("\"ann\"", "\"(masked)\""));
+    assert_eq!(
+        find("surplusd.toml").unwrap(),
+        text.replace("\"ann\"", "\"(masked)\"").replace("\"hunter2\"", "\"(masked)\"")
+    );
     assert!(find("journal.sqlite.missing").is_some() && find("status.json.missing").is_some(), "{said}");
+    assert!(!files.iter().any(|(_, bytes)| String::from_utf8_lossy(bytes).contains("hunter2")), "{files:?}");
     // An existing file is not overwritten.
     assert!(run(&args, &environment, &mut Vec::new()).is_err());
     assert_eq!(

@@ -76,7 +76,10 @@ fn bad_secrets() {
     write(here, "long", "x".repeat(5_000));
     fs::create_dir(here.join("directory")).expect("directory");
     for (name, says) in [
-        ("missing", "missing does not exist; create it"),
+        (
+            "missing",
+            "the file named here does not exist; create it, or correct its name: the secret stands in the file",
+        ),
         ("empty", "empty is empty"),
         ("two", "more than one line"),
         ("binary", "not text in UTF-8"),
@@ -89,6 +92,33 @@ fn bad_secrets() {
         assert_eq!(found.lines().count(), 1, "{found}");
         assert!(found.contains(says) && found.contains(":5:17: error:"), "{found}");
         assert!(loaded.config.is_none());
+    }
+}
+
+/// What was written in the place of a name, or without quotes, is not repeated where others read it.
+#[test]
+fn a_password_in_the_wrong_place_is_not_repeated() {
+    let directory = TempDir::new().expect("directory");
+    let here = directory.path();
+    write(here, "cert", CERTIFICATE);
+    let long = format!("username = \"u\"\npassword-file = \"hunter2{}\"", "x".repeat(300));
+    for keys in [
+        "username = \"u\"\npassword-file = \"hunter2\"",
+        "username = \"u\"\npassword-file = \"cert/hunter2\"",
+        "username = \"u\"\npassword-file = \"hunter2\\u0000\"",
+        &long,
+        "username = \"u\"\npassword-file = hunter2",
+        "username = \"u\"\npassword-file = 748321337",
+        "username = \"u\"\npassword-file = [\"hunter2\"]",
+        "username-file = \"hunter2\"\npassword-file = \"cert\"",
+        "username = 748321337\npassword-file = \"cert\"",
+        "keep-alive-s = \"hunter2\"",
+        "client-cert-file = \"cert\"\nclient-key-file = \"hunter2\"",
+    ] {
+        let loaded = load_mqtt(here, keys);
+        let found = lines(&loaded.findings);
+        assert!(loaded.config.is_none() && found.contains("error: "), "{keys}: {found}");
+        assert!(!found.contains("hunter2") && !found.contains("748321337"), "{keys}: {found}");
     }
 }
 
