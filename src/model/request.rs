@@ -111,6 +111,14 @@ pub enum Refusal {
         /// As received, cut.
         got: String,
     },
+    /// The broker has stored the message: it may be of last week.
+    #[error(
+        "a retained command is not carried out: send it without the retain flag, and delete this one (`mosquitto_pub -r -n -t {topic}`)"
+    )]
+    Retained {
+        /// Topic of the message, one of those that are subscribed.
+        topic: String,
+    },
     /// A later request for the same setting came before this one's turn.
     #[error("a later request replaced it: of requests that come too fast, only the last is carried out")]
     Overtaken,
@@ -133,6 +141,7 @@ impl Refusal {
             Self::Charger { .. } => "unknown-charger",
             Self::Mode { .. } => "unknown-mode",
             Self::Current { .. } => "not-a-current",
+            Self::Retained { .. } => "retained",
             Self::Overtaken => "overtaken",
             Self::Busy => "busy",
             Self::Reloaded => "reloaded",

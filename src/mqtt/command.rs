@@ -2,7 +2,6 @@
 
 use crate::model::Names;
 use crate::model::request::{Refusal, Setting};
-use crate::rate::excerpt;
 
 #[cfg(test)]
 mod tests;
@@ -22,29 +21,22 @@ pub fn topics(base: &str, names: &Names) -> Vec<String> {
 #[derive(Debug)]
 pub struct Commands {
     prefix: String,
-    retained_seen: bool,
 }
 
 impl Commands {
     /// Creates the reader for commands under `<base>/set/`.
     pub fn new(base: &str) -> Self {
-        Self { prefix: format!("{base}/set/"), retained_seen: false }
+        Self { prefix: format!("{base}/set/") }
     }
 
-    /// Returns the setting in a message; `None` if the topic is not under `set/`, the message is retained (logged once), or it is empty
-    /// (somebody deletes a retained one).
-    pub fn message(&mut self, topic: &str, payload: &[u8], retained: bool) -> Option<Result<Setting, Refusal>> {
+    /// Returns the setting in a message; `None` if the topic is not under `set/`, or the message is empty: somebody deletes a retained one.
+    pub fn message(&self, topic: &str, payload: &[u8], retained: bool) -> Option<Result<Setting, Refusal>> {
         let key = topic.strip_prefix(&self.prefix)?;
-        if retained {
-            if !self.retained_seen {
-                self.retained_seen = true;
-                let topic = excerpt(topic.as_bytes());
-                tracing::warn!("ignoring the retained command on {topic}: send commands without the retain flag");
-            }
-            return None;
-        }
         if payload.is_empty() {
             return None;
+        }
+        if retained {
+            return Some(Err(Refusal::Retained { topic: topic.to_owned() }));
         }
         let (charger, key) = key.rsplit_once('/').map_or((None, key), |(name, key)| (Some(name), key));
         Some(Setting::parse(charger, key, payload))

@@ -77,12 +77,21 @@ async fn commands_steer_and_the_mode_survives() {
     let error = r#"unknown mode \"sideways\": use off, solar, slow, slow+solar, fast or fixed"#;
     let refusal = format!(r#"{{"code":"unknown-mode","error":"{error}","topic":"{BASE}/set/mode"}}"#);
     peer.expect(&format!("{BASE}/error"), &refusal).await;
+    // One that is far too long is answered too, with its beginning.
+    peer.publish(&format!("{BASE}/set/mode"), "x".repeat(100_000), false);
+    let error = format!(r#"unknown mode \"{}…\": use off, solar, slow, slow+solar, fast or fixed"#, "x".repeat(64));
+    let refusal = format!(r#"{{"code":"unknown-mode","error":"{error}","topic":"{BASE}/set/mode"}}"#);
+    peer.expect(&format!("{BASE}/error"), &refusal).await;
     house.signal("TERM");
     assert_eq!(house.ended().await.code(), Some(0));
     peer.publish(&format!("{BASE}/set/mode"), "off", true);
     house.start();
     peer.expect(&format!("{BASE}/state/mode"), "fixed").await;
-    house.logged("ignoring the retained command").await;
+    house.logged("a retained command is not carried out").await;
+    let remedy = "send it without the retain flag, and delete this one";
+    let error = format!("a retained command is not carried out: {remedy} (`mosquitto_pub -r -n -t {BASE}/set/mode`)");
+    let refusal = format!(r#"{{"code":"retained","error":"{error}","topic":"{BASE}/set/mode"}}"#);
+    assert!(!peer.expect(&format!("{BASE}/error"), &refusal).await, "an answer is not stored");
     // The minimum-off time survives a restart.
     house.logged("too soon to start again").await;
     house.setpoint(85).await;

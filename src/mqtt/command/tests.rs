@@ -21,9 +21,18 @@ fn the_topic_tells_for_which_charger() {
 
 #[test]
 fn not_for_us() {
-    let mut commands = Commands::new("surplusd/home");
-    assert_eq!(commands.message("surplusd/home/set/mode", b"fast", true), None, "retained");
-    assert_eq!(commands.message("surplusd/home/set/mode", b"", false), None, "somebody deletes a retained one");
+    let commands = Commands::new("surplusd/home");
+    for _ in 0..2 {
+        let refusal = commands.message("surplusd/home/set/mode", b"fast", true).unwrap().unwrap_err();
+        assert_eq!(refusal.code(), "retained");
+        let remedy =
+            "send it without the retain flag, and delete this one (`mosquitto_pub -r -n -t surplusd/home/set/mode`)";
+        assert_eq!(refusal.to_string(), format!("a retained command is not carried out: {remedy}"));
+    }
+    for retained in [false, true] {
+        let deleted = commands.message("surplusd/home/set/mode", b"", retained);
+        assert_eq!(deleted, None, "somebody deletes a retained one");
+    }
     assert_eq!(commands.message("surplusd/home/state", b"x", false), None);
     assert_eq!(commands.message("surplusd/homes/set/mode", b"fast", false), None);
 }
@@ -34,7 +43,7 @@ fn exactly_the_topics_that_there_are() {
     let names: Names = [(ChargerId(0), "carport".to_owned())].into_iter().collect();
     let want = ["b/set/mode", "b/set/current", "b/set/carport/mode", "b/set/carport/current"];
     assert_eq!(topics("b", &names), want);
-    let mut commands = Commands::new("b");
+    let commands = Commands::new("b");
     for topic in want {
         let payload = if topic.ends_with("mode") { "off" } else { "6" };
         assert!(matches!(commands.message(topic, payload.as_bytes(), false), Some(Ok(_))), "{topic}");
