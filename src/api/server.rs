@@ -1,6 +1,7 @@
 //! The daemon's end of the local socket. It runs in separate tasks, which cannot hold up the loop: they take the newest status from a
 //! `watch` and pass requests to the loop over a bounded channel.
 
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -24,13 +25,15 @@ use crate::model::status::Status;
 
 /// Connections to one socket at a time; further ones are refused.
 const CONNECTIONS: usize = 16;
+/// Of these, connections of one user: nobody can lock others out alone.
+const CONNECTIONS_PER_USER: usize = 4;
 /// How long a client may neither send nor read before it is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A request that the loop has not answered after this time is refused. It may wait some seconds for its turn.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Shortest time between two answers to `watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
-/// Pause after an answer: documents are built on the thread of the loop.
+/// Pause after an answer, after the end of a connection, and after refusing one: all of this is done on the thread of the loop.
 const ANSWER_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a connection needs.
@@ -40,6 +43,30 @@ struct Door {
     requests: Option<mpsc::Sender<Request>>,
     status: watch::Receiver<Option<Arc<Status>>>,
     clock: Clock,
+}
+
+/// The places of one socket, counted for all users together and for each of them.
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    users: BTreeMap<u32, Arc<Semaphore>>,
+}
+
+/// A place for a connection, free again when it is dropped.
+type Place = [OwnedSemaphorePermit; 2];
+
+impl Places {
+    fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(CONNECTIONS)), users: BTreeMap::new() }
+    }
+
+    /// Takes a place for a connection of this user; `None` if the user has too many already, or all have together.
+    fn take(&mut self, uid: u32) -> Option<Place> {
+        self.users.retain(|_, user| user.available_permits() < CONNECTIONS_PER_USER);
+        let user = self.users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(CONNECTIONS_PER_USER)));
+        let own = Arc::clone(user).try_acquire_owned().ok()?;
+        Some([own, Arc::clone(&self.all).try_acquire_owned().ok()?])
+    }
 }
 
 /// The two sockets. Dropping it closes them and removes their files.
@@ -99,7 +126,7 @@ async fn bind(file: &Path, mode: u32) -> io::Result<UnixListener> {
 }
 
 async fn serve(listener: UnixListener, door: Door) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut places = Places::new();
     // The connections end with the socket.
     let mut connections = JoinSet::new();
     loop {
@@ -107,19 +134,26 @@ async fn serve(listener: UnixListener, door: Door) {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        match (accepted, Arc::clone(&room).try_acquire_owned()) {
-            (Ok((stream, _)), Ok(place)) => {
-                let door = door.clone();
-                connections.spawn(async move {
-                    // An error here means that the client is gone or too slow: nothing to do.
-                    let _ = door.attend(stream).await;
-                    drop(place);
-                });
-            }
-            // A line fits into the buffer of a new connection.
-            (Ok((stream, _)), Err(_)) => drop(stream.try_write(bad_call_line(&BadCall::Crowded).as_bytes())),
+        let Ok((stream, _)) = accepted else {
             // Out of file descriptors, for instance: try again when other connections may have ended.
-            (Err(_), _) => tokio::time::sleep(Duration::from_secs(1)).await,
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        // Whose user cannot be found out shares the places of a user that nobody is.
+        let uid = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
+        if let Some(place) = places.take(uid) {
+            let door = door.clone();
+            connections.spawn(async move {
+                // An error here means that the client is gone or too slow: nothing to do.
+                let _ = door.attend(stream).await;
+                tokio::time::sleep(ANSWER_PAUSE).await;
+                drop(place);
+            });
+        } else {
+            // A line fits into the buffer of a new connection.
+            let _ = stream.try_write(bad_call_line(&BadCall::Crowded).as_bytes());
+            drop(stream);
+            tokio::time::sleep(ANSWER_PAUSE).await;
         }
     }
 }

@@ -145,15 +145,87 @@ async fn garbage_is_answered_and_harms_nobody() {
     let line = [vec![b'x'; REQUEST_MAX + 1], Call::Status.line().into_bytes()].concat();
     assert_eq!(long.refused(&line).await, "too-long");
     assert_eq!(long.hear().await, None, "the rest of it is no request");
-    // More connections than are served at a time, which say nothing.
+    // More connections than one user may have at a time, which say nothing.
     let mut mute = Vec::new();
-    for _ in 0..CONNECTIONS - 1 {
+    for _ in 0..CONNECTIONS_PER_USER - 1 {
         mute.push(served(&rig).await);
     }
     let mut crowded = rig.peer(CONTROL).await;
     assert!(matches!(crowded.hear().await, Some(Reply::Refused { code, .. }) if code == "crowded"));
     drop(mute);
     served(&rig).await;
+}
+
+#[test]
+fn nobody_takes_the_places_of_others() {
+    const { assert!(CONNECTIONS_PER_USER * 4 <= CONNECTIONS, "three others find a place") };
+    let mut places = Places::new();
+    let mut taken: Vec<_> = (0..CONNECTIONS_PER_USER).filter_map(|_| places.take(1_000)).collect();
+    assert!(taken.len() == CONNECTIONS_PER_USER && places.take(1_000).is_none(), "one user");
+    taken.pop();
+    taken.push(places.take(1_000).expect("a place is free again"));
+    for uid in 1_001..2_000 {
+        taken.extend((0..2 * CONNECTIONS_PER_USER).filter_map(|_| places.take(uid)));
+    }
+    assert_eq!(taken.len(), CONNECTIONS, "all together");
+    assert!(places.users.len() <= CONNECTIONS + 1, "users without a connection are forgotten");
+    taken.clear();
+    assert!(places.take(2_000).is_some());
+    assert_eq!(places.users.len(), 1);
+}
+
+/// Connections that are refused, or ask for nothing, come no faster than answers: all are served on the thread of the loop.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_connections_is_paced() {
+    let rig = Rig::new().await;
+    rig.status.send_replace(Some(Arc::new(some_status())));
+    let clock = Clock::start(1);
+    for _ in 0..100 {
+        drop(rig.peer(CONTROL).await);
+    }
+    let mute = served(&rig).await;
+    let empty_ms = clock.now().0;
+    assert!(empty_ms >= 100 / 5 * 20 - 20, "four places, and one refusal, every 20 ms: {empty_ms} ms");
+    let mut mute = vec![mute];
+    for _ in 1..CONNECTIONS_PER_USER {
+        mute.push(served(&rig).await);
+    }
+    let before_ms = clock.now().0;
+    for _ in 0..10 {
+        let mut crowded = rig.peer(CONTROL).await;
+        assert!(matches!(crowded.hear().await, Some(Reply::Refused { code, .. }) if code == "crowded"));
+    }
+    let refused_ms = clock.now().0 - before_ms;
+    assert!(refused_ms >= 9 * 20, "{refused_ms} ms");
+}
+
+/// Clients that keep a place without using it are disconnected.
+#[tokio::test(start_paused = true)]
+async fn slow_clients_lose_their_place() {
+    let rig = Rig::new().await;
+    rig.status.send_replace(Some(Arc::new(some_status())));
+    // One byte every 10 s is no request within 30 s.
+    let mut slow = rig.peer(STATUS).await;
+    let clock = Clock::start(1);
+    let dripping = async {
+        while slow.writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    };
+    timeout(LIMIT, dripping).await.expect("it is disconnected");
+    let took_ms = clock.now().0;
+    assert!((30_000..=40_100).contains(&took_ms), "{took_ms} ms");
+    // One that asks for every change and reads none of them.
+    let mut deaf = rig.peer(STATUS).await;
+    deaf.say(Call::Watch.line().as_bytes()).await;
+    let ignoring = async {
+        // Until the kernel's buffer is full, and 30 s more.
+        while deaf.writer.write_all(b"\n").await.is_ok() {
+            rig.status.send_replace(Some(Arc::new(some_status())));
+            tokio::time::sleep(WATCH_PAUSE).await;
+        }
+    };
+    timeout(LIMIT * 60, ignoring).await.expect("it is disconnected");
 }
 
 /// A connection that is served, as soon as there is room.
