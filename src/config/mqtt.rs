@@ -49,12 +49,17 @@ pub(super) fn mqtt(report: &mut Report, mqtt: &Mqtt, node_id: &str, around: &Sur
     let client_id = client_id(report, mqtt.client_id.as_deref(), node_id);
     let keep_alive_s = report.whole("mqtt.keep-alive-s", mqtt.keep_alive_s, 5.0..=120.0);
     let broker = broker?;
-    let (ca_file, client_auth) = (ca_file.ok()?, client_auth.ok()?);
+    let (username, ca_file, client_auth) = (username.ok()?, ca_file.ok()?, client_auth.ok()?);
+    let is_known = username.is_some() || broker.tls && client_auth.is_some();
+    if !is_known {
+        let message = "without a login the broker lets anybody in, and whoever it lets in can switch the charger";
+        report.warning("mqtt.url", message, "add `username` and `password-file`, or a client certificate");
+    }
     Some(MqttConfig {
         host: broker.host,
         port: broker.port,
         tls: broker.tls.then_some(TlsConfig { ca_file, client_auth }),
-        username: username.ok()?,
+        username,
         password: password.ok()?,
         client_id: client_id?,
         keep_alive_s: keep_alive_s?,

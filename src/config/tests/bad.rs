@@ -1,7 +1,7 @@
 //! Bad files: each mistake is found at its place, and nothing else is.
 
-use super::{BASE, lines, read, with_line};
-use crate::config::{Severity, unseen};
+use super::{BASE, PROFILES, lines, read, with_line};
+use crate::config::{Environment, Files, Severity, parse, unseen};
 
 /// Line to replace, its replacement, the place of the only finding, and part of the finding's text.
 type Case = (usize, &'static str, &'static str, &'static str);
@@ -420,6 +420,29 @@ fn warnings() {
     let text = with_line(3, "url = \"mqtt://b\"\nca-file = \"ca.crt\"");
     let found = lines(&read(&text).findings);
     assert!(found.contains("4:11: warning: it is not used without TLS"), "{found}");
+}
+
+#[test]
+fn logins() {
+    const LOGIN: &str = "username = \"u\"\npassword-file = \"p\"";
+    const CERTIFICATE: &str = "client-cert-file = \"c\"\nclient-key-file = \"k\"";
+    let said = "test.toml:3:7: warning: without a login the broker lets anybody in, and whoever it lets in can switch the charger; add \
+                `username` and `password-file`, or a client certificate\n";
+    for (scheme, keys, anybody) in [
+        ("mqtts", "", true),
+        ("mqtt", "", true),
+        ("mqtts", LOGIN, false),
+        ("mqtt", LOGIN, false),
+        ("mqtts", "username-file = \"u\"\npassword-file = \"p\"", false),
+        ("mqtts", CERTIFICATE, false),
+        // It is not used without TLS.
+        ("mqtt", CERTIFICATE, true),
+    ] {
+        let text = with_line(3, &format!("url = \"{scheme}://b\"\n{keys}"));
+        let loaded = parse(&text, "test.toml".as_ref(), &Environment::default(), &PROFILES, Files::Ignore);
+        assert_eq!(lines(&loaded.findings).contains(said), anybody, "{text}{}", lines(&loaded.findings));
+        assert!(loaded.config.is_some());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{BASE, PROFILES, lines, with_line};
+use super::{PROFILES, lines, with_line};
 use crate::config::{Environment, Loaded, load};
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -207,7 +207,8 @@ fn the_configuration_file_itself() {
     assert!(found("latin1").contains("line 2 is not text in UTF-8"));
     write(here, "long", "#".repeat(300_000));
     assert!(found("long").contains("longer than"));
-    write(here, "good", BASE);
+    write(here, "p", "hunter2");
+    write(here, "good", with_line(3, "url = \"mqtts://b\"\nusername = \"u\"\npassword-file = \"p\""));
     assert_eq!(found("good"), "");
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use control::{ChargerId, Millis};
 
-use super::{BASE, good, lines, read, with_line};
+use super::{BASE, good, lines, read, whoever_it_is, with_line};
 use crate::config::{Environment, Files, LinkConfig, Loaded, parse};
 
 /// `BASE` with two chargers with these links and further keys; the second has unit 2.
@@ -19,7 +19,7 @@ fn two(links: [&str; 2], keys: [&str; 2]) -> String {
 
 /// Parses with access to the devices.
 fn look(text: &str) -> Loaded {
-    parse(text, Path::new("test.toml"), &Environment::default(), &super::PROFILES, Files::Read)
+    whoever_it_is(parse(text, Path::new("test.toml"), &Environment::default(), &super::PROFILES, Files::Read))
 }
 
 const BUS: [&str; 2] = ["serial:///dev/bus"; 2];
