@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::model::document::json_text;
 use crate::model::request::{Answer, Refusal};
 
 #[cfg(test)]
@@ -99,13 +100,13 @@ impl Call {
 
 /// Formats the answer to a request for the status.
 pub fn status_line(document: &Value, age_s: u64) -> String {
-    format!("{}\n", json!({ "v": VERSION, "age_s": age_s, "status": document }))
+    json_text(&json!({ "v": VERSION, "age_s": age_s, "status": document })) + "\n"
 }
 
 /// Formats the answer to a valid request.
 pub fn answer_line(answer: &Answer) -> String {
     match answer {
-        Ok(done) => format!("{}\n", json!({ "v": VERSION, "done": done })),
+        Ok(done) => json_text(&json!({ "v": VERSION, "done": done })) + "\n",
         Err(refusal) => error_line(refusal.code(), &refusal.to_string()),
     }
 }
@@ -116,7 +117,7 @@ pub fn bad_call_line(bad: &BadCall) -> String {
 }
 
 fn error_line(code: &str, text: &str) -> String {
-    format!("{}\n", json!({ "v": VERSION, "error": { "code": code, "text": text } }))
+    json_text(&json!({ "v": VERSION, "error": { "code": code, "text": text } })) + "\n"
 }
 
 /// The daemon's answer.

@@ -13,6 +13,7 @@ use super::plain::{Plain, plain};
 use super::screen::{Screen, Size, cut};
 use crate::api::client::{Client, NoAnswer};
 use crate::api::protocol::{Call, Reply};
+use crate::model::document::json_text;
 use page::page;
 
 /// Shows what the running daemon does and why, how old its data is, and what is wrong.
@@ -46,7 +47,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     loop {
         let (document, age_s) = status(client.answer()?)?;
         if args.json {
-            writeln!(out, "{document}")?;
+            writeln!(out, "{}", json_text(&document))?;
         } else {
             let text = page(&document, age_s).join("\n");
             if shown.as_ref() != Some(&text) {

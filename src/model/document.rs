@@ -1,10 +1,13 @@
 //! The status as one JSON document: the payload of the MQTT topic `state` and the answer on the local socket. Keys are sorted and their
 //! names include the unit; unknown values are `null`, never 0.
 
+use std::fmt::Write as _;
+
 use control::{ChargerReport, ChargerView, Milliamps, SiteView, Source, Tick, Watts};
 use serde_json::{Map, Value, json};
 
 use super::status::{BrokerState, ChargerStatus, InputStatus, Session, Status, Tally};
+use crate::config::unseen;
 use crate::wording;
 
 /// Version of the JSON document. It stays the same when a key is added, and rises when a key is removed or changes its meaning.
@@ -42,6 +45,21 @@ pub fn document(status: &Status) -> Value {
         "broker": broker(status),
         "warnings": status.warnings,
     })
+}
+
+/// Formats a JSON value on one line in which every character is seen as itself. JSON demands codes for control characters of ASCII only,
+/// and `serde_json` leaves it at that.
+pub fn json_text(value: &Value) -> String {
+    let mut shown = String::new();
+    for c in value.to_string().chars() {
+        if unseen(c) {
+            // It stands within a string: there are none between them.
+            let _ = c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(shown, "\\u{unit:04x}"));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 fn input(input: &InputStatus) -> (String, Value) {
@@ -165,6 +183,14 @@ mod tests {
             out.insert(key.clone());
             keys(value, out);
         }
+    }
+
+    #[test]
+    fn no_character_of_the_json_is_unseen() {
+        let value = json!({ "why": "a\u{1b}\u{7f}\u{9b}\u{202e}\u{e0041}\né" });
+        let text = json_text(&value);
+        assert_eq!(text, r#"{"why":"a\u001b\u007f\u009b\u202e\udb40\udc41\né"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 
     /// Checks that each key is documented and each documented key exists.

@@ -14,7 +14,7 @@
 
 use control::{Milliamps, SiteView, Watts};
 
-use crate::model::document::document;
+use crate::model::document::{document, json_text};
 use crate::model::status::{ChargerStatus, Status};
 use crate::wording::in_force;
 
@@ -23,7 +23,7 @@ mod tests;
 
 /// Returns all state messages for a status as (topic, payload), all to be retained.
 pub fn messages(base: &str, status: &Status) -> Vec<(String, String)> {
-    let mut out = vec![(format!("{base}/state"), document(status).to_string())];
+    let mut out = vec![(format!("{base}/state"), json_text(&document(status)))];
     site_values(base, status, &mut out);
     if let [charger] = status.chargers.as_slice() {
         out.push((format!("{base}/reason"), charger.view.reason.to_string()));

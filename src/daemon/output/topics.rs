@@ -10,6 +10,7 @@ use super::published::Published;
 use super::{Change, is_due};
 use crate::config::{Config, PublishConfig};
 use crate::daemon::requests::Refused;
+use crate::model::document::json_text;
 use crate::model::status::Status;
 use crate::mqtt::link::Link;
 use crate::mqtt::state;
@@ -71,7 +72,7 @@ impl Topics {
     pub(super) fn refused(&self, refused: &Refused, link: &Link) {
         let Refused { topic, refusal } = refused;
         let payload = json!({ "topic": topic, "code": refusal.code(), "error": refusal.to_string() });
-        let _ = link.publish(&format!("{}/error", self.config.base_topic), payload.to_string());
+        let _ = link.publish(&format!("{}/error", self.config.base_topic), json_text(&payload));
     }
 
     /// Requests fresh samples; returns whether the request could be published.
