@@ -122,3 +122,30 @@ fn a_certificate_is_for_the_configured_name_at_whichever_address() {
     assert!(error.to_string().contains("other"), "{error}");
     assert!(by_address("192.0.2.1").is_some(), "the address itself is not in it");
 }
+
+/// A new version of the library, or another provider, must not bring old ciphers back unnoticed.
+#[test]
+fn only_tls_1_2_and_1_3_with_forward_secrecy_and_authenticated_encryption() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let config = opened_for(&setup(&write(folder.path(), "a.crt", &pair().0), None), "broker.lan").config;
+    let suites: Vec<_> =
+        config.crypto_provider().cipher_suites.iter().map(|suite| format!("{:?}", suite.suite())).collect();
+    let expected = [
+        "TLS13_AES_256_GCM_SHA384",
+        "TLS13_AES_128_GCM_SHA256",
+        "TLS13_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    ];
+    assert_eq!(suites, expected);
+    let name = ServerName::try_from("broker.lan").expect("a name");
+    let mut hello = Vec::new();
+    ClientConnection::new(config, name).expect("fits").write_tls(&mut hello).expect("memory");
+    // The extension `supported_versions` (RFC 8446, section 4.2.1) with 1.3 and 1.2.
+    let versions = [0x00, 0x2b, 0x00, 0x05, 0x04, 0x03, 0x04, 0x03, 0x03];
+    assert!(hello.windows(versions.len()).any(|bytes| bytes == versions), "{hello:02x?}");
+}

@@ -45,6 +45,8 @@ mod relay;
 #[cfg(test)]
 mod same;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod setup;
 #[cfg(test)]
 mod sim_broker;

@@ -1,7 +1,7 @@
 //! Installation with the built program: wrong files, TLS that cannot work, output that cannot be written.
 
 use std::fs::OpenOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use surplusd::clock::Clock;
@@ -113,10 +113,15 @@ async fn said(made: Made) -> Option<(DownKind, String)> {
         file("broker.key")
     );
     let broker = Broker::start(&listener).await;
+    connected(broker.port, dir.join("ca.crt")).await
+}
+
+/// What the link reports about a broker on this port; `None` if it connects.
+async fn connected(port: u16, ca_file: PathBuf) -> Option<(DownKind, String)> {
     let mqtt = MqttConfig {
         host: "127.0.0.1".to_owned(),
-        port: broker.port,
-        tls: Some(TlsConfig { ca_file: Some(dir.join("ca.crt")), client_auth: None }),
+        port,
+        tls: Some(TlsConfig { ca_file: Some(ca_file), client_auth: None }),
         username: None,
         password: None,
         client_id: "surplusd-setup".to_owned(),
@@ -130,7 +135,7 @@ async fn said(made: Made) -> Option<(DownKind, String)> {
         | Event::LeftOut { .. }
         | Event::Unheard { .. }
         | Event::Message { .. }) => {
-            panic!("{made:?}: {other:?}")
+            panic!("{other:?}")
         }
     }
 }
@@ -172,6 +177,36 @@ async fn the_true_cause_is_named_where_the_tls_library_does_not_know_a_certifica
         assert_eq!(kind, DownKind::TlsUnfit, "{made:?}: {why}");
         assert!(why.contains(says) && why.contains("surplusd certs"), "{made:?}: {why}");
     }
+}
+
+/// A broker that speaks nothing newer than TLS 1.1 is refused with the remedy, and never spoken to in that version.
+#[tokio::test]
+async fn a_broker_with_an_old_tls_is_refused() {
+    let folder = tempfile::tempdir().expect("scratch folder");
+    openssl(folder.path(), "req -x509 -nodes -newkey rsa:2048 -subj /CN=old -keyout old.key -out old.crt");
+    let port = crate::mosquitto::free_port();
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-quiet", "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0", "-cert", "old.crt", "-key", "old.key"])
+        .args(["-accept", &format!("127.0.0.1:{port}")])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl is installed");
+    let listening = async {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let listening = timeout(SOON, listening).await;
+    let said = connected(port, folder.path().join("old.crt")).await;
+    server.kill().expect("our own child");
+    server.wait().expect("our own child");
+    listening.expect("it listens");
+    let (kind, why) = said.expect("refused");
+    assert_eq!(kind, DownKind::TlsTooOld, "{why}");
+    assert!(why.starts_with("the broker speaks only an old version of TLS: allow TLS 1.2 or 1.3"), "{why}");
 }
 
 /// With a curve that nobody offers, the broker ends the handshake before it sends its certificate: the cause is not our certificate.

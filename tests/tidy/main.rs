@@ -224,6 +224,14 @@ fn nothing_but_text_goes_to_standard_error() {
     assert!(raw.is_empty(), "not through `Plain`:\n{}", raw.join("\n"));
 }
 
+/// What replaces the verification of certificates stands in two places: one that only explains refusals, and one that sends nothing.
+#[test]
+fn certificates_are_verified_by_the_library() {
+    let places = rust().filter(|(file, text)| file.starts_with("src/") && product(text).contains(".dangerous()"));
+    let places: Vec<String> = places.map(|(file, _)| file).collect();
+    assert_eq!(places, ["src/mqtt/link/diagnose.rs", "src/tls/mod.rs"]);
+}
+
 /// A setting without a use is a broken promise. `config::tests::reference` tests that each key reaches its setting.
 #[test]
 fn every_setting_is_used() {

@@ -1,5 +1,5 @@
-//! Checks whether the installed service can read the files that the checked configuration names. `check` mostly runs as root or as a
-//! person, but the service runs as a user of its own, so what `check` itself can read proves nothing.
+//! Checks whether the installed service can read the files that the checked configuration names, and that its unit holds no secret. `check`
+//! mostly runs as root or as a person, but the service runs as a user of its own, so what `check` itself can read proves nothing.
 //!
 //! Reads the unit and its drop-ins as systemd does (systemd.unit(5), systemd.exec(5)), and the user database. Access control lists are
 //! ignored; that is one reason why all findings here are only warnings.
@@ -31,7 +31,7 @@ pub(super) struct Named {
     pub(super) public: bool,
 }
 
-/// A file that the service cannot read, and what to do.
+/// A file that the service cannot read, or a secret that everybody can, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unreadable {
     pub(super) key: &'static str,
@@ -53,6 +53,8 @@ struct Service {
     hides_homes: bool,
     /// Names of credentials, with their source files if given as absolute paths.
     credentials: Vec<(String, Option<PathBuf>)>,
+    /// Names of credentials that stand in the unit themselves.
+    inline: Vec<String>,
 }
 
 /// The user that the service runs as.
@@ -63,15 +65,16 @@ struct Reader {
     gids: Vec<u32>,
 }
 
-/// Lists what the installed service cannot read of the configuration `config` and the files it names. Empty if there is no service, or it
-/// uses another configuration. `root` is `/` except in tests.
+/// Lists secrets in the unit, and what the installed service cannot read of the configuration `config` and the files it names. Empty if
+/// there is no service, or it uses another configuration. `root` is `/` except in tests.
 pub(super) fn unreadable(root: &Path, config: &Path, named: &[Named]) -> Vec<Unreadable> {
     let Some(service) = Service::installed(root) else { return Vec::new() };
     if !service.reads(config) {
         return Vec::new();
     }
-    let Some(reader) = Reader::of(&service, root) else { return Vec::new() };
-    let mut found: Vec<Unreadable> = missing_sources(&service, root).collect();
+    let mut found: Vec<Unreadable> = service.inline.iter().map(|name| in_the_unit(name)).collect();
+    let Some(reader) = Reader::of(&service, root) else { return found };
+    found.extend(missing_sources(&service, root));
     if let Some(why) = reader.stopped(config, &service) {
         found.push(Unreadable { key: "", message: sentence(&reader, config, &why), remedy: opened(&why, config) });
     }
@@ -85,6 +88,21 @@ pub(super) fn unreadable(root: &Path, config: &Path, named: &[Named]) -> Vec<Unr
         found.push(Unreadable { key, message: sentence(&reader, file, &why), remedy });
     }
     found
+}
+
+/// A credential that everybody may read: units are no secrets, and systemd shows them to whoever asks.
+fn in_the_unit(name: &str) -> Unreadable {
+    Unreadable {
+        key: "",
+        message: format!(
+            "the unit has the secret itself (`SetCredential={name}:…`), and everybody on this machine may read it \
+             (`systemctl cat surplusd`)"
+        ),
+        remedy: format!(
+            "write a new secret into a file with mode 0600, and `LoadCredential={name}:FILE` into the unit instead; or use \
+             `SetCredentialEncrypted={name}:…` (`systemd-creds encrypt`)"
+        ),
+    }
 }
 
 /// Credentials whose source file does not exist: the service would not even start.
@@ -204,12 +222,16 @@ impl Service {
     fn credential(&mut self, key: &str, value: &str) {
         if value.is_empty() {
             self.credentials.clear();
+            self.inline.clear();
             return;
         }
         let (name, source) = value.split_once(':').unwrap_or((value, ""));
         // systemd looks for a relative path among the system's own credentials.
         let file = key.starts_with("Load").then(|| PathBuf::from(source)).filter(|file| file.is_absolute());
         self.credentials.push((name.to_owned(), file));
+        if key == "SetCredential" {
+            self.inline.push(name.to_owned());
+        }
     }
 
     /// Whether the service is started with this configuration.

@@ -158,6 +158,22 @@ fn a_password_that_the_service_could_not_read_is_warned_about() {
     assert!(!machine.check().1.contains("warning:"), "{}", machine.check().1);
 }
 
+/// Units and their drop-ins are readable by everybody, whatever their mode.
+#[test]
+fn a_secret_in_the_unit_is_warned_about() {
+    let machine = Machine::new();
+    let drop_in = "etc/systemd/system/surplusd.service.d/10.conf";
+    machine.write(drop_in, 0o600, "[Service]\nSetCredential=mqtt-password:hunter2\n");
+    let (code, out) = machine.check();
+    assert_eq!(code, exit::OK, "{out}");
+    assert!(out.contains("warning: the unit has the secret itself (`SetCredential=mqtt-password:…`)"), "{out}");
+    assert!(out.contains("`LoadCredential=mqtt-password:FILE`") && !out.contains("hunter2"), "{out}");
+    for other in ["SetCredentialEncrypted=mqtt-password:abc", "SetCredential=mqtt-password:x\nSetCredential="] {
+        machine.write(drop_in, 0o600, &format!("[Service]\n{other}\n"));
+        assert!(!machine.check().1.contains("the secret itself"), "{other}: {}", machine.check().1);
+    }
+}
+
 /// A masked unit is not started, whatever the package installed.
 #[test]
 fn a_masked_service_is_no_service() {
