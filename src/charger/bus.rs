@@ -4,7 +4,8 @@
 //! Nothing here waits by polling: the loop selects on commands, the operation in progress, and the line's deadline.
 
 mod contact;
-mod frames;
+pub(crate) mod events;
+pub(crate) mod frames;
 mod once;
 mod port;
 mod relay_line;
@@ -22,15 +23,14 @@ use std::thread::JoinHandle;
 use control::{ChargerId, ChargerReport, Millis, Order, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Driver, Event, Input, Level, Memory, Notice};
-use super::line::{BusResult, Line, LineEvent, LineNotice};
-use super::log::{Entry, Log};
+use super::driver::{Driver, Input, Memory, Notice};
+use super::line::{BusResult, Line};
 use super::profile::{LinkDefaults, Profile};
 use crate::clock::Clock;
 use crate::config::{ChargerSetup, LinkConfig};
-use crate::rate::left_out;
 use crate::relay::RelayCall;
 use contact::Contacts;
+use events::{Events, Output};
 pub use once::OneShot;
 use target::Target;
 pub use wire::Remark;
@@ -199,6 +199,40 @@ pub fn spawn(
     let now = clock.now();
     let setups = chargers.iter().map(|(id, (setup, ..))| (*id, setup));
     let contacts = Contacts::new(setups, relays.clone(), clock);
+    let (line, names) = assemble(chargers, link_defaults, now);
+    let (wishes, inbox) = watch::channel(Wishes::default());
+    let (alive, over) = oneshot::channel::<Memories>();
+    let target = Target { link, defaults: link_defaults, first_read, setpoints, relays };
+    let worker = Worker {
+        line,
+        name: target.to_string(),
+        told: Events::new(target.to_string(), names),
+        target: Arc::new(target),
+        clock,
+        events: Some(events),
+        inbox,
+        woken: BTreeMap::new(),
+        contacts,
+        io: None,
+        wire: Some(Wire::closed()),
+        remarked: Vec::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
+        let memories = runtime.block_on(worker.run());
+        // A look-up of the line's host name may hang for half a minute, and joining this thread would wait for it.
+        runtime.shutdown_background();
+        let _ = alive.send(memories);
+    })?;
+    Ok(Bus { wishes, over, thread: Some(thread), end: None, memories: Memories::new() })
+}
+
+/// Creates the line of these chargers, and returns it with their names.
+pub(crate) fn assemble(
+    chargers: BTreeMap<ChargerId, (ChargerSetup, Arc<Profile>, Before)>,
+    defaults: LinkDefaults,
+    now: Tick,
+) -> (Line, BTreeMap<ChargerId, String>) {
     let mut names = BTreeMap::new();
     let mut drivers = BTreeMap::new();
     for (id, (setup, profile, before)) in chargers {
@@ -212,33 +246,7 @@ pub fn spawn(
         names.insert(id, setup.name);
         drivers.insert(id, driver);
     }
-    let (wishes, inbox) = watch::channel(Wishes::default());
-    let (alive, over) = oneshot::channel::<Memories>();
-    let target = Target { link, defaults: link_defaults, first_read, setpoints, relays };
-    let worker = Worker {
-        line: Line::new(drivers, link_defaults, now),
-        name: target.to_string(),
-        target: Arc::new(target),
-        names,
-        clock,
-        events: Some(events),
-        inbox,
-        woken: BTreeMap::new(),
-        contacts,
-        io: None,
-        wire: Some(Wire::closed()),
-        remarked: Vec::new(),
-        log: Log::default(),
-        tries: BTreeMap::new(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
-        let memories = runtime.block_on(worker.run());
-        // A look-up of the line's host name may hang for half a minute, and joining this thread would wait for it.
-        runtime.shutdown_background();
-        let _ = alive.send(memories);
-    })?;
-    Ok(Bus { wishes, over, thread: Some(thread), end: None, memories: Memories::new() })
+    (Line::new(drivers, defaults, now), names)
 }
 
 type Io = Pin<Box<dyn Future<Output = (Wire, BusResult)> + Send>>;
@@ -246,8 +254,8 @@ type Io = Pin<Box<dyn Future<Output = (Wire, BusResult)> + Send>>;
 struct Worker {
     line: Line,
     name: String,
+    told: Events,
     target: Arc<Target>,
-    names: BTreeMap<ChargerId, String>,
     clock: Clock,
     /// `None` once the receiver is gone.
     events: Option<mpsc::Sender<BusEvent>>,
@@ -260,10 +268,6 @@ struct Worker {
     wire: Option<Wire>,
     /// When a remark of each kind was last logged.
     remarked: Vec<(Remark, Tick)>,
-    /// Limits the notices in the log.
-    log: Log,
-    /// When each charger is tried next, as last reported.
-    tries: BTreeMap<ChargerId, Option<Tick>>,
 }
 
 impl Worker {
@@ -283,12 +287,12 @@ impl Worker {
                 self.io = Some(Box::pin(wire.perform(op, Arc::clone(&self.target), self.clock)));
                 continue;
             }
-            while let Some(entry) = self.log.poll(now) {
-                self.write(&entry);
+            self.told.handle_timeout(now);
+            for event in self.told.take_tries(&self.line) {
+                self.emit(event).await;
             }
-            self.pass_tries().await;
-            let deadline =
-                [self.line.poll_timeout(now).map(|(at, _)| at), self.log.poll_timeout()].into_iter().flatten().min();
+            let line = self.line.poll_timeout(now).map(|(at, _)| at);
+            let deadline = [line, self.told.poll_timeout()].into_iter().flatten().min();
             let clock = self.clock;
             tokio::select! {
                 biased;
@@ -317,9 +321,7 @@ impl Worker {
         // Close before the last event: its receiver may want to reopen the line.
         self.io = None;
         self.wire = None;
-        while let Some(entry) = self.log.poll_last() {
-            self.write(&entry);
-        }
+        self.told.close();
         self.emit(BusEvent::Ended).await;
         self.line.memories(self.clock.now())
     }
@@ -342,33 +344,10 @@ impl Worker {
     }
 
     async fn pass_events(&mut self) {
-        while let Some(event) = self.line.poll_event() {
-            match event {
-                LineEvent::Line(notice) => self.pass_line(&notice).await,
-                LineEvent::Charger(charger, Event::Notice(notice)) => {
-                    if let Some(entry) = self.log.take(charger, notice.clone(), self.clock.now()) {
-                        self.write(&entry);
-                    }
-                    self.emit(BusEvent::Notice { charger, notice }).await;
-                }
-                LineEvent::Charger(charger, Event::Contact(what)) => self.contacts.ask(charger, what),
-                LineEvent::Charger(_, Event::Report(report)) => self.emit(BusEvent::Report(report)).await,
-                LineEvent::Charger(charger, Event::WakeUpDone) => self.emit(BusEvent::WakeUpDone(charger)).await,
-                LineEvent::Charger(charger, Event::ShutDown { proven }) => {
-                    self.emit(BusEvent::ShutDown { charger, proven }).await;
-                }
-            }
-        }
-    }
-
-    /// Reports the next try of each charger for which it has changed.
-    async fn pass_tries(&mut self) {
-        let tries = self.line.next_tries();
-        if tries != self.tries {
-            let before = std::mem::replace(&mut self.tries, tries.clone());
-            for (charger, at) in tries.into_iter().filter(|(charger, at)| before.get(charger).copied().flatten() != *at)
-            {
-                self.emit(BusEvent::NextTry { charger, at }).await;
+        while let Some(output) = self.told.poll(&mut self.line, self.clock.now()) {
+            match output {
+                Output::Event(event) => self.emit(event).await,
+                Output::Contact(charger, what) => self.contacts.ask(charger, what),
             }
         }
     }
@@ -379,34 +358,6 @@ impl Worker {
             // The receiver, which takes the decisions, is gone.
             self.events = None;
             self.line.shut_down(self.clock.now());
-        }
-    }
-
-    fn write(&self, entry: &Entry) {
-        let name = self.names.get(&entry.charger).map_or("?", String::as_str);
-        let (notice, rest) = (&entry.notice, left_out(entry.left_out));
-        match notice.level() {
-            Level::Debug => tracing::debug!(charger = name, "charger {name}: {notice}{rest}"),
-            Level::Info => tracing::info!(charger = name, "charger {name}: {notice}{rest}"),
-            Level::Warn => tracing::warn!(charger = name, "charger {name}: {notice}{rest}"),
-        }
-    }
-
-    async fn pass_line(&mut self, notice: &LineNotice) {
-        let name = self.name.clone();
-        match notice {
-            LineNotice::Up => tracing::info!(line = %name, "line {name} is open"),
-            LineNotice::Down(error) => {
-                let why = format!("line {name} cannot be used: {error}");
-                tracing::warn!(line = %name, "{why}");
-                for charger in self.names.keys().copied().collect::<Vec<_>>() {
-                    self.emit(BusEvent::LineDown { charger, why: why.clone() }).await;
-                }
-            }
-            LineNotice::Unsteady { changes } => tracing::warn!(
-                line = %name,
-                "line {name} comes and goes: {changes} more changes are not in the log; look at plug, cable and the other end"
-            ),
         }
     }
 

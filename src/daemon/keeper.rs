@@ -1,24 +1,20 @@
-//! Keeps what must survive a restart: modes, limits, counters, locks and accounts.
+//! Keeps what must survive a restart: modes, limits, counters, locks and accounts. Pure: it returns what is to be written.
 //!
 //! [`super::state`] defines what is kept and its file. This module decides what goes in and how soon it is written: each write wears the
 //! memory card, but the user's choices, a start and a lock must be on the disk at once.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use control::{
     CarryOver, ChargerId, ChargerReport, Input, Milliamps, Millis, Restore, Snapshot, Tick, WattHours, Watts,
 };
-use tokio::sync::mpsc;
 use tracing::info;
 
 use super::account::{Calendar, Look, Origin};
 use super::energy::Replaced;
 use super::moment::Moment;
 use super::recorder::Recorder;
-use super::state::{ChargerState, Found, Saved, State, Store, Writer, load};
+use super::state::{ChargerState, Form, Found, Saved, State, Store, Uptime};
 use crate::config::Config;
 use crate::model::Names;
 use crate::model::status::{Session, Status, Tally};
@@ -40,12 +36,16 @@ pub(super) struct Keeper {
     pub(super) state: State,
     names: Names,
     /// A tick and the machine's uptime at that tick.
-    anchor: (Tick, Moment),
-    writer: Writer,
-    saved: mpsc::Receiver<Saved>,
+    anchor: (Tick, Uptime),
+    /// The newest form of the state that was given out to be written.
+    written: Option<Form>,
+    /// Number of forms given out; each has its number.
+    generation: u64,
+    /// The form to be written next.
+    unwritten: Option<Form>,
     /// Wake-ups waiting for their lock to be on the disk, each with the generation to wait for.
     wakes: Vec<(ChargerId, u64)>,
-    /// The newest generation that the writer has dealt with.
+    /// The newest generation that was written, or could not be.
     pub(super) stored: u64,
     /// How soon the state must be stored.
     unstored: Store,
@@ -72,16 +72,15 @@ pub(super) enum Wake {
 }
 
 impl Keeper {
-    /// Reads the stored state and starts the thread that writes it.
-    pub(super) fn start(file: PathBuf, now: Tick) -> io::Result<(Self, Found)> {
-        let (state, found) = load(&file);
-        let (writer, saved) = Writer::start(file)?;
-        let keeper = Self {
+    /// Starts with the stored state, at `now` and this uptime of the machine.
+    pub(super) fn new(state: State, uptime: Uptime, now: Tick) -> Self {
+        Self {
             state,
             names: Names::default(),
-            anchor: (now, Moment::now()),
-            writer,
-            saved,
+            anchor: (now, uptime),
+            written: None,
+            generation: 0,
+            unwritten: None,
             wakes: Vec::new(),
             stored: 0,
             unstored: Store::Never,
@@ -92,31 +91,31 @@ impl Keeper {
             step: WattHours(0),
             calendar: Calendar::new(),
             counted_at: now,
-        };
-        Ok((keeper, found))
+        }
     }
 
     /// Makes an entry for every configured charger. `found` says whether a charger without stored state may have lost it.
-    pub(super) fn configure(&mut self, config: &Config, names: &Names, found: Found) {
+    pub(super) fn configure(&mut self, config: &Config, names: &Names, found: Found, now: Tick) {
         let new = config.chargers.iter().filter_map(|(id, setup)| {
             let limits = config.control.chargers.get(id)?;
             Some((setup.name.clone(), ChargerState::new(limits.mode, limits.fixed, found)))
         });
-        self.state.make_room(new.collect(), Moment::now());
+        self.state.make_room(new.collect(), self.moment(now));
         self.names = names.clone();
         self.step = WattHours(config.control.battery.drain_budget.0 / STORED_STEPS);
     }
 
     /// Passes the kept state to the controller; the battery's energy only if the controller is new.
     pub(super) fn restore(&self, controller: &mut Recorder, now: Tick, energy: bool) {
+        let moment = self.moment(now);
         for (charger, name) in self.names.iter() {
             if let Some(kept) = self.state.get(name) {
-                let stopped_ago = kept.stopped.map(Moment::elapsed);
+                let stopped_ago = kept.stopped.map(|stopped| moment.since(stopped));
                 let restore = Restore { charger, mode: kept.mode, fixed: kept.fixed, stopped_ago };
                 controller.handle(Input::Restore(restore), now);
             }
         }
-        let carried = self.state.carry_over(&self.names, Moment::now(), energy);
+        let carried = self.state.carry_over(&self.names, moment, energy);
         controller.handle(Input::CarryOver(carried), now);
     }
 
@@ -128,10 +127,11 @@ impl Keeper {
 
     /// Records a stop for every charger with a setpoint: shutting down stops the charge, and the minimum off time counts from here, also
     /// after a restart.
-    pub(super) fn note_stops(&mut self, snapshot: &Snapshot) {
+    pub(super) fn note_stops(&mut self, snapshot: &Snapshot, now: Tick) {
+        let moment = self.moment(now);
         for (id, view) in &snapshot.chargers {
             if view.setpoint > Milliamps::ZERO {
-                self.change(*id, |state| state.stopped = Some(Moment::now()));
+                self.change(*id, |state| state.stopped = Some(moment));
             }
         }
     }
@@ -194,7 +194,7 @@ impl Keeper {
 
     /// Records that a wake-up may lock a charger, or that the charger is unlocked again. A wake-up waits until the lock is on the disk
     /// ([`Self::saved`]).
-    pub(super) fn lock(&mut self, charger: ChargerId, locked: bool) {
+    pub(super) fn lock(&mut self, charger: ChargerId, locked: bool, now: Tick) {
         if let Some(state) = self.state.get_mut(self.names.get(charger)) {
             if locked && state.locked {
                 // Not unlocked yet: one pulse at a time.
@@ -202,7 +202,7 @@ impl Keeper {
             }
             state.locked = locked;
         }
-        let generation = self.writer.save(&self.state);
+        let generation = self.save(now);
         if locked {
             self.wakes.push((charger, generation));
         }
@@ -213,17 +213,13 @@ impl Keeper {
         self.state.get(name).is_some_and(|state| state.locked)
     }
 
-    /// Waits for the end of the next attempt to store; `None` if the thread has ended. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Option<Saved> {
-        self.saved.recv().await
-    }
-
     /// Takes the result of an attempt to store, and returns the wake-ups it decides. A wake-up pulse starts only once its lock is on the
     /// disk, so that the next start unlocks the charger whatever happens.
     pub(super) fn saved(&mut self, saved: Saved) -> Vec<Wake> {
         self.stored = saved.generation;
         if !saved.ok {
-            self.writer.forget();
+            // Written again although nothing has changed.
+            self.written = None;
         }
         let (ready, waiting): (Vec<_>, Vec<_>) =
             self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
@@ -241,6 +237,7 @@ impl Keeper {
     /// Keeps what has changed, and stores it as soon as the pause between writes allows. Locks do not wait for this ([`Self::lock`]).
     pub(super) fn show(&mut self, status: &Status, counts: &CarryOver) {
         let mut store = Store::Never;
+        let moment = self.moment(status.at);
         for charger in &status.chargers {
             let view = &charger.view;
             let before = self.setpoints.insert(charger.id, view.setpoint);
@@ -252,7 +249,7 @@ impl Keeper {
             state.mode = view.mode;
             state.fixed = view.fixed;
             if stops {
-                state.stopped = Some(Moment::now());
+                state.stopped = Some(moment);
                 store = store.max(Store::Soon);
             }
         }
@@ -273,7 +270,7 @@ impl Keeper {
             }
             self.unstored = Store::Never;
             self.stored_at = Some(now);
-            self.writer.save(&self.state);
+            self.save(now);
         }
     }
 
@@ -287,29 +284,26 @@ impl Keeper {
         }
     }
 
-    /// Stores the current state and waits for that, up to the time limit.
-    pub(super) async fn close(mut self, limit: Duration) {
-        let newest = self.writer.save(&self.state);
-        let stored = async {
-            while self.stored < newest
-                && let Some(saved) = self.saved.recv().await
-            {
-                self.stored = saved.generation;
-            }
-        };
-        // The thread has logged what it could not store.
-        let _ = tokio::time::timeout(limit, stored).await;
+    /// Has the current state written if it differs from what was last written; returns the generation to wait for.
+    pub(super) fn save(&mut self, now: Tick) -> u64 {
+        let uptime = Uptime { boot: self.anchor.1.boot.clone(), now: self.moment(now) };
+        let form = Form::new(&self.state, &uptime);
+        if !self.written.as_ref().is_some_and(|written| written.says_the_same_as(&form)) {
+            self.generation += 1;
+            self.unwritten = Some(form.clone());
+            self.written = Some(form);
+        }
+        self.generation
     }
 
-    /// Stores the current state; returns the generation to wait for.
-    #[cfg(test)]
-    pub(super) fn save(&mut self) -> u64 {
-        self.writer.save(&self.state)
+    /// Returns the next form to write, with its generation. The outcome comes back through [`Self::saved`].
+    pub(super) fn poll_store(&mut self) -> Option<(u64, Form)> {
+        Some((self.generation, self.unwritten.take()?))
     }
 
     fn moment(&self, now: Tick) -> Moment {
-        let (tick, moment) = self.anchor;
-        moment.after(now.since(tick))
+        let (tick, uptime) = &self.anchor;
+        uptime.now.after(now.since(*tick))
     }
 }
 

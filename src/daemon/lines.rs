@@ -47,9 +47,9 @@ impl Daemon {
         }
         let mut memories = std::mem::take(&mut self.memories);
         let mut lines: BTreeMap<LinkConfig, BTreeMap<_, _>> = BTreeMap::new();
-        for (id, setup) in &self.config.chargers {
+        for (id, setup) in &self.hub.config().chargers {
             let profile = crate::charger::profile::load(&setup.profile).map_err(std::io::Error::other)?;
-            let unlock_first = self.keeper.is_locked(&setup.name);
+            let unlock_first = self.hub.is_locked(&setup.name);
             let before = Before { unlock_first, memory: memories.remove(&(setup.link.clone(), setup.unit)) };
             lines.entry(setup.link.clone()).or_default().insert(*id, (setup.clone(), profile, before));
         }
@@ -71,7 +71,7 @@ impl Daemon {
         }
         for (link, bus) in std::mem::take(&mut self.buses) {
             bus.send(BusCommand::Shutdown);
-            let on_it = self.config.chargers.iter().filter(|(_, setup)| setup.link == link);
+            let on_it = self.hub.config().chargers.iter().filter(|(_, setup)| setup.link == link);
             let places = on_it.map(|(id, setup)| (*id, (link.clone(), setup.unit))).collect();
             self.closing.push(Closing { bus, places });
         }
@@ -102,13 +102,13 @@ impl Daemon {
         }
         self.take_memories();
         for event in said {
-            self.bus(&event);
+            self.hub.bus(&event, self.clock.now());
         }
         for event in site {
-            self.site(&event);
+            self.hub.site(&event, self.clock.now());
         }
         while let Ok(event) = self.bus_events.try_recv() {
-            self.bus(&event);
+            self.hub.bus(&event, self.clock.now());
         }
         // Lines that have not ended yet report to a channel without a reader.
         (self.bus_sender, self.bus_events) = mpsc::channel(BUS_EVENTS);

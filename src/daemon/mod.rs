@@ -6,16 +6,17 @@
 
 mod account;
 mod energy;
+pub(crate) mod hub;
 mod intake;
 mod keeper;
 mod lines;
-mod moment;
+pub(crate) mod moment;
 mod output;
 mod recorder;
 mod relays;
 mod reload;
 mod requests;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 pub(crate) use recorder::tests::record;
 #[cfg(test)]
@@ -37,19 +38,15 @@ use crate::charger::driver::Memory;
 use crate::clock::Clock;
 use crate::config::{Config, LinkConfig};
 use crate::journal::Journal;
-use crate::model::Names;
 use crate::model::request::Request;
 use crate::mqtt::input::Inputs;
 use crate::mqtt::link::{self, Event, Link, LinkSetup};
-use intake::Intake;
-use keeper::Keeper;
+use hub::{Effect, Hub};
 use lines::{Closing, Place};
 use output::Outputs;
 pub use output::StatusSender;
-use recorder::Recorder;
 use relays::RelayTask;
-use requests::Requests;
-use view::View;
+use state::{Uptime, Writer, load};
 
 /// Capacity of the channel from the lines to the loop. A line waits when it is full, and its orders lapse meanwhile.
 const BUS_EVENTS: usize = 256;
@@ -114,13 +111,10 @@ impl Tasks {
 }
 
 struct Daemon {
-    config: Config,
+    hub: Hub,
     clock: Clock,
-    controller: Recorder,
     /// Requests from everywhere but MQTT.
     asked: mpsc::Receiver<Request>,
-    requests: Requests,
-    intake: Intake,
     tasks: Tasks,
     /// Broker events on the topics of the site's sources.
     site_events: mpsc::Receiver<Event>,
@@ -135,8 +129,8 @@ struct Daemon {
     memories: BTreeMap<Place, Memory>,
     bus_sender: mpsc::Sender<BusEvent>,
     bus_events: mpsc::Receiver<BusEvent>,
-    keeper: Keeper,
-    view: View,
+    /// Stores what must survive a restart.
+    writer: Writer,
     outputs: Outputs,
 }
 
@@ -144,20 +138,16 @@ impl Daemon {
     fn start(config: Config, wiring: Wiring) -> std::io::Result<Self> {
         let clock = wiring.clock;
         let now = clock.now();
-        let names = names(&config);
-        let (mut keeper, found) = Keeper::start(config.state_file.clone(), now)?;
-        let journal = config.journal.clone().map(Journal::start).transpose()?;
-        let mut controller = Recorder::new(config.control.clone(), now, names.as_map().clone(), journal, clock);
-        keeper.configure(&config, &names, found);
-        keeper.restore(&mut controller, now, true);
+        let stored = load(&config.state_file);
+        let writer = Writer::start(config.state_file.clone())?;
+        let journal = config.journal.clone().map(Journal::start).transpose()?.map(|journal| (journal, clock));
         let (bus_sender, bus_events) = mpsc::channel(BUS_EVENTS);
         let (link, [site_events, set_events, relay_events]) = link::spawn(link_setup(&config), topics(&config), clock);
         let relays = RelayTask::start(&config, link.publisher(), relay_events, clock);
         let mut daemon = Self {
-            controller,
+            outputs: Outputs::new(&config, wiring.status),
+            hub: Hub::new(config, stored, Uptime::read(), journal, now),
             asked: wiring.requests,
-            requests: Requests::new(&config.publish.base_topic, names.clone()),
-            intake: Intake::new(&config),
             tasks: Tasks { link, relays },
             site_events,
             set_events,
@@ -167,18 +157,15 @@ impl Daemon {
             memories: BTreeMap::new(),
             bus_sender,
             bus_events,
-            keeper,
-            view: View::new(names, now),
-            outputs: Outputs::new(&config, wiring.status),
+            writer,
             clock,
-            config,
         };
         daemon.open_buses()?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             "surplusd {} runs with {} charger(s)",
             env!("CARGO_PKG_VERSION"),
-            daemon.config.chargers.len()
+            daemon.hub.config.chargers.len()
         );
         Ok(daemon)
     }
@@ -210,23 +197,42 @@ impl Daemon {
         self.site_events.close();
         self.set_events.close();
         self.asked.close();
-        self.requests.end();
+        self.hub.requests.end();
         let (told, ended) = if self.tasks.relays.any() {
             // Lines that go through a relay need the broker until they have ended.
-            let ended = Self::lines_end(&self.config, &mut self.bus_events).await;
+            let ended = Self::lines_end(&self.hub.config, &mut self.bus_events).await;
             (self.tasks.link.shutdown(BROKER_LIMIT).await, ended)
         } else {
-            tokio::join!(self.tasks.link.shutdown(BROKER_LIMIT), Self::lines_end(&self.config, &mut self.bus_events))
+            tokio::join!(
+                self.tasks.link.shutdown(BROKER_LIMIT),
+                Self::lines_end(&self.hub.config, &mut self.bus_events)
+            )
         };
-        let all = ended.len() == self.config.chargers.len();
+        let all = ended.len() == self.hub.config.chargers.len();
         if !all {
             warn!(
                 "not every charger confirmed its safe current; those that did not are left to their own watchdog, if it is set"
             );
         }
-        self.keeper.at_rest(&ended);
+        self.hub.keeper.at_rest(&ended);
+        let newest = self.hub.keeper.save(self.clock.now());
+        while let Some(effect) = self.hub.poll_effect() {
+            if let Effect::Store(generation, form) = effect {
+                self.writer.write(generation, form);
+            }
+        }
+        let mut done = self.hub.keeper.stored;
+        let stored = async {
+            while done < newest
+                && let Some(saved) = self.writer.next().await
+            {
+                done = saved.generation;
+            }
+        };
+        // The thread has logged what it could not store.
+        let stored = tokio::time::timeout(STORED_LIMIT, stored);
         let topics = tokio::time::timeout(STORED_LIMIT, self.outputs.close());
-        let _ = tokio::join!(self.keeper.close(STORED_LIMIT), topics, self.controller.close(STORED_LIMIT));
+        let _ = tokio::join!(stored, topics, self.hub.controller.close(STORED_LIMIT));
         let wallboxes =
             if all { "the safe current was read back" } else { "the safe current could not be read back everywhere" };
         let broker =
@@ -266,26 +272,14 @@ impl Daemon {
     /// Adds stops and limits to the stored state. If this panics for the same reason as the loop, the stored state lacks the last minutes,
     /// and the shutdown continues.
     fn count_at_the_end(&mut self) {
-        let counted = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.keeper.note_stops(&self.controller.snapshot());
-            self.count_limits();
-        }));
+        let now = self.clock.now();
+        let counted = std::panic::catch_unwind(AssertUnwindSafe(|| self.hub.ends(now)));
         if counted.is_err() {
             error!(
                 "what counts towards limits since the last decision could not be stored: the controller panicked again"
             );
         }
     }
-
-    /// Passes what counts towards limits over 24 hours to the keeper.
-    fn count_limits(&mut self) {
-        let now = self.clock.now();
-        self.keeper.count(&self.controller.carry_over(now), now);
-    }
-}
-
-fn names(config: &Config) -> Names {
-    config.chargers.iter().map(|(id, setup)| (*id, setup.name.clone())).collect()
 }
 
 fn link_setup(config: &Config) -> LinkSetup {
@@ -294,10 +288,10 @@ fn link_setup(config: &Config) -> LinkSetup {
 }
 
 /// The topics to subscribe to: those of the site, those under `set/`, and those of the relays.
-fn topics(config: &Config) -> [Vec<String>; 3] {
+pub(crate) fn topics(config: &Config) -> [Vec<String>; 3] {
     [
         Inputs::new(&config.inputs).topics().map(str::to_owned).collect(),
-        crate::mqtt::command::topics(&config.publish.base_topic, &names(config)),
+        crate::mqtt::command::topics(&config.publish.base_topic, &hub::names(config)),
         relays::topics(config),
     ]
 }

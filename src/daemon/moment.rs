@@ -8,18 +8,13 @@ use control::Millis;
 
 /// A point in time, in milliseconds since the machine was started; negative before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(pub(super) i64);
+pub(crate) struct Moment(pub(crate) i64);
 
 impl Moment {
     /// The current moment, or the start of the machine if the kernel does not report its uptime.
     pub(super) fn now() -> Self {
         let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
         Self(milliseconds(uptime.split(' ').next().unwrap_or_default()).unwrap_or(0))
-    }
-
-    /// Time passed since this moment.
-    pub(super) fn elapsed(self) -> Millis {
-        Self::now().since(self)
     }
 
     pub(super) fn since(self, earlier: Self) -> Millis {

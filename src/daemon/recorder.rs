@@ -46,11 +46,10 @@ impl Recorder {
         config: Config,
         now: Tick,
         names: BTreeMap<ChargerId, String>,
-        journal: Option<Journal>,
-        clock: Clock,
+        journal: Option<(Journal, Clock)>,
     ) -> Self {
         let controller = Controller::new(config.clone(), now);
-        let mut tape = journal.map(|journal| Tape {
+        let mut tape = journal.map(|(journal, clock)| Tape {
             journal,
             clock,
             decided: chargers_decided(&controller.snapshot()),

@@ -42,11 +42,11 @@ pub(super) struct Granted {
 
 /// A refusal of a request that came over MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     /// The topic of the request.
-    pub(super) topic: String,
+    pub(crate) topic: String,
     /// Why the request was refused.
-    pub(super) refusal: Refusal,
+    pub(crate) refusal: Refusal,
 }
 
 /// See the module.

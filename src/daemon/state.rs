@@ -12,7 +12,11 @@ use control::{CarryOver, ChargerCarryOver, ChargerId, Milliamps, Millis, Mode, S
 
 use crate::model::Names;
 
-pub(super) use disk::{Found, Saved, Writer, load};
+pub(crate) use disk::{Found, Saved};
+pub(super) use disk::{Writer, load};
+#[cfg(test)]
+pub(crate) use file::parse;
+pub(crate) use file::{Form, Uptime};
 
 use super::account::Account;
 use super::energy::EnergyMeter;
@@ -39,7 +43,7 @@ pub(super) enum Store {
 
 /// The state that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// By name.
     chargers: BTreeMap<String, ChargerState>,
     /// Energy that the battery gave to cars in mode `solar`, each with the time until which it counts.
@@ -92,7 +96,7 @@ impl ChargerState {
 
 impl State {
     /// Creates an empty state.
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { chargers: BTreeMap::new(), drained: Vec::new(), ahead: None, noted: WattHours(0) }
     }
 

@@ -56,8 +56,8 @@ async fn ask(daemon: &mut Daemon, charger: Option<&str>, key: &str, value: &str)
     let setting = Setting::parse(charger, key, value.as_bytes()).unwrap();
     let (reply, answer) = oneshot::channel();
     let now = daemon.clock.now();
-    daemon.requests.set(&setting, Origin::Socket, Some(reply), now);
-    daemon.tell_controller(now);
+    daemon.hub.requests.set(&setting, Origin::Socket, Some(reply), now);
+    daemon.hub.settle(now);
     answer.await.ok()
 }
 
@@ -86,13 +86,13 @@ fn waits(charger: ChargerId) -> ChargerReport {
 async fn a_burst_of_commands_is_no_bug() {
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(15, folder.path()).await;
-    for id in daemon.config.chargers.keys() {
+    for id in daemon.hub.config.chargers.keys() {
         daemon.bus_sender.try_send(BusEvent::Report(waits(*id))).unwrap();
     }
     let (sender, events) = mpsc::channel(64);
     daemon.set_events = events;
     for number in 0..64 {
-        let topic = format!("{}/set/current", daemon.config.publish.base_topic);
+        let topic = format!("{}/set/current", daemon.hub.config.publish.base_topic);
         let payload = if number == 63 {
             b"9"
         } else if number % 2 == 0 {
@@ -103,11 +103,11 @@ async fn a_burst_of_commands_is_no_bug() {
         .to_vec();
         sender.try_send(message(&topic, &payload)).unwrap();
     }
-    assert!(daemon.take_the_rest());
+    daemon.take_the_rest();
     // Commands faster than a person can give them are thinned out; the newest is carried out in time.
     let later = daemon.clock.now() + Millis::from_secs(5);
-    assert!(daemon.tell_controller(later));
-    let snapshot = daemon.controller.snapshot();
+    daemon.hub.settle(later);
+    let snapshot = daemon.hub.controller.snapshot();
     assert!(snapshot.chargers.values().all(|view| view.setpoint == Milliamps(9_000)));
 }
 
@@ -120,9 +120,9 @@ async fn a_command_that_comes_again_and_again_is_said_once() {
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Count(Arc::clone(&lines))));
     for payload in [&b"sideways"[..], b"off"] {
         for _ in 0..100 {
-            let topic = format!("{}/set/mode", daemon.config.publish.base_topic);
-            daemon.set(&message(&topic, payload));
-            daemon.tell_controller(daemon.clock.now());
+            let topic = format!("{}/set/mode", daemon.hub.config.publish.base_topic);
+            daemon.hub.set(&message(&topic, payload), daemon.clock.now());
+            daemon.hub.settle(daemon.clock.now());
         }
     }
     drop(guard);
@@ -137,7 +137,7 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
     let mut daemon = daemon(1, folder.path()).await;
     let lines = Arc::new(AtomicUsize::new(0));
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Count(Arc::clone(&lines))));
-    let base = daemon.config.publish.base_topic.clone();
+    let base = daemon.hub.config.publish.base_topic.clone();
     let (start, mut stored, mut told, mut published) = (daemon.clock.now(), 0, 0, 0);
     for n in 0..200_000_u64 {
         let now = start + Millis(n / 10);
@@ -152,19 +152,19 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
             ),
         };
         let event = message(&topic, payload.as_bytes());
-        daemon.intake.handle(&event, now);
-        daemon.requests.handle(&event, now);
-        told += std::iter::from_fn(|| daemon.intake.poll(now)).count();
-        while let Some(granted) = daemon.requests.poll(now) {
+        daemon.hub.intake.handle(&event, now);
+        daemon.hub.requests.handle(&event, now);
+        told += std::iter::from_fn(|| daemon.hub.intake.poll(now)).count();
+        while let Some(granted) = daemon.hub.requests.poll(now) {
             told += 1;
-            daemon.grant(granted, now);
+            daemon.hub.grant(granted, now);
         }
-        published += std::iter::from_fn(|| daemon.requests.poll_refused()).count();
-        daemon.intake.handle_timeout(now);
-        daemon.requests.handle_timeout(now);
-        let before = daemon.keeper.stored_at;
-        daemon.show(now, false);
-        stored += usize::from(daemon.keeper.stored_at != before);
+        published += std::iter::from_fn(|| daemon.hub.requests.poll_refused()).count();
+        daemon.hub.intake.handle_timeout(now);
+        daemon.hub.requests.handle_timeout(now);
+        let before = daemon.hub.keeper.stored_at;
+        daemon.show(now);
+        stored += usize::from(daemon.hub.keeper.stored_at != before);
     }
     drop(guard);
     let lines = lines.load(Ordering::Relaxed);
@@ -173,7 +173,7 @@ async fn a_flood_fills_neither_log_nor_card_nor_journal() {
     assert!(stored <= 5 + keeper::URGENT_STORES as usize, "stored {stored} times");
     assert!(lines <= 100, "{lines} lines");
     let end = start + Millis::from_secs(30);
-    let last: Vec<_> = std::iter::from_fn(|| daemon.intake.poll(end)).collect();
+    let last: Vec<_> = std::iter::from_fn(|| daemon.hub.intake.poll(end)).collect();
     let newest = control::Reading { source: control::Source::Grid, value: Some(1_998), retained: false };
     assert!(last.contains(&newest), "{last:?}");
 }
@@ -184,26 +184,26 @@ async fn a_silence_is_a_warning_in_the_state() {
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(1, folder.path()).await;
     let start = daemon.clock.now();
-    daemon.intake.link(true, start);
-    daemon.intake.handle_timeout(start + Millis::from_secs(119));
-    assert!(daemon.intake.warnings(start).is_empty());
+    daemon.hub.intake.link(true, start);
+    daemon.hub.intake.handle_timeout(start + Millis::from_secs(119));
+    assert!(daemon.hub.intake.warnings(start).is_empty());
     let now = start + Millis::from_secs(120);
-    daemon.intake.handle_timeout(now);
-    let warnings = daemon.intake.warnings(now);
+    daemon.hub.intake.handle_timeout(now);
+    let warnings = daemon.hub.intake.warnings(now);
     assert!(
         matches!(&warnings[..], [one] if one.contains("access list") && one.contains("powerwall_site_now")),
         "{warnings:?}"
     );
-    assert_eq!(daemon.intake.statuses(now)[0].state, InputState::Never);
+    assert_eq!(daemon.hub.intake.statuses(now)[0].state, InputState::Never);
     let topic = "homeassistant/sensor/powerwall_site_now/state";
-    daemon.intake.handle(&message(topic, b"1.5"), now);
-    assert!(daemon.intake.warnings(now).is_empty());
-    assert_eq!(daemon.intake.statuses(now)[0].state, InputState::Live);
+    daemon.hub.intake.handle(&message(topic, b"1.5"), now);
+    assert!(daemon.hub.intake.warnings(now).is_empty());
+    assert_eq!(daemon.hub.intake.statuses(now)[0].state, InputState::Live);
     // Home Assistant has no automation for requests: logged once, and shown.
     for request in 0..30 {
-        daemon.intake.asked(now + Millis::from_secs(10 * request));
+        daemon.hub.intake.asked(now + Millis::from_secs(10 * request));
     }
-    let warnings = daemon.intake.warnings(now);
+    let warnings = daemon.hub.intake.warnings(now);
     assert!(matches!(&warnings[..], [one] if one.contains("/refresh are not answered")), "{warnings:?}");
 }
 
@@ -213,19 +213,19 @@ async fn a_warning_does_not_outlive_its_cause() {
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(1, folder.path()).await;
     let now = daemon.clock.now();
-    daemon.site(&Event::Unheard { why: Some("the access list".to_owned()) });
+    daemon.hub.site(&Event::Unheard { why: Some("the access list".to_owned()) }, daemon.clock.now());
     for request in 0..30 {
-        daemon.intake.asked(now + Millis::from_secs(10 * request));
+        daemon.hub.intake.asked(now + Millis::from_secs(10 * request));
     }
-    assert_eq!(daemon.intake.warnings(now).len(), 2);
-    let mut config = daemon.config.clone();
+    assert_eq!(daemon.hub.intake.warnings(now).len(), 2);
+    let mut config = daemon.hub.config.clone();
     config.control.sampling.refresh_every = None;
     daemon.reload(config).await.unwrap();
-    assert_eq!(daemon.intake.warnings(now), ["the access list"], "the broker is the same");
-    let mut config = daemon.config.clone();
+    assert_eq!(daemon.hub.intake.warnings(now), ["the access list"], "the broker is the same");
+    let mut config = daemon.hub.config.clone();
     config.mqtt.username = Some(crate::config::Secret("gateway".to_owned()));
     daemon.reload(config).await.unwrap();
-    assert_eq!(daemon.intake.warnings(now), Vec::<String>::new());
+    assert_eq!(daemon.hub.intake.warnings(now), Vec::<String>::new());
 }
 
 /// Unavailable sources do not send new values, which does not mean that the automation is missing.
@@ -235,12 +235,12 @@ async fn requests_count_only_while_the_sources_are_there() {
     for (payload, unanswered) in [("unavailable", false), ("1.5", true)] {
         let mut daemon = daemon(1, folder.path()).await;
         let now = daemon.clock.now();
-        let topic = daemon.config.inputs[&control::Source::Grid].topics[0].clone();
-        daemon.intake.handle(&message(&topic, payload.as_bytes()), now);
+        let topic = daemon.hub.config.inputs[&control::Source::Grid].topics[0].clone();
+        daemon.hub.intake.handle(&message(&topic, payload.as_bytes()), now);
         for request in 0..30 {
-            daemon.intake.asked(now + Millis::from_secs(10 * request));
+            daemon.hub.intake.asked(now + Millis::from_secs(10 * request));
         }
-        let said = daemon.intake.warnings(now).iter().any(|text| text.contains("requests for fresh samples"));
+        let said = daemon.hub.intake.warnings(now).iter().any(|text| text.contains("requests for fresh samples"));
         assert_eq!(said, unanswered, "{payload}");
     }
 }
@@ -273,7 +273,7 @@ async fn a_loop_that_panics_again_and_again_still_ends_in_good_order() {
     let mut daemon = daemon(1, folder.path()).await;
     daemon.asked = asked;
     daemon.open_buses().unwrap();
-    daemon.controller.broken = true;
+    daemon.hub.controller.broken = true;
     let ended = Box::pin(daemon.live()).await;
     assert_eq!(ended, Ended::Broken { what: "the loop panicked".to_owned() });
 }
@@ -308,7 +308,7 @@ async fn a_line_that_is_opened_anew_waits_for_the_old_one() {
     let port = crate::sim::port::WallboxPort::open(wallbox, daemon.clock, None).unwrap();
     port.wallbox().fault(crate::sim::wallbox::Fault::Silent, None);
     let link = LinkConfig::Serial { path: port.path().to_owned() };
-    let mut config = daemon.config.clone();
+    let mut config = daemon.hub.config.clone();
     config.chargers.get_mut(&ChargerId(0)).unwrap().link = link.clone();
     daemon.reload(config.clone()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -342,7 +342,7 @@ async fn a_request_is_answered() {
     let mut daemon = daemon(2, folder.path()).await;
     let now = daemon.clock.now();
     for charger in [ChargerId(0), ChargerId(1)] {
-        daemon.controller.handle(Input::Report(waits(charger)), now);
+        daemon.hub.controller.handle(Input::Report(waits(charger)), now);
     }
     let answer = ask(&mut daemon, Some("c1"), "mode", "off").await.unwrap().unwrap();
     assert_eq!(answer, "c1: 0.0 A (off): switched off");
@@ -350,7 +350,7 @@ async fn a_request_is_answered() {
     assert!(answer.starts_with("c0: ") && answer.contains("\nc1: ") && answer.contains("(fast)"), "{answer}");
     let refused = ask(&mut daemon, Some("garage"), "mode", "off").await.unwrap().unwrap_err();
     assert_eq!(refused.to_string(), "unknown charger \"garage\": use one of c0, c1, or none for all");
-    assert!(daemon.requests.poll_refused().is_none(), "who asked has the answer");
+    assert!(daemon.hub.requests.poll_refused().is_none(), "who asked has the answer");
 }
 
 /// Of requests that come too fast, the last is carried out, and the others are answered that a later one replaced them.
@@ -363,12 +363,12 @@ async fn a_request_that_is_overtaken_is_told_so() {
     for number in 0..14 {
         let (reply, answer) = oneshot::channel();
         let setting = Setting::parse(None, "current", if number % 2 == 0 { b"7" } else { b"8" }).unwrap();
-        daemon.requests.set(&setting, Origin::Socket, Some(reply), now);
-        daemon.tell_controller(now);
+        daemon.hub.requests.set(&setting, Origin::Socket, Some(reply), now);
+        daemon.hub.settle(now);
         answers.push(answer);
     }
-    let due = daemon.requests.poll_timeout().unwrap();
-    daemon.tell_controller(due);
+    let due = daemon.hub.requests.poll_timeout().unwrap();
+    daemon.hub.settle(due);
     let told: Vec<_> = answers.iter_mut().map(|answer| answer.try_recv().is_ok()).collect();
     let overtaken: Vec<_> = told.iter().enumerate().filter(|(_, told)| !**told).map(|(number, _)| number).collect();
     assert_eq!(overtaken, [10, 11, 12], "ten at once, and the last");
@@ -380,29 +380,32 @@ async fn the_status_tells_of_each_link_since_when_why_and_when_it_is_tried_again
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(1, folder.path()).await;
     let (status, shown) = watch::channel(None);
-    daemon.outputs = Outputs::new(&daemon.config, status);
+    daemon.outputs = Outputs::new(&daemon.hub.config, status);
     let charger = ChargerId(0);
     let now = daemon.clock.now();
     let report = |link, at| BusEvent::Report(ChargerReport { link, ..ChargerReport::silent(charger, at, link) });
     let lost = Notice::LinkLost { failure: crate::charger::codec::Failure::Timeout };
     let why = lost.to_string();
-    daemon.bus(&report(Reachability::Offline, now));
-    daemon.bus(&BusEvent::Notice { charger, notice: lost });
-    daemon.bus(&BusEvent::NextTry { charger, at: Some(now + Millis(10_000)) });
+    daemon.hub.bus(&report(Reachability::Offline, now), daemon.clock.now());
+    daemon.hub.bus(&BusEvent::Notice { charger, notice: lost }, daemon.clock.now());
+    daemon.hub.bus(&BusEvent::NextTry { charger, at: Some(now + Millis(10_000)) }, daemon.clock.now());
     // What the line itself says is more than that the charger is gone with it.
     let gone = Notice::LinkLost { failure: crate::charger::codec::Failure::Gone };
-    daemon.bus(&BusEvent::Notice { charger, notice: gone });
-    daemon.site(&Event::Down { kind: DownKind::Refused, why: "refused".to_owned(), retry_in: Millis(8_000) });
-    daemon.show(now + Millis(3_000), false);
+    daemon.hub.bus(&BusEvent::Notice { charger, notice: gone }, daemon.clock.now());
+    daemon.hub.site(
+        &Event::Down { kind: DownKind::Refused, why: "refused".to_owned(), retry_in: Millis(8_000) },
+        daemon.clock.now(),
+    );
+    daemon.show(now + Millis(3_000));
     let seen = shown.borrow().clone().unwrap();
     let link = &seen.chargers[0].link;
     assert_eq!((link.why.as_ref(), link.next_try), (Some(&why), Some(now + Millis(10_000))));
     let BrokerState::Disconnected { why, next_try } = &seen.broker.state else { panic!("{:?}", seen.broker) };
     assert!(why == "refused" && *next_try >= now + Millis(8_000));
-    daemon.site(&Event::Up);
-    daemon.bus(&BusEvent::NextTry { charger, at: None });
-    daemon.bus(&BusEvent::Report(waits(charger)));
-    daemon.show(now + Millis(5_000), false);
+    daemon.hub.site(&Event::Up, daemon.clock.now());
+    daemon.hub.bus(&BusEvent::NextTry { charger, at: None }, daemon.clock.now());
+    daemon.hub.bus(&BusEvent::Report(waits(charger)), daemon.clock.now());
+    daemon.show(now + Millis(5_000));
     let seen = shown.borrow().clone().unwrap();
     assert_eq!((seen.chargers[0].link.why.as_ref(), seen.chargers[0].link.next_try), (None, None));
     assert!(seen.chargers[0].link.since >= now, "since the report");
@@ -415,22 +418,22 @@ async fn what_is_wrong_with_a_link_is_neither_kept_nor_forgotten_too_long() {
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = daemon(1, folder.path()).await;
     let (status, shown) = watch::channel(None);
-    daemon.outputs = Outputs::new(&daemon.config, status);
+    daemon.outputs = Outputs::new(&daemon.hub.config, status);
     let charger = ChargerId(0);
     let report = |link, fault| {
         let silent = ChargerReport::silent(charger, Tick(1), link);
         BusEvent::Report(ChargerReport { fault, ..silent })
     };
-    daemon.bus(&report(Reachability::Offline, None));
-    daemon.bus(&BusEvent::LineDown { charger, why: "no port".to_owned() });
-    let mut config = daemon.config.clone();
+    daemon.hub.bus(&report(Reachability::Offline, None), daemon.clock.now());
+    daemon.hub.bus(&BusEvent::LineDown { charger, why: "no port".to_owned() }, daemon.clock.now());
+    let mut config = daemon.hub.config.clone();
     config.publish.state_every = Millis(7_000);
     daemon.reload(config).await.unwrap();
-    daemon.show(daemon.clock.now(), false);
+    daemon.show(daemon.clock.now());
     let why = || shown.borrow().as_ref().unwrap().chargers[0].link.why.clone();
     assert_eq!(why().as_deref(), Some("no port"));
-    daemon.bus(&report(Reachability::ReadOnly, Some(control::Fault::Locked)));
-    daemon.show(daemon.clock.now(), false);
+    daemon.hub.bus(&report(Reachability::ReadOnly, Some(control::Fault::Locked)), daemon.clock.now());
+    daemon.show(daemon.clock.now());
     assert_eq!(why(), None);
 }
 
@@ -443,12 +446,12 @@ async fn a_request_that_was_given_up_is_not_carried_out() {
     let setting = Setting::parse(None, "mode", b"off").unwrap();
     let (reply, gone) = oneshot::channel();
     drop(gone);
-    daemon.requests.set(&setting, Origin::Socket, Some(reply), now);
-    daemon.tell_controller(now);
-    assert_eq!(daemon.controller.snapshot().chargers[&ChargerId(0)].mode, control::Mode::Fixed);
+    daemon.hub.requests.set(&setting, Origin::Socket, Some(reply), now);
+    daemon.hub.settle(now);
+    assert_eq!(daemon.hub.controller.snapshot().chargers[&ChargerId(0)].mode, control::Mode::Fixed);
     let (reply, mut waiting) = oneshot::channel();
-    daemon.requests.set(&setting, Origin::Socket, Some(reply), now);
-    let config = daemon.config.clone();
+    daemon.hub.requests.set(&setting, Origin::Socket, Some(reply), now);
+    let config = daemon.hub.config.clone();
     daemon.reload(config).await.unwrap();
     assert_eq!(waiting.try_recv().unwrap(), Err(crate::model::request::Refusal::Reloaded));
 }

@@ -26,7 +26,7 @@ const WRITE_SINGLE: u8 = 6;
 
 /// How frames are delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     /// By length and checksum.
     Rtu,
     /// By a header with length and transaction (Modbus TCP).
@@ -35,7 +35,7 @@ pub(super) enum Dialect {
 
 /// Whether the adapter returns what is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Echo {
+pub(crate) enum Echo {
     /// To be learnt from a read.
     #[default]
     Unknown,
@@ -47,7 +47,7 @@ pub(super) enum Echo {
 
 /// Listens for the answers to one request after another.
 #[derive(Debug)]
-pub(super) struct Ear {
+pub(crate) struct Ear {
     dialect: Dialect,
     echo: Echo,
     request: Vec<u8>,
@@ -89,7 +89,7 @@ enum Kind {
 
 impl Ear {
     /// Creates an ear that has received nothing yet.
-    pub(super) fn new(dialect: Dialect, echo: Echo) -> Self {
+    pub(crate) fn new(dialect: Dialect, echo: Echo) -> Self {
         Self {
             dialect,
             echo,
@@ -105,18 +105,18 @@ impl Ear {
     }
 
     /// Discards everything received before, because a new request is about to be sent.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         *self = Self::new(self.dialect, self.echo);
     }
 
     /// Takes bytes of the request as they are sent.
-    pub(super) fn sent(&mut self, bytes: &[u8]) {
+    pub(crate) fn sent(&mut self, bytes: &[u8]) {
         let room = REQUEST_MAX.saturating_sub(self.request.len());
         self.request.extend(bytes.iter().take(room));
     }
 
     /// Takes received bytes. Returns the answer, once, when it is complete.
-    pub(super) fn hear(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let room = HEARD_MAX.saturating_sub(self.heard.len());
         self.heard.extend(bytes.iter().take(room));
         let before = self.answer.is_some();
@@ -145,27 +145,27 @@ impl Ear {
     }
 
     /// Returns the flaw that makes any answer to this request useless.
-    pub(super) const fn flaw(&self) -> Option<Flaw> {
+    pub(crate) const fn flaw(&self) -> Option<Flaw> {
         self.flaw
     }
 
     /// Returns whether a copy of the request is known to come back.
-    pub(super) const fn echo(&self) -> Echo {
+    pub(crate) const fn echo(&self) -> Echo {
         self.echo
     }
 
     /// Returns whether anything has come since the request.
-    pub(super) const fn heard_anything(&self) -> bool {
+    pub(crate) const fn heard_anything(&self) -> bool {
         !self.heard.is_empty()
     }
 
     /// Returns the bytes that were skipped before the answer; empty if none were.
-    pub(super) const fn strays(&self) -> Sample {
+    pub(crate) const fn strays(&self) -> Sample {
         self.strays
     }
 
     /// Ends the request, answered or not, and learns about the echo from it.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if self.dialect == Dialect::Tcp || self.request.is_empty() {
             return;
         }
@@ -183,12 +183,12 @@ impl Ear {
     }
 
     /// Returns whether a read must come before a write can count as acknowledged, because a single copy of the write would prove nothing.
-    pub(super) fn must_learn(&self) -> bool {
+    pub(crate) fn must_learn(&self) -> bool {
         self.dialect == Dialect::Rtu && self.echo == Echo::Unknown
     }
 
     /// Returns why there is no answer.
-    pub(super) fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> Failure {
         if let Some(flaw) = self.flaw.or(self.others) {
             return Failure::Malformed(flaw);
         }

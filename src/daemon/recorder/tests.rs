@@ -23,7 +23,7 @@ fn journal(folder: &Path) -> JournalConfig {
 
 fn recorder(journal: Journal) -> Recorder {
     let names = BTreeMap::from([(CARPORT, "carport".to_owned())]);
-    Recorder::new(some_config(), Tick(1), names, Some(journal), Clock::start(2))
+    Recorder::new(some_config(), Tick(1), names, Some((journal, Clock::start(2))))
 }
 
 /// A house with sun and clouds, and a car that takes what it is offered; all values fluctuate like real ones.

@@ -25,7 +25,7 @@ const LOST: &str =
 
 /// What became of the stored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::daemon) enum Found {
+pub(crate) enum Found {
     /// It was read.
     Whole,
     /// There was none: the first start, or it was deleted. A charger may have been left locked.
@@ -132,54 +132,47 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 
 /// A finished attempt to store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::daemon) struct Saved {
-    /// The [`Writer::save`] that it answers, and with it all earlier ones.
-    pub(in crate::daemon) generation: u64,
+pub(crate) struct Saved {
+    /// The form that it is about, and with it all earlier ones.
+    pub(crate) generation: u64,
     /// Whether the state is on the disk.
-    pub(in crate::daemon) ok: bool,
+    pub(crate) ok: bool,
 }
 
-/// Stores the state on a separate thread; only the newest state counts.
+/// Stores the state on a separate thread; only the newest form counts.
 #[derive(Debug)]
 pub(in crate::daemon) struct Writer {
-    desk: Arc<Mailbox>,
-    generation: u64,
-    last: Option<Form>,
+    mailbox: Arc<Mailbox>,
+    saved: mpsc::Receiver<Saved>,
 }
 
 impl Writer {
-    /// Starts the thread. Each finished attempt is reported on the channel.
+    /// Starts the thread.
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub(in crate::daemon) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
-        let desk = Arc::new(Mailbox { place: Mutex::new(Place::Empty), changed: Condvar::new() });
+    pub(in crate::daemon) fn start(path: PathBuf) -> io::Result<Self> {
+        let mailbox = Arc::new(Mailbox { place: Mutex::new(Place::Empty), changed: Condvar::new() });
         let (told, saved) = mpsc::channel(16);
-        let theirs = Arc::clone(&desk);
+        let theirs = Arc::clone(&mailbox);
         thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &theirs, &told))?;
-        Ok((Self { desk, generation: 0, last: None }, saved))
+        Ok(Self { mailbox, saved })
     }
 
-    /// Makes the next [`Self::save`] store the state even if nothing has changed, because the last attempt failed.
-    pub(in crate::daemon) fn forget(&mut self) {
-        self.last = None;
+    /// Stores a form, in place of an older one whose turn has not come.
+    pub(in crate::daemon) fn write(&self, generation: u64, form: Form) {
+        self.mailbox.put(Place::Job(generation, form));
     }
 
-    /// Stores the state if it differs from the last one; returns the generation to wait for.
-    pub(in crate::daemon) fn save(&mut self, state: &State) -> u64 {
-        let form = Form::new(state, &Uptime::read());
-        if !self.last.as_ref().is_some_and(|last| last.says_the_same_as(&form)) {
-            self.generation += 1;
-            self.desk.put(Place::Job(self.generation, form.clone()));
-            self.last = Some(form);
-        }
-        self.generation
+    /// Waits for the end of the next attempt to store; `None` if the thread has ended. May be dropped and called again.
+    pub(in crate::daemon) async fn next(&mut self) -> Option<Saved> {
+        self.saved.recv().await
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.desk.put(Place::Closed);
+        self.mailbox.put(Place::Closed);
     }
 }
 
@@ -216,9 +209,9 @@ impl Mailbox {
     }
 }
 
-fn write_all(path: &Path, desk: &Mailbox, told: &mpsc::Sender<Saved>) {
+fn write_all(path: &Path, mailbox: &Mailbox, told: &mpsc::Sender<Saved>) {
     let mut failing = false;
-    while let Some((generation, form)) = desk.take() {
+    while let Some((generation, form)) = mailbox.take() {
         let result = form.text().map_err(io::Error::from).and_then(|text| replace(path, &text));
         match &result {
             Err(error) if !failing => {

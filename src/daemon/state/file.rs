@@ -27,7 +27,7 @@ const DAMAGE_MAX: usize = 200;
 
 /// Why the file's contents cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     /// Not JSON, or not in the form of its version.
     #[error("{}", visible_start(.0, DAMAGE_MAX))]
     Damaged(String),
@@ -41,16 +41,16 @@ const VERSION: u32 = 3;
 
 /// The boot of the machine to which moments belong, and the current moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Uptime {
+pub(crate) struct Uptime {
     /// Identifies the boot; `None` if the kernel does not report it.
-    pub(super) boot: Option<String>,
+    pub(crate) boot: Option<String>,
     /// The current moment.
-    pub(super) now: Moment,
+    pub(crate) now: Moment,
 }
 
 impl Uptime {
     /// Reads the current boot and moment.
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         Self { boot: boot.map(|boot| boot.trim().to_owned()), now: Moment::now() }
     }
@@ -63,7 +63,7 @@ struct Versioned {
 }
 
 /// Reads any version.
-pub(super) fn parse(text: &str, uptime: &Uptime) -> Result<State, Unreadable> {
+pub(crate) fn parse(text: &str, uptime: &Uptime) -> Result<State, Unreadable> {
     let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
     let Versioned { version } = serde_json::from_str(text).map_err(damaged)?;
     match version {
@@ -77,16 +77,16 @@ pub(super) fn parse(text: &str, uptime: &Uptime) -> Result<State, Unreadable> {
 
 /// The state in the form of the newest version.
 #[derive(Debug, Clone)]
-pub(super) struct Form(v3::File);
+pub(crate) struct Form(v3::File);
 
 impl Form {
     /// Converts the state for storing it now.
-    pub(super) fn new(state: &State, uptime: &Uptime) -> Self {
+    pub(crate) fn new(state: &State, uptime: &Uptime) -> Self {
         Self(v3::File::write(state, uptime))
     }
 
     /// Whether both forms have the same contents, apart from the time of writing.
-    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
         self.0 == other.0.written_at(self.0.saved_ms)
     }
 
@@ -94,7 +94,7 @@ impl Form {
     ///
     /// # Errors
     /// If it cannot be serialised. The caller then keeps the old file: an empty one would mean that no wallbox is locked.
-    pub(super) fn text(&self) -> serde_json::Result<String> {
+    pub(crate) fn text(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.0)
     }
 }

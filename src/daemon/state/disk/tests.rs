@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Command;
 
-use control::{Milliamps, Mode};
+use control::Milliamps;
 
 use super::super::tests::state;
 use super::*;
@@ -125,33 +125,30 @@ fn what_lies_where_the_new_file_is_prepared_is_not_written_to() {
     assert!(!beside.exists());
 }
 
+fn form(state: &State) -> Form {
+    Form::new(state, &Uptime::read())
+}
+
 #[tokio::test]
 async fn the_newest_is_stored_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
-    let (mut writer, mut saved) = Writer::start(path.clone()).unwrap();
-    let mut newest = 0;
+    let mut writer = Writer::start(path.clone()).unwrap();
     for current in 6..16 {
         let mut state = state();
         state.get_mut("carport").unwrap().fixed = Milliamps(current * 1_000);
-        newest = writer.save(&state);
+        writer.write(current.into(), form(&state));
     }
-    while saved.recv().await.unwrap() != (Saved { generation: newest, ok: true }) {}
-    let (mut state, _) = load(&path);
-    assert_eq!(state.get("carport").unwrap().fixed, Milliamps(15_000));
-    assert_eq!(writer.save(&state), newest, "nothing new, nothing written");
-    state.get_mut("carport").unwrap().mode = Mode::Off;
-    assert_eq!(writer.save(&state), newest + 1);
+    while writer.next().await.unwrap() != (Saved { generation: 15, ok: true }) {}
+    assert_eq!(load(&path).0.get("carport").unwrap().fixed, Milliamps(15_000));
 }
 
 #[tokio::test]
 async fn a_disk_that_refuses_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut writer, mut saved) = Writer::start(folder.path().join("missing/state.json")).unwrap();
-    let generation = writer.save(&state());
-    assert_eq!(saved.recv().await, Some(Saved { generation, ok: false }));
-    writer.forget();
-    assert_eq!(writer.save(&state()), generation + 1, "it is tried again");
+    let mut writer = Writer::start(folder.path().join("missing/state.json")).unwrap();
+    writer.write(1, form(&state()));
+    assert_eq!(writer.next().await, Some(Saved { generation: 1, ok: false }));
 }
 
 /// `/dev/full` behaves like a full disk.
