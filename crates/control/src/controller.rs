@@ -246,7 +246,9 @@ impl Controller {
         };
         let soon = self.meter_delay.age_at_most() + FOLLOWED_AFTER;
         let spread = spread(&trail, seconds(soon));
-        CarsThen { drew: cars, least: low, moved: Moved::by(&trail, soon), clear_since, spread }
+        let holds = |at| self.chargers.values().map(|charger| charger.history.holds(at)).fold(Some(true), both);
+        let held = self.judge.waits_since().map_or(Some(true), holds);
+        CarsThen { drew: cars, least: low, moved: Moved::by(&trail, soon), clear_since, held, spread }
     }
 
     /// Returns what the cars in mode `solar` draw now. Only they use the battery's budget; the other modes may take what they need from the
@@ -471,6 +473,15 @@ impl Controller {
     #[cfg(test)]
     pub(crate) fn trend_memory(&self) -> Option<(i64, i64)> {
         self.trend.as_ref().map(Trend::memory)
+    }
+}
+
+/// Whether both are so, as far as that is known.
+const fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        (None, _) | (_, None) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::judge::evidence::STILL;
 use crate::units::{Millis, Tick, Watts};
 
 /// Number of ages of the meters' values that are distinguished: 0, 1, 2 … seconds.
@@ -75,6 +76,14 @@ impl PowerHistory {
         self.entries.iter().rev().find(|entry| entry.0 <= at).or(self.entries.front()).map(|entry| entry.1)
     }
 
+    /// Returns whether the power was still the one known at `at` when it was next read; `None` until then. A change that a reading shows
+    /// may have come at any moment since the reading before.
+    pub(crate) fn holds(&self, at: Tick) -> Option<bool> {
+        let Some(then) = self.at(at) else { return Some(true) };
+        let next = self.entries.iter().find(|entry| entry.0 >= at)?;
+        Some((next.1 - then).0.saturating_abs() <= STILL.0)
+    }
+
     /// Whether there has been a reading within a minute before `at`.
     pub(crate) fn heard_by(&self, at: Tick) -> bool {
         self.entries.back().is_some_and(|newest| at.since(newest.0) <= FORGET_AFTER)
@@ -107,6 +116,20 @@ mod tests {
         assert_eq!(history.at(Tick(63_000)), Some(Watts(4_140)));
         assert_eq!(history.at(Tick(63_001)), None, "no news for over a minute");
         assert_eq!(history.at(Tick(10)), Some(Watts(0)), "before the first reading: the first");
+    }
+
+    #[test]
+    fn a_reading_holds_once_the_next_one_agrees() {
+        let mut history = PowerHistory::new();
+        assert_eq!(history.holds(Tick(5)), Some(true), "never measured");
+        history.push(Tick(1_000), Watts(0));
+        assert_eq!(history.holds(Tick(1_500)), None);
+        history.push(Tick(6_000), Watts(100));
+        assert_eq!(history.holds(Tick(1_500)), Some(true));
+        assert_eq!(history.holds(Tick(6_000)), Some(true));
+        history.push(Tick(11_000), Watts(4_140));
+        assert_eq!(history.holds(Tick(6_001)), Some(false), "it may have changed before or after");
+        assert_eq!(history.holds(Tick(1_500)), Some(true));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use battery::BatteryYield;
 use evidence::Evidence;
 use response::Response;
 
-use crate::units::Watts;
+use crate::units::{Tick, Watts};
 
 /// What a sample may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,11 @@ impl Judge {
     /// Returns by how much the meters disagree, once that has lasted.
     pub(crate) const fn imbalance(&self) -> Option<Watts> {
         self.balance.lasting()
+    }
+
+    /// Returns the time of the sample that waits until it is known whether the cars' power was right then.
+    pub(crate) fn waits_since(&self) -> Option<Tick> {
+        self.response.waits_since()
     }
 
     /// Judges a sample. Must be called once per sample.

@@ -5,7 +5,7 @@ use crate::sample::Sample;
 use crate::units::{Millis, Tick, Watts};
 
 /// Cars whose power changes by no more than this do not spoil a comparison: it is well below a conclusive change.
-const STILL: Watts = Watts(1_500);
+pub(crate) const STILL: Watts = Watts(1_500);
 
 /// The meters' values and the cars' power at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub(crate) struct Evidence {
     /// How certain `cars` is, and by how much it changed recently: meters not read at the same moment disagree by that much.
     pub(crate) moved: Moved,
     pub(crate) clear_since: Tick,
+    /// Whether the cars' power was what it was taken for at the sample that waits for this ([`super::Judge::waits_since`]); `None` until
+    /// they have been measured again.
+    pub(crate) held: Option<bool>,
     pub(crate) spread: Watts,
     /// Surplus of the previous sample.
     pub(crate) before: Option<Watts>,
@@ -34,7 +37,7 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Combines a sample with what is known of the cars.
     pub(crate) fn new(sample: &Sample, cars: &CarsThen, before: Option<Watts>) -> Self {
-        let CarsThen { drew: cars, least: cars_least, moved, clear_since, spread } = *cars;
+        let CarsThen { drew: cars, least: cars_least, moved, clear_since, held, spread } = *cars;
         Self {
             at: sample.at,
             grid: sample.grid.filter(|_| sample.direct),
@@ -47,6 +50,7 @@ impl Evidence {
             cars_least,
             moved,
             clear_since,
+            held,
             spread,
             before,
         }
@@ -62,6 +66,8 @@ pub(crate) struct CarsThen {
     pub(crate) moved: Moved,
     /// Since when the power of all cars is known as it is: earlier changes need not show.
     pub(crate) clear_since: Tick,
+    /// See [`Evidence::held`].
+    pub(crate) held: Option<bool>,
     /// By how much their power changed around then.
     pub(crate) spread: Watts,
 }

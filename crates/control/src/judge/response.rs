@@ -7,7 +7,9 @@
 //! believed for an hour. Where only the net draw is known, clouds change it as well, so it is watched for longer; a small change of a known
 //! load must be missed several times in a row.
 //!
-//! A change counts only if its time is known, so not around a time in which a charger was not measured.
+//! A change counts only if its time is known, so not around a time in which a charger was not measured. A charger is read every few
+//! seconds, so a sample may show a change that its power does not show yet: a sample counts as taken before a change only once a later
+//! reading of the charger agrees with what was known then.
 
 use super::doubt::Doubt;
 use super::evidence::{Evidence, Moved};
@@ -56,6 +58,8 @@ struct Seen {
 pub(crate) struct Response {
     /// The last sample before a change that is not settled.
     before: Option<Seen>,
+    /// A later one that takes its place if the cars' power at its time proves right.
+    waiting: Option<Seen>,
     /// Samples in a row that did not show the change, and since when.
     missed: u8,
     missed_since: Option<Tick>,
@@ -68,7 +72,12 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) const fn new() -> Self {
-        Self { before: None, missed: 0, missed_since: None, changes: 0, last_at: None, verdict: None }
+        Self { before: None, waiting: None, missed: 0, missed_since: None, changes: 0, last_at: None, verdict: None }
+    }
+
+    /// Returns the time of the sample that waits for a reading of the chargers.
+    pub(crate) fn waits_since(&self) -> Option<Tick> {
+        self.waiting.map(|seen| seen.at)
     }
 
     /// Takes one sample.
@@ -76,6 +85,11 @@ impl Response {
         let Evidence { at, solar, load, net, cars, .. } = *evidence;
         if self.verdict.is_some_and(|(since, _)| at.since(since) >= TRY_AGAIN) {
             *self = Self::new();
+        }
+        match evidence.held {
+            Some(true) => self.before = self.waiting.take().or(self.before),
+            Some(false) => self.waiting = None,
+            None => {}
         }
         let metered = solar.map(|solar| solar + net).or(load);
         let seen = Seen { at, metered: metered.unwrap_or(net), cars, of_load: metered.is_some() };
@@ -127,7 +141,13 @@ impl Response {
     }
 
     fn settle(&mut self, seen: Option<Seen>) {
-        self.before = seen;
+        match seen {
+            // The first that waits: the more samples come between two readings, the sooner one of them counts.
+            Some(seen) => {
+                self.waiting.get_or_insert(seen);
+            }
+            None => (self.before, self.waiting) = (None, None),
+        }
         self.missed = 0;
         self.missed_since = None;
     }
