@@ -18,6 +18,9 @@ async fn probe(player: Option<&mut Player>, args: &[&str]) -> u8 {
     probe_says(player, args).await.0
 }
 
+/// What is said of a port that must be reopened while a child process that another test has just started still holds a copy of it.
+const HELD: &str = "has it open by another name";
+
 /// As [`probe`], with its output.
 async fn probe_says(player: Option<&mut Player>, args: &[&str]) -> (u8, String) {
     let cli = <Cli as clap::Parser>::try_parse_from([&["probe"], args].concat()).unwrap();
@@ -61,10 +64,15 @@ async fn probe_reads_everything_and_writes_nothing() {
 /// One lost reply says nothing about a wallbox; that replies are lost is reported.
 #[tokio::test]
 async fn an_answer_that_is_lost_is_asked_for_again() {
-    let mut player = Player::new();
-    player.lost = [(4, 1), (257, 3), (262, 2)].into();
-    let path = player.path().to_string_lossy().into_owned();
-    let (code, text) = probe_says(Some(&mut player), &["--port", &path, "--reply-ms", "1000"]).await;
+    let (mut code, mut text) = (0, HELD.to_owned());
+    for _ in 0..5 {
+        if text.contains(HELD) {
+            let mut player = Player::new();
+            player.lost = [(4, 1), (257, 3), (262, 2)].into();
+            let path = player.path().to_string_lossy().into_owned();
+            (code, text) = probe_says(Some(&mut player), &["--port", &path, "--reply-ms", "1000"]).await;
+        }
+    }
     assert_eq!(code, 0, "{text}");
     for part in [
         "no answer in time, asked 3 times",
@@ -115,7 +123,7 @@ async fn probe_says_what_is_odd_about_a_line() {
         let code = code.to_string();
         let (mut ended, mut text) = with_hints(&args).await;
         for _ in 0..3 {
-            if ended != code {
+            if ended != code || text.contains(HELD) {
                 // A machine that stands still for seconds makes any reply late.
                 (ended, text) = with_hints(&args).await;
             }
