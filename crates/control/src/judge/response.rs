@@ -29,6 +29,8 @@ const CHANGES: u8 = 3;
 const NET_MISSED_FOR: Millis = Millis::from_secs(90);
 /// A change that is missed for less than this is not reported.
 const A_MOMENT: Millis = Millis::from_secs(5);
+/// After a pause of this length between two samples, the house may have changed as much as a car.
+const PAUSE_MAX: Millis = Millis::from_secs(300);
 /// How long meters that do not follow are not believed before they get another try.
 const TRY_AGAIN: Millis = Millis::from_secs(3_600);
 
@@ -103,6 +105,11 @@ impl Response {
             self.settle(None);
             return Answer::Follows;
         }
+        if self.last_at.is_some_and(|last| seen.at.since(last) > PAUSE_MAX) {
+            self.settle(None);
+            self.settle(Some(seen));
+            return Answer::Follows;
+        }
         if moved == Moved::Lately {
             return self.pending();
         }
@@ -141,12 +148,11 @@ impl Response {
     }
 
     fn settle(&mut self, seen: Option<Seen>) {
-        match seen {
+        if let Some(seen) = seen {
             // The first that waits: the more samples come between two readings, the sooner one of them counts.
-            Some(seen) => {
-                self.waiting.get_or_insert(seen);
-            }
-            None => (self.before, self.waiting) = (None, None),
+            self.waiting.get_or_insert(seen);
+        } else {
+            (self.before, self.waiting) = (None, None);
         }
         self.missed = 0;
         self.missed_since = None;

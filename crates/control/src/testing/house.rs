@@ -26,6 +26,8 @@ pub(crate) struct House {
     pub(crate) second: u64,
     pub(crate) began: Option<u64>,
     pub(crate) every: u64,
+    /// Seconds between two readings of the wallbox.
+    pub(crate) polled: u64,
     pub(crate) said: BTreeMap<Source, i32>,
     pub(crate) lie: Lie,
     /// Energy imported while the car charged, in watt-seconds.
@@ -46,6 +48,7 @@ impl House {
             second: 0,
             began: None,
             every: 30,
+            polled: 1,
             said: BTreeMap::new(),
             lie: Box::new(|_, value, _| Some(value)),
             imported: 0,
@@ -89,7 +92,9 @@ impl House {
         self.car = if self.began.is_some_and(|began| self.second >= began + 9) { offered } else { 0 };
         self.starts += u32::from(before == 0 && self.car > 0);
         let vehicle = if self.car > 0 { Vehicle::Charging } else { Vehicle::Connected };
-        self.bench.says(vehicle, self.car, offer);
+        if self.second.is_multiple_of(self.polled) {
+            self.bench.says(vehicle, self.car, offer);
+        }
     }
 
     pub(crate) fn publish(&mut self) {

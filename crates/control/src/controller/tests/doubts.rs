@@ -275,6 +275,51 @@ fn meters_that_do_not_follow_the_charger_end_the_charge() {
     }
 }
 
+/// The meters are right and fast, and the wallbox is read seldom: a change that they show before it is read is no contradiction.
+#[test]
+fn a_wallbox_that_is_read_seldom_raises_no_doubt() {
+    for polled in [1, 2, 5, 10, 20] {
+        for every in [1, 5, 10, 30] {
+            let mut site = House::new(config(), 6_000, 500);
+            site.polled = polled;
+            site.every = every;
+            for second in 0..3_600 {
+                // The sun goes away now and then, so that it stops and starts.
+                site.solar = if second % 900 < 600 { 6_000 } else { 300 };
+                site.base = 500 + second % 60;
+                site.secs(1);
+                assert!(
+                    !matches!(site.doubt(), "car-not-seen" | "wrong-sign"),
+                    "{polled} s, {every} s, second {second}"
+                );
+            }
+            assert!(site.starts >= 3, "{polled} s, {every} s: {} starts", site.starts);
+        }
+    }
+}
+
+/// While the meters are silent the car stops and somebody cooks: they need not show the one without the other afterwards.
+#[test]
+fn a_long_silence_proves_nothing_about_the_meters() {
+    let mut site = House::new(config(), 6_000, 500);
+    site.secs(900);
+    assert!(site.car > 0);
+    site.every = 10_000;
+    site.secs(600);
+    assert_eq!(site.car, 0);
+    site.base = 5_000;
+    site.every = 30;
+    for _ in 0..300 {
+        site.secs(1);
+        assert!(!matches!(site.doubt(), "car-not-seen" | "wrong-sign"), "{}", site.doubt());
+    }
+    for second in 0..900 {
+        site.base = 500 + second % 60;
+        site.secs(1);
+    }
+    assert!(site.car > 0);
+}
+
 /// B7: the house is off-grid.
 #[test]
 fn off_the_grid_nothing_is_drawn_unless_it_is_allowed() {
