@@ -5,6 +5,7 @@
 //! imitated devices that `surplusd` does not use.
 
 pub mod broker;
+pub mod cable;
 pub mod demo;
 pub mod frames;
 pub mod home_assistant;
@@ -13,6 +14,7 @@ mod packets;
 pub mod pki;
 pub mod plant;
 pub mod port;
+pub mod post;
 pub mod registers;
 pub mod wallbox;
 pub mod weather;

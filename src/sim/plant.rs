@@ -1,7 +1,9 @@
 //! Car, home battery and grid in steps of one second: the plant that all measurements use. Pure arithmetic, no randomness.
 //!
 //! Floats are fine here: nothing is decided with them, and the energies must balance to a milliwatt-hour per step. Left out: reactive
-//! power, and everything faster than a second.
+//! power, and everything faster than a second. What cars and batteries do besides the ordinary is in [`Habits`] and [`BatteryHabit`].
+
+mod habits;
 
 /// Phase-to-neutral voltage for converting currents to power.
 pub const VOLTS: f64 = 230.0;
@@ -10,8 +12,6 @@ pub const VOLTS: f64 = 230.0;
 const DEAD_TIME_S: u32 = 8;
 /// The current at which a charge begins, in amperes.
 const FIRST_AMPS: f64 = 5.9;
-/// How fast a car follows the pilot upwards, in amperes per second.
-const UP: f64 = 2.0;
 /// How fast it follows downwards, in amperes per second.
 const DOWN: f64 = 4.0;
 /// The lowest current of IEC 61851-1, in amperes.
@@ -60,6 +60,8 @@ impl BatteryOptions {
     pub const POWERWALL: Self =
         Self { capacity_wh: 13_500.0, max_w: 5_000.0, efficiency: 0.95, reserve: 0.20, soc: 0.50 };
 }
+
+pub use habits::{BatteryHabit, Habits};
 
 /// What the wallbox signals to the car.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +130,7 @@ pub struct Flows {
 #[derive(Debug, Clone, Copy)]
 struct Battery {
     options: BatteryOptions,
+    habit: BatteryHabit,
     stored_wh: f64,
     watts: f64,
 }
@@ -143,6 +146,9 @@ pub struct Plant {
     /// Whether the pilot was seen in state F: a sleepy car asks once the pilot is back.
     startled: bool,
     awake: bool,
+    habits: Habits,
+    nerves: habits::Nerves,
+    off_grid: bool,
     flows: Flows,
     ledger: Ledger,
 }
@@ -150,8 +156,12 @@ pub struct Plant {
 impl Plant {
     /// A plant at second 0.
     pub fn new(car: CarOptions, battery: Option<BatteryOptions>) -> Self {
-        let battery =
-            battery.map(|options| Battery { stored_wh: options.capacity_wh * options.soc, watts: 0.0, options });
+        let battery = battery.map(|options| Battery {
+            stored_wh: options.capacity_wh * options.soc,
+            watts: 0.0,
+            habit: BatteryHabit::Balances,
+            options,
+        });
         Self {
             awake: !car.sleepy,
             car,
@@ -160,6 +170,9 @@ impl Plant {
             waited_s: 0,
             amps: 0.0,
             startled: false,
+            habits: Habits::ORDINARY,
+            nerves: habits::Nerves::default(),
+            off_grid: false,
             flows: Flows { soc_pct: battery.map(|battery| battery.soc_pct()), ..Flows::default() },
             ledger: Ledger::default(),
         }
@@ -171,8 +184,9 @@ impl Plant {
         self.step_car(pilot);
         let car_w = self.amps * VOLTS * f64::from(self.phases(pilot));
         let residual = house_w + car_w - solar_w;
-        let battery_w = self.battery.as_mut().map_or(0.0, |battery| battery.step(residual));
-        let grid_w = residual - battery_w;
+        let off_grid = self.off_grid;
+        let battery_w = self.battery.as_mut().map_or(0.0, |battery| battery.step(residual, off_grid));
+        let grid_w = if off_grid { 0.0 } else { residual - battery_w };
         self.flows =
             Flows { solar_w, house_w, car_w, battery_w, grid_w, soc_pct: self.battery.as_ref().map(Battery::soc_pct) };
         self.book(!was_charging && self.amps > 0.0);
@@ -205,13 +219,31 @@ impl Plant {
         self.car.leaves_s = None;
     }
 
+    /// Changes the car's habits.
+    pub const fn set_habits(&mut self, habits: Habits) {
+        self.habits = habits;
+    }
+
+    /// Changes what the home battery does.
+    pub const fn set_battery_habit(&mut self, habit: BatteryHabit) {
+        if let Some(battery) = &mut self.battery {
+            battery.habit = habit;
+        }
+    }
+
+    /// Cuts the house from the grid, or connects it again. While it is cut, the battery alone balances the house, whatever its limits.
+    pub const fn set_off_grid(&mut self, off_grid: bool) {
+        self.off_grid = off_grid;
+    }
+
     fn plugged(&self) -> bool {
         self.car.arrives_s.is_none_or(|at| self.elapsed_s >= at)
             && self.car.leaves_s.is_none_or(|at| self.elapsed_s < at)
     }
 
     fn asks(&self) -> bool {
-        self.plugged() && self.awake && self.car.wants_wh.is_none_or(|wanted| self.ledger.car_wh < wanted)
+        let full = self.car.wants_wh.is_some_and(|wanted| self.ledger.car_wh >= wanted);
+        self.plugged() && self.awake && if self.habits.nervous { self.nerves.twitches() } else { !full }
     }
 
     fn phases(&self, pilot: Pilot) -> u8 {
@@ -219,6 +251,7 @@ impl Plant {
     }
 
     fn step_car(&mut self, pilot: Pilot) {
+        self.nerves.feel(pilot.offer_deciamps);
         if !self.plugged() {
             self.amps = 0.0;
             self.waited_s = 0;
@@ -238,9 +271,11 @@ impl Plant {
         }
         let offered = f64::from(pilot.offer_deciamps) / 10.0;
         self.waited_s = if offered >= PILOT_MIN { self.waited_s.saturating_add(1) } else { 0 };
-        let target = if self.waited_s >= DEAD_TIME_S { offered.min(self.car.max_amps) } else { 0.0 };
+        let wants =
+            if self.habits.nervous { habits::TWITCH_AMPS } else { self.habits.target(offered).min(self.car.max_amps) };
+        let target = if self.waited_s >= DEAD_TIME_S { wants } else { 0.0 };
         self.amps = if self.amps < target {
-            if self.amps > 0.0 { (self.amps + UP).min(target) } else { FIRST_AMPS.min(target) }
+            if self.amps > 0.0 { (self.amps + self.habits.up).min(target) } else { FIRST_AMPS.min(target) }
         } else {
             // On a stop command the current ramps down as usual, and is cut below the lowest current.
             let lower = self.amps - DOWN;
@@ -272,16 +307,20 @@ impl Battery {
         self.stored_wh / self.options.capacity_wh * 100.0
     }
 
-    /// Tries to keep the grid power at zero, with a time constant of two seconds.
-    fn step(&mut self, residual_w: f64) -> f64 {
+    /// Tries to keep the grid power at zero, with a time constant of two seconds; without a grid, exactly and at once.
+    fn step(&mut self, residual_w: f64, off_grid: bool) -> f64 {
         let BatteryOptions { capacity_wh, max_w, efficiency, reserve, .. } = self.options;
         let empty = self.stored_wh <= capacity_wh * reserve;
         let full = self.stored_wh >= capacity_wh;
-        let mut want = residual_w.clamp(-max_w, max_w);
+        let mut want = match self.habit {
+            BatteryHabit::Balances => residual_w.clamp(-max_w, max_w),
+            BatteryHabit::FilledFromGrid => -max_w,
+            BatteryHabit::Idle => 0.0,
+        };
         if (want > 0.0 && empty) || (want < 0.0 && full) {
             want = 0.0;
         }
-        self.watts += (want - self.watts) / 2.0;
+        self.watts = if off_grid { residual_w } else { self.watts + (want - self.watts) / 2.0 };
         let drawn = if self.watts > 0.0 { self.watts / efficiency } else { self.watts * efficiency };
         self.stored_wh -= drawn / 3_600.0;
         self.watts
