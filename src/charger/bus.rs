@@ -199,12 +199,12 @@ pub fn spawn(
     let now = clock.now();
     let setups = chargers.iter().map(|(id, (setup, ..))| (*id, setup));
     let contacts = Contacts::new(setups, relays.clone(), clock);
-    let (line, names) = assemble(chargers, link_defaults, now);
+    let (assembled, names) = assemble(chargers, link_defaults, now);
     let (wishes, inbox) = watch::channel(Wishes::default());
     let (alive, over) = oneshot::channel::<Memories>();
     let target = Target { link, defaults: link_defaults, first_read, setpoints, relays };
     let worker = Worker {
-        line,
+        line: assembled,
         name: target.to_string(),
         told: Events::new(target.to_string(), names),
         target: Arc::new(target),

@@ -1,7 +1,7 @@
 //! What the loop knows and decides: facts, requests and time in, effects out. Pure apart from the log: [`super::turn`] waits for the facts
 //! and carries out the effects, and the fault simulation drives the same code in virtual time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use control::{Action, ChargerId, ChargerView, Command, Input, Milliamps, Mode, Tick};
 use tokio::sync::oneshot;
@@ -261,7 +261,7 @@ impl Hub {
 
     /// Makes the controller forget all chargers, which may have changed places, and passes it what is kept for each of them by name.
     pub(super) fn begin_chargers_anew(&mut self, now: Tick) {
-        let none = control::Config { chargers: Default::default(), ..self.config.control.clone() };
+        let none = control::Config { chargers: BTreeMap::new(), ..self.config.control.clone() };
         self.controller.handle(Input::Reconfigure(none), now);
         self.controller.handle(Input::Reconfigure(self.config.control.clone()), now);
         self.keeper.restore(&mut self.controller, now, false);
