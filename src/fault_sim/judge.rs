@@ -204,6 +204,7 @@ impl Judge {
         let up_ms = now_ms.saturating_sub(world.box_up_ms);
         let waking = up_ms <= self.watchdog_ms + SWIFT_MS;
         if let Some(dead_ms) = self.dead_ms {
+            self.good_ms = None;
             let alone_ms = now_ms.saturating_sub(dead_ms).min(up_ms);
             if alone_ms > self.watchdog_ms + 2_000 && allowed > 0 {
                 return broken("fail-safe", format!("{allowed} dA, {alone_ms} ms after the program's death"));
