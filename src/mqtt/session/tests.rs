@@ -247,7 +247,10 @@ fn a_missing_answer_to_the_subscription_does_too() {
 fn an_idle_connection_owes_nothing() {
     let mut world = World::new(&[]);
     world.settle();
-    world.pass(Millis::from_secs(100_000));
+    for _ in 0..1_000 {
+        world.pass(Millis::from_secs(100));
+        world.settle();
+    }
     assert!(world.accepted);
     world.session.set_state("s", b"1".to_vec()).expect("fits");
     world.drain();

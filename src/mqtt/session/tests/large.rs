@@ -152,7 +152,7 @@ fn a_large_message_by_chance_leaves_nothing_out() {
 fn the_own_status_is_restored_when_another_client_overwrites_it() {
     let mut world = World::new(&["a"]);
     world.settle();
-    world.pass(Millis::from_secs(60));
+    world.pass(Millis::from_secs(50));
     for round in 0..3 {
         world.retained.insert("b/status".to_owned(), b"offline".to_vec());
         for _ in 0..50 {
