@@ -31,6 +31,8 @@ pub(super) const URGENT_STORES: u32 = 5;
 /// How often the state is stored without an urgent change, for the energy counters and for what could not be stored before: a few hundred
 /// bytes, hardly any wear.
 const STORE_EVERY: Millis = Millis::from_secs(900);
+/// The same while the disk refuses to store it.
+const RETRY_EVERY: Millis = Millis::from_secs(60);
 /// Steps per battery budget: the energy drawn from the battery is stored in steps of the budget divided by this.
 const STORED_STEPS: i64 = 100;
 
@@ -51,7 +53,7 @@ pub(super) struct Keeper {
     unstored: Store,
     /// When the state was last stored.
     pub(super) stored_at: Option<Tick>,
-    /// When the state was last stored without an urgent change ([`STORE_EVERY`]).
+    /// When the state was last stored without an urgent change ([`STORE_EVERY`], [`RETRY_EVERY`]).
     looked_at: Option<Tick>,
     urgent_stores: Bucket,
     /// The setpoints of the previous turn: a change to zero is a stop.
@@ -208,6 +210,11 @@ impl Keeper {
         }
     }
 
+    /// Returns why nothing can be stored at present, in a sentence.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.writer.trouble()
+    }
+
     /// Whether a charger may have been left locked.
     pub(super) fn is_locked(&self, name: &str) -> bool {
         self.state.get(name).is_some_and(|state| state.locked)
@@ -258,7 +265,8 @@ impl Keeper {
         }
         // After the modes: what the battery gives counts in `solar` only.
         store = store.max(self.count(counts, status.at));
-        if self.looked_at.is_none_or(|at| status.at.since(at) >= STORE_EVERY) {
+        let every = if self.trouble().is_some() { RETRY_EVERY } else { STORE_EVERY };
+        if self.looked_at.is_none_or(|at| status.at.since(at) >= every) {
             self.looked_at = Some(status.at);
             store = store.max(Store::Soon);
         }

@@ -251,7 +251,7 @@ impl Daemon {
     pub(super) fn show(&mut self, now: Tick, decided: bool) {
         let snapshot = self.controller.snapshot();
         self.keeper.look(&snapshot, now, || self.clock.wall_ms(now));
-        let status = self.view.status(snapshot, &self.keeper, &self.intake, now);
+        let status = self.view.status(snapshot, &self.keeper, &self.intake, self.controller.trouble(), now);
         self.keeper.show(&status, &self.controller.carry_over(now));
         self.outputs.show(status, decided, &self.tasks.link);
     }

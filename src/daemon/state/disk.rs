@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::State;
@@ -145,6 +145,7 @@ pub(in crate::daemon) struct Writer {
     desk: Arc<Mailbox>,
     generation: u64,
     last: Option<Form>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 impl Writer {
@@ -155,9 +156,15 @@ impl Writer {
     pub(in crate::daemon) fn start(path: PathBuf) -> io::Result<(Self, mpsc::Receiver<Saved>)> {
         let desk = Arc::new(Mailbox { place: Mutex::new(Place::Empty), changed: Condvar::new() });
         let (told, saved) = mpsc::channel(16);
+        let (sender, trouble) = watch::channel(None);
         let theirs = Arc::clone(&desk);
-        thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &theirs, &told))?;
-        Ok((Self { desk, generation: 0, last: None }, saved))
+        thread::Builder::new().name("state".to_owned()).spawn(move || write_all(&path, &theirs, &told, &sender))?;
+        Ok((Self { desk, generation: 0, last: None, trouble }, saved))
+    }
+
+    /// Returns why nothing can be stored at present, in a sentence.
+    pub(in crate::daemon) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Makes the next [`Self::save`] store the state even if nothing has changed, because the last attempt failed.
@@ -216,19 +223,18 @@ impl Mailbox {
     }
 }
 
-fn write_all(path: &Path, desk: &Mailbox, told: &mpsc::Sender<Saved>) {
-    let mut failing = false;
+fn write_all(path: &Path, desk: &Mailbox, told: &mpsc::Sender<Saved>, trouble: &watch::Sender<Option<String>>) {
     while let Some((generation, form)) = desk.take() {
         let result = form.text().map_err(io::Error::from).and_then(|text| replace(path, &text));
-        match &result {
-            Err(error) if !failing => {
-                warn!(%error, path = %path.display(), "mode and counters cannot be stored ({error}); charging goes on");
-            }
-            Ok(()) if failing => info!("mode and counters can be stored again"),
-            Err(_) | Ok(()) => {}
+        let why = result.err().map(|error| format!("mode and counters cannot be stored ({error}); charging goes on"));
+        let ok = why.is_none();
+        let was_failing = trouble.send_replace(why.clone()).is_some();
+        match why {
+            Some(why) if !was_failing => warn!(path = %path.display(), "{why}"),
+            None if was_failing => info!("mode and counters can be stored again"),
+            Some(_) | None => {}
         }
-        failing = result.is_err();
-        if told.blocking_send(Saved { generation, ok: !failing }).is_err() {
+        if told.blocking_send(Saved { generation, ok }).is_err() {
             return;
         }
     }

@@ -181,8 +181,14 @@ async fn goes_on_with_a_disk_that_refuses() {
     let full = std::fs::write(&ballast, vec![1; 1 << 20]).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     seconds(&journal, 250..550);
+    assert!(
+        journal.trouble().unwrap().contains("cannot be written (database or disk is full)"),
+        "{:?}",
+        journal.trouble()
+    );
     std::fs::remove_file(&ballast).unwrap();
     seconds(&journal, 550..750);
+    assert_eq!(journal.trouble(), None);
     close(journal).await;
     assert_eq!(integrity(&config.file), "ok");
     let (ticks, starts) = all(&config.file, 1);

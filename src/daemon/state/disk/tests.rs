@@ -148,10 +148,16 @@ async fn the_newest_is_stored_and_told() {
 async fn a_disk_that_refuses_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (mut writer, mut saved) = Writer::start(folder.path().join("missing/state.json")).unwrap();
+    assert_eq!(writer.trouble(), None);
     let generation = writer.save(&state());
     assert_eq!(saved.recv().await, Some(Saved { generation, ok: false }));
+    let why = writer.trouble().expect("it is shown");
+    assert!(why.starts_with("mode and counters cannot be stored (No such file or directory"), "{why}");
+    std::fs::create_dir(folder.path().join("missing")).unwrap();
     writer.forget();
     assert_eq!(writer.save(&state()), generation + 1, "it is tried again");
+    assert_eq!(saved.recv().await, Some(Saved { generation: generation + 1, ok: true }));
+    assert_eq!(writer.trouble(), None);
 }
 
 /// `/dev/full` behaves like a full disk.
