@@ -23,7 +23,7 @@ use control::{ChargerId, ChargerReport, Millis, Order, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Driver, Event, Input, Level, Memory, Notice};
-use super::line::{BusResult, Line, LineEvent, LineNotice};
+use super::line::{BusResult, Line, LineEvent, LineNotice, OpenError};
 use super::log::{Entry, Log};
 use super::profile::{LinkDefaults, Profile};
 use crate::clock::Clock;
@@ -62,7 +62,7 @@ pub enum BusEvent {
         /// The notice.
         notice: Notice,
     },
-    /// The charger's line cannot be used, already logged.
+    /// The charger's line cannot be used, or for another reason than before; logged, unless that happens often.
     LineDown {
         /// Which charger.
         charger: ChargerId,
@@ -230,6 +230,7 @@ pub fn spawn(
         remarked: Vec::new(),
         log: Log::default(),
         tries: BTreeMap::new(),
+        trouble: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("charger-line".to_owned()).spawn(move || {
@@ -264,6 +265,8 @@ struct Worker {
     log: Log,
     /// When each charger is tried next, as last reported.
     tries: BTreeMap<ChargerId, Option<Tick>>,
+    /// Why the line cannot be used, as last reported.
+    trouble: Option<OpenError>,
 }
 
 impl Worker {
@@ -342,9 +345,10 @@ impl Worker {
     }
 
     async fn pass_events(&mut self) {
+        self.pass_trouble().await;
         while let Some(event) = self.line.poll_event() {
             match event {
-                LineEvent::Line(notice) => self.pass_line(&notice).await,
+                LineEvent::Line(notice) => self.pass_line(&notice),
                 LineEvent::Charger(charger, Event::Notice(notice)) => {
                     if let Some(entry) = self.log.take(charger, notice.clone(), self.clock.now()) {
                         self.write(&entry);
@@ -358,6 +362,19 @@ impl Worker {
                     self.emit(BusEvent::ShutDown { charger, proven }).await;
                 }
             }
+        }
+    }
+
+    /// Reports why the line cannot be used, also where the log leaves that out.
+    async fn pass_trouble(&mut self) {
+        if self.trouble.as_ref() == self.line.trouble() {
+            return;
+        }
+        self.trouble = self.line.trouble().cloned();
+        let Some(error) = &self.trouble else { return };
+        let why = format!("line {} cannot be used: {error}", self.name);
+        for charger in self.names.keys().copied().collect::<Vec<_>>() {
+            self.emit(BusEvent::LineDown { charger, why: why.clone() }).await;
         }
     }
 
@@ -392,16 +409,12 @@ impl Worker {
         }
     }
 
-    async fn pass_line(&mut self, notice: &LineNotice) {
-        let name = self.name.clone();
+    fn pass_line(&self, notice: &LineNotice) {
+        let name = &self.name;
         match notice {
             LineNotice::Up => tracing::info!(line = %name, "line {name} is open"),
             LineNotice::Down(error) => {
-                let why = format!("line {name} cannot be used: {error}");
-                tracing::warn!(line = %name, "{why}");
-                for charger in self.names.keys().copied().collect::<Vec<_>>() {
-                    self.emit(BusEvent::LineDown { charger, why: why.clone() }).await;
-                }
+                tracing::warn!(line = %name, "line {name} cannot be used: {error}");
             }
             LineNotice::Unsteady { changes } => tracing::warn!(
                 line = %name,

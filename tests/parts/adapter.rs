@@ -78,7 +78,7 @@ async fn renumbered_and_back() {
     let found = returned.seconds();
     house.until("it charges again", |wallbox| wallbox.state() == 7 && wallbox.registers().setpoint == 160).await;
     let charging = returned.seconds();
-    let said = page.lines().find(|line| line.contains("does not exist"));
+    let said = page.lines().find(|line| line.contains("there is no such device: is the adapter plugged in?"));
     say(
         "adapter::renumbered_and_back",
         format_args!(
