@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::some_config;
 use crate::config::JournalConfig;
-use crate::journal::reader::Reader;
+use crate::journal::reader::{ReadError, Reader};
 use crate::journal::store::{Bounds, Store, Trouble};
 use crate::journal::{Head, Journal, Record, Start};
 
@@ -148,6 +148,32 @@ fn kill_9_in_mid_write_loses_the_last_batch_and_corrupts_nothing() {
     }
     println!("{hot} of 10 kills fell into a write (seed {seed})");
     assert!(!folder.path().join("journal.sqlite.set-aside").exists());
+}
+
+/// A power cut in the middle of a write leaves a file that only the daemon puts right: a reader says so, also to root.
+#[tokio::test]
+async fn a_write_cut_off_is_undone_by_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 100);
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..1_000);
+    close(journal).await;
+    let cut = folder.path().join("cut.sqlite");
+    let writer = Connection::open(&config.file).unwrap();
+    // A cache of one page, so that the file is written to before the transaction ends.
+    writer.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA cache_size = 1; BEGIN IMMEDIATE;").unwrap();
+    writer.execute("UPDATE batch SET data = zeroblob(length(data) + 60000)", []).unwrap();
+    std::fs::copy(&config.file, &cut).unwrap();
+    std::fs::copy(folder.path().join("journal.sqlite-journal"), folder.path().join("cut.sqlite-journal")).unwrap();
+    drop(writer);
+    let error = Reader::open(&cut).unwrap_err();
+    assert!(matches!(error, ReadError::Interrupted), "{error}");
+    assert!(error.to_string().ends_with("start surplusd, which puts it right"), "{error}");
+    let again = Journal::start(JournalConfig { file: cut.clone(), ..config }).unwrap();
+    close(again).await;
+    assert_eq!(all(&cut, 1).0, (1..1_000).collect::<Vec<_>>());
+    assert_eq!(integrity(&cut), "ok");
 }
 
 #[tokio::test]
@@ -381,5 +407,5 @@ async fn it_is_read_while_it_is_written() {
     assert!(reader.batches(1).unwrap().len() > before.len());
     assert_eq!(reader.batch(before[0]).unwrap().start, Start::Begin);
     close(journal).await;
-    assert!(matches!(Reader::open(&folder.path().join("none")), Err(crate::journal::reader::ReadError::Missing(_))));
+    assert!(matches!(Reader::open(&folder.path().join("none")), Err(ReadError::Missing(_))));
 }
