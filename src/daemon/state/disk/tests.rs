@@ -153,7 +153,7 @@ async fn a_disk_that_refuses_is_told() {
     assert_eq!(saved.recv().await, Some(Saved { generation, ok: false }));
     let why = writer.trouble().expect("it is shown");
     assert!(why.starts_with("mode and counters cannot be stored (No such file or directory"), "{why}");
-    std::fs::create_dir(folder.path().join("missing")).unwrap();
+    fs::create_dir(folder.path().join("missing")).unwrap();
     writer.forget();
     assert_eq!(writer.save(&state()), generation + 1, "it is tried again");
     assert_eq!(saved.recv().await, Some(Saved { generation: generation + 1, ok: true }));

@@ -91,8 +91,9 @@ fn after_a_silence_the_own_status_is_published_again_to_see_whether_it_comes_bac
         world.signal(Signal::Message);
     }
     assert_eq!(probed(&mut world), 0, "messages come: there is nothing to find out");
+    world.pass(Millis::from_secs(20));
     for _ in 0..3 {
-        world.pass(Millis::from_secs(60));
+        world.pass(Millis::from_secs(40));
         assert_eq!(probed(&mut world), 1);
         world.signal(Signal::Heard);
         world.pass(Millis::from_secs(20));
@@ -132,7 +133,7 @@ fn a_broker_that_is_near_is_back_soon() {
         let mut world = World::new(&[]);
         world.signal(Signal::Near(true));
         world.settle();
-        world.pass(Millis::from_secs(3_600));
+        world.pass_with_messages(Millis::from_secs(3_600));
         world.kill(DownKind::Closed);
         for _ in 0..100 {
             let wait = world.retry();

@@ -42,12 +42,13 @@ impl World {
         panic!("the connection never stays");
     }
 
-    /// Waits until something more is subscribed, within an hour.
+    /// Waits until something more is subscribed, within an hour in which messages come.
     fn until_asked(&mut self) {
         let (before, end) = (self.subscribed.len(), self.now + HOUR);
         while self.subscribed.len() == before {
-            let (due, _) = self.session.poll_timeout().filter(|(due, _)| *due <= end).expect("asked within an hour");
-            self.pass(due.since(self.now));
+            assert!(self.now <= end, "asked within an hour");
+            self.pass_with_messages(Millis::from_secs(1));
+            while self.send() | self.ack(0) {}
         }
     }
 
