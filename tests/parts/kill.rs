@@ -270,10 +270,11 @@ async fn at_random_moments() {
         "kill::at_random_moments",
         format_args!(
             "seed {seed}, {kills} kills in {:.0} s ({starting} starting, {charging} charging, {storing} storing, {waking} waking): \
-             {} times left alone, fail-safe after {:.2} s at most (watchdog {WATCHDOG_S}), {} times before that was set, after {:.2} s \
-             (default 15); {} charges taken back, within {:.1} s; {} had ended before; {} locks opened, within {:.1} s; {} journals replayed ({} without a batch), no state damaged",
+             {} times left alone, fail-safe after {:.2} s at most (watchdog {WATCHDOG_S}); {} of them before that was set, after \
+             {:.2} s at most (default 15); {} charges taken back, within {:.1} s; {} had ended before; {} locks opened, within \
+             {:.1} s; {} journals replayed ({} without a batch), no state damaged",
             began.seconds(),
-            all.fell.len(),
+            all.fell.len() + all.fell_by_default.len(),
             worst(&all.fell),
             all.fell_by_default.len(),
             worst(&all.fell_by_default),
