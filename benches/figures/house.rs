@@ -58,6 +58,35 @@ impl Broker {
     }
 }
 
+/// Writes the configuration: the defaults, except for names and ports.
+pub(crate) fn configure(folder: &Path, broker: &Broker) -> anyhow::Result<PathBuf> {
+    let text = format!(
+        r#"version = 1
+state-file = "{folder}/state.json"
+[mqtt]
+url = "mqtts://127.0.0.1:{port}"
+ca-file = "{ca}"
+client-cert-file = "{cert}"
+client-key-file = "{key}"
+[publish]
+charger-power-topic = "home/charger/power"
+[[charger]]
+name = "carport"
+profile = "heidelberg-energy-control"
+link = "serial://{folder}/rs485"
+wake-after-s = 0
+"#,
+        folder = folder.display(),
+        port = broker.tls_port,
+        ca = broker.pki.ca_file.display(),
+        cert = broker.pki.client_cert_file.display(),
+        key = broker.pki.client_key_file.display(),
+    );
+    let file = folder.join("surplusd.toml");
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
@@ -72,6 +101,19 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> anyhow::Result<bool>) ->
     Ok(())
 }
 
+/// Connects to a plain listener with this client id, a clean session and no keep-alive.
+pub(crate) fn connect(port: u16, [first, second]: [u8; 2]) -> anyhow::Result<TcpStream> {
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.set_nodelay(true)?;
+    // CONNECT of MQTT 3.1.1, then CONNACK.
+    socket.write_all(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x00\x00\x02")?;
+    socket.write_all(&[first, second])?;
+    let mut answer = [0; 4];
+    socket.read_exact(&mut answer)?;
+    ensure!(answer == [0x20, 2, 0, 0], "mosquitto declines: {answer:?}");
+    Ok(socket)
+}
+
 /// Publishes as Home Assistant's `mqtt_statestream` does: `QoS` 1, retained, each entity separately. Written by hand, so that nothing lies
 /// between the stopwatch and the socket.
 pub(crate) struct HomeAssistant {
@@ -81,13 +123,7 @@ pub(crate) struct HomeAssistant {
 
 impl HomeAssistant {
     pub(crate) fn connect(broker: &Broker) -> anyhow::Result<Self> {
-        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, broker.door))?;
-        socket.set_nodelay(true)?;
-        // CONNECT of MQTT 3.1.1 with a clean session, no keep-alive, and the client id "ha"; then CONNACK.
-        socket.write_all(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x00\x00\x02ha")?;
-        let mut answer = [0; 4];
-        socket.read_exact(&mut answer)?;
-        ensure!(answer == [0x20, 2, 0, 0], "mosquitto declines: {answer:?}");
+        let socket = connect(broker.door, *b"ha")?;
         let mut acknowledgements = socket.try_clone()?;
         thread::spawn(move || {
             let mut waste = [0; 256];

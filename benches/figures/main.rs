@@ -6,18 +6,17 @@
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 
 mod house;
+mod latency;
 mod line;
 
 use std::env;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use control::{
     ChargerId, ChargerReport, Config, Controller, Input, Milliamps, Reachability, Reading, Source, Tick, Vehicle,
     Volts, Watts,
@@ -26,23 +25,12 @@ use surplusd::charger::profile;
 use surplusd::config::{self, Environment};
 use surplusd::sim::frames::line_time_ms;
 
-use house::{Broker, Daemon, HomeAssistant, Usage, until};
+use house::{Broker, Daemon, HomeAssistant, Usage, configure};
+use latency::{TOP, WATTS, Wait, latencies, spread, start_charging};
 use line::{GAP, Line};
 
 /// Number of publishes whose latency is measured.
-const PUBLISHES: u16 = 210;
-/// Pause between publishes, in microseconds: each write is followed by its read-back and a poll within half a second, and then by one poll
-/// every 1.05 s, so that this range meets every phase of the polling equally often.
-const PAUSE_US: Range<u64> = 500_000..1_550_000;
-/// Highest and lowest current of the falling staircase, in tenths of an ampere.
-const TOP: u16 = 160;
-const BOTTOM: u16 = 60;
-/// Power of a tenth of an ampere on three phases at 230 V, in watts.
-const WATTS: i32 = 69;
-/// Increases of the current wait for 5 s if samples come quickly, decreases never do: only decreases are timed.
-const RISE_PAUSE: Duration = Duration::from_millis(5_500);
-/// Longest wait for a setpoint.
-const LATE: Duration = Duration::from_secs(5);
+const PUBLISHES: usize = 210;
 /// How long memory, CPU and wake-ups are observed, in seconds.
 const MINUTE: u32 = 60;
 const QUIET: Duration = Duration::from_secs(10);
@@ -90,110 +78,13 @@ fn measure(daemon: &Daemon, line: &Line, home: &mut HomeAssistant) -> anyhow::Re
     let still = daemon.usage()?;
     thread::sleep(QUIET);
     let idle = (still, daemon.usage()?);
-    Ok((begin, end, idle, latencies(line, home)?))
-}
-
-fn configure(folder: &Path, broker: &Broker) -> anyhow::Result<PathBuf> {
-    let text = format!(
-        r#"version = 1
-state-file = "{folder}/state.json"
-[mqtt]
-url = "mqtts://127.0.0.1:{port}"
-ca-file = "{ca}"
-client-cert-file = "{cert}"
-client-key-file = "{key}"
-[publish]
-charger-power-topic = "home/charger/power"
-[[charger]]
-name = "carport"
-profile = "heidelberg-energy-control"
-link = "serial://{folder}/rs485"
-wake-after-s = 0
-"#,
-        folder = folder.display(),
-        port = broker.tls_port,
-        ca = broker.pki.ca_file.display(),
-        cert = broker.pki.client_cert_file.display(),
-        key = broker.pki.client_key_file.display(),
-    );
-    let file = folder.join("surplusd.toml");
-    fs::write(&file, text)?;
-    Ok(file)
+    Ok((begin, end, idle, latencies(line, home, PUBLISHES)?))
 }
 
 fn read(file: &Path) -> anyhow::Result<Config> {
     let environment = Environment::from_variables(|name| env::var_os(name));
     let known = profile::known();
     Ok(config::load(file, &environment, &known).config.context("the configuration is not accepted")?.control)
-}
-
-/// Publishes surplus until the charger has been allowed to charge.
-fn start_charging(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<()> {
-    until("the first setpoint", || {
-        home.sample(watts_for(BOTTOM), line.drawn.load(Ordering::Relaxed))?;
-        thread::sleep(Duration::from_millis(500));
-        Ok(line.written.try_iter().any(|written| written.deciamps == BOTTOM))
-    })
-}
-
-/// The surplus that is just enough for this current.
-fn watts_for(deciamps: u16) -> i32 {
-    WATTS * i32::from(deciamps) + 10
-}
-
-/// Latency of one setpoint.
-#[derive(Debug, Clone, Copy)]
-struct Wait {
-    /// Time from the publish to the last byte of the frame.
-    all: Duration,
-    /// Whether a reply, or the pause after it, was in progress when the frame could have been sent.
-    held: bool,
-    /// The part of `all` that the bus did not require.
-    ours: Duration,
-    /// How late the harness itself was woken just before: what this machine does to every waiting program.
-    late: Duration,
-}
-
-/// Lowers the setpoint by a tenth of an ampere at times that are independent of the polling.
-fn latencies(line: &Line, home: &mut HomeAssistant) -> anyhow::Result<Vec<Wait>> {
-    let mut waits = Vec::new();
-    let mut deciamps = BOTTOM;
-    while waits.len() < usize::from(PUBLISHES) {
-        if deciamps == BOTTOM {
-            deciamps = TOP;
-            thread::sleep(RISE_PAUSE);
-            time(line, home, deciamps)?;
-        }
-        let wake = Instant::now() + Duration::from_micros(fastrand::u64(PAUSE_US));
-        thread::sleep(wake.saturating_duration_since(Instant::now()));
-        let late = wake.elapsed();
-        deciamps -= 1;
-        waits.push(Wait { late, ..time(line, home, deciamps)? });
-    }
-    Ok(waits)
-}
-
-fn time(line: &Line, home: &mut HomeAssistant, deciamps: u16) -> anyhow::Result<Wait> {
-    // Discard writes caused by earlier samples.
-    while line.written.try_recv().is_ok() {}
-    let published = home.sample(watts_for(deciamps), line.drawn.load(Ordering::Relaxed))?;
-    loop {
-        let written = match line.written.recv_timeout(LATE) {
-            Ok(written) => written,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                bail!("no setpoint of {deciamps} tenths of an ampere came")
-            }
-        };
-        if written.deciamps == deciamps {
-            let lawful = published.max(written.free_from);
-            return Ok(Wait {
-                all: written.at.saturating_duration_since(published),
-                held: written.free_from > published,
-                ours: written.at.saturating_duration_since(lawful),
-                late: Duration::ZERO,
-            });
-        }
-    }
 }
 
 /// Simulated seconds that the controller handles in one real second: each has a sample, a charger report and the passing of time, and what
@@ -231,15 +122,6 @@ fn controller_speed(config: &Config) -> f64 {
         steps += 1_000;
     }
     f64::from(steps) / began.elapsed().as_secs_f64()
-}
-
-/// Median, 99th percentile and maximum, in milliseconds.
-fn spread(times: impl Iterator<Item = Duration>) -> Option<[f64; 3]> {
-    let mut sorted: Vec<Duration> = times.collect();
-    sorted.sort_unstable();
-    let rank = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1));
-    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
-    Some([ms(rank(50)?), ms(rank(99)?), ms(sorted.last()?)])
 }
 
 fn row(figure: &str, value: &str, aim: &str, met: Option<bool>) {

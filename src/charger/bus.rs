@@ -62,7 +62,7 @@ pub enum BusEvent {
         /// The notice.
         notice: Notice,
     },
-    /// The charger's line cannot be used, already logged.
+    /// The charger's line cannot be used, or for another reason than before; logged, unless that happens often.
     LineDown {
         /// Which charger.
         charger: ChargerId,

@@ -95,7 +95,7 @@ impl fmt::Display for OpenError {
             Self::Denied => f.write_str("permission denied: the user must be in the group of the device (dialout)"),
             Self::NotATty => f.write_str("this is not a serial line"),
             Self::Noisy => f.write_str("it never falls quiet: is there another master on the line?"),
-            Self::Lost => f.write_str("it was lost"),
+            Self::Lost => f.write_str("it was lost: look at the adapter, its plug and the other end"),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -240,6 +240,14 @@ impl Line {
     /// Returns what must be remembered of the chargers. To be called after the end.
     pub fn memories(&self, now: Tick) -> BTreeMap<ChargerId, Memory> {
         self.drivers.iter().filter_map(|(charger, driver)| Some((*charger, driver.memory(now)?))).collect()
+    }
+
+    /// Returns why it cannot be used at present, whether or not that was reported; `None` while it can.
+    pub const fn trouble(&self) -> Option<&OpenError> {
+        match &self.news.now {
+            Some(LineNotice::Down(error)) => Some(error),
+            Some(LineNotice::Up | LineNotice::Unsteady { .. }) | None => None,
+        }
     }
 
     /// Returns the earliest time at which each charger that does not answer is tried again; `None` for one that answers.

@@ -182,7 +182,7 @@ impl Hub {
     pub(crate) fn status(&mut self, now: Tick, wall_ms: impl FnOnce() -> i64) -> (Status, bool) {
         let snapshot = self.controller.snapshot();
         self.keeper.look(&snapshot, now, wall_ms);
-        let status = self.view.status(snapshot, &self.keeper, &self.intake, now);
+        let status = self.view.status(snapshot, &self.keeper, &self.intake, self.controller.trouble(), now);
         self.keeper.show(&status, &self.controller.carry_over(now));
         (status, std::mem::take(&mut self.decided))
     }

@@ -27,6 +27,8 @@ pub(super) const URGENT_STORES: u32 = 5;
 /// How often the state is stored without an urgent change, for the energy counters and for what could not be stored before: a few hundred
 /// bytes, hardly any wear.
 const STORE_EVERY: Millis = Millis::from_secs(900);
+/// The same while the disk refuses to store it.
+const RETRY_EVERY: Millis = Millis::from_secs(60);
 /// Steps per battery budget: the energy drawn from the battery is stored in steps of the budget divided by this.
 const STORED_STEPS: i64 = 100;
 
@@ -47,11 +49,13 @@ pub(super) struct Keeper {
     wakes: Vec<(ChargerId, u64)>,
     /// The newest generation that was written, or could not be.
     pub(super) stored: u64,
+    /// Why it could not be written, in a sentence.
+    trouble: Option<String>,
     /// How soon the state must be stored.
     unstored: Store,
     /// When the state was last stored.
     pub(super) stored_at: Option<Tick>,
-    /// When the state was last stored without an urgent change ([`STORE_EVERY`]).
+    /// When the state was last stored without an urgent change ([`STORE_EVERY`], [`RETRY_EVERY`]).
     looked_at: Option<Tick>,
     urgent_stores: Bucket,
     /// The setpoints of the previous turn: a change to zero is a stop.
@@ -83,6 +87,7 @@ impl Keeper {
             unwritten: None,
             wakes: Vec::new(),
             stored: 0,
+            trouble: None,
             unstored: Store::Never,
             stored_at: None,
             looked_at: None,
@@ -208,6 +213,11 @@ impl Keeper {
         }
     }
 
+    /// Returns why nothing can be stored at present, in a sentence.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
+    }
+
     /// Whether a charger may have been left locked.
     pub(super) fn is_locked(&self, name: &str) -> bool {
         self.state.get(name).is_some_and(|state| state.locked)
@@ -216,15 +226,17 @@ impl Keeper {
     /// Takes the result of an attempt to store, and returns the wake-ups it decides. A wake-up pulse starts only once its lock is on the
     /// disk, so that the next start unlocks the charger whatever happens.
     pub(super) fn saved(&mut self, saved: Saved) -> Vec<Wake> {
+        let ok = saved.trouble.is_none();
         self.stored = saved.generation;
-        if !saved.ok {
+        self.trouble = saved.trouble;
+        if !ok {
             // Written again although nothing has changed.
             self.written = None;
         }
         let (ready, waiting): (Vec<_>, Vec<_>) =
             self.wakes.drain(..).partition(|(_, generation)| *generation <= saved.generation);
         self.wakes = waiting;
-        let wake = |(charger, _)| if saved.ok { Wake::Go(charger) } else { Wake::Impossible(charger) };
+        let wake = |(charger, _)| if ok { Wake::Go(charger) } else { Wake::Impossible(charger) };
         let wakes: Vec<_> = ready.into_iter().map(wake).collect();
         for wake in &wakes {
             if let Wake::Impossible(charger) = wake {
@@ -255,7 +267,8 @@ impl Keeper {
         }
         // After the modes: what the battery gives counts in `solar` only.
         store = store.max(self.count(counts, status.at));
-        if self.looked_at.is_none_or(|at| status.at.since(at) >= STORE_EVERY) {
+        let every = if self.trouble.is_some() { RETRY_EVERY } else { STORE_EVERY };
+        if self.looked_at.is_none_or(|at| status.at.since(at) >= every) {
             self.looked_at = Some(status.at);
             store = store.max(Store::Soon);
         }

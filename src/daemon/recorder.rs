@@ -114,6 +114,11 @@ impl Recorder {
         self.controller.carry_over(now)
     }
 
+    /// Returns why nothing can be recorded at present, in a sentence.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.tape.as_ref().and_then(|tape| tape.journal.trouble())
+    }
+
     /// Records the chargers' names if they have changed.
     pub(super) fn rename(&mut self, names: BTreeMap<ChargerId, String>, now: Tick) {
         if let Some(tape) = &mut self.tape

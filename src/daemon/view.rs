@@ -119,8 +119,15 @@ impl View {
         ChargerLink { since: known.since, why: known.why.clone(), next_try: known.next_try }
     }
 
-    /// Builds the status.
-    pub(super) fn status(&mut self, snapshot: Snapshot, keeper: &Keeper, intake: &Intake, now: Tick) -> Status {
+    /// Builds the status. `journal` is why nothing can be recorded.
+    pub(super) fn status(
+        &mut self,
+        snapshot: Snapshot,
+        keeper: &Keeper,
+        intake: &Intake,
+        journal: Option<String>,
+        now: Tick,
+    ) -> Status {
         let mut chargers = Vec::with_capacity(snapshot.chargers.len());
         for (id, view) in snapshot.chargers {
             let link = self.link(id, now);
@@ -134,7 +141,7 @@ impl View {
             chargers,
             inputs: intake.statuses(now),
             broker: self.broker.clone(),
-            warnings: intake.warnings(now),
+            warnings: intake.warnings(now).into_iter().chain(keeper.trouble()).chain(journal).collect(),
         }
     }
 }

@@ -206,7 +206,8 @@ impl Gateway {
             if ok {
                 disk.text = form.text().ok();
             }
-            self.hub.saved(Saved { generation, ok });
+            let trouble = (!ok).then(|| "the disk refuses".to_owned());
+            self.hub.saved(Saved { generation, trouble });
         }
         while let Some(event) = self.to_loop.pop_front() {
             self.hub.bus(&event, now);

@@ -42,10 +42,8 @@ pub enum ReadError {
     /// The journal was written by an older surplusd whose tables this one does not know.
     #[error("the journal's tables have version {0}, this surplusd reads {SCHEMA}: use the surplusd that wrote it")]
     Older(i64),
-    /// The daemon was killed while writing; repairing that takes write access, which a reader does not have.
-    #[error(
-        "the journal was left in the middle of a write: start surplusd, which puts it right, or try again with sudo"
-    )]
+    /// The daemon was killed while writing; repairing that takes write access, which a reader never has, whoever runs it.
+    #[error("the journal was left in the middle of a write: start surplusd, which puts it right")]
     Interrupted,
     /// A value is larger than any that surplusd writes.
     #[error(

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use control::{Milliamps, Millis, Tick};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::batch::{Builder, FULL};
@@ -32,6 +32,7 @@ enum Message {
 pub struct Journal {
     sender: mpsc::Sender<Message>,
     ended: oneshot::Receiver<()>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 impl Journal {
@@ -42,11 +43,12 @@ impl Journal {
     pub fn start(config: JournalConfig) -> io::Result<Self> {
         let (sender, messages) = mpsc::channel(RECORDS);
         let (end, ended) = oneshot::channel();
+        let (told, trouble) = watch::channel(None);
         thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            Worker::new(config).work(messages);
+            Worker::new(config, told).work(messages);
             let _ = end.send(());
         })?;
-        Ok(Self { sender, ended })
+        Ok(Self { sender, ended, trouble })
     }
 
     /// Starts a batch with everything that is in force; `false` if the channel is full.
@@ -57,6 +59,11 @@ impl Journal {
     /// Hands a record over; `false` if the channel is full.
     pub fn note(&self, tick: Tick, record: Record) -> bool {
         self.sender.try_send(Message::Record(tick, record)).is_ok()
+    }
+
+    /// Returns why nothing can be stored at present, in a sentence.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Whether the thread has taken all records.
@@ -81,8 +88,8 @@ struct Worker {
     store: Option<Store>,
     /// The file is not ours and must not be written, or cannot be replaced.
     foreign: bool,
-    /// Whether it was logged that nothing can be stored.
-    failing: bool,
+    /// Why nothing can be stored, as it was logged.
+    trouble: watch::Sender<Option<String>>,
     run: Option<i64>,
     batch: Option<Builder>,
     /// When the batch is closed.
@@ -94,7 +101,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(config: JournalConfig) -> Self {
+    fn new(config: JournalConfig, trouble: watch::Sender<Option<String>>) -> Self {
         let JournalConfig { file, keep, max_bytes, batch } = config;
         let bounds = Bounds { keep, size: max_bytes };
         Self {
@@ -103,7 +110,7 @@ impl Worker {
             length: batch,
             store: None,
             foreign: false,
-            failing: false,
+            trouble,
             run: None,
             batch: None,
             due: Tick(0),
@@ -220,19 +227,24 @@ impl Worker {
             }
             Trouble::Foreign | Trouble::Older(_) => {
                 self.foreign = true;
-                warn!(path = %path, "the journal {path} is left alone, and nothing is recorded: {trouble}");
+                self.complain(format!("the journal {path} is left alone, and nothing is recorded: {trouble}"));
             }
-            Trouble::Newer(_) | Trouble::Sql(_) if !self.failing => {
-                self.failing = true;
-                warn!(error = %trouble, path = %path, "the journal {path} cannot be written ({trouble}); charging goes on, history is lost");
+            Trouble::Newer(_) | Trouble::Sql(_) if self.trouble.borrow().is_none() => {
+                self.complain(format!(
+                    "the journal {path} cannot be written ({trouble}); charging goes on, history is lost"
+                ));
             }
             Trouble::Newer(_) | Trouble::Sql(_) => {}
         }
     }
 
-    fn works(&mut self) {
-        if self.failing {
-            self.failing = false;
+    fn complain(&self, why: String) {
+        warn!(path = %self.file.display(), "{why}");
+        self.trouble.send_replace(Some(why));
+    }
+
+    fn works(&self) {
+        if self.trouble.send_replace(None).is_some() {
             info!(lost = self.lost, "the journal can be written again; {} records are missing", self.lost);
         }
     }
@@ -245,7 +257,9 @@ impl Worker {
             }
             Err(error) => {
                 self.foreign = true;
-                warn!(error = %error, path = %path, "the journal {path} cannot be used ({trouble}) nor set aside ({error}); nothing is recorded");
+                self.complain(format!(
+                    "the journal {path} cannot be used ({trouble}) nor set aside ({error}); nothing is recorded"
+                ));
             }
         }
     }

@@ -347,6 +347,7 @@ impl Runner {
                 }
             }
             Arrival::Message(message) => {
+                self.signal(Signal::Message);
                 let payload = message.payload.get(..PAYLOAD_CUT).unwrap_or(&message.payload);
                 let now = real_now(self.shared.clock);
                 self.subscribers.message(&message.topic, payload, message.retain, now);

@@ -246,13 +246,18 @@ impl Session {
             Signal::Acked(packet) => self.acked(packet, now),
             Signal::Heard => {
                 if let Phase::Up(live) = &mut self.phase {
-                    live.echo = Echo::Came;
+                    live.came_back(now);
                     self.actions.extend(self.access.heard().map(Action::Tell));
+                }
+            }
+            Signal::Message => {
+                if let Phase::Up(live) = &mut self.phase {
+                    live.heard_at = now;
                 }
             }
             Signal::Overwritten => {
                 if let Phase::Up(live) = &mut self.phase {
-                    live.overwritten();
+                    live.overwritten(now);
                 }
             }
             Signal::Lost(trouble) => self.lost(trouble, now),
@@ -280,6 +285,7 @@ impl Session {
                     due(steady, Due::Steady),
                     due(live.echo_by, Due::Echo),
                     due(live.birth_again, Due::Birth),
+                    due(live.probe_at(), Due::Birth),
                     due(next, Due::Subscription),
                     due(self.end_by, Due::End),
                 ];
@@ -410,6 +416,9 @@ impl Session {
         }
         if let Phase::Up(live) = &mut self.phase {
             live.birth_said &= live.birth_again.take_if(|at| *at <= now).is_none();
+            if live.probe_at().is_some_and(|at| at <= now) {
+                live.probe();
+            }
             let next = if live.subscribing { Vec::new() } else { self.subscribing.handle_timeout(now) };
             self.subscribe(next, now);
             let left_out = self.access.left_out(self.subscribing.left_out());

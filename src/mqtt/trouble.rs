@@ -133,7 +133,7 @@ impl DownKind {
             Self::Unreachable => "no route to that address: check the network",
             Self::TimedOut => "no answer in time: check address, network and firewall",
             Self::NoGreeting => {
-                "something takes connections there but does not answer as a broker does: is this the broker's port \
+                "something takes connections there but does not answer as a broker does: does the broker hang, or is this not its port \
                  (usually 8883 with TLS, 1883 without)?"
             }
             Self::NotMqtt => {
@@ -149,9 +149,12 @@ impl DownKind {
             }
             Self::KeepAlive => "the connection went silent: a ping was not answered",
             Self::NoAck => "the broker does not acknowledge what is published and subscribed",
-            Self::BadLogin => "the broker refuses the user name or the password",
+            Self::BadLogin => {
+                "the broker refuses the user name or the password: check them, and restart surplusd after changing its password file"
+            }
             Self::NotAuthorized => {
-                "the broker refuses this client: check user name, password and the broker's access rules"
+                "the broker refuses this client: check user name, password and the broker's access rules; restart surplusd after changing \
+                 its password file"
             }
             Self::BadClientId => "the broker does not accept the client id: use letters, digits, - and _",
             Self::ServiceUnavailable => "the broker says that it is not available",

@@ -16,12 +16,6 @@ fn socket(house: &House, name: &str) -> PathBuf {
     house.folder.path().join(name)
 }
 
-async fn surplusd(house: &House, socket_name: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_surplusd"));
-    command.args(arguments).arg("--socket").arg(socket(house, socket_name));
-    timeout(SOON, command.output()).await.expect("in time").unwrap()
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -29,8 +23,7 @@ fn text(output: &Output) -> String {
 /// A house whose daemon has its sockets in the house's folder, with 6.9 kW of sun and a car that charges.
 async fn charging() -> House {
     let mut house = House::build(WallboxOptions::default()).await;
-    let folder = house.folder.path().display().to_string();
-    house.start_with(&[("RUNTIME_DIRECTORY", &folder)]);
+    house.start_with_sockets();
     let mut peer = house.peer().await;
     peer.expect(&format!("{BASE}/state/vehicle"), "requesting").await;
     house.follows(&peer, 6_900, 0, 100).await;
@@ -42,7 +35,7 @@ async fn charging() -> House {
 async fn status_says_what_it_does_and_why() {
     let house = charging().await;
     for name in ["control.sock", "status.sock"] {
-        let output = surplusd(&house, name, &["status"]).await;
+        let output = house.ask(name, &["status"]).await;
         let page = text(&output);
         assert!(output.status.success(), "{page}");
         for part in [
@@ -59,7 +52,7 @@ async fn status_says_what_it_does_and_why() {
             assert!(page.contains(part), "{part}: {page}");
         }
     }
-    let json = surplusd(&house, "status.sock", &["status", "--json"]).await;
+    let json = house.ask("status.sock", &["status", "--json"]).await;
     let document: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(document["chargers"]["carport"]["setpoint_a"], 10.0);
     assert_eq!((&document["version"], &document["broker"]["state"]), (&1.into(), &"connected".into()));
@@ -68,12 +61,12 @@ async fn status_says_what_it_does_and_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn set_steers_and_says_what_is_in_force() {
     let mut house = charging().await;
-    let output = surplusd(&house, "control.sock", &["set", "mode", "fast"]).await;
+    let output = house.ask("control.sock", &["set", "mode", "fast"]).await;
     assert!(output.status.success() && text(&output).starts_with("carport: 16.0 A (fast)"), "{}", text(&output));
     house.setpoint(160).await;
-    let output = surplusd(&house, "control.sock", &["set", "current", "8.5", "--charger", "carport"]).await;
+    let output = house.ask("control.sock", &["set", "current", "8.5", "--charger", "carport"]).await;
     assert!(output.status.success(), "{}", text(&output));
-    let output = surplusd(&house, "control.sock", &["set", "charger", "carport", "mode", "fixed"]).await;
+    let output = house.ask("control.sock", &["set", "charger", "carport", "mode", "fixed"]).await;
     assert!(output.status.success() && text(&output).starts_with("carport: 8.5 A (fixed)"), "{}", text(&output));
     house.setpoint(85).await;
     for (socket, arguments, code, part) in [
@@ -84,7 +77,7 @@ async fn set_steers_and_says_what_is_in_force() {
         ("none.sock", &["set", "mode", "fast"], 69, "surplusd is not running here"),
         ("none.sock", &["status"], 69, "surplusd is not running here"),
     ] {
-        let output = surplusd(&house, socket, arguments).await;
+        let output = house.ask(socket, arguments).await;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
         assert!(text(&output).contains(part), "{arguments:?}: {}", text(&output));
     }
@@ -115,7 +108,7 @@ async fn watch_shows_each_change() {
         timeout(SOON, found).await.expect("in time");
     };
     seen("solar").await;
-    surplusd(&house, "control.sock", &["set", "mode", "off"]).await;
+    house.ask("control.sock", &["set", "mode", "off"]).await;
     seen("off").await;
     house.signal("TERM");
     house.ended().await;

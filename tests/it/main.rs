@@ -17,6 +17,7 @@ mod faults;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+#[path = "../common/house.rs"]
 mod house;
 #[cfg(test)]
 mod household;
@@ -31,6 +32,7 @@ mod line;
 #[cfg(test)]
 mod modbus_tcp;
 #[cfg(test)]
+#[path = "../common/mosquitto.rs"]
 mod mosquitto;
 #[cfg(test)]
 mod mqtt;

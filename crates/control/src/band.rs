@@ -120,6 +120,13 @@ impl Trend {
         self.at
     }
 
+    /// Adds what a car drew all along, although the samples so far did not count it.
+    pub(crate) fn count(&mut self, drawn: Watts) {
+        self.sample = self.sample + drawn;
+        self.mean_mw += 1_000 * i64::from(drawn.0);
+        self.volatility_sample = self.volatility_sample + drawn;
+    }
+
     /// Mean over some minutes.
     pub(crate) fn mean(&self) -> Watts {
         watts(self.mean_mw.div_euclid(1_000))

@@ -280,14 +280,27 @@ impl Controller {
             (seen, unread, charger.phases(), charger.switch.underway(), charger.car.gist())
         };
         let before = gist(charger);
+        let was_adopted = charger.origin == Origin::Adopted;
         charger.report(report, now);
         let after = gist(charger);
+        if charger.origin == Origin::Adopted && !was_adopted {
+            let drawn = charger.draws(now);
+            self.found_running(drawn);
+        }
         if after != before {
             self.decide_all(Trigger::Event);
         }
         if after.1 != before.1 {
             self.order(report.charger);
         }
+    }
+
+    /// A charge found running was running when the meters were last read, too: what it draws was taken for the house's load.
+    fn found_running(&mut self, drawn: Watts) {
+        if let Some(trend) = &mut self.trend {
+            trend.count(drawn);
+        }
+        self.house = self.house.map(|house| house - drawn);
     }
 
     fn command(&mut self, command: Command) {

@@ -255,7 +255,8 @@ fn solar(charger: &Charger, situation: &Situation<'_>) -> Decision {
     if let Some(doubt) = situation.belief.refused {
         return refused(charger, situation, doubt);
     }
-    let Some(trend) = situation.trend else {
+    // A charge that was found running is judged by the first sample after that.
+    let Some(trend) = situation.trend.filter(|_| charger.origin != Origin::Adopted) else {
         return match (charger.origin == Origin::Adopted, age > situation.belief.stale_after) {
             (false, _) => off(no_data(situation)),
             (true, false) => (charger.setpoint, Reason::Adopted),

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::charger::{Charger, FIRST_ANSWER};
+use crate::charger::{Charger, FIRST_ANSWER, Origin};
 use crate::facts::{ChargerId, Mode, Vehicle};
 use crate::units::{Milliamps, Millis, Tick, Watts};
 
@@ -13,14 +13,14 @@ const STARTUP: Millis = Millis::from_secs(60);
 const LEFT_FREE: Milliamps = Milliamps(2_000);
 
 /// Returns the surplus that the others have: cars that do not charge by surplus or cannot be controlled, with what they draw, and those
-/// before this one.
+/// before this one, or found charging and not judged yet.
 pub(crate) fn claimed_by_others(chargers: &BTreeMap<ChargerId, Charger>, id: ChargerId, now: Tick) -> Watts {
     let others = chargers.values().filter(|charger| charger.id != id);
     others
         .map(|other| match other.mode {
             Mode::Off | Mode::Solar | Mode::SlowSolar if other.only_watched() => other.drew_at(now),
             Mode::Slow | Mode::Fast | Mode::Fixed => other.drew_at(now),
-            Mode::Solar | Mode::SlowSolar if other.id < id => other.claimed(now),
+            Mode::Solar | Mode::SlowSolar if other.id < id || other.origin == Origin::Adopted => other.claimed(now),
             Mode::Off | Mode::Solar | Mode::SlowSolar => Watts::ZERO,
         })
         .sum()

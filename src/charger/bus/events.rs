@@ -6,7 +6,7 @@ use control::{ChargerId, Tick};
 
 use super::BusEvent;
 use crate::charger::driver::{Event, Level};
-use crate::charger::line::{Line, LineEvent, LineNotice};
+use crate::charger::line::{Line, LineEvent, LineNotice, OpenError};
 use crate::charger::log::{Entry, Log};
 use crate::rate::left_out;
 use crate::relay::RelayRequest;
@@ -29,17 +29,20 @@ pub(crate) struct Events {
     log: Log,
     /// When each charger is tried next, as last reported.
     tries: BTreeMap<ChargerId, Option<Tick>>,
+    /// Why the line cannot be used, as last reported.
+    trouble: Option<OpenError>,
     ready: VecDeque<Output>,
 }
 
 impl Events {
     /// Speaks of a line and its chargers by these names.
     pub(crate) fn new(name: String, chargers: BTreeMap<ChargerId, String>) -> Self {
-        Self { name, chargers, log: Log::default(), tries: BTreeMap::new(), ready: VecDeque::new() }
+        Self { name, chargers, log: Log::default(), tries: BTreeMap::new(), trouble: None, ready: VecDeque::new() }
     }
 
     /// Returns the next output of the line. Poll until `None` after each call of the line.
     pub(crate) fn poll(&mut self, line: &mut Line, now: Tick) -> Option<Output> {
+        self.trouble(line);
         while self.ready.is_empty() {
             match line.poll_event()? {
                 LineEvent::Line(notice) => self.line(&notice),
@@ -95,16 +98,23 @@ impl Events {
         self.ready.push_back(Output::Event(event));
     }
 
-    fn line(&mut self, notice: &LineNotice) {
+    /// Reports why the line cannot be used, also where the log leaves that out.
+    fn trouble(&mut self, line: &Line) {
+        if self.trouble.as_ref() == line.trouble() {
+            return;
+        }
+        self.trouble = line.trouble().cloned();
+        let Some(error) = &self.trouble else { return };
+        let why = format!("line {} cannot be used: {error}", self.name);
+        let down = |charger: &ChargerId| BusEvent::LineDown { charger: *charger, why: why.clone() };
+        self.ready.extend(self.chargers.keys().map(down).map(Output::Event));
+    }
+
+    fn line(&self, notice: &LineNotice) {
         let name = &self.name;
         match notice {
             LineNotice::Up => tracing::info!(line = %name, "line {name} is open"),
-            LineNotice::Down(error) => {
-                let why = format!("line {name} cannot be used: {error}");
-                tracing::warn!(line = %name, "{why}");
-                let down = |charger: &ChargerId| BusEvent::LineDown { charger: *charger, why: why.clone() };
-                self.ready.extend(self.chargers.keys().map(down).map(Output::Event));
-            }
+            LineNotice::Down(error) => tracing::warn!(line = %name, "line {name} cannot be used: {error}"),
             LineNotice::Unsteady { changes } => tracing::warn!(
                 line = %name,
                 "line {name} comes and goes: {changes} more changes are not in the log; look at plug, cable and the other end"

@@ -204,6 +204,23 @@ fn a_lost_line_is_tried_with_growing_pauses_and_said_once() {
     assert_eq!(rig.boxes[&1].holding[&261], 100);
 }
 
+/// The second pull within a minute is left out of the log for a while, but the status shows it.
+#[test]
+fn the_present_trouble_is_known_although_it_is_not_logged() {
+    let mut rig = Rig::new(&[1]);
+    rig.order(1, 10, Millis(3_600_000));
+    for away in [12_000, 20_000] {
+        rig.open = None;
+        rig.run(Millis(12_000));
+        assert_eq!(rig.line.trouble(), None);
+        rig.spoil = [Failure::Gone].into();
+        rig.open = Some(OpenError::Missing);
+        rig.run(Millis(away));
+        assert_eq!(rig.line.trouble(), Some(&OpenError::Missing));
+    }
+    assert_ne!(rig.line_notices().last(), Some(&LineNotice::Down(OpenError::Missing)), "too many changes in a minute");
+}
+
 #[test]
 fn a_shutdown_ends_with_and_without_a_line() {
     for lost in [false, true] {

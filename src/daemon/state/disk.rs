@@ -131,12 +131,12 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// A finished attempt to store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Saved {
     /// The form that it is about, and with it all earlier ones.
     pub(crate) generation: u64,
-    /// Whether the state is on the disk.
-    pub(crate) ok: bool,
+    /// Why the state is not on the disk, in a sentence; `None` if it is.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Stores the state on a separate thread; only the newest form counts.
@@ -213,15 +213,15 @@ fn write_all(path: &Path, mailbox: &Mailbox, told: &mpsc::Sender<Saved>) {
     let mut failing = false;
     while let Some((generation, form)) = mailbox.take() {
         let result = form.text().map_err(io::Error::from).and_then(|text| replace(path, &text));
-        match &result {
-            Err(error) if !failing => {
-                warn!(%error, path = %path.display(), "mode and counters cannot be stored ({error}); charging goes on");
-            }
-            Ok(()) if failing => info!("mode and counters can be stored again"),
-            Err(_) | Ok(()) => {}
+        let trouble =
+            result.err().map(|error| format!("mode and counters cannot be stored ({error}); charging goes on"));
+        match &trouble {
+            Some(why) if !failing => warn!(path = %path.display(), "{why}"),
+            None if failing => info!("mode and counters can be stored again"),
+            Some(_) | None => {}
         }
-        failing = result.is_err();
-        if told.blocking_send(Saved { generation, ok: !failing }).is_err() {
+        failing = trouble.is_some();
+        if told.blocking_send(Saved { generation, trouble }).is_err() {
             return;
         }
     }

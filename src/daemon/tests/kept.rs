@@ -28,7 +28,7 @@ async fn a_disk_that_refuses_costs_the_wake_up_and_nothing_else() {
     daemon.hub.keeper.lock(ChargerId(0), true, daemon.clock.now());
     daemon.carry_out();
     let saved = daemon.writer.next().await.unwrap();
-    assert!(!saved.ok);
+    assert!(saved.trouble.is_some());
     daemon.hub.saved(saved);
     assert!(!daemon.hub.keeper.state.get("c0").unwrap().locked);
     std::fs::remove_dir(&beside).unwrap();
@@ -40,12 +40,12 @@ async fn a_disk_that_refuses_costs_the_wake_up_and_nothing_else() {
     daemon.hub.keeper.state.get_mut("c0").unwrap().mode = control::Mode::Fast;
     daemon.store();
     let saved = daemon.writer.next().await.unwrap();
-    assert!(!saved.ok);
+    assert!(saved.trouble.is_some());
     daemon.hub.saved(saved);
     std::fs::remove_dir(&beside).unwrap();
     let generation = daemon.store();
     let saved = tokio::time::timeout(Duration::from_secs(60), daemon.writer.next()).await.expect("it is tried again");
-    assert_eq!(saved, Some(Saved { generation, ok: true }));
+    assert_eq!(saved, Some(Saved { generation, trouble: None }));
     assert_eq!(load(&file).0.get("c0").unwrap().mode, control::Mode::Fast);
 }
 
@@ -104,7 +104,7 @@ async fn until_stored(daemon: &mut Daemon, wish: impl Fn(&State) -> bool) {
     while !wish(&load(&daemon.hub.config.state_file).0) {
         let saved = tokio::time::timeout(Duration::from_secs(20), daemon.writer.next()).await;
         assert!(
-            matches!(saved, Ok(Some(Saved { ok: true, .. }))),
+            matches!(saved, Ok(Some(Saved { trouble: None, .. }))),
             "{saved:?}, stored last at {:?}",
             daemon.hub.keeper.stored_at
         );

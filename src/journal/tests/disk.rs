@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::some_config;
 use crate::config::JournalConfig;
-use crate::journal::reader::Reader;
+use crate::journal::reader::{ReadError, Reader};
 use crate::journal::store::{Bounds, Store, Trouble};
 use crate::journal::{Head, Journal, Record, Start};
 
@@ -150,6 +150,32 @@ fn kill_9_in_mid_write_loses_the_last_batch_and_corrupts_nothing() {
     assert!(!folder.path().join("journal.sqlite.set-aside").exists());
 }
 
+/// A power cut in the middle of a write leaves a file that only the daemon puts right: a reader says so, also to root.
+#[tokio::test]
+async fn a_write_cut_off_is_undone_by_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 100);
+    let journal = Journal::start(config.clone()).unwrap();
+    begin(&journal, 0);
+    seconds(&journal, 1..1_000);
+    close(journal).await;
+    let cut = folder.path().join("cut.sqlite");
+    let writer = Connection::open(&config.file).unwrap();
+    // A cache of one page, so that the file is written to before the transaction ends.
+    writer.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA cache_size = 1; BEGIN IMMEDIATE;").unwrap();
+    writer.execute("UPDATE batch SET data = zeroblob(length(data) + 60000)", []).unwrap();
+    std::fs::copy(&config.file, &cut).unwrap();
+    std::fs::copy(folder.path().join("journal.sqlite-journal"), folder.path().join("cut.sqlite-journal")).unwrap();
+    drop(writer);
+    let error = Reader::open(&cut).unwrap_err();
+    assert!(matches!(error, ReadError::Interrupted), "{error}");
+    assert!(error.to_string().ends_with("start surplusd, which puts it right"), "{error}");
+    let again = Journal::start(JournalConfig { file: cut.clone(), ..config }).unwrap();
+    close(again).await;
+    assert_eq!(all(&cut, 1).0, (1..1_000).collect::<Vec<_>>());
+    assert_eq!(integrity(&cut), "ok");
+}
+
 #[tokio::test]
 async fn a_folder_that_comes_later_is_used_from_then_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -181,8 +207,14 @@ async fn goes_on_with_a_disk_that_refuses() {
     let full = std::fs::write(&ballast, vec![1; 1 << 20]).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     seconds(&journal, 250..550);
+    assert!(
+        journal.trouble().unwrap().contains("cannot be written (database or disk is full)"),
+        "{:?}",
+        journal.trouble()
+    );
     std::fs::remove_file(&ballast).unwrap();
     seconds(&journal, 550..750);
+    assert_eq!(journal.trouble(), None);
     close(journal).await;
     assert_eq!(integrity(&config.file), "ok");
     let (ticks, starts) = all(&config.file, 1);
@@ -375,5 +407,5 @@ async fn it_is_read_while_it_is_written() {
     assert!(reader.batches(1).unwrap().len() > before.len());
     assert_eq!(reader.batch(before[0]).unwrap().start, Start::Begin);
     close(journal).await;
-    assert!(matches!(Reader::open(&folder.path().join("none")), Err(crate::journal::reader::ReadError::Missing(_))));
+    assert!(matches!(Reader::open(&folder.path().join("none")), Err(ReadError::Missing(_))));
 }

@@ -37,6 +37,8 @@ pub enum Signal {
     Acked(u16),
     /// Our own `online` came back from the broker.
     Heard,
+    /// Another message came.
+    Message,
     /// Somebody else wrote to our status.
     Overwritten,
     /// The connection failed or ended.
@@ -123,7 +125,7 @@ pub enum Due {
     Steady,
     /// What was published on the status topic should have come back.
     Echo,
-    /// `online` is to be published again, as another client has overwritten it.
+    /// `online` is to be published again: another client has overwritten it, or nothing has come for long.
     Birth,
     /// The next subscription is to be tried.
     Subscription,

@@ -8,6 +8,9 @@ use super::contract::Action;
 
 /// Shortest interval between our answers to another client that keeps overwriting our status.
 const BIRTH_EVERY: Millis = Millis::from_secs(10);
+/// Silence after which our own status is published again, to see whether it still comes back. Home Assistant's Powerwall integration
+/// publishes every 30 s, so that this is rare.
+const SILENCE: Millis = Millis::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Live {
@@ -18,6 +21,8 @@ pub(super) struct Live {
     pub(super) unlogged: Option<(Millis, u32)>,
     pub(super) subscribing: bool,
     pub(super) echo: Echo,
+    /// When a message last came.
+    pub(super) heard_at: Tick,
     /// When our own `online` must have come back.
     pub(super) echo_by: Option<Tick>,
     pub(super) birth_said: bool,
@@ -63,6 +68,7 @@ impl Live {
             unlogged,
             subscribing: false,
             echo: Echo::Barred,
+            heard_at: now,
             echo_by: None,
             birth_said: false,
             birth_at: now,
@@ -74,11 +80,36 @@ impl Live {
         }
     }
 
+    /// Notes that our own `online` came back.
+    pub(super) const fn came_back(&mut self, now: Tick) {
+        self.echo = Echo::Came;
+        self.heard_at = now;
+    }
+
     /// Notes that somebody else wrote to our status: it is published again, but not so often that two clients quarrel.
-    pub(super) fn overwritten(&mut self) {
+    pub(super) fn overwritten(&mut self, now: Tick) {
+        self.heard_at = now;
         if self.birth_said && !self.farewell_said {
             self.birth_again = Some(self.birth_at + BIRTH_EVERY);
         }
+    }
+
+    /// Returns when to publish our own status again to see whether it still comes back: the broker may have got a stricter access list
+    /// meanwhile, which shows in nothing but silence.
+    pub(super) fn probe_at(&self) -> Option<Tick> {
+        let is_idle = self.birth_said && !self.farewell_said && self.echo_by.is_none();
+        match self.echo {
+            Echo::Came if is_idle => Some(self.heard_at + SILENCE),
+            // Other topics may be readable while this one is not.
+            Echo::Awaited if is_idle => Some(self.birth_at + SILENCE),
+            Echo::Barred | Echo::Awaited | Echo::Came => None,
+        }
+    }
+
+    /// Publishes our own status again, and expects it back.
+    pub(super) const fn probe(&mut self) {
+        self.echo = Echo::Awaited;
+        self.birth_said = false;
     }
 
     pub(super) fn unacknowledged(&self) -> usize {

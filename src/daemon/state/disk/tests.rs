@@ -139,7 +139,7 @@ async fn the_newest_is_stored_and_told() {
         state.get_mut("carport").unwrap().fixed = Milliamps(current * 1_000);
         writer.write(current.into(), form(&state));
     }
-    while writer.next().await.unwrap() != (Saved { generation: 15, ok: true }) {}
+    while writer.next().await.unwrap() != (Saved { generation: 15, trouble: None }) {}
     assert_eq!(load(&path).0.get("carport").unwrap().fixed, Milliamps(15_000));
 }
 
@@ -148,7 +148,11 @@ async fn a_disk_that_refuses_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = Writer::start(folder.path().join("missing/state.json")).unwrap();
     writer.write(1, form(&state()));
-    assert_eq!(writer.next().await, Some(Saved { generation: 1, ok: false }));
+    let why = writer.next().await.unwrap().trouble.expect("it is told");
+    assert!(why.starts_with("mode and counters cannot be stored (No such file or directory"), "{why}");
+    fs::create_dir(folder.path().join("missing")).unwrap();
+    writer.write(2, form(&state()));
+    assert_eq!(writer.next().await, Some(Saved { generation: 2, trouble: None }));
 }
 
 /// `/dev/full` behaves like a full disk.

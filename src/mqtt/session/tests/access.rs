@@ -58,19 +58,58 @@ fn what_comes_back_is_not_worth_a_line_unless_it_did_not() {
     let mut world = World::new(&["a"]);
     granted(&mut world, &[true, true]);
     world.signal(Signal::Heard);
-    world.pass(Millis::from_secs(100));
+    world.pass(Millis::from_secs(50));
     assert!(said(&world).is_empty());
     world.kill(DownKind::Closed);
     world.pass(Millis::from_secs(61));
     world.accept();
     world.signal(Signal::Heard); // before the acknowledgement, as brokers do
     while world.send() | world.ack(0) {}
-    world.pass(Millis::from_secs(100));
+    world.pass(Millis::from_secs(50));
     assert!(said(&world).is_empty());
     world.kill(DownKind::Closed);
     world.pass(Millis::from_secs(61));
     granted(&mut world, &[true, true]);
-    world.pass(Millis::from_secs(100));
+    world.pass(Millis::from_secs(50));
+    world.signal(Signal::Heard);
+    assert_eq!(said(&world), [&Notice::Unheard("b/status".to_owned()), &Notice::HeardAgain]);
+}
+
+/// The broker has got a stricter access list while the connection lasts: nothing comes any more, and nothing says why.
+#[test]
+fn after_a_silence_the_own_status_is_published_again_to_see_whether_it_comes_back() {
+    let mut world = World::new(&["a"]);
+    let probed = |world: &mut World| {
+        let before = world.next_packet;
+        while world.send() | world.ack(0) {}
+        world.next_packet - before
+    };
+    granted(&mut world, &[true, true]);
+    world.signal(Signal::Heard);
+    for _ in 0..10 {
+        world.pass(Millis::from_secs(59));
+        world.signal(Signal::Message);
+    }
+    assert_eq!(probed(&mut world), 0, "messages come: there is nothing to find out");
+    world.pass(Millis::from_secs(20));
+    for _ in 0..3 {
+        world.pass(Millis::from_secs(40));
+        assert_eq!(probed(&mut world), 1);
+        world.signal(Signal::Heard);
+        world.pass(Millis::from_secs(20));
+    }
+    assert!(said(&world).is_empty(), "it is only quiet");
+    world.pass(Millis::from_secs(40));
+    assert_eq!(probed(&mut world), 1);
+    world.pass(Millis::from_secs(10));
+    assert_eq!(said(&world), [&Notice::Unheard("b/status".to_owned())]);
+    // Asked again every minute, although other topics may be readable.
+    for _ in 0..5 {
+        world.signal(Signal::Message);
+        world.pass(Millis::from_secs(50));
+        assert_eq!(probed(&mut world), 1);
+        world.pass(Millis::from_secs(10));
+    }
     world.signal(Signal::Heard);
     assert_eq!(said(&world), [&Notice::Unheard("b/status".to_owned()), &Notice::HeardAgain]);
 }
@@ -94,7 +133,7 @@ fn a_broker_that_is_near_is_back_soon() {
         let mut world = World::new(&[]);
         world.signal(Signal::Near(true));
         world.settle();
-        world.pass(Millis::from_secs(3_600));
+        world.pass_with_messages(Millis::from_secs(3_600));
         world.kill(DownKind::Closed);
         for _ in 0..100 {
             let wait = world.retry();

@@ -56,6 +56,27 @@ fn a_box_that_falls_silent_before_it_stops_counts_until_its_watchdog_has_acted()
     assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(16_000)));
 }
 
+/// Two cars charge while the daemon is restarted, and meters send before the second wallbox answers: its car is none of the house's load,
+/// neither for itself nor for the other.
+#[test]
+fn a_charge_found_after_a_sample_costs_the_other_nothing() {
+    let mut config = config();
+    config.solar.min_on = Millis(0);
+    let other = second(&mut config);
+    let mut bench = Bench::new(config);
+    bench.says(Vehicle::Charging, 6_900, 10_000);
+    bench.surplus(13_800, 13_800);
+    bench.check(10_000, "following");
+    bench.secs(1);
+    for _ in 0..28 {
+        bench.says(Vehicle::Charging, 6_900, 10_000);
+        bench.tell(Input::Report(report(other, bench.now, Vehicle::Charging, 6_900, 10_000)));
+        bench.secs(1);
+        bench.check(10_000, "following");
+        assert_eq!(bench.orders[&other].setpoint, Some(Milliamps(10_000)));
+    }
+}
+
 /// One falls silent at 16 A on a fuse of 20 A. Whatever the other asks for, the two never exceed 20 A together, even if the silent one was
 /// being raised at the moment it fell silent.
 #[test]

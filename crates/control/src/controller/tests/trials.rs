@@ -49,6 +49,27 @@ fn a_charge_found_after_the_first_sample_was_not_missed_by_the_meters() {
     }
 }
 
+/// After a restart the broker's values often come before the wallbox's first answer: the charge found then is none of the house's load.
+#[test]
+fn a_charge_found_after_a_sample_goes_on_as_it_is() {
+    for min_on in [0, 60] {
+        let mut config = config();
+        config.solar.min_on = Millis::from_secs(min_on);
+        let mut bench = Bench::new(config);
+        bench.surplus(6_900, 6_900);
+        bench.secs(1);
+        bench.says(Vehicle::Charging, 6_900, 10_000);
+        bench.check(10_000, "adopted");
+        for _ in 0..28 {
+            bench.secs(1);
+            bench.says(Vehicle::Charging, 6_900, 10_000);
+            bench.check(10_000, "adopted");
+        }
+        bench.surplus(6_900, 6_900);
+        bench.check(10_000, "following");
+    }
+}
+
 /// With only the grid meter: a reversed sign at night, and a charger that the meter does not see.
 #[test]
 fn a_grid_meter_alone_that_does_not_follow_the_charger_ends_the_charge() {

@@ -3,7 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -183,6 +183,19 @@ max-current-a = {max}
         self.daemon = Some(command.spawn().expect("the built program"));
     }
 
+    /// Starts the daemon with its sockets in the folder, for [`Self::ask`].
+    pub(crate) fn start_with_sockets(&mut self) {
+        let folder = self.folder.path().display().to_string();
+        self.start_with(&[("RUNTIME_DIRECTORY", &folder)]);
+    }
+
+    /// Runs the built program with these arguments, and those of a socket in the folder.
+    pub(crate) async fn ask(&self, socket: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_surplusd"));
+        command.args(arguments).arg("--socket").arg(self.folder.path().join(socket));
+        timeout(SOON, command.output()).await.expect("in time").expect("the built program")
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -275,13 +288,17 @@ max-current-a = {max}
 
 /// Publishes the house's values as Home Assistant does: this much surplus while the car draws `car` watts.
 pub(crate) fn sample(peer: &Peer, surplus: i32, car: i32) {
-    let kilowatts =
-        |watts: i32| format!("{}{}.{:03}", if watts < 0 { "-" } else { "" }, watts.abs() / 1000, watts.abs() % 1000);
-    let publish = |name: &str, watts: i32| {
-        peer.publish(&format!("homeassistant/sensor/powerwall_{name}_now/state"), kilowatts(watts), true);
+    for (topic, payload) in meters(surplus, car) {
+        peer.publish(&topic, payload, true);
+    }
+}
+
+/// The topics and payloads of the house's meters with this much surplus while the car draws `car` watts.
+pub(crate) fn meters(surplus: i32, car: i32) -> [(String, String); 4] {
+    let meter = |name: &str, watts: i32| {
+        let sign = if watts < 0 { "-" } else { "" };
+        let payload = format!("{sign}{}.{:03}", watts.abs() / 1000, watts.abs() % 1000);
+        (format!("homeassistant/sensor/powerwall_{name}_now/state"), payload)
     };
-    publish("solar", surplus + 400);
-    publish("load", car + 400);
-    publish("battery", 0);
-    publish("site", car - surplus);
+    [meter("solar", surplus + 400), meter("load", car + 400), meter("battery", 0), meter("site", car - surplus)]
 }

@@ -28,7 +28,7 @@ pub(crate) struct Broker {
     /// Port of a plain listener for the tests themselves, whatever the other listener requires.
     pub(crate) door: u16,
     folder: TempDir,
-    child: Option<Child>,
+    pub(crate) child: Option<Child>,
 }
 
 impl Broker {
