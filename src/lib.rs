@@ -11,6 +11,8 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 mod decimal;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod journal;
 pub mod model;
 pub mod mqtt;

@@ -5,6 +5,8 @@
 
 mod contact;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod once;
 mod port;
 mod relay_line;

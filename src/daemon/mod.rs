@@ -18,6 +18,8 @@ mod requests;
 mod state;
 #[cfg(test)]
 pub(crate) use recorder::tests::record;
+#[cfg(any(test, fuzzing))]
+pub(crate) use state::fuzz as state_fuzz;
 #[cfg(test)]
 mod tests;
 mod turn;
