@@ -19,6 +19,7 @@ mod tests;
 
 pub use crate::charger::bus::fuzz::{rtu as modbus_rtu, tcp as modbus_tcp};
 pub use crate::cli::replay::fuzz::replay as journal_replay;
+pub use crate::cli::report::fuzz::mask as report_mask;
 pub use crate::config::fuzz::{file as config, pem as config_pem};
 pub use crate::daemon::state_fuzz::file as state_file;
 pub use crate::tls::fuzz::{certificate, pem};
@@ -60,6 +61,7 @@ pub const TARGETS: &[(&str, Target)] = table![
     relay_frame,
     relay_message,
     relay_settings,
+    report_mask,
     simulate_setup,
     state_file,
     trace,
