@@ -22,6 +22,7 @@ pub use crate::cli::replay::fuzz::replay as journal_replay;
 pub use crate::cli::report::fuzz::mask as report_mask;
 pub use crate::config::fuzz::{file as config, pem as config_pem};
 pub use crate::daemon::state_fuzz::file as state_file;
+pub use crate::sim::fuzz::{line as sim_line, packet as sim_packet};
 pub use crate::tls::fuzz::{certificate, pem};
 pub use api::{call as control_call, reply as control_reply};
 pub use files::{charger_profile, simulate_setup, trace};
@@ -62,6 +63,8 @@ pub const TARGETS: &[(&str, Target)] = table![
     relay_message,
     relay_settings,
     report_mask,
+    sim_line,
+    sim_packet,
     simulate_setup,
     state_file,
     trace,

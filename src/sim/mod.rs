@@ -7,6 +7,8 @@
 pub mod broker;
 pub mod demo;
 pub mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod home_assistant;
 pub mod house;
 mod packets;

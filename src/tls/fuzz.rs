@@ -4,6 +4,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -34,6 +35,9 @@ static VERIFIER: LazyLock<Option<Explaining>> = LazyLock::new(|| {
     Some(Explaining::new(verifier, ServerName::try_from("broker.lan").ok()?, vec![authority]))
 });
 
+/// A key in place of the authority's own, as the library does not compare them.
+static KEY: LazyLock<Option<KeyPair>> = LazyLock::new(|| KeyPair::generate().ok());
+
 /// A certificate in DER format.
 pub fn certificate(bytes: &[u8]) {
     let longest = TEXT_FACTOR * bytes.len() + 1_000;
@@ -47,11 +51,17 @@ pub fn certificate(bytes: &[u8]) {
         assert!(subject(&certificate).len() + issuer.len() + ends.len() <= longest);
         signs_unfit(&certificate);
     }
+    // As an authority that signs another certificate.
+    let leaf = CertificateDer::from(bytes);
+    if let (Some(key), Ok(params)) = (KEY.as_ref(), CertificateParams::new(vec!["broker.lan".to_owned()]))
+        && let Ok(issuer) = Issuer::from_ca_cert_der(&leaf, key)
+    {
+        let _ = params.signed_by(key, &issuer);
+    }
     if let Some(unfit) = unfit(bytes) {
         assert!(unfit.cause().len() + unfit.remedy().len() <= longest);
     }
     let Some(verifier) = VERIFIER.as_ref() else { panic!("the authority of the seeds cannot be used") };
-    let leaf = CertificateDer::from(bytes);
     // As the broker's own, and as one that it sends with its own.
     for (own, others) in [(leaf.clone(), vec![leaf.clone()]), (CertificateDer::from(AUTHORITY), vec![leaf])] {
         let Ok(name) = ServerName::try_from("another.name") else { return };
