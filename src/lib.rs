@@ -13,6 +13,8 @@ pub mod daemon;
 mod decimal;
 #[cfg(test)]
 mod fault_sim;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod journal;
 pub mod model;
 pub mod mqtt;

@@ -6,6 +6,8 @@
 mod contact;
 pub(crate) mod events;
 pub(crate) mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod once;
 mod port;
 mod relay_line;

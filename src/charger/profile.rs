@@ -412,12 +412,14 @@ impl Profile {
         file::parse(name, text)
     }
 
-    /// Returns the run of registers of a poll on this layout: first address and count.
+    /// Returns the run of registers of a poll on this layout: first address and count, at least 1. A layout older than all known ones, which
+    /// only another device reports, is read like the first one that has a state.
     pub fn poll_block(&self, layout: Layout) -> (u16, u16) {
+        let layout = layout.max(self.measure.state.since);
         let present = self.measure.polled().filter(|register| register.since <= layout);
         let (start, end) = present
             .fold((u16::MAX, 0), |(start, end), register| (start.min(register.address), end.max(register.end())));
-        // The state is part of every layout, so the run is never empty.
+        // The state is among them, so the run is never empty.
         (start.min(end), end.saturating_sub(start))
     }
 

@@ -1,6 +1,8 @@
 //! `surplusd replay`: feeds a recorded run to a fresh controller, which must give the same results; or replays it with other settings.
 
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod otherwise;
 mod past;
 

@@ -1,5 +1,7 @@
 //! `surplusd report`: packs what a bug report needs into one file. Nothing is sent: the user looks through the file and sends it.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod mask;
 
 use std::fs::OpenOptions;

@@ -1,6 +1,6 @@
 //! `surplusd status`: shows what the running daemon does, and why.
 
-mod page;
+pub(crate) mod page;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;

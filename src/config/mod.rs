@@ -13,6 +13,8 @@ mod checks;
 mod domain;
 mod file;
 mod finding;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod inputs;
 mod lines;
 mod mqtt;

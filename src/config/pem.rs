@@ -1,5 +1,6 @@
 //! Explains why a file is not the expected certificate or key, and gives the command that converts it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::text;
@@ -22,11 +23,10 @@ struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     fn of(text: &'a str) -> Self {
-        let labels = text
-            .lines()
-            .filter_map(|line| line.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
-            .filter(|label| text.contains(&format!("-----END {label}-----")))
-            .collect();
+        let label = |line: &'a str, begins: &str| line.strip_prefix(begins)?.strip_suffix("-----");
+        let ended: BTreeSet<&str> = text.lines().filter_map(|line| label(line.trim(), "-----END ")).collect();
+        let labels = text.lines().filter_map(|line| label(line.trim_end(), "-----BEGIN "));
+        let labels = labels.filter(|label| ended.contains(label)).collect();
         Self { text, labels }
     }
 

@@ -23,6 +23,11 @@ const RETIRED: [(&str, &str, &str); 1] = [(
 
 /// Largest number of findings in one file; the last one says that there are more.
 const FINDINGS_MAX: usize = 100;
+/// That there are more, and what to do.
+const TOO_MANY: (&str, &str) = ("too many findings", "correct the ones above first");
+/// Bytes that are read again in all, because reading starts again after each mistake: bounds the time for a large file with many of them.
+/// Files of up to 40 kB reach the other limit first.
+const READ_AGAIN_MAX: usize = 4 * 1024 * 1024;
 
 /// Marks a value whose problem has already been reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +48,9 @@ impl<'t> Report<'t> {
     pub(super) fn parse(file: &Path, text: &'t str) -> Self {
         let (root, mistakes) = DeTable::parse_recoverable(text);
         let mut report = Self { file: file.to_owned(), text, root, findings: Vec::new(), broken: Vec::new() };
-        for mistake in mistakes {
-            report.syntax(&mistake);
+        // Each takes time in proportion to its line, so those that would not be shown are left out.
+        for mistake in mistakes.iter().take(FINDINGS_MAX + 1) {
+            report.syntax(mistake);
         }
         let mut unseen = Vec::new();
         unseen_in(report.root.get_ref(), text, "", &mut unseen);
@@ -93,7 +99,14 @@ impl<'t> Report<'t> {
                 self.warning(&path, format!("`{key}` is not used: {why}"), "leave it out");
             }
         }
+        let mut read_again = 0;
         while self.findings.len() <= FINDINGS_MAX {
+            if read_again > READ_AGAIN_MAX {
+                let place = self.findings.last().map_or(0..0, |last| last.span.clone());
+                self.push(Severity::Error, place, "", TOO_MANY.0.to_owned(), TOO_MANY.1.to_owned());
+                return None;
+            }
+            read_again += self.text.len();
             let mistake = match File::deserialize(toml::Deserializer::from(root.clone())) {
                 Ok(file) => return Some(file),
                 Err(mistake) => mistake,
@@ -146,7 +159,7 @@ impl<'t> Report<'t> {
     fn push(&mut self, severity: Severity, span: Range<usize>, path: &str, message: String, remedy: String) {
         let (message, remedy) = match self.findings.len() {
             0..FINDINGS_MAX => (message, remedy),
-            FINDINGS_MAX => ("too many findings".to_owned(), "correct the ones above first".to_owned()),
+            FINDINGS_MAX => (TOO_MANY.0.to_owned(), TOO_MANY.1.to_owned()),
             _ => return,
         };
         let (line, column) = position(self.text, span.start);

@@ -19,6 +19,8 @@ mod requests;
 pub(crate) mod state;
 #[cfg(test)]
 pub(crate) use recorder::tests::record;
+#[cfg(any(test, fuzzing))]
+pub(crate) use state::fuzz as state_fuzz;
 #[cfg(test)]
 mod tests;
 mod turn;

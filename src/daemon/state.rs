@@ -5,6 +5,8 @@
 
 pub(super) mod disk;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::collections::BTreeMap;
 

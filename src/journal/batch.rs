@@ -62,6 +62,12 @@ impl Builder {
         self.bytes.len()
     }
 
+    /// Returns the contents of the blob, for the fuzz targets.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn unpacked(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Returns the deflated blob.
     pub(crate) fn pack(&self) -> Vec<u8> {
         deflate(&self.bytes)
@@ -97,6 +103,11 @@ impl Batch {
         if unpacked.is_err() || bytes.len() as u64 > UNPACKED_MAX {
             return Err(Damaged::Packing);
         }
+        Self::parse(bytes)
+    }
+
+    /// Parses the unpacked contents of a blob.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Damaged> {
         let mut input = Bytes { rest: &bytes, format: FORMAT };
         input.format = match u64::take(&mut input)? {
             0 => return Err(Damaged::Range),
@@ -105,6 +116,10 @@ impl Batch {
         };
         let start = Start::take(&mut input)?;
         let head = Head::take(&mut input)?;
+        // Later reports are differences from these, so one of another charger would be taken for this one's.
+        if head.reports.iter().any(|(charger, report)| report.charger != *charger) {
+            return Err(Damaged::Range);
+        }
         let records_at = bytes.len().saturating_sub(input.rest.len());
         Ok(Self { format: input.format, start, head, bytes, records_at })
     }

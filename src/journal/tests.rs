@@ -330,6 +330,14 @@ pub(crate) fn some_config() -> Config {
     loaded.config.expect("the reference is good").control
 }
 
+#[test]
+fn a_report_of_another_charger_is_damage() {
+    let mut head = Head::new(Tick(1), 0, some_config(), BTreeMap::new());
+    head.reports.insert(ChargerId(0), ChargerReport::silent(ChargerId(1), Tick(1), Reachability::Online));
+    let blob = Builder::new(Start::Begin, head).pack();
+    assert_eq!(Batch::unpack(&blob).unwrap_err(), Damaged::Range);
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_what_is_read(start in start(), head in head(), records in vec((tick(), record()), 0..40)) {

@@ -8,6 +8,8 @@ pub mod broker;
 pub mod cable;
 pub mod demo;
 pub mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod home_assistant;
 pub mod house;
 mod packets;

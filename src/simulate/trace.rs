@@ -91,7 +91,15 @@ impl Trace {
     /// If the file cannot be read, a line is wrong, or a limit is exceeded: 1 MiB per row, 1 GiB unpacked, ten million seconds with a row.
     pub fn read(file: &Path) -> Result<Self, TraceError> {
         let unreadable = |cause| TraceError::Unreadable { file: file.to_owned(), cause };
-        let mut bytes = BufReader::with_capacity(1 << 16, regular::open(file).map_err(unreadable)?);
+        Self::parse_packed(BufReader::with_capacity(1 << 16, regular::open(file).map_err(unreadable)?), file)
+    }
+
+    /// Parses CSV or gzipped CSV; `file` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Trace::read`].
+    pub(crate) fn parse_packed(mut bytes: impl BufRead, file: &Path) -> Result<Self, TraceError> {
+        let unreadable = |cause| TraceError::Unreadable { file: file.to_owned(), cause };
         let zipped = bytes.fill_buf().map_err(unreadable)?.starts_with(&[0x1F, 0x8B]);
         if zipped { Self::parse(MultiGzDecoder::new(bytes), file) } else { Self::parse(bytes, file) }
     }

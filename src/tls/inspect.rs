@@ -55,6 +55,12 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
     let chain = certificates(&dir.join(format!("{name}.crt")))?;
     let Some(der) = chain.first() else { return Ok(None) };
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Ok(None) };
+    let key = key(dir, name, certificate.public_key().raw);
+    Ok(Some(Inspection { key, ..contents(&certificate, der, authority) }))
+}
+
+/// Extracts the contents of a certificate, without a key file; `der` is the certificate itself.
+pub(super) fn contents(certificate: &X509Certificate<'_>, der: &[u8], authority: Option<&[u8]>) -> Inspection {
     let signed = authority.map(|authority| {
         X509Certificate::from_der(authority).is_ok_and(|(_, authority)| {
             authority.is_ca()
@@ -69,8 +75,8 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
     let usages = usage.map_or(says(false, false), |usage| says(usage.server_auth, usage.client_auth));
     let usages = usages.into_iter().filter(|(says, _)| *says).map(|(_, name)| name).collect();
     let until = certificate.validity().not_after;
-    Ok(Some(Inspection {
-        subject: common_name(&certificate).unwrap_or_else(|| "no name".to_owned()),
+    Inspection {
+        subject: common_name(certificate).unwrap_or_else(|| "no name".to_owned()),
         names,
         authority: certificate.is_ca(),
         signs: certificate.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign()),
@@ -80,8 +86,8 @@ pub fn inspect(dir: &Path, name: &str, authority: Option<&[u8]>) -> Result<Optio
         until_s: until.timestamp(),
         until: until.to_rfc2822().unwrap_or_default(),
         signed,
-        key: key(dir, name, certificate.public_key().raw),
-    }))
+        key: None,
+    }
 }
 
 fn text(name: &GeneralName<'_>) -> Option<String> {

@@ -19,6 +19,8 @@ use crate::regular::{self, Public};
 pub mod authority;
 pub mod examine;
 pub mod fitness;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod inspect;
 #[cfg(test)]
 mod tests;
@@ -161,10 +163,16 @@ fn apart(cause: &rustls::Error) -> String {
 
 /// Reads the certificates in a PEM file, at least one, in the order of the file.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |cause| TlsError::Pem { path: path.to_owned(), expected: "certificate", cause };
-    let text = read(path)?;
-    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    if chain.is_empty() { Err(wrong(pem::Error::NoItemsFound)) } else { Ok(chain) }
+    certificates_in(&read(path)?).map_err(|cause| TlsError::Pem {
+        path: path.to_owned(),
+        expected: "certificate",
+        cause,
+    })
+}
+
+fn certificates_in(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    let chain = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>()?;
+    if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) }
 }
 
 /// Reads the first private key in a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted, and not for everybody.

@@ -335,7 +335,7 @@ fn sealed(bytes: &[u8], length: usize) -> bool {
 }
 
 /// Computes the CRC-16 of Modbus, low byte first (Modbus over serial line V1.02, 2.5.1.2 and appendix B).
-fn crc(bytes: &[u8]) -> [u8; 2] {
+pub(super) fn crc(bytes: &[u8]) -> [u8; 2] {
     let mut crc = 0xffff_u16;
     for byte in bytes {
         crc ^= u16::from(*byte);

@@ -228,7 +228,8 @@ async fn listen(shared: &Mutex<Shared>, silence: Duration) {
     }
 }
 
-fn body(response: Response) -> Body {
+/// Extracts the content of a response.
+pub(super) fn body(response: Response) -> Body {
     match response {
         Response::ReadInputRegisters(words) => Body::Input(words),
         Response::ReadHoldingRegisters(words) => Body::Holding(words),

@@ -39,6 +39,11 @@ fn layouts_are_hex_digits_and_ordered() {
 #[test]
 fn a_poll_reads_what_the_layout_has() {
     let profile = heidelberg();
+    assert_eq!(
+        profile.poll_block(Layout(0)),
+        (5, 8),
+        "no layout of this wallbox: a read of no registers would be no request"
+    );
     assert_eq!(profile.poll_block(Layout(0x103)), (5, 8));
     assert_eq!(profile.poll_block(Layout(0x104)), (5, 12));
     assert_eq!(profile.poll_block(Layout(0x107)), (5, 14));

@@ -86,7 +86,7 @@ impl Replay {
             Start::Follows if self.controller.is_some() => {}
             Start::Follows => self.begin_warm(&batch.head),
             Start::Gap(dropped) => {
-                self.counts.dropped += dropped;
+                self.counts.dropped = self.counts.dropped.saturating_add(dropped);
                 self.begin_warm(&batch.head);
             }
         }

@@ -12,7 +12,7 @@ const OLD_S: u64 = 15;
 const NAME: usize = 10;
 
 /// Formats a document of [`crate::model::document`] that is this old.
-pub(super) fn page(document: &Value, age_s: u64) -> Vec<String> {
+pub(crate) fn page(document: &Value, age_s: u64) -> Vec<String> {
     let mut lines = Vec::new();
     if age_s > OLD_S {
         lines.push(row("WARNING", &format!("the daemon has decided nothing for {}: it may hang", span(age_s))));
@@ -69,7 +69,8 @@ fn tally(tally: &Value, time: &str) -> String {
 
 /// Formats watt-hours as kilowatt-hours with one decimal, rounded down.
 fn tenths(watt_hours: i64) -> String {
-    format!("{}.{}", watt_hours / 1_000, watt_hours % 1_000 / 100)
+    let (sign, watt_hours) = (if watt_hours <= -100 { "-" } else { "" }, watt_hours.unsigned_abs());
+    format!("{sign}{}.{}", watt_hours / 1_000, watt_hours % 1_000 / 100)
 }
 
 fn site(document: &Value) -> String {
@@ -78,7 +79,7 @@ fn site(document: &Value) -> String {
         power(key).map(|watts| match watts {
             0 => format!("{name} 0 W"),
             1.. => format!("{name} {watts} W {positive}"),
-            ..0 => format!("{name} {} W {negative}", -watts),
+            ..0 => format!("{name} {} W {negative}", watts.unsigned_abs()),
         })
     };
     let battery = directed("battery", "battery_w", "discharging", "charging").map(|text| {

@@ -325,3 +325,13 @@ fn keys_and_certificates_in_other_forms_are_named() {
     assert!(found.contains("warning") && found.contains("holds 2 private keys, and the first is used"), "{found}");
     assert!(loaded.config.is_some());
 }
+
+/// The end of each block is looked up, not searched for in the whole file.
+#[test]
+fn a_large_file_of_beginnings_is_judged_soon() {
+    let directory = TempDir::new().expect("directory");
+    let here = directory.path();
+    write(here, "begins", "-----BEGIN CERTIFICATE-----\n".repeat(30_000));
+    let found = lines(&load_mqtt(here, "ca-file = \"begins\"").findings);
+    assert!(found.contains("the line `-----END …-----` is missing"), "{found}");
+}

@@ -118,6 +118,19 @@ proptest! {
     }
 }
 
+/// Reading starts again after each mistake, and a mistake is shown with its line.
+#[test]
+fn a_large_file_full_of_mistakes_is_given_up_soon() {
+    let keys: Vec<String> = (0..20_000).map(|number| format!("key-{number} = 1")).collect();
+    let loaded = read(&format!("version = 1\n{}", keys.join("\n")));
+    assert!((10..50).contains(&loaded.findings.len()), "{}", loaded.findings.len());
+    assert!(loaded.findings.iter().any(|finding| finding.message == "too many findings"));
+    for line in ["\r".repeat(100_000), "\r".repeat(100_000) + "“", "= ".repeat(100_000)] {
+        check(&line);
+        assert!(read(&line).config.is_none());
+    }
+}
+
 #[test]
 fn deep_nesting_is_refused() {
     for text in [format!("a = {}", "[".repeat(50_000)), format!("[{}a]", "a.".repeat(50_000)), "a={b=".repeat(50_000)] {

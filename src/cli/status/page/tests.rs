@@ -72,3 +72,16 @@ fn what_is_missing_is_unknown() {
         assert!(text.contains("nothing is known yet") && !text.contains("null"), "{text}");
     }
 }
+
+/// The socket need not be that of this version's daemon.
+#[test]
+fn any_number_is_shown() {
+    let mut document = document();
+    (document["battery_w"], document["grid_w"]) = (json!(i64::MIN), json!(i64::MAX));
+    for (watt_hours, shown) in [(-50, "0.0"), (-150, "-0.1"), (-12_340, "-12.3"), (i64::MIN, "-9223372036854775.8")] {
+        document["chargers"]["carport"]["today"]["energy_wh"] = json!(watt_hours);
+        let text = page(&document, 0).join("\n");
+        assert!(text.contains(&format!("today {shown} kWh")), "{text}");
+        assert!(text.contains("battery 9223372036854775808 W charging"), "{text}");
+    }
+}

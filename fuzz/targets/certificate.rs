@@ -1,0 +1,4 @@
+//! See `surplusd::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| surplusd::fuzz::certificate(bytes));
