@@ -7,11 +7,8 @@ use surplusd::sim::wallbox::WallboxOptions;
 use crate::home::{HomeAssistant, status};
 use crate::house::House;
 use crate::mosquitto::Validity;
-use crate::plan::{Watch, in_namespaces, run, say, skip};
+use crate::plan::{Watch, data_limits, in_namespaces, run, say, skip};
 
-/// `stale-after-s` and `stop-after-s`: shorter than the defaults of 90 and 300, and in proportion.
-const STALE_S: u32 = 18;
-const STOP_S: u32 = 60;
 /// What the age of the data adds to these limits at most, or what takes from them: they count from when the meters were read.
 const DATA_AGE_S: f64 = 4.0;
 /// `min-off-s`, which must be over before the time to the next start says something about the fault.
@@ -34,8 +31,7 @@ struct Expected {
 /// A house that is ready to be broken.
 async fn house() -> House {
     let mut house = House::build(WallboxOptions::default()).await;
-    house.stale_after_s = STALE_S;
-    house.stop_after_s = STOP_S;
+    (house.stale_after_s, house.stop_after_s) = data_limits();
     house.configure(16);
     house
 }
@@ -61,6 +57,7 @@ async fn outage(
     end: impl AsyncFnOnce(&mut House),
 ) {
     let case = expected.case;
+    let (stale_s, stop_s) = data_limits();
     house.start_with_sockets();
     let _home = HomeAssistant::start(&house);
     house.until("it charges", |wallbox| wallbox.state() == 7 && wallbox.registers().setpoint > 80).await;
@@ -90,14 +87,14 @@ async fn outage(
     say(
         case,
         format_args!(
-            "6 A after {minimum:.1} s (limit {STALE_S}), 0 A after {off:.1} s (limit {STOP_S}); repaired: connected after \
+            "6 A after {minimum:.1} s (limit {stale_s}), 0 A after {off:.1} s (limit {stop_s}); repaired: connected after \
              {connected:.1} s, charging after {charging:.1} s; status: {:?}",
             said.unwrap_or("?")
         ),
     );
     assert!(said.is_some(), "{case}: {page}\n{}", house.log());
-    assert!(minimum < f64::from(STALE_S) + DATA_AGE_S, "{case}: {}", house.log());
-    assert!(off < f64::from(STOP_S) + DATA_AGE_S, "{case}: {}", house.log());
+    assert!(minimum < f64::from(stale_s) + DATA_AGE_S, "{case}: {}", house.log());
+    assert!(off < f64::from(stop_s) + DATA_AGE_S, "{case}: {}", house.log());
     assert!(connected < expected.connect_s, "{case}: {}", house.log());
     assert!(charging < expected.connect_s + START_S, "{case}: {}", house.log());
     house.assert_well_behaved();

@@ -27,6 +27,11 @@ pub(crate) fn seed() -> u64 {
     number("FAULTS_SEED", fastrand::u64(..1_000_000))
 }
 
+/// `stale-after-s` and `stop-after-s`: by default shorter than those of the program (90 and 300), and about in proportion.
+pub(crate) fn data_limits() -> (u32, u32) {
+    (number("FAULTS_STALE_S", 18), number("FAULTS_STOP_S", 60))
+}
+
 /// Whether mounts and firewall rules made here are nobody else's.
 pub(crate) fn in_namespaces() -> bool {
     number("FAULTS_NAMESPACES", 0_u8) == 1
