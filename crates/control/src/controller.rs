@@ -12,7 +12,7 @@ use crate::facts::{ChargerId, ChargerReport, Mode, Reading, Source};
 use crate::history::AGES;
 use crate::input::{CarryOver, ChargerCarryOver, Command, Input, Restore};
 use crate::judge::cadence::Cadence;
-use crate::judge::evidence::{CarsThen, Evidence, Moved, seconds, spread};
+use crate::judge::evidence::{CarsThen, Evidence, Moved, both, seconds, spread};
 use crate::judge::{Doubt, Judge, Trust};
 use crate::meter_delay::{MeterDelay, add_trail};
 use crate::orders::{Action, Order, Wake};
@@ -486,15 +486,6 @@ impl Controller {
     #[cfg(test)]
     pub(crate) fn trend_memory(&self) -> Option<(i64, i64)> {
         self.trend.as_ref().map(Trend::memory)
-    }
-}
-
-/// Whether both are so, as far as that is known.
-const fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
-    match (one, other) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        (None, _) | (_, None) => None,
     }
 }
 

@@ -107,3 +107,12 @@ pub(crate) fn spread(trail: &[Watts], seconds: usize) -> Watts {
 pub(crate) fn seconds(span: Millis) -> usize {
     usize::try_from(span.0 / 1_000 + 1).unwrap_or(usize::MAX)
 }
+
+/// Whether both are so, as far as that is known.
+pub(crate) const fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        (None, _) | (_, None) => None,
+    }
+}
