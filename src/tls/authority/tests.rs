@@ -124,7 +124,11 @@ fn an_authority_that_nobody_would_accept_signs_nothing() {
     let ended = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2026, 11, 26);
     let begins = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2026, 12, 1);
     let no_sign = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    let foreign = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::CustomDnType(vec![2, 999, 3]), "found by fuzzing: the library panicked");
+    };
     for (dir, says) in [
+        (strange(foreign), "has a name that cannot be written"),
         (strange(ended), "has expired"),
         (strange(begins), "is not valid before"),
         (strange(no_sign), "lacks keyCertSign"),
