@@ -18,6 +18,7 @@ use rcgen::{
 use relay_link::topic::is_id;
 use rustls::pki_types::DnsName;
 use thiserror::Error;
+use x509_parser::asn1_rs::Tag;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::AttributeTypeAndValue;
@@ -254,11 +255,13 @@ fn authority_fault(authority: &X509Certificate<'_>, now_ms: i64) -> Option<Strin
 }
 
 /// Whether the authority's name can be written as that of an issuer. The library reads an attribute of the kind 2.x, where x is 40 or more
-/// (X.690, 8.19.4), as one that does not exist, and panics when it writes it.
+/// (X.690, 8.19.4), as one that does not exist, and panics when it writes it; and so it does at a question mark in a `PrintableString`.
 pub(super) fn can_issue(authority: &X509Certificate<'_>) -> bool {
     let is_known = |attribute: &AttributeTypeAndValue<'_>| {
         let arcs: Option<Vec<u64>> = attribute.attr_type().iter().map(|arcs| arcs.take(2).collect());
-        matches!(arcs.as_deref(), Some([0..=2, 0..40]))
+        let value = attribute.attr_value();
+        let asks = value.header.tag() == Tag::PrintableString && value.data.contains(&b'?');
+        matches!(arcs.as_deref(), Some([0..=2, 0..40])) && !asks
     };
     authority.subject().iter().all(|part| part.iter().next().is_some() && part.iter().all(is_known))
 }
