@@ -18,8 +18,10 @@ use rcgen::{
 use relay_link::topic::is_id;
 use rustls::pki_types::DnsName;
 use thiserror::Error;
+use x509_parser::asn1_rs::Tag;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::X509Certificate;
+use x509_parser::x509::AttributeTypeAndValue;
 
 use super::fitness::unfit_key;
 use super::is_encrypted;
@@ -238,6 +240,8 @@ fn authority_fault(authority: &X509Certificate<'_>, now_ms: i64) -> Option<Strin
         Some(format!("has {kind}, which surplusd's TLS library does not accept: {ANEW}"))
     } else if !signs {
         Some(format!("may not sign certificates (its key usage lacks keyCertSign): {ANEW}"))
+    } else if !can_issue(authority) {
+        Some(format!("has a name that cannot be written into other certificates: {ANEW}"))
     } else if validity.not_after.timestamp() <= now {
         Some(format!("has expired ({}), or the clock of this machine is wrong: {ANEW}", validity.not_after))
     } else if validity.not_before.timestamp() > now {
@@ -245,6 +249,18 @@ fn authority_fault(authority: &X509Certificate<'_>, now_ms: i64) -> Option<Strin
     } else {
         None
     }
+}
+
+/// Whether the authority's name can be written as that of an issuer. The library reads an attribute of the kind 2.x, where x is 40 or more
+/// (X.690, 8.19.4), as one that does not exist, and panics when it writes it; and so it does at a question mark in a `PrintableString`.
+pub(super) fn can_issue(authority: &X509Certificate<'_>) -> bool {
+    let is_known = |attribute: &AttributeTypeAndValue<'_>| {
+        let arcs: Option<Vec<u64>> = attribute.attr_type().iter().map(|arcs| arcs.take(2).collect());
+        let value = attribute.attr_value();
+        let asks = value.header.tag() == Tag::PrintableString && value.data.contains(&b'?');
+        matches!(arcs.as_deref(), Some([0..=2, 0..40])) && !asks
+    };
+    authority.subject().iter().all(|part| part.iter().next().is_some() && part.iter().all(is_known))
 }
 
 /// Reads the authority's private key.

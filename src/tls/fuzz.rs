@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::authority::can_issue;
 use super::fitness::{signs_unfit, unfit};
 use super::inspect::contents;
 use super::verifier::{Explaining, refused};
@@ -54,6 +55,7 @@ pub fn certificate(bytes: &[u8]) {
     // As an authority that signs another certificate.
     let leaf = CertificateDer::from(bytes);
     if let (Some(key), Ok(params)) = (KEY.as_ref(), CertificateParams::new(vec!["broker.lan".to_owned()]))
+        && X509Certificate::from_der(bytes).is_ok_and(|(_, authority)| can_issue(&authority))
         && let Ok(issuer) = Issuer::from_ca_cert_der(&leaf, key)
     {
         let _ = params.signed_by(key, &issuer);

@@ -1,4 +1,5 @@
 use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer;
 
 use super::*;
 
@@ -141,7 +142,11 @@ fn an_authority_that_nobody_would_accept_signs_nothing() {
     let ended = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2026, 11, 26);
     let begins = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2026, 12, 1);
     let no_sign = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    let foreign = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::CustomDnType(vec![2, 999, 3]), "found by fuzzing: the library panicked");
+    };
     for (dir, says) in [
+        (strange(foreign), "has a name that cannot be written"),
         (strange(ended), "has expired"),
         (strange(begins), "is not valid before"),
         (strange(no_sign), "lacks keyCertSign"),
@@ -204,5 +209,17 @@ fn hosts_that_no_client_can_compare_are_refused_with_the_reason() {
     for name in ["Home\u{1b}[2J", "Home\nauthority", " ", "a\u{200b}B", &"Ab".repeat(33)] {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(init(dir.path(), name, NOW_MS), Err(AuthorityError::AuthorityText)), "{name:?}");
+    }
+}
+
+/// Found by fuzzing: the library panicked.
+#[test]
+fn a_name_that_cannot_be_written_is_known() {
+    let ours = include_bytes!("../../../fuzz/corpus/certificate/authority.der").as_slice();
+    let kind = include_bytes!("../../../fuzz/corpus/certificate/attribute-2-5044.der").as_slice();
+    let question = include_bytes!("../../../fuzz/corpus/certificate/printable-question-mark.der").as_slice();
+    for (der, expected) in [(ours, true), (kind, false), (question, false)] {
+        let (_, certificate) = X509Certificate::from_der(der).unwrap();
+        assert_eq!(can_issue(&certificate), expected, "{}", certificate.subject());
     }
 }
