@@ -27,6 +27,9 @@ const SLOT: Millis = Millis::from_secs(900);
 /// Slots kept: those of 24 hours, and as many again for restarts, each of which begins a new slot. At the bound the two oldest are merged,
 /// and leave the window when the younger of them would have.
 const SLOTS_MAX: usize = 2 * 97;
+/// Longest time without a decision in which a car may have drawn: its order lapses after 10 s, and a wallbox that cannot be lowered falls
+/// back within twice its watchdog's time (60 s at most) and half a minute (docs/safety.md).
+const UNWATCHED_MAX: Millis = Millis::from_secs(160);
 /// This fraction of the budget is kept for what the battery gives unasked, between a cloud and the sample that shows it.
 const RESERVE_DIVISOR: i64 = 10;
 /// Largest budget, in watt-hours; also bounds what one step can add.
@@ -112,7 +115,7 @@ impl DrainBudget {
         self.passed = Some((now, cars));
         // The larger draw counts for the time between two moments, as it is not known when the draw changed.
         let drew = i64::from(cars.max(before).0);
-        let span = i64::try_from(now.since(since).0).unwrap_or(i64::MAX);
+        let span = i64::try_from(now.since(since).min(UNWATCHED_MAX).0).unwrap_or(i64::MAX);
         self.stretch.drew = self.stretch.drew.saturating_add(drew.saturating_mul(span));
         self.stretch.drawing = self.stretch.drawing.saturating_add(if drew > 0 { span } else { 0 });
         let free = self.stretch.free.map_or(0, |free| i64::from(free.0));

@@ -34,6 +34,16 @@ fn a_budget_is_closed_then_spent_and_comes_back_after_a_day() {
     assert!(!budget.closed() && !budget.spent());
 }
 
+/// The loop hung for an hour: the car cannot have drawn all that time.
+#[test]
+fn a_time_without_decisions_counts_as_long_as_a_car_can_draw_in_it() {
+    let mut budget = DrainBudget::new(WattHours(1_000));
+    draw(&mut budget, 0, MINUTE, 30_000, (5_000, 0));
+    budget.pass(Tick(MINUTE + HOUR), Watts(0));
+    let counted: i64 = budget.counted(Tick(MINUTE + HOUR)).iter().map(|spent| spent.energy.0).sum();
+    assert!((300..=310).contains(&counted), "{counted} Wh at 5 kW in a minute, and 160 s of the hour");
+}
+
 #[test]
 fn a_late_sample_counts_for_all_the_time_before_it() {
     let mut budget = DrainBudget::new(WattHours(100_000));
