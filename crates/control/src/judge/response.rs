@@ -7,6 +7,8 @@
 //! believed for an hour. Where only the net draw is known, clouds change it as well, so it is watched for longer; a small change of a known
 //! load must be missed several times in a row.
 //!
+//! While the cars are at rest, a sample that only repeats the one before proves nothing either: a broker may repeat what it has stored.
+//!
 //! A change counts only if its time is known, so not around a time in which a charger was not measured. A charger is read every few
 //! seconds, so a sample may show a change that its power does not show yet: a sample counts as taken before a change only once a later
 //! reading of the charger agrees with what was known then.
@@ -31,6 +33,8 @@ const NET_MISSED_FOR: Millis = Millis::from_secs(90);
 const A_MOMENT: Millis = Millis::from_secs(5);
 /// After a pause of this length between two samples, the house may have changed as much as a car.
 const PAUSE_MAX: Millis = Millis::from_secs(300);
+/// Below this the cars are at rest: nothing is at stake, and meters that repeat themselves may be a broker that repeats them.
+const AT_REST: Watts = Watts(500);
 /// How long meters that do not follow are not believed before they get another try.
 const TRY_AGAIN: Millis = Millis::from_secs(3_600);
 
@@ -67,14 +71,24 @@ pub(crate) struct Response {
     missed_since: Option<Tick>,
     /// Small changes in a row that were missed.
     changes: u8,
-    /// When the last sample was taken.
+    /// When the last sample was taken, and what the meters showed.
     last_at: Option<Tick>,
+    last_metered: Option<Watts>,
     verdict: Option<(Tick, Doubt)>,
 }
 
 impl Response {
     pub(crate) const fn new() -> Self {
-        Self { before: None, waiting: None, missed: 0, missed_since: None, changes: 0, last_at: None, verdict: None }
+        Self {
+            before: None,
+            waiting: None,
+            missed: 0,
+            missed_since: None,
+            changes: 0,
+            last_at: None,
+            last_metered: None,
+            verdict: None,
+        }
     }
 
     /// Returns the time of the sample that waits for a reading of the chargers.
@@ -97,6 +111,7 @@ impl Response {
         let seen = Seen { at, metered: metered.unwrap_or(net), cars, of_load: metered.is_some() };
         let answer = self.follows(seen, evidence.moved, evidence.clear_since);
         self.last_at = Some(at);
+        self.last_metered = Some(seen.metered);
         self.verdict.map_or(answer, |(_, doubt)| Answer::Contradicts(doubt))
     }
 
@@ -110,7 +125,8 @@ impl Response {
             self.settle(Some(seen));
             return Answer::Follows;
         }
-        if moved == Moved::Lately {
+        let repeated = seen.cars < AT_REST && self.last_metered == Some(seen.metered);
+        if moved == Moved::Lately || repeated {
             return self.pending();
         }
         let comparable = |before: &Seen| before.of_load == seen.of_load && before.at >= clear_since;

@@ -320,6 +320,29 @@ fn a_long_silence_proves_nothing_about_the_meters() {
     assert!(site.car > 0);
 }
 
+/// A bridged broker repeats what the meters showed while the car charged, after it has stopped: that is no meter that missed the stop.
+#[test]
+fn repeated_values_do_not_prove_that_the_meters_missed_a_stop() {
+    let mut site = House::new(config(), 6_000, 500);
+    site.secs(900);
+    assert!(site.car > 0);
+    site.every = 10_000;
+    for second in 0..900 {
+        site.secs(1);
+        if second % 66 == 0 {
+            site.repeat();
+        }
+        assert!(!matches!(site.doubt(), "car-not-seen" | "wrong-sign"), "{}", site.doubt());
+    }
+    assert_eq!(site.car, 0);
+    site.every = 30;
+    for second in 0..900 {
+        site.base = 500 + second % 60;
+        site.secs(1);
+    }
+    assert!(site.car > 0);
+}
+
 /// B7: the house is off-grid.
 #[test]
 fn off_the_grid_nothing_is_drawn_unless_it_is_allowed() {
