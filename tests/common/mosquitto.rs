@@ -241,7 +241,7 @@ impl Peer {
         let (client, mut event_loop) = AsyncClient::new(options, 2000);
         let (sender, messages) = mpsc::unbounded_channel();
         let (ready, is_ready) = tokio::sync::oneshot::channel();
-        client.try_subscribe("#", QoS::AtLeastOnce).expect("room");
+        let subscriber = client.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut ready = Some(ready);
@@ -252,10 +252,15 @@ impl Peer {
                             return;
                         }
                     }
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                        subscriber.try_subscribe("#", QoS::AtLeastOnce).expect("room");
+                    }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
                         let _ = ready.take().map(|ready| ready.send(()));
                     }
                     Ok(_) => {}
+                    // The client allows itself a few seconds to connect, which a busy machine may need for other things.
+                    Err(_) if ready.is_some() => tokio::time::sleep(Duration::from_millis(100)).await,
                     Err(_) => return,
                 }
             }
