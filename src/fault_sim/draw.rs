@@ -38,6 +38,7 @@ fn house(random: &mut fastrand::Rng) -> House {
         watchdog_s,
         max_a: random.choice([16, 16, 13, 10]).unwrap_or(16),
         car_phases: random.choice([3, 3, 1]).unwrap_or(3),
+        car_wants_wh: (random.u8(0..5) == 0).then(|| random.f64().mul_add(20_000.0, 500.0)),
         car_sleeps: random.u8(0..6) == 0,
         mode: random
             .choice(["solar", "solar", "solar", "solar", "solar", "fast", "slow+solar", "off"])
@@ -81,7 +82,8 @@ fn what(random: &mut fastrand::Rng) -> What {
         17 => What::BoxOff,
         18 => What::Derated(random.u16(60..120)),
         19 => What::Error(if random.bool() { BoxError::E } else { BoxError::Err }),
-        20 => What::KeySwitch,
+        20 if random.bool() => What::KeySwitch,
+        20 => What::StateStuck(random.choice([6, 6, 1, 12, 4]).unwrap_or(6)),
         21..=23 => What::BoxLine(box_line(random)),
         24 => What::CarLeaves,
         25 => What::Car(car(random)),
@@ -129,8 +131,9 @@ fn box_line(random: &mut fastrand::Rng) -> wallbox::Fault {
 
 fn car(random: &mut fastrand::Rng) -> Habits {
     let ordinary = Habits::ORDINARY;
-    match random.u8(0..4) {
+    match random.u8(0..5) {
         0 => Habits { up: 0.2, ..ordinary },
+        3 => Habits { at_most: random.f64().mul_add(9.0, 1.0), ..ordinary },
         1 => Habits { takes_from: 8.0, ..ordinary },
         2 => Habits { stubborn: Some(random.f64().mul_add(12.0, 4.0)), ..ordinary },
         _ => Habits { nervous: true, ..ordinary },

@@ -328,6 +328,7 @@ impl Gateway {
             }
             return;
         }
+        self.session.handle(Signal::Message, now);
         let is_number = std::str::from_utf8(&payload).is_ok_and(|text| text.parse::<f64>().is_ok());
         let is_site = self.site.contains(&topic);
         if is_site && is_number && !retained {

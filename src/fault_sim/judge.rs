@@ -33,8 +33,18 @@ pub(super) struct Figures {
     pub(super) lines: u64,
     /// The longest time in seconds that good conditions lasted without a charge.
     pub(super) idle_s: u64,
-    /// The longest time in milliseconds that more current was offered than wanted, by rule.
-    pub(super) over_ms: u64,
+    /// How much of what is allowed was used, 0 … 1: lines of the log, closings of the contactor, energy from grid and battery.
+    pub(super) used: [f64; 3],
+}
+
+impl Figures {
+    /// Keeps the worse of both.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.idle_s = self.idle_s.max(other.idle_s);
+        for (worst, used) in self.used.iter_mut().zip(other.used) {
+            *worst = worst.max(used);
+        }
+    }
 }
 
 /// What the program is doing.
@@ -52,6 +62,8 @@ pub(super) struct Judge {
     watchdog_ms: u64,
     max_deciamps: u16,
     solar_only: bool,
+    /// The car must be woken, and is never full.
+    sleeps: bool,
     /// When cable, wallbox, line or program were last in trouble: then proving a current takes longer.
     trouble_ms: Option<u64>,
     /// When anything was last wrong.
@@ -61,6 +73,7 @@ pub(super) struct Judge {
     dead_ms: Option<u64>,
     mode: Option<(Mode, u64)>,
     order: Milliamps,
+    started_ms: Option<u64>,
     stopped_ms: Option<u64>,
     locked_ms: Option<u64>,
     /// The counter when it was first seen, with the energy that had flowed, and when it was last seen.
@@ -76,19 +89,22 @@ pub(super) struct Judge {
 const SWIFT_MS: u64 = 8_000;
 /// How long `solar` may go on without a message of the meters (fail-safe.stop-after-s).
 const STOP_AFTER_MS: u64 = 300_000;
-/// solar.min-off-s.
+/// solar.min-off-s and solar.min-on-s.
 const MIN_OFF_MS: u64 = 60_000;
+const MIN_ON_MS: u64 = 60_000;
+/// After this long without any fault there is no reason of safety to end a charge early.
+const SOUND_MS: u64 = 600_000;
 /// How long a wake-up, its unlock and the attempts at it may take.
 const LOCKED_MS: u64 = 300_000;
 /// How long all must have been well, with this much sun to spare, before a charge must run; in milliseconds and watts.
-const GOOD_MS: u64 = 1_500_000;
+const GOOD_MS: u64 = 900_000;
 const GOOD_W: f64 = 5_800.0;
 /// How long meters that were seen to be wrong, or a battery that was seen to be filled from the grid, are not believed afterwards.
 const DOUBTED_MS: u64 = 3_600_000;
 /// What can flow between a reading of the wallbox's counter and the time it is shown, in watt-hours.
 const SEEN_LATE_WH: f64 = 130.0;
 /// Lines of the log in a scenario, and for each hour of it and each of its faults.
-const LINES: (u64, u64, u64) = (40, 60, 60);
+const LINES: (u64, u64, u64) = (20, 15, 20);
 
 impl Judge {
     pub(super) fn new(scenario: &Scenario) -> Self {
@@ -96,6 +112,7 @@ impl Judge {
         Self {
             watchdog_ms: u64::from(scenario.house.watchdog_s.max(15)) * 1_000,
             max_deciamps: scenario.house.max_a * 10,
+            sleeps: scenario.house.car_sleeps && scenario.house.car_wants_wh.is_none(),
             solar_only: scenario.house.mode == "solar" && !modes,
             trouble_ms: None,
             wrong_ms: None,
@@ -103,6 +120,7 @@ impl Judge {
             dead_ms: None,
             mode: None,
             order: Milliamps::ZERO,
+            started_ms: None,
             stopped_ms: None,
             locked_ms: None,
             energy_first: None,
@@ -153,7 +171,7 @@ impl Judge {
                 self.mode = None;
                 self.energy = None;
                 // A charge that is found is adopted; one that has ended meanwhile has stopped at an unknown moment.
-                self.stopped_ms = None;
+                (self.started_ms, self.stopped_ms) = (None, None);
             }
             _ => {}
         }
@@ -180,6 +198,14 @@ impl Judge {
         }
         if self.order > Milliamps::ZERO && setpoint == Milliamps::ZERO {
             self.stopped_ms = Some(at_ms);
+            let on_ms = self.started_ms.take().map_or(MIN_ON_MS, |started_ms| at_ms - started_ms);
+            let sound = self.wrong_ms.is_none_or(|wrong_ms| at_ms - wrong_ms > SOUND_MS);
+            if on_ms < MIN_ON_MS && sound && self.solar_only {
+                return broken("minimum on", format!("{on_ms} ms, and nothing was wrong"));
+            }
+        }
+        if self.order == Milliamps::ZERO && setpoint > Milliamps::ZERO {
+            self.started_ms = Some(at_ms);
         }
         if self.order == Milliamps::ZERO && setpoint > Milliamps::ZERO && self.solar_only {
             let off_ms = self.stopped_ms.map_or(MIN_OFF_MS, |stopped_ms| at_ms - stopped_ms);
@@ -276,6 +302,8 @@ impl Judge {
         let doubted = self.doubt_ms.is_some_and(|at_ms| now_ms - at_ms < DOUBTED_MS);
         let sound = self.wrong_ms.is_none_or(|at_ms| at_ms < now_ms) && !doubted;
         let good = sound && self.solar_only && running.since_ms.is_some() && world.surplus_w() >= GOOD_W;
+        let pilot = world.wallbox().pilot();
+        let good = good && (self.sleeps || world.plant.signal(pilot).asks);
         let charges = world.plant.flows().car_w > 0.0;
         self.good_ms = if good && !charges { self.good_ms.or(Some(now_ms)) } else { None };
         let Some(since_ms) = self.good_ms else { return Ok(()) };
@@ -302,23 +330,29 @@ impl Judge {
         };
         let hours = f64::from(scenario.lasts_s) / 3_600.0;
         let budget = Budget::of(scenario, hours);
+        let given_wh = if self.solar_only { ledger.grid_to_car_wh + ledger.battery_to_car_wh } else { 0.0 };
+        let count = |lines: u64| f64::from(u32::try_from(lines).unwrap_or(u32::MAX));
+        self.figures.used = [
+            share(count(lines), count(budget.lines)),
+            share(f64::from(ledger.starts), f64::from(budget.starts)),
+            share(given_wh, budget.given_wh),
+        ];
         if lines > budget.lines {
             return broken("log", format!("{lines} lines, {} allowed", budget.lines));
         }
         if ledger.starts > budget.starts {
             return broken("closures", format!("{} closures, {} allowed", ledger.starts, budget.starts));
         }
-        if self.solar_only {
-            let given_wh = ledger.grid_to_car_wh + ledger.battery_to_car_wh;
-            if given_wh > budget.given_wh {
-                return broken(
-                    "energy budget",
-                    format!("{given_wh:.0} Wh from grid and battery, {:.0} allowed", budget.given_wh),
-                );
-            }
+        if given_wh > budget.given_wh {
+            let what = format!("{given_wh:.0} Wh from grid and battery, {:.0} allowed", budget.given_wh);
+            return broken("energy budget", what);
         }
         Ok(())
     }
+}
+
+fn share(used: f64, allowed: f64) -> f64 {
+    used / allowed.max(1.0)
 }
 
 /// What a scenario may cost.
@@ -339,7 +373,7 @@ impl Budget {
         Self {
             lines: LINES.0 + LINES.1 * whole + LINES.2 * u64::try_from(count).unwrap_or(u64::MAX),
             starts: 4 + 3 * u32::try_from(whole).unwrap_or(u32::MAX) + starts,
-            given_wh: 300.0 + 900.0 * hours + faults,
+            given_wh: 200.0 + 500.0 * hours + 0.6 * faults,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct House {
     pub(super) watchdog_s: u32,
     pub(super) max_a: u16,
     pub(super) car_phases: u8,
+    /// Energy until the car is full, in watt-hours.
+    pub(super) car_wants_wh: Option<f64>,
     /// The car asks for current only after it was woken.
     pub(super) car_sleeps: bool,
     pub(super) mode: &'static str,
@@ -94,6 +96,8 @@ pub(super) enum What {
     Derated(u16),
     Error(BoxError),
     KeySwitch,
+    /// Register 5 shows this state.
+    StateStuck(u16),
     BoxLine(wallbox::Fault),
     // Car and battery.
     CarLeaves,
@@ -138,6 +142,7 @@ impl What {
             | Self::BoxOff
             | Self::Error(_)
             | Self::KeySwitch
+            | Self::StateStuck(_)
             | Self::BoxLine(_)
             | Self::Killed { .. }
             | Self::LoopHangs
@@ -221,6 +226,7 @@ impl What {
             | Self::BoxOff
             | Self::Error(_)
             | Self::KeySwitch
+            | Self::StateStuck(_)
             | Self::Killed { .. }
             | Self::LoopHangs
             | Self::LineHangs
@@ -237,7 +243,9 @@ impl What {
         match self {
             Self::Mode(_) => 4,
             // Each attempt at a wallbox that does not obey may let it close once more.
-            Self::BoxLine(_) | Self::Replies { .. } | Self::Requests { .. } | Self::Car(_) => 3 + lasts_s / 200,
+            Self::BoxLine(_) | Self::Replies { .. } | Self::Requests { .. } | Self::Car(_) | Self::StateStuck(_) => {
+                3 + lasts_s / 200
+            }
             _ => 2 + lasts_s / 900,
         }
     }

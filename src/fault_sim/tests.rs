@@ -1,10 +1,10 @@
 //! Many scenarios, one by one or over a number of hours.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::draw;
-use super::judge::Violation;
+use super::judge::{Figures, Violation};
 use super::run::run;
 use super::scenario::Scenario;
 use super::shrink::shrink;
@@ -19,21 +19,21 @@ pub(super) fn number(name: &str) -> Option<u64> {
 type Broken = Option<(Scenario, Violation)>;
 
 fn lock(broken: &Mutex<Broken>) -> std::sync::MutexGuard<'_, Broken> {
-    broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    broken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs seeds from `first` on, on all cores, until so many hours have been simulated or a rule is broken.
 fn soak(first: u64, hours: u64) -> Result<String, Box<(Scenario, Violation)>> {
     let seconds = AtomicU64::new(0);
     let next = AtomicU64::new(first);
-    let steps = AtomicU64::new(0);
+    let worst = Mutex::new(Figures::default());
     let broken = Mutex::new(Broken::None);
     let work = || {
         while seconds.load(Ordering::Relaxed) < hours * 3_600 && lock(&broken).is_none() {
             let scenario = draw::scenario(next.fetch_add(1, Ordering::Relaxed));
             let verdict = run(&scenario, None);
             seconds.fetch_add(scenario.lasts_s.into(), Ordering::Relaxed);
-            steps.fetch_add(verdict.steps, Ordering::Relaxed);
+            worst.lock().unwrap_or_else(PoisonError::into_inner).join(&verdict.figures);
             if let Some(violation) = verdict.violation {
                 let mut broken = lock(&broken);
                 // The lowest seed, so that the same run reports the same one.
@@ -45,12 +45,20 @@ fn soak(first: u64, hours: u64) -> Result<String, Box<(Scenario, Violation)>> {
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
-    if let Some(found) = broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+    if let Some(found) = broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(Box::new(found));
     }
     let seeds = next.load(Ordering::Relaxed) - first;
     let hours = seconds.load(Ordering::Relaxed) / 3_600;
-    Ok(format!("{hours} hours in {seeds} scenarios from seed {first}, {} steps", steps.load(Ordering::Relaxed)))
+    let Figures { idle_s, used: [lines, starts, energy], .. } = *worst.lock().unwrap_or_else(PoisonError::into_inner);
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    Ok(format!(
+        "{hours} hours in {seeds} scenarios from seed {first}; longest wait for a charge: {idle_s} s; used of what is allowed, at most: \
+         {} of the lines, {} of the closings, {} of the energy from grid and battery",
+        percent(lines),
+        percent(starts),
+        percent(energy)
+    ))
 }
 
 /// The report on a broken rule.

@@ -40,6 +40,12 @@ impl World {
             voltages: [230; 3],
             ..WallboxOptions::default()
         };
+        let car = CarOptions {
+            phases: house.car_phases,
+            wants_wh: house.car_wants_wh,
+            sleepy: house.car_sleeps,
+            ..CarOptions::ALL_DAY
+        };
         let battery = house.battery.map(|soc| BatteryOptions { soc, ..BatteryOptions::POWERWALL });
         let options = HomeAssistantOptions {
             period_ms: u64::from(house.period_s) * 1_000,
@@ -49,10 +55,7 @@ impl World {
         Self {
             day: day(house.weather, seed % DAYS),
             begins_s: house.begins_s,
-            plant: Plant::new(
-                CarOptions { phases: house.car_phases, sleepy: house.car_sleeps, ..CarOptions::ALL_DAY },
-                battery,
-            ),
+            plant: Plant::new(car, battery),
             cable: Cable::new([wallbox], random.fork()),
             post: Post::new(random.fork()),
             home: HomeAssistant::new(options),
@@ -193,12 +196,14 @@ impl World {
         wallbox.set_derating(None);
         wallbox.set_error(None);
         wallbox.set_external_lock(false);
+        wallbox.set_stuck_state(None);
         let mut healed = true;
         for what in kinds {
             match what {
                 What::Derated(deciamps) => wallbox.set_derating(Some(*deciamps)),
                 What::Error(error) => wallbox.set_error(Some(*error)),
                 What::KeySwitch => wallbox.set_external_lock(true),
+                What::StateStuck(state) => wallbox.set_stuck_state(Some(*state)),
                 What::BoxLine(fault) => {
                     healed = false;
                     wallbox.fault(fault.clone(), None);

@@ -133,6 +133,7 @@ pub struct Wallbox {
     externally_locked: bool,
     derated: Option<u16>,
     error: Option<BoxError>,
+    stuck: Option<u16>,
     switch: Switch,
     counters: Counters,
     line: Line,
@@ -154,6 +155,7 @@ impl Wallbox {
             externally_locked: false,
             derated: None,
             error: None,
+            stuck: None,
             switch: Switch::new(),
             counters: Counters { since_installation: stored, stored, ..Counters::default() },
             line: Line::new(options.gap_ms),
@@ -207,6 +209,9 @@ impl Wallbox {
     /// The value of register 5.
     pub fn state(&self) -> u16 {
         let offers = self.allowed_deciamps() > 0;
+        if let Some(stuck) = self.stuck {
+            return stuck;
+        }
         match self.error {
             Some(BoxError::E) => return 9,
             Some(BoxError::Err) => return 11,
@@ -322,6 +327,11 @@ impl Wallbox {
     /// Sets or clears an error of the wallbox itself.
     pub const fn set_error(&mut self, error: Option<BoxError>) {
         self.error = error;
+    }
+
+    /// Makes register 5 show this state whatever happens, or the true one again.
+    pub const fn set_stuck_state(&mut self, state: Option<u16>) {
+        self.stuck = state;
     }
 
     // What happens by itself.

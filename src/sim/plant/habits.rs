@@ -7,6 +7,8 @@ pub struct Habits {
     pub up: f64,
     /// It draws nothing while it is offered less than this, in amperes.
     pub takes_from: f64,
+    /// It draws at most this much, in amperes, whatever it is offered.
+    pub at_most: f64,
     /// It draws this much, in amperes, whatever it is offered, once it is offered anything.
     pub stubborn: Option<f64>,
     /// It is full, and asks for a moment whenever the offer changes by half an ampere or more.
@@ -15,11 +17,11 @@ pub struct Habits {
 
 impl Habits {
     /// Follows at 2 A per second and draws what is offered.
-    pub const ORDINARY: Self = Self { up: 2.0, takes_from: 6.0, stubborn: None, nervous: false };
+    pub const ORDINARY: Self = Self { up: 2.0, takes_from: 6.0, at_most: 63.0, stubborn: None, nervous: false };
 
     /// The current that the car would draw at this offer, in amperes.
     pub(super) fn target(&self, offered: f64) -> f64 {
-        if offered < self.takes_from { 0.0 } else { self.stubborn.unwrap_or(offered) }
+        if offered < self.takes_from { 0.0 } else { self.stubborn.unwrap_or(offered.min(self.at_most)) }
     }
 }
 
