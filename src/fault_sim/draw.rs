@@ -54,7 +54,9 @@ fn fault(random: &mut fastrand::Rng, lasts_s: u32) -> Fault {
     let exponent = random.f64() * 5_400_f64.log2();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most one and a half hours")]
     let span_s = if what.is_an_event() { 1 } else { exponent.exp2() as u32 };
-    Fault { from_s, until_s: (from_s + span_s.max(1)).min(latest_s + 1), what }
+    // Nobody unplugs a car and plugs it in again within two readings of the wallbox.
+    let least_s = if what == What::CarLeaves { 60 } else { 1 };
+    Fault { from_s, until_s: (from_s + span_s.max(least_s)).min(latest_s + least_s), what }
 }
 
 fn what(random: &mut fastrand::Rng) -> What {

@@ -169,13 +169,15 @@ impl What {
         }
     }
 
-    /// Whether it is a reason not to believe meters or battery for an hour.
+    /// Whether it is a reason not to believe meters, battery or car for an hour.
     pub(super) const fn leaves_doubt(&self) -> bool {
         match self {
             Self::Entity(_, fault) | Self::AllEntities(fault) => {
                 matches!(fault, EntityFault::Watts | EntityFault::Flipped | EntityFault::Stuck(_))
             }
             Self::Battery(habit) => matches!(habit, BatteryHabit::FilledFromGrid),
+            // A car that draws more than its setpoint is paused, for longer each time.
+            Self::Car(habits) => habits.stubborn.is_some(),
             _ => false,
         }
     }
