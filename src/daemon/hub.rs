@@ -45,6 +45,7 @@ pub(crate) struct Hub {
     pub(super) requests: Requests,
     pub(super) keeper: Keeper,
     pub(super) view: View,
+    /// Bounded by what one turn of the loop handles, as it is emptied after each.
     effects: VecDeque<Effect>,
     /// Whether a decision was completed since the status was last built.
     decided: bool,

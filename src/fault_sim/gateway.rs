@@ -68,6 +68,8 @@ pub(super) struct Seen {
     /// When a live number of a meter last reached the gateway.
     pub(super) live_ms: Option<u64>,
     pub(super) mode: Option<Mode>,
+    /// The mode that was last asked for over MQTT, and when.
+    pub(super) asked: Option<(Mode, u64)>,
     pub(super) energy: Option<WattHours>,
     /// The reason for the setpoint, for the story.
     pub(super) reason: String,
@@ -333,6 +335,10 @@ impl Gateway {
         let is_site = self.site.contains(&topic);
         if is_site && is_number && !retained {
             self.seen.live_ms = Some(now.0);
+        }
+        let mode = std::str::from_utf8(&payload).ok().and_then(Mode::from_name);
+        if let Some(mode) = mode.filter(|_| topic.ends_with("/set/mode") && !retained) {
+            self.seen.asked = Some((mode, now.0));
         }
         let event = Event::Message { topic, payload, retained };
         if is_site {

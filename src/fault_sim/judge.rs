@@ -1,5 +1,5 @@
 //! The rules that hold after every step, whatever happens. All of them are checked on what the world shows (wallbox, plant, wire) and on
-//! what the gateway decides, never on what it believes.
+//! what the gateway decides, never on what it believes; only the mode before the first request is its own word.
 
 use std::fmt;
 
@@ -251,7 +251,12 @@ impl Judge {
                 return broken("stale data", format!("{allowed} dA, {blind_ms} ms without a message"));
             }
         }
-        if let Some(off_ms) = in_mode_ms(Mode::Off)
+        // What was asked for counts, whatever the gateway makes of it; before that, the configured mode or the stored one.
+        let off_ms = match seen.asked {
+            Some((mode, at_ms)) => (mode == Mode::Off).then(|| now_ms - at_ms),
+            None => in_mode_ms(Mode::Off),
+        };
+        if let Some(off_ms) = off_ms
             && allowed > 0
             && !waking
             && off_ms > self.proof_ms(now_ms, off_ms) + 10_000
